@@ -1,0 +1,72 @@
+# Every verb is one call of `python -m study`. Set variables as in: make study N_TRIALS=60
+PYTHON ?= python3
+PY := .venv/bin/python
+export BATCHFRONT_STORAGE := $(or $(value STORAGE),$(value BATCHFRONT_STORAGE))
+
+# $(call option,--name,VARIABLE): the option, quoted, when the variable is set
+quote = '$(subst ','\'',$(1))'
+option = $(if $(value $(2)),$(1) $(call quote,$(value $(2))))
+
+run_options = $(call option,--task,TASK) $(call option,--study-name,STUDY_NAME) \
+  $(call option,--n-trials,N_TRIALS) $(call option,--n-workers,N_WORKERS) \
+  $(call option,--sampler,SAMPLER) $(call option,--seed,SEED) $(call option,--epochs,EPOCHS) \
+  $(call option,--device,DEVICE) $(call option,--target,TARGET) \
+  $(call option,--batch-sizes,BATCH_SIZES) $(call option,--learning-rates,LEARNING_RATES) \
+  $(call option,--timeout,TIMEOUT) $(call option,--max-memory,MAX_MEMORY) \
+  $(call option,--max-seconds,MAX_SECONDS) $(call option,--min-accuracy,MIN_ACCURACY) \
+  $(call option,--config,CONFIG) $(if $(MIXED_HARDWARE),--mixed-hardware)
+look_options = $(call option,--study-name,STUDY_NAME)
+
+.DEFAULT_GOAL := help
+.PHONY: help study probe front ls report dashboard test lint clean
+
+help: ## show this text
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
+	@echo "variables of make study: TASK STUDY_NAME STORAGE N_TRIALS N_WORKERS SAMPLER SEED EPOCHS"
+	@echo "  DEVICE TARGET BATCH_SIZES LEARNING_RATES TIMEOUT MAX_MEMORY MAX_SECONDS MIN_ACCURACY"
+	@echo "  MIXED_HARDWARE CONFIG"
+	@echo "  as in: make study TASK=mine.py N_TRIALS=60 BATCH_SIZES=8:256"
+
+probe: .venv/.run ## step time and memory of each batch size
+	@$(PY) -m study probe $(call option,--task,TASK) $(look_options) $(call option,--epochs,EPOCHS) \
+	  $(call option,--device,DEVICE) $(call option,--batch-sizes,BATCH_SIZES) \
+	  $(call option,--learning-rates,LEARNING_RATES)
+
+study: .venv/.run ## search batch size and learning rate; run again to resume
+	@$(PY) -m study run $(run_options)
+
+front: .venv/.run ## show the Pareto front
+	@$(PY) -m study front $(look_options)
+
+ls: .venv/.run ## list the studies
+	@$(PY) -m study ls
+
+report: .venv/.run ## write one HTML page of figures
+	@$(PY) -m study report $(look_options)
+
+dashboard: .venv/.run ## serve optuna-dashboard on 127.0.0.1
+	@$(PY) -m study dashboard $(call option,--port,PORT)
+
+test: .venv/.test ## run the tests
+	@$(PY) -m pytest $(PYTEST_ARGS)
+
+lint: .venv/.lint ## check style and types
+	@.venv/bin/ruff check . && .venv/bin/ruff format --check . && .venv/bin/mypy
+
+clean: ## remove the virtual environment; recorded studies in runs/ stay
+	rm -rf .venv
+
+# Stamps: an installation is repeated only when what it depends on has changed.
+.venv/.made:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "batchfront needs Python 3.11 or newer, found " + sys.version.split()[0] + ": make PYTHON=python3.12 ...")'
+	@test -x .venv/bin/pip || $(PYTHON) -m venv --clear .venv
+	@touch $@
+
+.venv/.run: .venv/.made pyproject.toml constraints.txt
+	@echo "installing packages into .venv (once)"
+	@.venv/bin/pip install --quiet --disable-pip-version-check -c constraints.txt -e .
+	@touch $@
+
+.venv/.test .venv/.lint: .venv/.%: .venv/.run
+	@.venv/bin/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[$*]'
+	@touch $@

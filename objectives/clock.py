@@ -1,0 +1,87 @@
+"""Training time that excludes validation, warm-up and everything the loop does for us."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from statistics import median
+
+
+def synchronizer(device: str) -> Callable[[], None]:
+    """A function that waits until `device` has finished its queue; nothing to wait for on cpu."""
+    if device.startswith("cpu"):
+        return lambda: None
+    import torch
+
+    return lambda: torch.accelerator.synchronize(device)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lap:
+    """One epoch's training steps."""
+
+    seconds: float  # wall
+    process_seconds: float  # CPU
+    warm: bool  # not the first epoch, and no step of it was instrumented
+
+
+class Clock:
+    """A stopwatch of laps (epochs) that can stand still in between."""
+
+    def __init__(self, synchronize: Callable[[], None] = lambda: None) -> None:
+        self._synchronize = synchronize
+        self._laps: list[Lap] = []
+        self._wall = self._process = 0.0  # of the lap in progress
+        self._since: tuple[float, float] | None = None  # None while standing still
+
+    def start(self) -> None:
+        """Run; does nothing when already running."""
+        if self._since is None:
+            self._synchronize()
+            self._since = (time.perf_counter(), time.process_time())
+
+    def stop(self) -> None:
+        """Stand still; does nothing when already standing."""
+        if self._since is not None:
+            self._synchronize()
+            wall, process = self._since
+            self._wall += time.perf_counter() - wall
+            self._process += time.process_time() - process
+            self._since = None
+
+    @contextmanager
+    def standing_still(self) -> Iterator[None]:
+        """Exclude what happens inside; runs afterwards only if it ran before."""
+        ran = self._since is not None
+        self.stop()
+        try:
+            yield
+        finally:
+            if ran:
+                self.start()
+
+    def lap(self, *, instrumented: bool) -> None:
+        """Close an epoch while the clock stands still."""
+        warm = bool(self._laps) and not instrumented
+        self._laps.append(Lap(seconds=self._wall, process_seconds=self._process, warm=warm))
+        self._wall = self._process = 0.0
+
+    def spent(self) -> tuple[float, float]:
+        """Wall and CPU seconds so far: every lap at its own length, and the one in progress."""
+        return (
+            sum(lap.seconds for lap in self._laps) + self._wall,
+            sum(lap.process_seconds for lap in self._laps) + self._process,
+        )
+
+    def typical(self) -> tuple[float, float]:
+        """Wall and CPU seconds of the laps at the median warm lap: free of warm-up and hiccups."""
+        warm = [lap for lap in self._laps if lap.warm]
+        if not warm:
+            return self.spent()
+        n = len(self._laps)
+        return (
+            n * median(lap.seconds for lap in warm),
+            n * median(lap.process_seconds for lap in warm),
+        )

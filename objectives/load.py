@@ -1,0 +1,230 @@
+"""Finds an objective by name: a bundled task, or `path/to/mine.py:name`."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import inspect
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from difflib import get_close_matches
+from functools import partial
+from importlib import import_module
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Protocol, TypeVar
+
+from objectives.measurement import ObjectiveError, TrialParams
+from objectives.run import Run
+from objectives.task import DEFAULT_EPOCHS, Task
+
+BUNDLED = {  # name: module and factory
+    "digits": ("objectives.tasks.digits", "digits"),
+    "digits-cnn": ("objectives.tasks.digits", "digits_cnn"),
+    "diabetes": ("objectives.tasks.diabetes", "diabetes"),
+}
+Made = TypeVar("Made")
+OURS = ("study", "objectives", "storage")
+DEFAULT_NAMES = ("task", "objective")  # looked for when only a file is given
+
+
+class Objective(Protocol):
+    """Anything that trains once per call and reports to the run."""
+
+    @property
+    def name(self) -> str:
+        """As stored with the study."""
+
+    @property
+    def metric(self) -> str:
+        """val_accuracy or val_r2."""
+
+    @property
+    def default_epochs(self) -> int:
+        """Used when nobody asks for another number."""
+
+    @property
+    def n_train(self) -> int | None:
+        """Training examples; None when unknown."""
+
+    @property
+    def fingerprint(self) -> dict[str, str]:
+        """What must not change within a study."""
+
+    def predict_peak_bytes(self, batch_size: int) -> int | None:
+        """Peak memory without running it; None where no prediction can be trusted."""
+
+    def __call__(self, params: TrialParams, run: Run) -> None: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class CustomLoop:
+    """Your own training loop, with what a bare function cannot say about itself."""
+
+    function: Callable[[TrialParams, Run], None]
+    metric: str = "val_accuracy"  # or "val_r2"
+    default_epochs: int = DEFAULT_EPOCHS
+    n_train: int | None = None
+    name: str = ""  # given by the loader
+    fingerprint: dict[str, str] = field(default_factory=dict)
+
+    def __call__(self, params: TrialParams, run: Run) -> None:
+        from objectives.train import seed_everything
+
+        seed_everything(params.seed)
+        self.function(params, run)
+
+    def predict_peak_bytes(self, batch_size: int) -> None:
+        """A loop of your own cannot be predicted, only probed."""
+
+
+def load_objective(spec: str, *, device: str) -> Objective:
+    """The objective that `spec` names, ready to train on `device`.
+
+    Raises:
+        ObjectiveError: unknown name, missing file or name, failing import, wrong type, bad data.
+    """
+    if spec in BUNDLED:
+        home, factory = BUNDLED[spec]
+        return _prepare(getattr(import_module(home), factory), name=spec, device=device)
+    path, name = _split(spec)
+    module = _import_file(path)
+    found = _find(module, name, path)
+    return _prepare(found[1], name=f"{path.name}:{found[0]}", device=device)
+
+
+def _split(spec: str) -> tuple[Path, str]:
+    path, colon, name = spec.rpartition(":")
+    if not colon or not path.endswith(".py"):
+        path, name = spec, ""
+    if not path.endswith(".py"):
+        near = get_close_matches(spec, BUNDLED, n=1)
+        hint = f"did you mean {near[0]!r}? " if near else ""
+        raise ObjectiveError(
+            f"unknown task {spec!r}: {hint}bundled are {', '.join(BUNDLED)}; "
+            "your own is path/to/mine.py or path/to/mine.py:name"
+        )
+    if not Path(path).is_file():
+        raise ObjectiveError(f"task file {path!r} is not there (looked from {Path.cwd()})")
+    return Path(path).resolve(), name
+
+
+def _import_file(path: Path) -> ModuleType:
+    """Import by path; the folder goes to the end of sys.path, so that neighbours can be imported.
+
+    Registered under the file's own name where that finds this very file, so that DataLoader
+    workers in fresh interpreters can import it too; under a private name otherwise.
+    """
+    _refuse_shadows(path.parent)
+    if str(path.parent) not in sys.path:
+        sys.path.append(str(path.parent))
+    name = _module_name(path)
+    if name in sys.modules:
+        return sys.modules[name]
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise ObjectiveError(f"task file {str(path)!r} cannot be imported")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except (Exception, SystemExit) as error:
+        del sys.modules[name]
+        raise ObjectiveError(
+            f"task file {path.name!r} fails on import: {type(error).__name__}: {error}"
+        ) from error
+    return module
+
+
+def _module_name(path: Path) -> str:
+    try:
+        found = importlib.util.find_spec(path.stem)
+    except (ValueError, ImportError):
+        found = None
+    if found is not None and found.origin is not None and Path(found.origin) == path:
+        return path.stem
+    return "batchfront_task_" + hashlib.sha256(str(path).encode()).hexdigest()[:12]
+
+
+def _refuse_shadows(folder: Path) -> None:
+    ours = Path(__file__).resolve().parent.parent
+    for name in OURS:
+        for neighbour in (folder / name, folder / f"{name}.py"):
+            if folder != ours and (neighbour.suffix or neighbour.is_dir()) and neighbour.exists():
+                raise ObjectiveError(
+                    f"{neighbour} has the name of one of batchfront's own packages, so "
+                    f"`import {name}` would not find it: rename it or move the task file elsewhere"
+                )
+
+
+def _find(module: ModuleType, name: str, path: Path) -> tuple[str, Any]:
+    for candidate in [name] if name else DEFAULT_NAMES:
+        if hasattr(module, candidate):
+            return candidate, getattr(module, candidate)
+    wanted = repr(name) if name else " or ".join(map(repr, DEFAULT_NAMES))
+    public = [key for key in vars(module) if not key.startswith("_")]
+    raise ObjectiveError(
+        f"{path.name} has no {wanted}; it defines {', '.join(public) or 'nothing'}"
+    )
+
+
+def _prepare(found: Any, *, name: str, device: str) -> Objective:
+    from objectives.train import TaskObjective
+
+    if callable(found) and not isinstance(found, CustomLoop | Task):
+        n_parameters = _n_positional(found)
+        if n_parameters == 2:
+            found = CustomLoop(function=found)
+        elif n_parameters == 0:
+            found = _guarded(found, name)
+    if isinstance(found, Task):
+        task = found
+        return _guarded(lambda: TaskObjective(task, name=name, device=device), name)
+    if isinstance(found, CustomLoop):
+        return _named(found, name)
+    raise ObjectiveError(
+        f"{name} is {type(found).__name__}, wanted a Task, a function that returns one, or a "
+        "function objective(params, run)"
+    )
+
+
+def _named(loop: CustomLoop, name: str) -> CustomLoop:
+    """Checked, and with its source as what must not change within a study."""
+    if loop.metric not in ("val_accuracy", "val_r2"):
+        raise ObjectiveError(f"{name}: metric is {loop.metric!r}, wanted val_accuracy or val_r2")
+    if loop.default_epochs < 1:
+        raise ObjectiveError(f"{name}: default_epochs is {loop.default_epochs}, wanted at least 1")
+    digest = hashlib.sha256(_source_of(loop.function)).hexdigest()[:16]
+    return replace(loop, name=name, fingerprint={**loop.fingerprint, "source": digest})
+
+
+def _source_of(function: Any) -> bytes:
+    """The file that defines a function, a partial of one, or an object that can be called."""
+    while isinstance(function, partial):
+        function = function.func
+    if not inspect.isroutine(function):
+        function = type(function)
+    try:
+        source = inspect.getsourcefile(inspect.unwrap(function))
+    except TypeError:  # compiled
+        source = None
+    return Path(source).read_bytes() if source else b""
+
+
+def _guarded(make: Callable[[], Made], name: str) -> Made:
+    try:
+        return make()
+    except ObjectiveError:
+        raise
+    except (Exception, SystemExit) as error:
+        raise ObjectiveError(f"task {name!r} fails: {type(error).__name__}: {error}") from error
+
+
+def _n_positional(function: Callable[..., Any]) -> int | None:
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError):
+        return None
+    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    return sum(p.kind in kinds and p.default is inspect.Parameter.empty for p in parameters)

@@ -1,0 +1,62 @@
+"""What goes into one training run and what comes out of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class ObjectiveError(Exception):
+    """A task, its data or its training loop is not usable; the message says what to change."""
+
+
+class Verdict(StrEnum):
+    """Why a run ended."""
+
+    COMPLETED = "completed"
+    NON_FINITE = "non_finite"  # the loss or the metric became NaN or infinite
+    DIVERGED = "diverged"  # the loss left the range it trained in and stayed away
+    OUT_OF_MEMORY = "out_of_memory"
+    OVER_BUDGET = "over_budget"
+    STALLED = "stalled"  # the loss never got below that of the best constant predictor
+
+
+class Stopped(Exception):
+    """Raised inside an objective to end it early, as Optuna users raise `TrialPruned`."""
+
+    def __init__(self, verdict: Verdict, reason: str) -> None:
+        super().__init__(reason)
+        self.verdict = verdict
+        self.reason = reason
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrialParams:
+    """What an objective is asked to train with."""
+
+    batch_size: int  # examples per optimizer step
+    learning_rate: float
+    epochs: int
+    seed: int  # of model initialisation and data order, 0..2**31-1
+    device: str  # a torch device: "cpu", "cuda:0", "mps"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measurement:
+    """What a finished or stopped run showed; None where it ended before there was anything."""
+
+    verdict: Verdict
+    reason: str  # "" for a completed run
+    metric: float | None  # of the last epoch: accuracy as a fraction 0..1, or R2
+    best_metric: float | None  # of the best epoch
+    metric_curve: tuple[float, ...]  # one value per finished epoch
+    train_seconds: float  # wall time of training steps only
+    process_seconds: float  # CPU time of the same steps
+    planned_train_seconds: float  # what the whole run takes at this run's pace
+    peak_memory_bytes: int
+    train_loss: float | None  # mean over the last window of steps
+    generalization_gap: float | None  # train minus validation metric, last epoch
+    epochs_to_target: int | None
+    n_spikes: int  # loss spikes that recovered
+    steps: int  # optimizer steps run
+    total_steps: int  # optimizer steps planned

@@ -1,0 +1,217 @@
+"""`Run`: what any training loop reports to. It times, measures memory, guards and remembers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from objectives.clock import Clock, synchronizer
+from objectives.divergence import DivergenceGuard
+from objectives.measurement import Measurement, ObjectiveError, Stopped, Verdict
+from objectives.memory import MEASURED_STEPS, NoMeter, memory_meter
+
+ShouldStop = Callable[[tuple[float, ...]], Stopped | None]
+
+
+def _never(curve: tuple[float, ...]) -> None:
+    return None
+
+
+class Run:
+    """Handed to every objective; used as `with run: objective(params, run)` by whoever calls it.
+
+    A training loop calls, in this order:
+
+    - `begin(total_steps, ...)` once, when model and optimizer exist;
+    - `step(loss)` after each optimizer step;
+    - `report(val_accuracy)` after each epoch, with the validation itself inside `validating()`.
+
+    `step` and `report` raise `Stopped` when the run should end. The verdict is latched: whatever
+    the loop does afterwards, the run counts as stopped.
+    """
+
+    def __init__(
+        self,
+        *,
+        device: str = "cpu",
+        metric: str = "val_accuracy",
+        target: float | None = None,
+        should_stop: ShouldStop = _never,
+        measure_memory: bool = True,
+    ) -> None:
+        self.metric = metric
+        self.curve: list[float] = []  # the metric after each epoch
+        self._target = target
+        self._should_stop = should_stop
+        self._clock = Clock(synchronizer(device))
+        self._meter = memory_meter(device) if measure_memory else NoMeter()
+        self._metering = False
+        self._metered_steps = 0
+        self._instrumented = False  # some step of this epoch was slowed down by the meter
+        self._guard: DivergenceGuard | None = None
+        self._steps = 0
+        self.latched: Stopped | None = None  # the verdict, once there is one
+        self._train_metric: float | None = None
+
+    def __enter__(self) -> Run:
+        self._meter.start()
+        self._metering = self._meter.slows_down
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._clock.stop()
+        self._stop_meter()
+
+    def begin(
+        self,
+        total_steps: int,
+        baseline_loss: float | None = None,
+        baseline_metric: float | None = None,
+    ) -> None:
+        """Announce the budget and what a constant predictor would reach; starts the clock.
+
+        Args:
+            total_steps: optimizer steps the run will take.
+            baseline_loss: loss of the best constant predictor (class-prior entropy, target
+                variance). Without it only explosions and non-finite losses are stopped.
+            baseline_metric: its metric (share of the largest class; 0 for R2).
+        """
+        if total_steps < 1:
+            raise ObjectiveError(f"run.begin got total_steps={total_steps}, wanted at least 1")
+        self._guard = DivergenceGuard(
+            total_steps=total_steps, baseline_loss=baseline_loss, baseline_metric=baseline_metric
+        )
+        self._clock.start()
+
+    def step(self, loss: Any) -> None:
+        """Record one optimizer step's mean training loss, a float or a scalar tensor.
+
+        Raises:
+            Stopped: the loss is non-finite, exploded or never left chance level.
+        """
+        self._raise_latched()
+        if self._metering:
+            self._meter_step()
+        self._steps += 1
+        verdict = self._begun().step(loss.detach() if hasattr(loss, "detach") else loss)
+        if verdict is not None:
+            self._stop(*verdict)
+
+    @contextmanager
+    def validating(self) -> Iterator[None]:
+        """Clock and memory meter stand still inside."""
+        with self._clock.standing_still():
+            self._meter.pause()
+            try:
+                yield
+            finally:
+                self._meter.resume()
+
+    def report(self, val_accuracy: float, *, train_accuracy: float | None = None) -> None:
+        """Close an epoch with its validation metric (R2 for regression).
+
+        Raises:
+            Stopped: the metric is non-finite, or a stop rule says so.
+            ObjectiveError: the metric is out of range: accuracy is a fraction 0..1.
+        """
+        self._raise_latched()
+        guard = self._begun()
+        with self._clock.standing_still():
+            self._clock.lap(instrumented=self._instrumented)
+            self._instrumented = False
+            value = float(val_accuracy)
+            self._check_range(value)
+            verdict = guard.report(value)
+            if verdict is not None:
+                self._stop(*verdict)
+            self.curve.append(value)
+            self._train_metric = None if train_accuracy is None else float(train_accuracy)
+            stopped = self._should_stop(tuple(self.curve))
+            if stopped is not None:
+                self._stop(stopped.verdict, stopped.reason)
+
+    def result(self) -> Measurement:
+        """What the run showed, after the objective has returned or stopped.
+
+        Raises:
+            ObjectiveError: the objective returned without ever reporting a metric.
+        """
+        guard = self._begun()
+        if self.latched is None:
+            last = guard.close_window()
+            if last is not None and last[0] is Verdict.NON_FINITE:
+                self.latched = Stopped(*last)
+            elif not self.curve:
+                raise ObjectiveError(
+                    f"the objective returned without run.report({self.metric}): "
+                    "report the validation metric after each epoch"
+                )
+        stopped = self.latched
+        wall, process = self._clock.spent() if stopped else self._clock.typical()
+        steps = self._steps
+        return Measurement(
+            verdict=stopped.verdict if stopped else Verdict.COMPLETED,
+            reason=stopped.reason if stopped else "",
+            metric=self.curve[-1] if self.curve else None,
+            best_metric=max(self.curve, default=None),
+            metric_curve=tuple(self.curve),
+            train_seconds=wall,
+            process_seconds=process,
+            planned_train_seconds=wall * max(1.0, guard.total_steps / max(steps, 1)),
+            peak_memory_bytes=self._meter.peak_bytes,
+            train_loss=guard.window_mean,
+            generalization_gap=self._gap(),
+            epochs_to_target=self._epochs_to_target(),
+            n_spikes=guard.spikes.recovered,
+            steps=steps,
+            total_steps=guard.total_steps,
+        )
+
+    def _begun(self) -> DivergenceGuard:
+        if self._guard is None:
+            raise ObjectiveError(
+                "the objective never called run.begin(total_steps): "
+                "call it before the first training step"
+            )
+        return self._guard
+
+    def _stop(self, verdict: Verdict, reason: str) -> None:
+        self.latched = Stopped(verdict, reason)
+        self._raise_latched()
+
+    def _raise_latched(self) -> None:
+        # A new object each time: a raised one holds its frames, and with them the dead model, for
+        # as long as the run is kept, which would falsify the memory baseline of the next run.
+        if self.latched is not None:
+            raise Stopped(self.latched.verdict, self.latched.reason)
+
+    def _meter_step(self) -> None:
+        """A meter that slows steps down sees only the first ones."""
+        if self._metering:
+            self._instrumented = True
+            self._metered_steps += 1
+            if self._metered_steps >= MEASURED_STEPS:
+                self._stop_meter()
+
+    def _stop_meter(self) -> None:
+        self._metering = False
+        self._meter.stop()
+
+    def _check_range(self, value: float) -> None:
+        if not math.isfinite(value) or (value <= 1 and (value >= 0 or self.metric == "val_r2")):
+            return
+        wanted = "at most 1" if self.metric == "val_r2" else "a fraction between 0 and 1"
+        raise ObjectiveError(f"run.report got {self.metric}={value:g}, wanted {wanted}")
+
+    def _gap(self) -> float | None:
+        if self._train_metric is None or not self.curve:
+            return None
+        return self._train_metric - self.curve[-1]
+
+    def _epochs_to_target(self) -> int | None:
+        if self._target is None:
+            return None
+        reached = (n for n, value in enumerate(self.curve, 1) if value >= self._target)
+        return next(reached, None)

@@ -1,0 +1,196 @@
+"""`Task`: a model, data, loss and metric, to be trained by our loop; checked before it is used."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from functools import partial
+from typing import TYPE_CHECKING, Any, Literal
+
+from objectives.measurement import ObjectiveError
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor, nn
+
+DEFAULT_EPOCHS = 20
+
+
+@dataclass(frozen=True, kw_only=True)
+class Data:
+    """Fixed splits. x: (N, ...) float; y: (N,) int64 classes, or (N,) / (N, K) float targets.
+
+    Training sees `train`, the search sees `val`; nothing but a final score may see `test`.
+    """
+
+    x_train: Tensor
+    y_train: Tensor
+    x_val: Tensor
+    y_val: Tensor
+    x_test: Tensor
+    y_test: Tensor
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """What to train. Every callable makes something new at each call and keeps no state."""
+
+    name: str
+    data: Callable[[], Data]
+    model: Callable[[], nn.Module]
+    """Builds a model on the CPU; torch's global generator is seeded before the call."""
+    loss: Callable[[Tensor, Tensor], Tensor]
+    """(model output, targets) -> scalar, the mean over the batch."""
+    optimizer: Callable[..., torch.optim.Optimizer]
+    """Called as optimizer(parameters, lr=learning_rate)."""
+    metric: Literal["accuracy", "r2"] = "accuracy"
+    epochs: int = DEFAULT_EPOCHS
+
+
+def sgd_momentum(parameters: Any, **kwargs: Any) -> torch.optim.Optimizer:
+    """SGD with momentum 0.9; `**kwargs` as for torch.optim.SGD."""
+    import torch
+
+    return torch.optim.SGD(parameters, **{"momentum": 0.9, **kwargs})
+
+
+def check_task(task: Task) -> None:
+    """Raise ObjectiveError for settings no run could use."""
+    if task.metric not in ("accuracy", "r2"):
+        raise ObjectiveError(
+            f"task {task.name!r}: metric is {task.metric!r}, wanted accuracy or r2"
+        )
+    if not isinstance(task.epochs, int) or task.epochs < 1:
+        raise ObjectiveError(f"task {task.name!r}: epochs is {task.epochs!r}, wanted at least 1")
+
+
+def check_data(data: Data, *, task: str) -> None:
+    """Raise ObjectiveError for unequal lengths, empty splits, NaN, or no tensors at all."""
+    import torch
+
+    if not isinstance(data, Data):
+        raise ObjectiveError(f"task {task!r}: data() returned {type(data).__name__}, wanted Data")
+    for field in fields(data):
+        tensor = getattr(data, field.name)
+        if not isinstance(tensor, torch.Tensor):
+            raise ObjectiveError(
+                f"task {task!r}: {field.name} is {type(tensor).__name__}, wanted a torch.Tensor"
+            )
+        if tensor.is_floating_point() and not torch.isfinite(tensor).all():
+            n_bad = int((~torch.isfinite(tensor)).sum())
+            raise ObjectiveError(
+                f"task {task!r}: {field.name} has {n_bad} NaN or infinite values: "
+                "clean or impute them first"
+            )
+    for split in ("train", "val", "test"):
+        x, y = getattr(data, f"x_{split}"), getattr(data, f"y_{split}")
+        if x.ndim == 0 or y.ndim == 0 or len(x) != len(y) or len(x) == 0:
+            raise ObjectiveError(
+                f"task {task!r}: x_{split} has shape {tuple(x.shape)} and y_{split} "
+                f"{tuple(y.shape)}: wanted the same number of examples, at least one"
+            )
+
+
+def check_forward(task: Task, model: nn.Module, data: Data) -> None:
+    """Run two examples through model and loss, so that shape mistakes show before the search."""
+    import torch
+
+    n = min(2, len(data.x_train))
+    x, y = data.x_train[:n], data.y_train[:n]
+    model.eval()
+    with torch.inference_mode():
+        output = model(x)
+        if task.metric == "r2" and output.shape != y.shape:
+            raise ObjectiveError(
+                f"task {task.name!r}: the model returns shape {tuple(output.shape)} for targets of "
+                f"shape {tuple(y.shape)}: wanted the same shape"
+            )
+        if task.metric == "accuracy" and (
+            output.ndim != 2 or y.dtype != torch.int64 or y.ndim != 1
+        ):
+            raise ObjectiveError(
+                f"task {task.name!r}: accuracy wants outputs (B, classes) and int64 targets (B,), "
+                f"found {tuple(output.shape)} and {y.dtype} {tuple(y.shape)}"
+            )
+        loss = task.loss(output, y)
+    if not isinstance(loss, torch.Tensor) or loss.ndim != 0:
+        raise ObjectiveError(f"task {task.name!r}: loss must return a scalar tensor")
+
+
+def fingerprint(task: Task, model: nn.Module, data: Data) -> dict[str, str]:
+    """What must be the same for two runs to belong to one study: data, model and optimizer."""
+    shapes = [(name, tuple(p.shape), str(p.dtype)) for name, p in model.named_parameters()]
+    return {
+        "data": data_hash(data),
+        "model": _short_hash(repr(shapes)),
+        "architecture": _short_hash(repr(model)),
+        "loss": function_name(task.loss),
+        "optimizer": optimizer_name(task, model),
+    }
+
+
+def _short_hash(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def function_name(function: Any) -> str:
+    """A name without memory addresses, which change from process to process."""
+    if isinstance(function, partial):
+        keywords = (f"{key}={function_name(value)}" for key, value in function.keywords.items())
+        given = [*map(function_name, function.args), *keywords]
+        return f"{function_name(function.func)}({', '.join(given)})"
+    name = getattr(function, "__qualname__", None) or repr(function)
+    return re.sub(" at 0x[0-9a-f]+", "", name)
+
+
+def data_hash(data: Data) -> str:
+    """Hash of all six tensors: shapes, types and bytes."""
+    import numpy as np
+
+    digest = hashlib.sha256()
+    for field in fields(data):
+        tensor = getattr(data, field.name)
+        digest.update(f"{field.name} {tuple(tensor.shape)} {tensor.dtype}".encode())
+        digest.update(np.ascontiguousarray(tensor.detach().cpu().numpy()).tobytes())
+    return digest.hexdigest()[:16]
+
+
+def optimizer_name(task: Task, model: nn.Module) -> str:
+    """The optimizer with what differs from torch's defaults: `SGD(momentum=0.9)`."""
+    import torch
+
+    optimizer = task.optimizer(model.parameters(), lr=0.5)
+    kind: Callable[..., torch.optim.Optimizer] = type(optimizer)
+    try:
+        plain = kind([torch.nn.Parameter(torch.zeros(1))], lr=0.5).defaults
+    except TypeError:  # it has arguments without defaults, which the task gave
+        plain = {}
+    ignored = {"lr", "foreach", "fused", "capturable", "differentiable"}
+    changed = {
+        key: value
+        for key, value in sorted(optimizer.defaults.items())
+        if key not in ignored and plain.get(key) != value
+    }
+    return f"{type(optimizer).__name__}({', '.join(f'{k}={v}' for k, v in changed.items())})"
+
+
+def baseline(task: Task, model: nn.Module, data: Data) -> tuple[float, float]:
+    """Training loss and metric of the best constant predictor.
+
+    Classes: the loss at logits equal to the log of their shares (for cross-entropy the entropy of
+    the shares), and the share of the largest. Targets: the loss at their mean (for squared error
+    their variance), and an R2 of 0.
+    """
+    import torch
+
+    y = data.y_train
+    if task.metric == "r2":
+        constant = y.mean(dim=0, keepdim=True).expand_as(y)
+        return float(task.loss(constant, y)), 0.0
+    with torch.inference_mode():
+        n_classes = model.eval()(data.x_train[:1]).shape[1]
+    shares = torch.bincount(y, minlength=n_classes).float() / len(y)  # (C,)
+    logits = shares.clamp(min=1e-9).log().expand(len(y), n_classes)  # (N, C)
+    return float(task.loss(logits, y)), float(shares.max())

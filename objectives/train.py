@@ -1,0 +1,119 @@
+"""Our training loop: tensors resident on the device, one shuffle per epoch, no sync per step."""
+
+from __future__ import annotations
+
+import math
+import random
+from typing import TYPE_CHECKING
+
+from objectives.feed import Batches, make_feed
+from objectives.measurement import TrialParams
+from objectives.optimizer import build_optimizer, step_function
+from objectives.predict import predict_peak_bytes
+from objectives.run import Run
+from objectives.task import Task, baseline, check_data, check_forward, check_task, fingerprint
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor, nn
+
+EVALUATION_BATCH = 4096  # examples per forward pass of a validation
+
+
+class TaskObjective:
+    """A task made ready on one device: call it with `(params, run)` to train once.
+
+    Data and shuffle buffers are allocated here, once, before any run's memory is measured.
+
+    Raises:
+        ObjectiveError: the task's data, model or loss does not fit together.
+    """
+
+    def __init__(self, task: Task, *, name: str, device: str) -> None:
+        import torch
+
+        self.task = task
+        self.name = name
+        self.metric = "val_accuracy" if task.metric == "accuracy" else "val_r2"
+        self.default_epochs = task.epochs
+        check_task(task)
+        data = task.data()
+        check_data(data, task=name)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            model = task.model()
+        check_forward(task, model, data)
+        self.n_train: int | None = len(data.x_train)
+        self.fingerprint = fingerprint(task, model, data)
+        self._baseline_loss: float | None
+        self._baseline_metric: float | None
+        self._baseline_loss, self._baseline_metric = baseline(task, model, data)
+        self._device = device
+        self._data = data
+        self._feed = make_feed(data.x_train, data.y_train, device=device)
+
+    def __call__(self, params: TrialParams, run: Run) -> None:
+        import torch
+
+        seed_everything(params.seed)
+        order = torch.Generator().manual_seed(params.seed)
+        model = self.task.model().to(self._device)
+        optimizer = build_optimizer(
+            self.task, model, learning_rate=params.learning_rate, device=self._device
+        )
+        run.begin(
+            params.epochs * math.ceil(len(self._data.x_train) / params.batch_size),
+            baseline_loss=self._baseline_loss,
+            baseline_metric=self._baseline_metric,
+        )
+        for epoch in range(1, params.epochs + 1):
+            self._train_epoch(model, optimizer, self._feed.epoch(params.batch_size, order), run)
+            with run.validating():
+                data, last = self._data, epoch == params.epochs
+                val = self._evaluate(model, data.x_val, data.y_val)
+                train = self._evaluate(model, data.x_train, data.y_train) if last else None
+            run.report(val, train_accuracy=train)
+
+    def predict_peak_bytes(self, batch_size: int) -> int | None:
+        """Peak memory without running it; None where no prediction can be trusted."""
+        return predict_peak_bytes(self.task, self._data, batch_size=batch_size, device=self._device)
+
+    def _train_epoch(
+        self, model: nn.Module, optimizer: torch.optim.Optimizer, batches: Batches, run: Run
+    ) -> None:
+        model.train()
+        loss_of, parameters = self.task.loss, list(model.parameters())
+        step = step_function(optimizer)
+        for x, y in batches:
+            for parameter in parameters:  # zero_grad(), without its bookkeeping
+                parameter.grad = None
+            loss = loss_of(model(x), y)
+            loss.backward()
+            step()
+            run.step(loss)
+
+    def _evaluate(self, model: nn.Module, x: Tensor, y: Tensor) -> float:
+        """Accuracy as a fraction, or R2 around the split's own mean."""
+        import torch
+
+        model.eval()
+        with torch.inference_mode():
+            parts = [model(part.to(self._device)) for part in x.split(EVALUATION_BATCH)]
+            output, y = torch.cat(parts), y.to(self._device)
+            if self.task.metric == "accuracy":
+                if not torch.isfinite(output).all():
+                    return math.nan  # argmax of NaN would name a class
+                return float((output.argmax(dim=1) == y).double().mean())
+            residual = (y.double() - output.double()).square().sum()
+            total = (y.double() - y.double().mean(dim=0)).square().sum()
+            return float(1 - residual / total)
+
+
+def seed_everything(seed: int) -> None:
+    """Seed torch (all devices), NumPy's and Python's global generators."""
+    import numpy as np
+    import torch
+
+    torch.manual_seed(seed)
+    np.random.seed(seed)
+    random.seed(seed)

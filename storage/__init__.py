@@ -1,0 +1,1 @@
+"""Keeps studies. Knows neither torch nor objectives."""

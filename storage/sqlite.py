@@ -1,0 +1,205 @@
+"""SQLite made safe for several processes on one machine.
+
+As Optuna opens it, SQLite loses trials to "database is locked" and lets several workers pop one
+queued trial. Workers here use write-ahead logging, a long timeout and `BEGIN IMMEDIATE`; the schema
+is created once, under a lock; network file systems, where SQLite's locks do not work, are refused.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from storage.errors import StorageError
+
+if TYPE_CHECKING:
+    from optuna.storages import RDBStorage
+    from sqlalchemy.engine import URL
+
+TIMEOUT_SECONDS = 60.0  # how long a transaction waits for another process's lock
+NETWORK_FILE_SYSTEMS = {
+    "9p", "afs", "beegfs", "ceph", "cifs", "fuse.glusterfs", "fuse.sshfs", "gpfs", "lustre",
+    "ncpfs", "nfs", "nfs4", "smb3", "smbfs",
+}  # fmt: skip
+
+
+def path_of(url: URL) -> Path:
+    """The database file of a sqlite URL; symbolic links resolved, as its folder is what we lock.
+
+    Raises:
+        StorageError: the URL names no file.
+    """
+    if url.host:  # sqlite://runs/file.db: two slashes where three are meant
+        raise StorageError(
+            f"an SQLite URL has no host, found {url.host!r}: wanted sqlite:///path/to/file.db, "
+            "with three slashes, or four for an absolute path"
+        )
+    name = url.database
+    if not name or name == ":memory:" or name.startswith("file:"):
+        raise StorageError(
+            "an in-memory SQLite database cannot be resumed or shared: wanted sqlite:///path/to/file.db"
+        )
+    if url.query:
+        options = ", ".join(url.query)
+        raise StorageError(
+            f"options of an SQLite URL ({options}) are not supported: leave them out"
+        )
+    return Path(name).resolve()
+
+
+def open_worker(path: Path) -> RDBStorage:
+    """Open for writing; creates folder, file and schema when they are missing."""
+    _refuse_network_file_system(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StorageError(f"cannot create the folder {path.parent}: {error.strerror}") from error
+    _check_access(path)
+    with folder_lock(path.parent):
+        _check_file(path)
+        if _is_missing(path):
+            _create(path)
+        storage = _rdb_storage(path, journal="WAL")  # two that change the mode at once fail
+    from sqlalchemy import event
+
+    # SQLite ignores SELECT ... FOR UPDATE, so two workers could both read a queued trial before
+    # either writes. Taking the write lock at BEGIN makes each transaction of a worker exclusive.
+    event.listen(storage.engine, "begin", _begin_immediate)
+    return storage
+
+
+def open_reader(path: Path) -> RDBStorage:
+    """Open an existing database for looking; its transactions take no lock that blocks a worker."""
+    if _is_missing(path):
+        raise StorageError(f"there is no database {path} yet: `make study` creates it")
+    _refuse_network_file_system(path)
+    _check_file(path)
+    return _rdb_storage(path, journal=None)
+
+
+@contextmanager
+def folder_lock(folder: Path) -> Iterator[None]:
+    """Exclusive among processes of this machine; freed by the system when its holder dies."""
+    descriptor = os.open(folder, os.O_RDONLY)  # the folder itself: no lock file is left behind
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _begin_immediate(connection: Any) -> None:
+    connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+
+def _connector(path: Path, journal: str | None) -> Callable[[], sqlite3.Connection]:
+    def connect() -> sqlite3.Connection:
+        connection = sqlite3.connect(
+            path, timeout=TIMEOUT_SECONDS, isolation_level=None, check_same_thread=False
+        )
+        if journal is not None:  # otherwise as it is
+            connection.execute(f"PRAGMA journal_mode={journal}")
+        connection.execute("PRAGMA synchronous=NORMAL")
+        return connection
+
+    return connect
+
+
+def _rdb_storage(path: Path, *, journal: str | None) -> RDBStorage:
+    import optuna
+
+    url = f"sqlite:///{path}".replace("{", "{{").replace("}", "}}")  # Optuna formats its URLs
+    try:
+        return optuna.storages.RDBStorage(url, engine_kwargs={"creator": _connector(path, journal)})
+    except RuntimeError as error:  # the schema of another Optuna version; the text has the remedy
+        raise StorageError(f"{path} cannot be opened: {error}") from error
+
+
+def _create(path: Path) -> None:
+    """Write the schema aside, then rename: nobody sees half a schema, and no kill leaves one."""
+    aside = path.with_name(f".{path.name}.new")
+    aside.unlink(missing_ok=True)
+    for suffix in ("-wal", "-shm"):  # the log of a lost file would be replayed into the new one
+        path.with_name(path.name + suffix).unlink(missing_ok=True)
+    try:
+        # Without a write-ahead log: one that a full disk left unmerged would be lost in renaming.
+        storage = _rdb_storage(aside, journal="DELETE")
+        storage.remove_session()
+        storage.engine.dispose()
+        os.replace(aside, path)
+    finally:
+        for suffix in ("", "-journal", "-wal", "-shm"):
+            aside.with_name(aside.name + suffix).unlink(missing_ok=True)
+
+
+def _is_missing(path: Path) -> bool:
+    """An empty file counts as missing: it holds no schema."""
+    try:
+        return not path.exists() or (path.is_file() and path.stat().st_size == 0)
+    except PermissionError as error:
+        raise StorageError(f"cannot look at {path}: {error.strerror}") from error
+
+
+def _check_access(path: Path) -> None:
+    for target in (path.parent, path):  # SQLite writes its log beside the file
+        wanted = os.W_OK | os.R_OK | (os.X_OK if target.is_dir() else 0)
+        if target.exists() and not os.access(target, wanted):
+            raise StorageError(
+                f"{target} is not writable: change its permissions or choose another --storage"
+            )
+
+
+def _check_file(path: Path) -> None:
+    """Refuse files that are no database, damaged, or somebody else's, before writing anything."""
+    if path.is_dir():
+        raise StorageError(f"{path} is a folder, wanted a database file")
+    if _is_missing(path):
+        return
+    try:
+        with closing(sqlite3.connect(path, timeout=TIMEOUT_SECONDS)) as connection:
+            tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master")}
+            if "trials" in tables:
+                connection.execute("SELECT count(*) FROM trials")
+    except sqlite3.OperationalError as error:
+        raise StorageError(
+            f"{path} cannot be opened ({error}): is the file readable, its folder writable "
+            "(SQLite keeps a log there, even for readers) and the disk not full?"
+        ) from error
+    except sqlite3.DatabaseError as error:
+        raise StorageError(
+            f"{path} cannot be read as an SQLite database ({error}): restore a copy of it, "
+            "or choose another --storage"
+        ) from error
+    if not {"studies", "trials", "version_info"} <= tables:
+        holds = ", ".join(sorted(tables)[:5]) or "nothing"
+        raise StorageError(
+            f"{path} is a database of something else (it holds {holds}): choose another --storage"
+        )
+
+
+def _refuse_network_file_system(path: Path) -> None:
+    kind = file_system(path)
+    if kind in NETWORK_FILE_SYSTEMS:
+        raise StorageError(
+            f"{path} is on a network file system ({kind}), where SQLite loses data: keep it on a "
+            "local disk; several machines need a database server"
+        )
+
+
+def file_system(path: Path, mounts: Path = Path("/proc/self/mounts")) -> str | None:
+    """The type of the file system that holds `path`; None where the system does not tell."""
+    if not mounts.exists():
+        return None
+    real = path.resolve()
+    best: tuple[int, str] | None = None
+    for line in mounts.read_text(errors="replace").splitlines():
+        _, mount_point, kind, *_ = line.split(" ")
+        point = Path(mount_point.replace("\\040", " "))
+        if real.is_relative_to(point) and (best is None or len(point.parts) >= best[0]):
+            best = (len(point.parts), kind)
+    return best[1] if best else None

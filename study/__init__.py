@@ -1,0 +1,1 @@
+"""Decides: what to try next, when to stop, what the results mean."""

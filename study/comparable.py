@@ -1,0 +1,103 @@
+"""Keeps wall times comparable: which hardware a study has been timed on, and what sizes cost there.
+
+Every hardware has study attributes of its own, so that two machines never overwrite each other's.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from objectives.hardware import hardware
+from study.costs import Costs, from_stored, to_stored
+from study.errors import StudyError
+from study.findings.front import pareto_front
+from study.trials import HARDWARE
+
+if TYPE_CHECKING:
+    from optuna import Study
+    from optuna.trial import FrozenTrial
+
+    from study.create import Plan
+
+FINGERPRINT = "batchfront_hardware:"  # + id
+COSTS = "batchfront_costs:"  # + id
+
+
+def hardware_id(fingerprint: dict[str, str]) -> str:
+    """Short and stable."""
+    text = json.dumps(fingerprint, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:8]
+
+
+def recorded_hardware(study: Study) -> dict[str, dict[str, str]]:
+    """Fingerprints by id."""
+    return {
+        key.removeprefix(FINGERPRINT): value
+        for key, value in study.user_attrs.items()
+        if key.startswith(FINGERPRINT)
+    }
+
+
+def check_hardware(study: Study, device: str, *, mixed: bool) -> None:
+    """Raise StudyError when the study was timed on other hardware only, unless that is wanted."""
+    here = hardware(device)
+    known = recorded_hardware(study)
+    if mixed or not known or hardware_id(here) in known:
+        return
+    there = next(iter(known.values()))
+    differing = "; ".join(
+        f"{key}: {there.get(key, 'none')}, here {here.get(key, 'none')}"
+        for key in dict.fromkeys([*there, *here])
+        if there.get(key) != here.get(key)
+    )
+    raise StudyError(
+        f"study {study.study_name!r} was timed on other hardware ({differing}): wall times do not "
+        "compare; --mixed-hardware keeps a front for each, or choose another --study-name"
+    )
+
+
+def remember_hardware(study: Study, plan: Plan) -> None:
+    """Store this machine's fingerprint and costs with the study, unless they are there."""
+    if FINGERPRINT + plan.hardware not in study.user_attrs:
+        study.set_user_attr(FINGERPRINT + plan.hardware, hardware(plan.device))
+    if COSTS + plan.hardware not in study.user_attrs:
+        store_costs(study, plan.hardware, plan.costs)
+
+
+def stored_costs(study: Study, hardware: str) -> Costs:
+    """What sizes cost on that hardware; empty when nobody has probed it."""
+    return from_stored(study.user_attrs.get(COSTS + hardware, []))
+
+
+def store_costs(study: Study, hardware: str, costs: Costs) -> None:
+    """Replace what sizes cost on that hardware."""
+    study.set_user_attr(COSTS + hardware, to_stored(costs))
+
+
+def hardware_name(fingerprint: dict[str, str]) -> str:
+    """The GPU's or the CPU's name."""
+    return fingerprint.get("gpu") or fingerprint.get("cpu") or "unknown hardware"
+
+
+def by_hardware(study: Study, trials: Iterable[FrozenTrial]) -> dict[str, list[FrozenTrial]]:
+    """Trials grouped by what they ran on; titles are "" when that is one and the same.
+
+    Trials of versions that did not record it belong to the first hardware recorded.
+    """
+    known = recorded_hardware(study)
+    first = next(iter(known), "")
+    groups: dict[str, list[FrozenTrial]] = {id_: [] for id_ in known} or {"": []}
+    for trial in trials:
+        groups.setdefault(trial.user_attrs.get(HARDWARE, first), []).append(trial)
+    if len(groups) == 1:
+        return {"": next(iter(groups.values()))}
+    return {f"{hardware_name(known.get(id_, {}))} [{id_}]": some for id_, some in groups.items()}
+
+
+def fronts_by_hardware(study: Study) -> dict[str, list[FrozenTrial]]:
+    """One Pareto front for each hardware."""
+    groups = by_hardware(study, study.get_trials(deepcopy=False))
+    return {name: pareto_front(trials) for name, trials in groups.items()}

@@ -1,0 +1,232 @@
+"""Create a study or resume it; refuse whatever would mix results that cannot be compared."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Literal
+
+from objectives.hardware import hardware
+from study.budgets import Budgets, cut_by_cost
+from study.comparable import check_hardware, hardware_id, remember_hardware, stored_costs
+from study.costs import Costs, Prober, Watch
+from study.errors import StudyError
+from study.quiet import quiet_optuna
+from study.settings import StudySettings
+from study.space import SearchSpace
+
+if TYPE_CHECKING:
+    from optuna import Study
+    from optuna.storages import BaseStorage
+
+    from objectives.load import Objective
+
+RECORD = "batchfront"  # study attribute: what must not change within a study
+DEFAULTS = "batchfront_defaults"  # study attribute: what a resume uses unless told otherwise
+FORMAT = 2  # 1 did not record architecture, loss and source
+DIRECTIONS: tuple[Literal["maximize", "minimize"], ...] = ("maximize", "minimize", "minimize")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """Settings with every blank filled, from the study where it exists."""
+
+    study_name: str
+    task: str
+    metric_names: tuple[str, str, str]
+    space: SearchSpace
+    asked: SearchSpace  # the space before data, memory and budgets cut it
+    budgets: Budgets
+    epochs: int
+    sampler: str
+    seed: int
+    target: float | None
+    device: str
+    hardware: str  # id of a fingerprint
+    costs: Costs
+    n_trials: int
+    timeout: float | None
+
+
+def open_study(storage: BaseStorage, study_name: str) -> Study:
+    """An existing study of ours.
+
+    Raises:
+        StudyError: no such study, or one that batchfront did not make.
+    """
+    import optuna
+
+    try:
+        study = optuna.load_study(study_name=study_name, storage=storage)
+    except KeyError:
+        names = optuna.get_all_study_names(storage)
+        there = f"there are {', '.join(map(repr, names))}" if names else "the storage has none"
+        raise StudyError(f"there is no study {study_name!r}: {there}") from None
+    if RECORD not in study.user_attrs:
+        raise StudyError(
+            f"study {study_name!r} was not made by batchfront: choose another --study-name"
+        )
+    return study
+
+
+def create_or_resume(
+    storage: BaseStorage,
+    settings: StudySettings,
+    objective: Objective,
+    *,
+    device: str,
+    lock: Callable[[], AbstractContextManager[None]],
+    watch: Watch,
+) -> tuple[Study, Plan, bool]:
+    """The study the settings name, what to do with it, and whether it is new.
+
+    A new study's batch sizes are probed first, and its space is cut to those that can be run
+    within the budgets; from then on the space never changes. Creation happens under `lock`, so
+    that whoever sees the study sees all of it.
+
+    Raises:
+        StudyError: the stored study differs in what must not change; nothing is written then.
+    """
+    import optuna
+
+    name = settings.study_name or objective.name
+    with lock():
+        names = optuna.get_all_study_names(storage)
+        exists = name in names and not _is_unfinished(storage, name)
+    if not exists:
+        plan = with_costs(new_plan(settings, objective, name, device), objective, watch)
+        plan = replace(plan, space=cut_by_cost(plan.space, plan.costs, plan.budgets))
+        with lock():
+            if name not in optuna.get_all_study_names(storage) or _is_unfinished(storage, name):
+                return _create(storage, plan, objective), plan, True
+    study = open_study(storage, name)
+    plan = resumed_plan(study, settings, objective, device)
+    _compare(study, _record(plan, objective))
+    check_hardware(study, device, mixed=settings.mixed_hardware)
+    costs = stored_costs(study, plan.hardware)
+    plan = replace(plan, costs=costs) if costs else with_costs(plan, objective, watch)
+    remember_hardware(study, plan)
+    return study, plan, False
+
+
+def _is_unfinished(storage: BaseStorage, name: str) -> bool:
+    """A study whose creator was killed before it wrote the record; empty, with our directions."""
+    import optuna
+
+    study = optuna.load_study(study_name=name, storage=storage)
+    found = [direction.name.lower() for direction in study.directions]
+    return RECORD not in study.user_attrs and found == list(DIRECTIONS) and not study.trials
+
+
+def new_plan(settings: StudySettings, objective: Objective, name: str, device: str) -> Plan:
+    """What the settings say, with defaults for the rest; costs are yet unknown."""
+    asked = settings.space(SearchSpace())
+    return Plan(
+        study_name=name,
+        task=objective.name,
+        metric_names=(objective.metric, "train_seconds", "peak_memory_bytes"),
+        space=asked.cut_to(objective.n_train),
+        asked=asked,
+        budgets=settings.budgets(),
+        epochs=settings.epochs or objective.default_epochs,
+        sampler=settings.sampler or "tpe",
+        seed=settings.seed if settings.seed is not None else 0,
+        target=settings.target,
+        device=device,
+        hardware=hardware_id(hardware(device)),
+        costs={},
+        n_trials=settings.n_trials,
+        timeout=settings.timeout,
+    )
+
+
+def resumed_plan(study: Study, settings: StudySettings, objective: Objective, device: str) -> Plan:
+    """What the settings leave open comes from the study, so that a bare rerun resumes it."""
+    stored = study.user_attrs[RECORD]
+    defaults = study.user_attrs.get(DEFAULTS, {})
+    filled = replace(
+        settings,
+        epochs=settings.epochs or stored["epochs"],
+        sampler=settings.sampler or defaults.get("sampler"),
+        seed=settings.seed if settings.seed is not None else defaults.get("seed"),
+        target=settings.target if settings.target is not None else defaults.get("target"),
+    )
+    plan = new_plan(filled, objective, study.study_name, device)
+    space = SearchSpace.from_dict(stored["space"])
+    asked = SearchSpace.from_dict(defaults.get("asked", stored["space"]))
+    if settings.space(space) != space:  # the same command again names what was asked for
+        named = settings.space(asked)
+        space = space if named == asked else named.cut_to(objective.n_train)
+    budgets = Budgets(**(stored.get("budgets", {}) | plan.budgets.as_dict()))
+    return replace(plan, space=space, asked=asked, budgets=budgets)
+
+
+def with_costs(plan: Plan, objective: Objective, watch: Watch) -> Plan:
+    """The plan with every batch size of its space probed on this machine."""
+    prober = prober_of(plan, objective)
+    return replace(plan, costs=prober.sizes(plan.space.sizes(), watch))
+
+
+def prober_of(plan: Plan, objective: Objective) -> Prober:
+    """A prober at the smallest learning rate: a probe must not diverge."""
+    rate = plan.space.learning_rates[0]
+    return Prober(objective, epochs=plan.epochs, device=plan.device, rate=rate)
+
+
+def _record(plan: Plan, objective: Objective) -> dict[str, Any]:
+    budgets = plan.budgets.as_dict()
+    return {
+        "format": FORMAT,
+        "task": plan.task,
+        "objectives": list(plan.metric_names),
+        "space": plan.space.as_dict(),
+        "epochs": plan.epochs,
+        **({"budgets": budgets} if budgets else {}),
+        **objective.fingerprint,
+    }
+
+
+def _create(storage: BaseStorage, plan: Plan, objective: Objective) -> Study:
+    import optuna
+
+    study = optuna.create_study(
+        storage=storage,
+        study_name=plan.study_name,
+        directions=list(DIRECTIONS),
+        load_if_exists=True,  # one whose creation was cut off
+    )
+    with quiet_optuna():
+        study.set_metric_names(list(plan.metric_names))
+    defaults = {"sampler": plan.sampler, "seed": plan.seed, "target": plan.target}
+    study.set_user_attr(DEFAULTS, {**defaults, "asked": plan.asked.as_dict()})
+    remember_hardware(study, plan)
+    study.set_user_attr(RECORD, _record(plan, objective))
+    return study
+
+
+def _compare(study: Study, asked: dict[str, Any]) -> None:
+    """Optuna ignores directions and ranges of an existing study, so we compare them ourselves."""
+    stored = study.user_attrs[RECORD]
+    found = [direction.name.lower() for direction in study.directions]
+    differences = []
+    if found != list(DIRECTIONS):
+        differences.append(f"directions ({', '.join(found)}, now {', '.join(DIRECTIONS)})")
+    known = stored if stored.get("format", 1) < FORMAT else {**stored, **asked}
+    for key in known:
+        if key != "format" and stored.get(key) != asked.get(key):
+            differences.append(f"{key} ({_short(stored.get(key))}, now {_short(asked.get(key))})")
+    if differences:
+        raise StudyError(
+            f"study {study.study_name!r} was made with other {'; '.join(differences)}: "
+            "results would not be comparable, choose another --study-name"
+        )
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, dict) and set(value) == {"batch_sizes", "learning_rates"}:
+        return str(SearchSpace.from_dict(value))
+    if value is None:
+        return "none"
+    return value if isinstance(value, str) else json.dumps(value)

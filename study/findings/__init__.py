@@ -1,0 +1,1 @@
+"""What the results mean: front, tables, figures, report, dashboard."""

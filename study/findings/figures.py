@@ -1,0 +1,232 @@
+"""Plotly figures of a study. Stored text is escaped before it reaches a figure."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from html import escape
+from typing import TYPE_CHECKING, Any
+
+from study.findings.front import pareto_front
+from study.findings.words import human_bytes, human_seconds
+from study.trials import VERDICT, is_feasible, trial_row
+
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
+    from optuna.trial import FrozenTrial
+
+Trials = Sequence["FrozenTrial"]
+TITLES = {"train_seconds": "training time (s)", "peak_memory_bytes": "peak memory (bytes)"}
+TICKS: dict[str, dict[str, Any]] = {  # D2: a label at 1, 2 and 5 of every decade
+    "train_seconds": {"type": "log", "dtick": 1},
+    "peak_memory_bytes": {"type": "log", "dtick": "D2", "tickformat": "~s"},
+}
+FRONT = "#c2410c"
+OTHER = "#94a3b8"
+STOPPED = "#111827"
+LEARNING_RATE_BINS = 12
+
+
+def axis_title(name: str) -> str:
+    """An objective's name with its unit."""
+    return TITLES.get(name, name.replace("val_", "validation ").replace("r2", "R2"))
+
+
+def front_3d(trials: Trials, names: Sequence[str]) -> go.Figure:
+    """Accuracy over time and memory; the front in colour by batch size."""
+    import plotly.graph_objects as go
+
+    front = pareto_front(trials)
+    numbers = {trial.number for trial in front}
+    rest = [t for t in trials if is_feasible(t) and t.number not in numbers]
+    figure = go.Figure()
+    for label, some in (("other completed trials", rest), ("Pareto front", front)):
+        marker: dict[str, Any] = {"size": 3, "color": OTHER, "opacity": 0.6}
+        if some is front:
+            sizes = [math.log2(trial_row(t, names)["batch_size"]) for t in front]
+            bar = {"title": "batch size", **_power_ticks(sizes), "len": 0.7}
+            marker = {"size": 6, "color": sizes, "colorscale": "Turbo", "colorbar": bar}
+        figure.add_scatter3d(
+            x=[t.values[1] for t in some],
+            y=[t.values[2] for t in some],
+            z=[t.values[0] for t in some],
+            mode="markers",
+            name=label,
+            marker=marker,
+            text=[_label(t, names) for t in some],
+            hoverinfo="text",
+        )
+    axes = {"xaxis": names[1], "yaxis": names[2], "zaxis": names[0]}
+    scene: dict[str, Any] = {
+        key: {"title": axis_title(name), **TICKS.get(name, {})} for key, name in axes.items()
+    }
+    figure.update_layout(
+        title="Pareto front",
+        scene={**scene, "aspectmode": "cube", "camera": {"eye": {"x": 1.7, "y": 1.7, "z": 0.8}}},
+        legend={"orientation": "h", "y": 0},
+        margin={"l": 0, "r": 0, "t": 50, "b": 0},
+        height=560,
+    )
+    return figure
+
+
+def projections(trials: Trials, names: Sequence[str]) -> go.Figure:
+    """The three pairs of objectives side by side."""
+    from plotly.subplots import make_subplots
+
+    front = pareto_front(trials)
+    numbers = {trial.number for trial in front}
+    rest = [t for t in trials if is_feasible(t) and t.number not in numbers]
+    figure = make_subplots(rows=1, cols=3, horizontal_spacing=0.08)
+    for column, (x, y) in enumerate([(1, 0), (2, 0), (1, 2)], 1):
+        for label, some, color in (("other completed", rest, OTHER), ("front", front, FRONT)):
+            figure.add_scatter(
+                x=[t.values[x] for t in some],
+                y=[t.values[y] for t in some],
+                mode="markers",
+                name=label,
+                legendgroup=label,
+                showlegend=column == 1,
+                marker={"color": color, "size": 8 if some is front else 6},
+                text=[_label(t, names) for t in some],
+                hoverinfo="text",
+                row=1,
+                col=column,
+            )
+        for update, name in ((figure.update_xaxes, names[x]), (figure.update_yaxes, names[y])):
+            update(title=axis_title(name), row=1, col=column, **TICKS.get(name, {}))
+    figure.update_layout(
+        title="Projections of the front", legend={"orientation": "h", "y": -0.25}, height=420
+    )
+    return figure
+
+
+def best_per_batch_size(trials: Trials, names: Sequence[str]) -> go.Figure:
+    """The best metric reached at each batch size, over all completed trials."""
+    import plotly.graph_objects as go
+
+    feasible = [t for t in trials if is_feasible(t)]
+    rows = [trial_row(t, names) for t in feasible]
+    best: dict[int, FrozenTrial] = {}
+    for trial, row in zip(feasible, rows, strict=True):
+        size = row["batch_size"]
+        if size not in best or trial.values[0] > best[size].values[0]:
+            best[size] = trial
+    sizes = sorted(best)
+    figure = go.Figure()
+    figure.add_scatter(
+        x=[row["batch_size"] for row in rows],
+        y=[t.values[0] for t in feasible],
+        mode="markers",
+        name="completed trials",
+        marker={"color": OTHER, "size": 6},
+        text=[_label(t, names) for t in feasible],
+        hoverinfo="text",
+    )
+    figure.add_scatter(
+        x=sizes,
+        y=[best[size].values[0] for size in sizes],
+        mode="lines+markers",
+        name="best",
+        marker={"color": FRONT, "size": 8},
+        text=[_label(best[size], names) for size in sizes],
+        hoverinfo="text",
+    )
+    figure.update_layout(
+        title="Best result per batch size",
+        xaxis={"title": "batch size", "type": "log", "tickvals": sizes, "ticktext": sizes},
+        yaxis={"title": axis_title(names[0])},
+        legend={"orientation": "h", "y": -0.2},
+        height=420,
+    )
+    return figure
+
+
+def heat_map(trials: Trials, names: Sequence[str]) -> go.Figure:
+    """Best metric per cell of (batch size, learning rate); crosses are runs that were stopped."""
+    import plotly.graph_objects as go
+
+    rows = [(t, trial_row(t, names)) for t in trials if t.state.name in ("COMPLETE", "PRUNED")]
+    figure = go.Figure()
+    if rows:
+        _add_cells(figure, [(t, row) for t, row in rows if is_feasible(t)], rows, names[0])
+    for label, state, symbol in (("completed", "COMPLETE", "circle"), ("stopped", "PRUNED", "x")):
+        some = [(t, row) for t, row in rows if t.state.name == state]
+        figure.add_scatter(
+            x=[math.log2(row["batch_size"]) for _, row in some],
+            y=[math.log10(row["learning_rate"]) for _, row in some],
+            mode="markers",
+            name=label,
+            marker={
+                "symbol": symbol,
+                "size": 8,
+                "color": STOPPED if state == "PRUNED" else "white",
+                "line": {"color": STOPPED, "width": 1},
+            },
+            text=[_label(t, names) for t, _ in some],
+            hoverinfo="text",
+        )
+    exponents = [math.log2(row["batch_size"]) for _, row in rows]
+    decades = [math.log10(row["learning_rate"]) for _, row in rows] or [0.0]
+    ticks = list(range(math.floor(min(decades)), math.ceil(max(decades)) + 1))
+    figure.update_layout(
+        title="Batch size x learning rate",
+        xaxis={"title": "batch size", **_power_ticks(exponents)},
+        yaxis={
+            "title": "learning rate",
+            "tickvals": ticks,
+            "ticktext": [f"{10.0**d:g}" for d in ticks],
+        },
+        legend={"orientation": "h", "y": -0.15},
+        height=520,
+    )
+    return figure
+
+
+def _add_cells(figure: go.Figure, feasible: Any, rows: Any, metric: str) -> None:
+    decades = [math.log10(row["learning_rate"]) for _, row in rows]
+    low, high = min(decades), max(decades)
+    width = (high - low) / LEARNING_RATE_BINS or 1.0
+    exponents = [round(math.log2(row["batch_size"])) for _, row in rows]
+    first, last = min(exponents), max(exponents)
+    cells: list[list[float | None]] = [
+        [None] * (last - first + 1) for _ in range(LEARNING_RATE_BINS)
+    ]
+    for trial, row in feasible:
+        x = round(math.log2(row["batch_size"])) - first
+        y = min(int((math.log10(row["learning_rate"]) - low) / width), LEARNING_RATE_BINS - 1)
+        cells[y][x] = max(trial.values[0], cells[y][x] if cells[y][x] is not None else -math.inf)
+    figure.add_heatmap(
+        x=list(range(first, last + 1)),
+        y=[low + (i + 0.5) * width for i in range(LEARNING_RATE_BINS)],
+        z=cells,
+        colorscale="Viridis",
+        colorbar={"title": axis_title(metric)},
+        hoverinfo="skip",
+        name="best per cell",
+    )
+
+
+def _power_ticks(exponents: Sequence[float]) -> dict[str, Any]:
+    ticks = sorted({round(e) for e in exponents})
+    return {"tickvals": ticks, "ticktext": [str(2**e) for e in ticks]}
+
+
+def _label(trial: FrozenTrial, names: Sequence[str]) -> str:
+    """What hovering shows."""
+    row = trial_row(trial, names)
+    lines = [
+        f"trial {trial.number}",
+        f"batch size {row['batch_size']}",
+        f"learning rate {row['learning_rate']:.3g}",
+    ]
+    if trial.values is not None:
+        metric, seconds, peak = trial.values
+        lines += [
+            f"{escape(axis_title(names[0]))} {metric:.4f}",
+            human_seconds(seconds),
+            human_bytes(peak),
+        ]
+    else:
+        lines.append(escape(str(trial.user_attrs.get(VERDICT))))
+    return "<br>".join(lines)

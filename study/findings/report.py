@@ -1,0 +1,88 @@
+"""One self-contained HTML page: no network needed to read it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from html import escape
+from typing import TYPE_CHECKING, Any
+
+from study.comparable import by_hardware
+from study.create import RECORD
+from study.findings import figures
+from study.findings.front import pareto_front
+from study.findings.tables import summary_lines
+from study.findings.words import human_bytes, human_seconds
+from study.space import SearchSpace
+from study.trials import trial_row
+
+if TYPE_CHECKING:
+    from optuna import Study
+    from optuna.trial import FrozenTrial
+
+STYLE = """
+body { font: 16px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 1100px; padding: 0 1rem;
+  color: #111827; }
+h1 { margin-bottom: 0; } .facts { color: #475569; margin-top: .3rem; }
+table { border-collapse: collapse; } th, td { padding: .3rem .9rem; text-align: right; }
+th { border-bottom: 2px solid #cbd5e1; } td { border-bottom: 1px solid #e2e8f0; }
+.note { white-space: pre-wrap; background: #f8fafc; padding: .8rem 1rem; font-size: .9rem; }
+"""
+
+
+def report_html(study: Study, *, note: str) -> str:
+    """The page for one study; everything that was stored is escaped."""
+    from plotly.offline import get_plotlyjs
+
+    names = study.metric_names or []
+    trials = study.get_trials(deepcopy=False)
+    record: dict[str, Any] = study.user_attrs[RECORD]
+    space = SearchSpace.from_dict(record["space"])
+    parts = [
+        f"<h1>{escape(study.study_name)}</h1>",
+        f'<p class="facts">task {escape(str(record["task"]))} · {escape(str(space))} · '
+        f"{escape(str(record['epochs']))} epochs</p>",
+        *(f"<p>{escape(line)}</p>" for line in summary_lines(trials)),
+        f'<div class="note">{escape(note)}</div>' if note else "",
+    ]
+    for hardware, some in by_hardware(study, trials).items():
+        parts.append(f"<h2>{escape(hardware)}</h2>" if hardware else "")
+        parts.append(_front_html(pareto_front(some), names))
+        parts += _figures_html(some, names)
+    script = f"<script>{get_plotlyjs()}</script>"  # once, for all figures
+    title = escape(study.study_name)
+    return (
+        "<!doctype html>\n"
+        f'<html lang="en"><head><meta charset="utf-8"><title>{title}: batchfront</title>'
+        f"<style>{STYLE}</style>{script}</head><body>{''.join(parts)}</body></html>\n"
+    )
+
+
+def _front_html(front: Sequence[FrozenTrial], names: Sequence[str]) -> str:
+    head = "".join(
+        f"<th>{escape(h)}</th>"
+        for h in ("trial", "batch size", "learning rate", *(figures.axis_title(n) for n in names))
+    )
+    body = []
+    for trial in front:
+        row = trial_row(trial, names)
+        metric, seconds, peak = trial.values
+        cells = (
+            row["number"],
+            row["batch_size"],
+            f"{row['learning_rate']:.3g}",
+            f"{metric:.4f}",
+            human_seconds(seconds),
+            human_bytes(peak),
+        )
+        body.append("<tr>" + "".join(f"<td>{escape(str(c))}</td>" for c in cells) + "</tr>")
+    return f"<h2>Pareto front</h2><table><tr>{head}</tr>{''.join(body)}</table>"
+
+
+def _figures_html(trials: Sequence[FrozenTrial], names: Sequence[str]) -> list[str]:
+    makers = (
+        figures.front_3d,
+        figures.projections,
+        figures.best_per_batch_size,
+        figures.heat_map,
+    )
+    return [make(trials, names).to_html(full_html=False, include_plotlyjs=False) for make in makers]

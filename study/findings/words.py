@@ -1,0 +1,24 @@
+"""Numbers as people read them."""
+
+from __future__ import annotations
+
+
+def human_bytes(n: float) -> str:
+    """`1.5 KiB`, with three significant digits."""
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if n < 1000 or unit == "GiB":
+            break
+        n /= 1024
+    return f"{n:.0f} {unit}" if unit == "B" else f"{n:.3g} {unit}"
+
+
+def human_seconds(seconds: float) -> str:
+    """`392 µs`, `52.9 ms`, `12.3 s`, `4 min 05 s`."""
+    if seconds < 1e-3:
+        return f"{seconds * 1e6:.3g} µs"
+    if seconds < 0.1:
+        return f"{seconds * 1e3:.3g} ms"
+    if seconds < 100:
+        return f"{seconds:.3g} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest:02d} s"

@@ -1,0 +1,65 @@
+"""Opens studies for looking; never blocks a worker."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+from storage.url import exists, open_storage, readable_errors
+from study.create import RECORD, open_study
+from study.errors import StudyError
+from study.trials import is_finished
+
+if TYPE_CHECKING:
+    from optuna import Study
+
+
+def study_rows(url: str) -> list[dict[str, Any]]:
+    """Name and trial counts of every study batchfront made."""
+    import optuna
+
+    with readable_errors(url):
+        storage = open_storage(url, mode="reader")
+        names = optuna.get_all_study_names(storage)
+        studies = [optuna.load_study(study_name=name, storage=storage) for name in names]
+        return [_row(study) for study in studies if RECORD in study.user_attrs]
+
+
+def _row(study: Study) -> dict[str, Any]:
+    trials = study.get_trials(deepcopy=False)
+    finished = Counter(t.state.name for t in trials if is_finished(t))
+    return {
+        "study_name": study.study_name,
+        "n_trials": finished.total(),
+        "n_complete": finished["COMPLETE"],
+        "n_pruned": finished["PRUNED"],
+        "n_fail": finished["FAIL"],
+        "n_running": sum(t.state.name == "RUNNING" for t in trials),
+    }
+
+
+def the_study(url: str, name: str | None) -> Study:
+    """The study of that name, or the only one there is.
+
+    Raises:
+        StudyError: no such study, or several and no name given.
+    """
+    with readable_errors(url):
+        storage = open_storage(url, mode="reader")
+        if name is None:
+            names = [row["study_name"] for row in study_rows(url)]
+            if len(names) != 1:
+                found = ", ".join(map(repr, names)) or "none"
+                raise StudyError(f"which study? there are {found}: choose with --study-name")
+            name = names[0]
+        return open_study(storage, name)
+
+
+def find_study(url: str, name: str) -> Study | None:
+    """The study of that name for writing; None when storage or study is not there yet."""
+    import optuna
+
+    if not exists(url):
+        return None
+    storage = open_storage(url, mode="worker")
+    return open_study(storage, name) if name in optuna.get_all_study_names(storage) else None

@@ -1,0 +1,80 @@
+"""What a finished run becomes in the study: told values, attributes, constraint."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from objectives.measurement import Measurement, Verdict
+from study.costs import TIME_OFF, SizeCost
+from study.trials import REASON, SO_FAR, VERDICT
+
+if TYPE_CHECKING:
+    from optuna import Study
+    from optuna.trial import Trial
+
+CURVE_POINTS = 100  # a longer curve is thinned before it is stored
+
+
+def told_values(measured: Measurement, known: SizeCost | None) -> tuple[float, float, float]:
+    """Time and memory are the probe's where it knows them: equal for all runs of a size."""
+    if known is None or known.step_seconds is None:
+        return measured.metric or 0.0, measured.train_seconds, float(measured.peak_memory_bytes)
+    return (
+        measured.metric or 0.0,
+        known.step_seconds * measured.total_steps,
+        float(known.peak_memory_bytes or 0),
+    )
+
+
+def attributes_of(measured: Measurement, known: SizeCost | None) -> dict[str, Any]:
+    """What is stored beside the objective values, under the names of `study.trials`."""
+    stopped = measured.verdict is not Verdict.COMPLETED
+    _, planned, peak = told_values(measured, known)
+    if known is None:
+        planned = measured.planned_train_seconds
+    off = None
+    if known is not None and known.step_seconds:
+        off = round(measured.train_seconds / (known.step_seconds * measured.steps) - 1, 3)
+    return {
+        VERDICT: measured.verdict.value,
+        REASON: measured.reason or None,
+        "best_metric": measured.best_metric,
+        "train_loss": measured.train_loss if _finite(measured.train_loss) else None,
+        "generalization_gap": measured.generalization_gap,
+        "epochs_to_target": measured.epochs_to_target,
+        "n_spikes": measured.n_spikes,
+        "steps": measured.steps,
+        "total_steps": measured.total_steps,
+        "measured_seconds": measured.train_seconds,
+        "process_seconds": measured.process_seconds,
+        "time_off": off if off is not None and abs(off) > TIME_OFF and not stopped else None,
+        "planned_train_seconds": planned,
+        SO_FAR: [measured.metric, planned, peak] if stopped else None,
+    }
+
+
+def mirror_constraint(study: Study, trial: Trial, grade: float) -> None:
+    """Store the constraint as optuna-dashboard 0.21 reads it, for a COMPLETE infeasible trial.
+
+    It knows only the list attribute of older Optuna versions, which no public call writes any more.
+    """
+    study._storage.set_trial_system_attr(trial._trial_id, "constraints", [grade])
+
+
+def _finite(value: float | None) -> bool:
+    return value is not None and abs(value) < float("inf")
+
+
+def thinned(curve: tuple[float, ...]) -> list[float]:
+    """At most CURVE_POINTS values, evenly spaced, the last one always among them."""
+    every = -(-len(curve) // CURVE_POINTS)
+    return [round(value, 6) for value in reversed(curve[::-1][::every])]
+
+
+def way_of_failing(error: BaseException) -> str:
+    """Where and how: `mine.py:12 ValueError`; the message may differ from trial to trial."""
+    frame = error.__traceback__
+    while frame is not None and frame.tb_next is not None:
+        frame = frame.tb_next
+    where = f"{frame.tb_frame.f_code.co_filename}:{frame.tb_lineno} " if frame else ""
+    return where + type(error).__name__

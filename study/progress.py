@@ -1,0 +1,103 @@
+"""A live line on a terminal; one line per finished trial elsewhere."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from study.findings.front import Values, non_dominated
+from study.worker import Event
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+class Progress:
+    """Follows the events of all workers."""
+
+    def __init__(
+        self,
+        console: Console,
+        *,
+        n_trials: int,
+        n_done: int,
+        n_stopped: int,
+        n_epochs: int,
+        front: Sequence[Values],
+    ) -> None:
+        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
+        from rich.progress import Progress as Bar
+
+        self._console = console
+        self._n_trials = n_trials
+        self._n_done = self._n_before = n_done
+        self._n_epochs = n_epochs
+        self._front = list(front)
+        self._n_stopped = n_stopped
+        self._started: float | None = None  # of the first trial: workers take a while to start
+        self._live = console.is_terminal
+        self._bar = Bar(
+            MofNCompleteColumn(),
+            *([BarColumn(bar_width=10)] if console.width >= 100 else []),
+            TextColumn("{task.description}"),
+            console=console,
+            disable=not self._live,
+        )
+        self._task = self._bar.add_task("starting", total=n_trials, completed=n_done)
+
+    def __enter__(self) -> Progress:
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._bar.stop()
+
+    def __call__(self, event: Event) -> None:
+        """Take one worker's event."""
+        if self._started is None:
+            self._started = time.monotonic()
+        if event.kind == "ended":
+            self._end(event)
+        if self._live:
+            self._bar.update(self._task, completed=self._n_done, description=self._line(event))
+        elif event.kind == "ended":
+            # Plain text: where nobody watches, one line a trial is kept in logs.
+            print(f"{self._n_done}/{self._n_trials} {self._line(event)}", file=self._console.file)
+        if event.reason and event.verdict == "failed":
+            self._console.print(f"trial {event.number} failed: {event.reason}", soft_wrap=True)
+
+    def _end(self, event: Event) -> None:
+        if event.verdict == "interrupted":
+            return
+        self._n_done += 1
+        if event.values is not None:
+            points = [*self._front, event.values]
+            self._front = [p for p, keep in zip(points, non_dominated(points), strict=True) if keep]
+        elif event.verdict != "failed":
+            self._n_stopped += 1
+
+    def _line(self, event: Event) -> str:
+        metric = f"{event.metric:.3f}" if event.metric is not None else "-"
+        if event.values is not None:
+            metric = f"{event.values[0]:.3f}"
+        state = event.verdict or f"epoch {event.epoch}/{self._n_epochs}"
+        return (
+            f"trial {event.number} batch {event.batch_size} lr {event.learning_rate:.2g} "
+            f"{state} {metric} | front {len(self._front)} stopped {self._n_stopped} "
+            f"| {self._time_left()} left"
+        )
+
+    def _time_left(self) -> str:
+        ran = self._n_done - self._n_before
+        if ran == 0 or self._started is None:
+            return "?"
+        pace = (time.monotonic() - self._started) / ran
+        seconds = round(pace * max(0, self._n_trials - self._n_done))
+        return f"{seconds // 60}:{seconds % 60:02d}"

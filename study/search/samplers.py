@@ -1,0 +1,156 @@
+"""Optuna's samplers by name, made to work with stopped trials and across resumes."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import optuna
+from optuna.distributions import BaseDistribution
+from optuna.samplers import BaseSampler
+from optuna.trial import FrozenTrial, TrialState, create_trial
+
+from study.quiet import quiet_optuna
+from study.trials import CONSTRAINT, SO_FAR
+
+
+def make_sampler(name: str, *, seed: int) -> BaseSampler:
+    """A sampler whose draws depend only on the seed, the trial's number and the study so far."""
+    samplers = optuna.samplers
+    makers: dict[str, Callable[[int], BaseSampler]] = {
+        "tpe": lambda s: samplers.TPESampler(seed=s, multivariate=True, constant_liar=True),
+        "random": lambda s: samplers.RandomSampler(seed=s),
+        "nsgaii": lambda s: samplers.NSGAIISampler(seed=s),
+        "gp": lambda s: samplers.GPSampler(seed=s, warn_independent_sampling=False),
+    }
+    if name == "qmc":
+        # One sequence, continued through the study's own counter: its seed must never change.
+        with quiet_optuna():
+            return samplers.QMCSampler(
+                seed=seed,
+                scramble=True,
+                independent_sampler=PerTrialSampler(makers["random"], seed=seed),
+                warn_independent_sampling=False,
+            )
+    per_trial = PerTrialSampler(makers[name], seed=seed)
+    return ProjectedSampler(per_trial) if name == "gp" else per_trial
+
+
+def derive_seed(seed: int, number: int, *, purpose: str) -> int:
+    """An independent seed, 0..2**31-1, for one trial of a study."""
+    digest = hashlib.sha256(f"{purpose}:{seed}:{number}".encode()).digest()
+    return int.from_bytes(digest[:4]) >> 1
+
+
+class _Forwarding(BaseSampler):
+    """Hands every call to another sampler."""
+
+    inner: BaseSampler
+
+    def reseed_rng(self) -> None:
+        self.inner.reseed_rng()
+
+    def before_trial(self, study: optuna.Study, trial: FrozenTrial) -> None:
+        self.inner.before_trial(study, trial)
+
+    def infer_relative_search_space(
+        self, study: optuna.Study, trial: FrozenTrial
+    ) -> dict[str, BaseDistribution]:
+        return self.inner.infer_relative_search_space(study, trial)
+
+    def sample_relative(
+        self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        return self.inner.sample_relative(study, trial, search_space)
+
+    def sample_independent(
+        self,
+        study: optuna.Study,
+        trial: FrozenTrial,
+        param_name: str,
+        param_distribution: BaseDistribution,
+    ) -> Any:
+        return self.inner.sample_independent(study, trial, param_name, param_distribution)
+
+    def after_trial(
+        self,
+        study: optuna.Study,
+        trial: FrozenTrial,
+        state: TrialState,
+        values: Sequence[float] | None,
+    ) -> None:
+        self.inner.after_trial(study, trial, state, values)
+
+
+class PerTrialSampler(_Forwarding):
+    """Seeds afresh for every trial, by its number.
+
+    A sampler seeded once repeats its first draws when a study is resumed, and two workers with one
+    seed draw the same points. Seeded by (seed, trial number), one worker gives the same sequence
+    whether it was interrupted or not, and no two trials of a study share a stream.
+    """
+
+    def __init__(self, make: Callable[[int], BaseSampler], *, seed: int) -> None:
+        self._make = make
+        self._seed = seed
+        self.inner = make(seed)
+
+    def before_trial(self, study: optuna.Study, trial: FrozenTrial) -> None:
+        self.inner = self._make(derive_seed(self._seed, trial.number, purpose="sampler"))
+        super().before_trial(study, trial)
+
+
+class ProjectedSampler(_Forwarding):
+    """Shows a sampler that ignores PRUNED trials a view in which they are COMPLETE, infeasible.
+
+    Without it GPSampler knows nothing of stopped runs and goes back to where they diverge.
+    """
+
+    def __init__(self, inner: BaseSampler) -> None:
+        self.inner = inner
+
+    def infer_relative_search_space(
+        self, study: optuna.Study, trial: FrozenTrial
+    ) -> dict[str, BaseDistribution]:
+        view = projected(study)
+        return self.inner.infer_relative_search_space(view, view.trials[trial.number])
+
+    def sample_relative(
+        self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        view = projected(study)
+        return self.inner.sample_relative(view, view.trials[trial.number], search_space)
+
+
+def projected(study: optuna.Study) -> optuna.Study:
+    """An in-memory copy with the same trial numbers, stopped trials completed to their full cost.
+
+    Time and memory are those of the full run at the pace measured; the metric of a stopped run is
+    never taken below the worst of the completed ones, which diverged regressions would dwarf.
+    """
+    view = optuna.create_study(directions=study.directions, study_name=study.study_name)
+    trials = study.get_trials(deepcopy=False)
+    worst = min((t.values[0] for t in trials if t.values is not None), default=0.0)
+    view.add_trials([_completed(trial, worst) for trial in trials])
+    return view
+
+
+def _completed(trial: FrozenTrial, worst: float) -> FrozenTrial:
+    """GPSampler wants the same constraints on every completed trial: ours, and only that."""
+    if trial.state == TrialState.COMPLETE:
+        values = trial.values
+    elif (
+        trial.state == TrialState.PRUNED and None not in trial.user_attrs.get(SO_FAR, [0, None])[1:]
+    ):
+        metric, seconds, peak = trial.user_attrs[SO_FAR]
+        values = [worst if metric is None else max(metric, worst), seconds, peak]
+    else:
+        return trial
+    return create_trial(
+        state=TrialState.COMPLETE,
+        params=trial.params,
+        distributions=trial.distributions,
+        values=values,
+        constraints={CONSTRAINT: trial.constraints.get(CONSTRAINT, 0.0)},
+    )

@@ -1,0 +1,219 @@
+"""One `run`: open or create the study, launch workers, say what came out."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import time
+from functools import partial
+from typing import TYPE_CHECKING
+
+from objectives.device import resolve_device
+from objectives.load import load_objective
+from storage.url import claim_lock, open_storage, readable_errors, redacted
+from study.comparable import fronts_by_hardware, store_costs, stored_costs
+from study.costs import Costs, Watch
+from study.create import Plan, create_or_resume, new_plan, resumed_plan, with_costs
+from study.findings.front import pareto_front
+from study.findings.tables import front_table, summary_lines
+from study.interrupts import Interrupts
+from study.launch import Job, WorkerDied, measuring_alone, run_here, run_processes
+from study.look import find_study
+from study.progress import Progress
+from study.quiet import quiet_optuna
+from study.settings import STORAGE_VARIABLE, StudySettings
+from study.space import SearchSpace
+from study.trials import HARDWARE, is_finished
+from study.worker import RepeatedFailure
+
+if TYPE_CHECKING:
+    from optuna import Study
+    from optuna.trial import FrozenTrial
+    from rich.console import Console
+
+    from objectives.load import Objective
+
+
+class Session:
+    """Everything a person sees of a search."""
+
+    def __init__(self, settings: StudySettings, console: Console) -> None:
+        self._settings = settings
+        self._console = console
+        self._interrupts = Interrupts()
+
+    def run(self) -> int:
+        """Search until the total is reached; returns the exit code.
+
+        Raises:
+            StudyError, ObjectiveError, StorageError: what a user can mend.
+        """
+        import optuna
+
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        settings = self._settings
+        device = resolve_device(settings.device)
+        objective = load_objective(settings.task, device=device)
+        settings.space(SearchSpace()).cut_to(objective.n_train)  # before a database is made
+        with quiet_optuna(), readable_errors(settings.storage):
+            with measuring_alone(objective, device):
+                study, plan = self._prepare(objective, device)
+            return self._search(study, plan, objective)
+
+    def _prepare(self, objective: Objective, device: str) -> tuple[Study, Plan]:
+        url = self._settings.storage
+        study, plan, is_new = create_or_resume(
+            open_storage(url, mode="worker"),
+            self._settings,
+            objective,
+            device=device,
+            lock=partial(claim_lock, url),
+            watch=watcher(self._console),
+        )
+        self._header(study, plan, is_new=is_new)
+        return study, plan
+
+    def _header(self, study: Study, plan: Plan, *, is_new: bool) -> None:
+        say = self._console.print
+        say(f"study {plan.study_name!r}: task {plan.task} on {plan.device}, {plan.epochs} epochs")
+        say(f"storage {redacted(self._settings.storage)}")
+        say(f"space {plan.space}; sampler {plan.sampler}, seed {plan.seed}")
+        if str(plan.budgets):
+            say(f"budgets: {plan.budgets}")
+        if is_new and plan.space != plan.asked:
+            low, high = plan.asked.batch_sizes
+            say(
+                f"batch sizes {low}..{high} were cut to what data, memory and budgets allow: "
+                f"{plan.space.batch_sizes[0]}..{plan.space.batch_sizes[1]}"
+            )
+        n_done = _n_finished(study)
+        if n_done:
+            say(f"resuming: {n_done} of {plan.n_trials} trials are recorded")
+
+    def _search(self, study: Study, plan: Plan, objective: Objective) -> int:
+        from study.findings.board import publish
+
+        if _n_finished(study) >= plan.n_trials:
+            self._console.print("nothing to do: for more trials pass a larger N_TRIALS")
+            self._outcome(study, plan)
+            return 0
+        with self._interrupts.installed():
+            failure = self._launch(study, plan, objective)
+            self._outcome(study, plan)
+            publish(study, plan)
+        done = _n_finished(study) >= plan.n_trials
+        if failure is not None and not (done and isinstance(failure, WorkerDied)):
+            self._console.print(f"error: {failure}", style="red", soft_wrap=True)
+            return 1
+        return self._interrupts.exit_code
+
+    def _launch(self, study: Study, plan: Plan, objective: Objective) -> Exception | None:
+        settings = self._settings
+        deadline = None if plan.timeout is None else time.monotonic() + plan.timeout
+        job = Job(
+            storage=settings.storage,
+            task=settings.task,
+            plan=plan,
+            fingerprint=objective.fingerprint,
+            deadline=deadline,
+        )
+        here = [t for t in study.get_trials(deepcopy=False) if _ran_on(t, plan.hardware)]
+        front = [trial.values for trial in pareto_front(here)]
+        progress = Progress(
+            self._console,
+            n_trials=plan.n_trials,
+            n_done=_n_finished(study),
+            n_stopped=sum(is_finished(t) and t.state.name == "PRUNED" for t in here),
+            n_epochs=plan.epochs,
+            front=front,
+        )
+        with progress:
+            try:
+                if settings.n_workers == 1:
+                    with measuring_alone(objective, plan.device):
+                        run_here(job, objective, self._interrupts, progress)
+                else:
+                    run_processes(job, settings.n_workers, self._interrupts, progress)
+            except (RepeatedFailure, WorkerDied) as failure:
+                return failure
+        return None
+
+    def _outcome(self, study: Study, plan: Plan) -> None:
+        say = self._console.print
+        for hardware, front in fronts_by_hardware(study).items():
+            if front:
+                say(front_table(front, plan.metric_names, hardware=hardware))
+        for line in summary_lines(study.get_trials(deepcopy=False)):
+            say(line)
+        n_done = _n_finished(study)
+        if self._interrupts.signum is not None:
+            say(f"interrupted with {n_done} of {plan.n_trials} trials; run it again to resume")
+        elif n_done < plan.n_trials:
+            say(f"{n_done} of {plan.n_trials} trials; run it again to go on")
+        else:
+            command = self._next_command(plan)
+            report = self._again("make report", plan)
+            say(f"next: make dashboard, {report}, or {command}", soft_wrap=True)
+
+    def _next_command(self, plan: Plan) -> str:
+        """How to go on from here, with what the person has to repeat."""
+        command = "make study"
+        if self._settings.task != StudySettings.task:
+            command += f" TASK={shlex.quote(self._settings.task)}"
+        if self._settings.study_name is None:
+            return f"{self._stored_where(command)} N_TRIALS={2 * plan.n_trials}"
+        return f"{self._again(command, plan)} N_TRIALS={2 * plan.n_trials}"
+
+    def _again(self, command: str, plan: Plan) -> str:
+        return self._stored_where(f"{command} STUDY_NAME={shlex.quote(plan.study_name)}")
+
+    def _stored_where(self, command: str) -> str:
+        url = self._settings.storage
+        if url in (StudySettings.storage, os.environ.get(STORAGE_VARIABLE)):
+            return command
+        return f"{command} STORAGE={shlex.quote(redacted(url))}"
+
+
+def _n_finished(study: Study) -> int:
+    return sum(is_finished(trial) for trial in study.get_trials(deepcopy=False))
+
+
+def _ran_on(trial: FrozenTrial, hardware: str) -> bool:
+    return bool(trial.user_attrs.get(HARDWARE, hardware) == hardware)
+
+
+def probe_costs(settings: StudySettings, console: Console, *, again: bool) -> Costs:
+    """What each batch size costs here: from the study where it knows, else measured now.
+
+    What is measured is stored with the study where there is one.
+    """
+    device = resolve_device(settings.device)
+    objective = load_objective(settings.task, device=device)
+    name = settings.study_name or objective.name
+    with readable_errors(settings.storage), measuring_alone(objective, device):
+        study = find_study(settings.storage, name)
+        plan = (
+            new_plan(settings, objective, name, device)
+            if study is None
+            else resumed_plan(study, settings, objective, device)
+        )
+        known = {} if study is None else stored_costs(study, plan.hardware)
+        if known and not again:
+            console.print(f"stored with study {name!r}; --again measures anew")
+            return known
+        costs = with_costs(plan, objective, watcher(console)).costs
+        if study is not None:
+            store_costs(study, plan.hardware, costs)
+        return costs
+
+
+def watcher(console: Console) -> Watch:
+    """Shows how far a probe is, on one line of a terminal."""
+
+    def watch(done: int, total: int) -> None:
+        if console.is_terminal:
+            console.print(f"probing batch sizes {done}/{total}", end="\r")
+        elif done == 0:
+            console.print("probing batch sizes")
+
+    return watch

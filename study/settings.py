@@ -1,0 +1,145 @@
+"""What a user may set, from the command line or a TOML file, checked in one place."""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import dataclass, fields, replace
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+from study.budgets import Budgets, parse_bytes
+from study.errors import StudyError
+from study.space import SearchSpace, parse_batch_sizes, parse_learning_rates
+
+STORAGE_VARIABLE = "BATCHFRONT_STORAGE"  # environment: URLs may hold passwords
+DEFAULT_STORAGE = "sqlite:///runs/batchfront.db"
+SAMPLERS = ("tpe", "random", "nsgaii", "gp", "qmc")
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudySettings:
+    """One `run`. None means: what the study has stored, else the default."""
+
+    task: str = "digits"
+    """A bundled task, or path/to/mine.py[:name]."""
+    study_name: str | None = None
+    """Default: named after the task."""
+    storage: str = DEFAULT_STORAGE
+    n_trials: int = 30
+    """The total the study should reach, whoever ran them."""
+    n_workers: int = 1
+    """Local processes, one thread each."""
+    sampler: str | None = None
+    """One of SAMPLERS; default tpe."""
+    seed: int | None = None
+    """Of samplers and trials; default 0."""
+    epochs: int | None = None
+    """Default: the task's own."""
+    device: str = "auto"
+    target: float | None = None
+    """Validation metric for epochs-to-target; no default."""
+    batch_sizes: str | None = None
+    """LOW:HIGH, powers of two; default 1:512."""
+    learning_rates: str | None = None
+    """LOW:HIGH; default 1e-4:3."""
+    timeout: float | None = None
+    """Seconds after which no new trial starts."""
+    max_memory: str | None = None
+    """Budget for a run's peak memory: 512MiB, 2GiB; no default."""
+    max_seconds: float | None = None
+    """Budget for a run's training time; no default."""
+    min_accuracy: float | None = None
+    """Runs that end below it are infeasible (R2 for regression); no default."""
+    mixed_hardware: bool = False
+    """Let another hardware join: one front for each."""
+
+    def check(self) -> None:
+        """Raise StudyError for values that no study could use."""
+        _at_least("n_trials", self.n_trials, 1)
+        _at_least("n_workers", self.n_workers, 1)
+        _at_least("epochs", self.epochs, 1)
+        _at_least("seed", self.seed, 0)
+        if self.seed is not None and self.seed >= 2**31:
+            raise StudyError(f"seed is {self.seed}, wanted less than 2**31")
+        if self.timeout is not None and not self.timeout > 0:
+            raise StudyError(f"timeout is {self.timeout:g}, wanted seconds above 0")
+        if self.target is not None and not self.target <= 1:
+            raise StudyError(f"target is {self.target:g}, wanted a fraction of at most 1")
+        if self.sampler is not None:
+            check_choice("sampler", self.sampler, SAMPLERS)
+        if self.study_name is not None and not self.study_name.strip():
+            raise StudyError("study_name is empty, wanted a name")
+        if self.study_name is not None and not self.study_name.isprintable():
+            raise StudyError(f"study_name is {self.study_name!r}, wanted one printable line")
+        self.space(SearchSpace())
+        self.budgets()
+
+    def budgets(self) -> Budgets:
+        """The limits the user named.
+
+        Raises:
+            StudyError: a limit that nothing could keep.
+        """
+        if self.max_seconds is not None and not self.max_seconds > 0:
+            raise StudyError(f"max_seconds is {self.max_seconds:g}, wanted seconds above 0")
+        if self.min_accuracy is not None and not self.min_accuracy <= 1:
+            raise StudyError(f"min_accuracy is {self.min_accuracy:g}, wanted at most 1")
+        return Budgets(
+            max_memory_bytes=None if self.max_memory is None else parse_bytes(self.max_memory),
+            max_seconds=self.max_seconds,
+            min_metric=self.min_accuracy,
+        )
+
+    def space(self, base: SearchSpace) -> SearchSpace:
+        """`base` with the ranges the user named in place of its own."""
+        sizes, rates = base.batch_sizes, base.learning_rates
+        if self.batch_sizes is not None:
+            sizes = parse_batch_sizes(self.batch_sizes)
+        if self.learning_rates is not None:
+            rates = parse_learning_rates(self.learning_rates)
+        return SearchSpace(batch_sizes=sizes, learning_rates=rates)
+
+
+def check_choice(what: str, value: str, choices: tuple[str, ...]) -> None:
+    """Raise StudyError, with the nearest choice, unless `value` is one of them."""
+    if value not in choices:
+        near = get_close_matches(value, choices, n=1)
+        hint = f"did you mean {near[0]!r}? " if near else ""
+        raise StudyError(f"unknown {what} {value!r}: {hint}choose from {', '.join(choices)}")
+
+
+def _at_least(name: str, value: int | None, low: int) -> None:
+    if value is not None and value < low:
+        raise StudyError(f"{name} is {value}, wanted at least {low}")
+
+
+def with_file(settings: StudySettings, path: Path, given: set[str]) -> StudySettings:
+    """Fill what the command line did not give from a TOML file.
+
+    Raises:
+        StudyError: unreadable file, unknown key, value of the wrong type.
+    """
+    try:
+        table = tomllib.loads(path.read_text())
+    except (OSError, UnicodeDecodeError) as error:
+        raise StudyError(f"cannot read the config file {path}: {error}") from error
+    except tomllib.TOMLDecodeError as error:
+        raise StudyError(f"{path} is not valid TOML: {error}") from error
+    known = {f.name: str(f.type) for f in fields(StudySettings)}
+    for key, value in table.items():
+        if key not in known:
+            near = get_close_matches(key, known, n=1, cutoff=0)[0]
+            raise StudyError(f"{path} has the unknown key {key!r}: the nearest known is {near!r}")
+        table[key] = _typed(path, key, value, known[key])
+    return replace(settings, **{k: v for k, v in table.items() if k not in given})
+
+
+def _typed(path: Path, key: str, value: Any, annotation: str) -> Any:
+    wanted: dict[str, tuple[type, ...]] = {
+        "int": (int,), "float": (int, float), "str": (str,), "bool": (bool,)
+    }  # fmt: skip
+    kind = annotation.removesuffix(" | None")
+    if type(value) not in wanted[kind]:  # exactly: True is no number here
+        raise StudyError(f"{path}: {key} is {value!r}, wanted {kind}")
+    return float(value) if kind == "float" else value

@@ -1,0 +1,117 @@
+"""The search space: batch size and learning rate, searched jointly."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from study.errors import StudyError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from optuna.distributions import BaseDistribution
+
+Number = TypeVar("Number", int, float)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchSpace:
+    """Both ranges include their ends."""
+
+    batch_sizes: tuple[int, int] = (1, 512)  # powers of two
+    learning_rates: tuple[float, float] = (1e-4, 3.0)
+
+    def distributions(self) -> dict[str, BaseDistribution]:
+        """What Optuna samples from.
+
+        The batch size is an integer exponent: a categorical one would hide from samplers that 8
+        lies between 4 and 16, and Optuna would refuse any later change of its choices.
+        """
+        from optuna.distributions import FloatDistribution, IntDistribution
+
+        low, high = (size.bit_length() - 1 for size in self.batch_sizes)
+        return {
+            "log2_batch_size": IntDistribution(low, high),
+            "learning_rate": FloatDistribution(*self.learning_rates, log=True),
+        }
+
+    def sizes(self) -> list[int]:
+        """All batch sizes, ascending."""
+        low, high = (size.bit_length() - 1 for size in self.batch_sizes)
+        return [2**exponent for exponent in range(low, high + 1)]
+
+    def cut_to(self, n_train: int | None) -> SearchSpace:
+        """The same space without batch sizes above the number of training examples."""
+        low, high = self.batch_sizes
+        if n_train is None or high <= n_train:
+            return self
+        if low > n_train:
+            raise StudyError(
+                f"batch sizes {low}:{high} all exceed the {n_train} training examples: lower them"
+            )
+        largest: int = 2 ** (n_train.bit_length() - 1)
+        return SearchSpace(batch_sizes=(low, largest), learning_rates=self.learning_rates)
+
+    def as_dict(self) -> dict[str, list[float]]:
+        """As stored with the study."""
+        return {key: list(value) for key, value in asdict(self).items()}
+
+    @staticmethod
+    def from_dict(stored: Mapping[str, Any]) -> SearchSpace:
+        """From what `as_dict` gave."""
+        return SearchSpace(**{key: tuple(value) for key, value in stored.items()})
+
+    def __str__(self) -> str:
+        (low, high), (slow, fast) = self.batch_sizes, self.learning_rates
+        return f"batch size {low}..{high} (powers of two) x learning rate {slow:g}..{fast:g} (log)"
+
+
+def batch_size_of(params: Mapping[str, Any]) -> int:
+    """Examples per step, from a trial's params."""
+    return int(2 ** params["log2_batch_size"])
+
+
+def parse_batch_sizes(text: str) -> tuple[int, int]:
+    """`8:64`, or `8` for one size.
+
+    Raises:
+        StudyError: not whole numbers, below 1, reversed, or not powers of two.
+    """
+    low, high = _ends("batch_sizes", text, int)
+    if low < 1:
+        raise StudyError(f"batch_sizes is {text!r}, wanted sizes of at least 1")
+    for size in (low, high):
+        if size & (size - 1):
+            near = 2 ** round(math.log2(size))
+            raise StudyError(
+                f"batch_sizes is {text!r}, wanted powers of two: {near} is near {size}"
+            )
+    return low, high
+
+
+def parse_learning_rates(text: str) -> tuple[float, float]:
+    """`1e-4:3`, or `0.1` for one rate.
+
+    Raises:
+        StudyError: not numbers, not above 0, infinite, or reversed.
+    """
+    low, high = _ends("learning_rates", text, float)
+    if not (low > 0 and math.isfinite(high)):
+        raise StudyError(f"learning_rates is {text!r}, wanted finite rates above 0")
+    return low, high
+
+
+def _ends(what: str, text: str, kind: Callable[[str], Number]) -> tuple[Number, Number]:
+    parts = text.split(":")
+    try:
+        numbers = [kind(part) for part in parts]
+    except ValueError:
+        numbers = []
+    if len(numbers) not in (1, 2):
+        raise StudyError(f"{what} is {text!r}, wanted LOW:HIGH")
+    low, high = numbers[0], numbers[-1]
+    if not low <= high:
+        raise StudyError(f"{what} is {text!r}, wanted LOW:HIGH with LOW at most HIGH")
+    return low, high

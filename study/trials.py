@@ -1,0 +1,79 @@
+"""What our trials look like in Optuna: attribute names, states, counts, one row per trial."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from study.space import batch_size_of
+
+if TYPE_CHECKING:
+    from optuna.trial import FrozenTrial
+
+CONSTRAINT = "stopped"  # the one constraint key on every finished trial
+VERDICT = "verdict"
+REASON = "reason"
+CURVE = "metric_curve"
+FAIL_REASON = "fail_reason"
+OWNER = "owner"
+HARDWARE = "hardware"  # id of what it ran on
+PREDICTED = "predicted"  # told without running: known not to fit, or to break a budget
+SO_FAR = "values_so_far"  # of a stopped trial: [metric or None, seconds of the full run, bytes]
+
+ERROR = "error"  # fail reason: the objective raised an exception
+INTERRUPTED = "interrupted"  # fail reason: Ctrl-C or SIGTERM; none at all: its worker died
+
+ATTRIBUTES = (  # of a measured trial, in the order of exports
+    VERDICT, REASON, "best_metric", "train_loss", "generalization_gap", "epochs_to_target",
+    "n_spikes", "steps", "total_steps", "measured_seconds", "process_seconds",
+    "time_off", "planned_train_seconds", HARDWARE, PREDICTED, "seed", "epochs", "device",
+    "torch_version", CURVE,
+)  # fmt: skip
+
+
+def is_finished(trial: FrozenTrial) -> bool:
+    """Finished and counted towards n_trials.
+
+    A failure counts when the objective raised it. A trial that was interrupted, or whose worker
+    died, does not: another one takes its slot. Neither does one that was told without running.
+    """
+    if trial.state.name == "FAIL":
+        return trial.user_attrs.get(FAIL_REASON) == ERROR
+    return trial.state.is_finished() and not trial.user_attrs.get(PREDICTED)
+
+
+def takes_slot(trial: FrozenTrial) -> bool:
+    """Whether it counts towards n_trials, or will when it ends."""
+    return is_finished(trial) if trial.state.is_finished() else trial.state.name == "RUNNING"
+
+
+def is_feasible(trial: FrozenTrial) -> bool:
+    """Completed, and no constraint violated."""
+    return trial.state.name == "COMPLETE" and all(v <= 0 for v in trial.constraints.values())
+
+
+def trial_row(trial: FrozenTrial, metric_names: Iterable[str]) -> dict[str, Any]:
+    """Number, parameters and objective values; None where a stopped trial has none."""
+    names = list(metric_names)
+    values: list[Any] = [None] * len(names)
+    if trial.values is not None:
+        values = [*trial.values[:2], int(trial.values[2])]  # bytes; Optuna stores floats
+    return {
+        "number": trial.number,
+        "batch_size": batch_size_of(trial.params) if "log2_batch_size" in trial.params else None,
+        "learning_rate": trial.params.get("learning_rate"),
+        **dict(zip(names, values, strict=True)),
+    }
+
+
+def full_row(trial: FrozenTrial, metric_names: Iterable[str]) -> dict[str, Any]:
+    """`trial_row` with state and attributes; a stopped trial shows the values it had."""
+    names = list(metric_names)
+    row = {"state": trial.state.name, **trial_row(trial, names)}
+    attributes = trial.user_attrs
+    if trial.values is None and SO_FAR in attributes:
+        row.update(zip(names, attributes[SO_FAR], strict=True))
+    row.update({key: attributes.get(key) for key in ATTRIBUTES})
+    lost = "worker died" if trial.state.name == "FAIL" else None
+    row[FAIL_REASON] = attributes.get(FAIL_REASON, lost)
+    return row

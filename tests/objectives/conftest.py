@@ -1,0 +1,83 @@
+"""Small tasks, and runs as a worker makes them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from objectives.load import load_objective
+from objectives.measurement import Stopped, TrialParams
+from objectives.run import Run
+from objectives.task import Data, Task, sgd_momentum
+from objectives.train import TaskObjective
+
+
+def run_of(loop: Callable[[Run], Any], **options: Any) -> Run:
+    """The run after `loop(run)` returned or was stopped, as a worker makes it."""
+    run = Run(**options)
+    with run, suppress(Stopped):
+        loop(run)
+    return run
+
+
+def train(objective: Any, **params: Any) -> Run:
+    """The run of one training of an objective on the CPU."""
+    given = {"batch_size": 16, "learning_rate": 0.05, "epochs": 3, "seed": 1, "device": "cpu"}
+    trial = TrialParams(**{**given, **params})
+    return run_of(lambda run: objective(trial, run), metric=objective.metric)
+
+
+def made_data(
+    n: tuple[int, int, int] = (100, 30, 30), *, n_features: int = 5, targets: str = "classes"
+) -> Data:
+    """Random splits: 3 classes, or 2 targets that depend on x."""
+    generator = torch.Generator().manual_seed(0)
+    weights = torch.randn(n_features, 3, generator=generator)
+    parts = {}
+    for split, size in zip(("train", "val", "test"), n, strict=True):
+        x = torch.randn(size, n_features, generator=generator)
+        noisy = x @ weights + torch.randn(size, 3, generator=generator)  # (N, 3)
+        parts[f"x_{split}"] = x
+        parts[f"y_{split}"] = noisy.argmax(dim=1) if targets == "classes" else noisy[:, :2]
+    return Data(**parts)
+
+
+def made_task(**changes: Any) -> Task:
+    """A small classifier on random data."""
+    given: dict[str, Any] = {
+        "name": "made",
+        "data": made_data,
+        "model": lambda: nn.Sequential(nn.Linear(5, 16), nn.ReLU(), nn.Linear(16, 3)),
+        "loss": nn.functional.cross_entropy,
+        "optimizer": sgd_momentum,
+    }
+    return Task(**{**given, **changes})
+
+
+def made_regression(**changes: Any) -> Task:
+    """A small regression with two targets on random data."""
+    return made_task(
+        **{
+            "data": lambda: made_data(targets="numbers"),
+            "model": lambda: nn.Sequential(nn.Linear(5, 16), nn.ReLU(), nn.Linear(16, 2)),
+            "loss": nn.functional.mse_loss,
+            "metric": "r2",
+            **changes,
+        }
+    )
+
+
+def ready(task: Task) -> TaskObjective:
+    """The task as an objective on the CPU."""
+    return TaskObjective(task, name=task.name, device="cpu")
+
+
+@pytest.fixture(scope="session")
+def digits() -> Any:
+    """The bundled digits, ready on the CPU."""
+    return load_objective("digits", device="cpu")

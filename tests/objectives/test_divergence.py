@@ -1,0 +1,232 @@
+"""The guard against its written rule, against a brute-force oracle and on real runs."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Iterable
+from typing import Any
+
+import pytest
+import torch
+
+from objectives.divergence import DivergenceGuard, SpikeCounter
+from objectives.measurement import Verdict
+from tests.objectives.conftest import train
+
+BASELINE = 2.0
+TOTAL = 1000  # steps: 100 windows of 10, so 2% is 2 windows and 10% is 10
+
+
+def guard_of(total_steps: int = TOTAL, **options: Any) -> DivergenceGuard:
+    return DivergenceGuard(total_steps=total_steps, **{"baseline_loss": BASELINE, **options})
+
+
+def feed(guard: DivergenceGuard, losses: Iterable[Any]) -> tuple[Verdict | None, int]:
+    """The verdict, if any, and the number of steps it took."""
+    n = 0
+    for n, loss in enumerate(losses, 1):
+        found = guard.step(loss)
+        if found is not None:
+            return found[0], n
+    return None, n
+
+
+def windows(*means: float, steps: int = 10) -> list[float]:
+    return [mean for mean in means for _ in range(steps)]
+
+
+@pytest.mark.parametrize(
+    ("total_steps", "window"), [(5, 10), (1999, 10), (2000, 10), (2200, 11), (21580, 107)]
+)
+def test_a_window_is_ten_steps_or_a_two_hundredth_of_the_budget(total_steps, window):
+    guard = guard_of(total_steps)
+    for n in range(1, window + 1):
+        guard.step(1.0)
+        assert (guard.window_mean is not None) == (n == window)
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("before", [0, 13, 700])
+def test_a_non_finite_loss_stops_at_the_end_of_its_window(bad, before):
+    losses = [1.0] * before + [bad] + [1.0] * 100
+    assert feed(guard_of(), losses) == (Verdict.NON_FINITE, before // 10 * 10 + 10)
+
+
+def test_an_exploded_loss_stops_after_three_windows_beyond_two_percent():
+    assert feed(guard_of(), windows(*[7.0] * 100)) == (Verdict.DIVERGED, 50)
+
+
+def test_two_exploded_windows_in_a_row_do_not_stop():
+    losses = windows(*[1.0] * 5, *[50.0, 50.0, 1.0] * 30)
+    assert feed(guard_of(), losses) == (None, len(losses))
+
+
+def test_a_loss_that_never_learned_is_stalled_after_ten_percent():
+    assert feed(guard_of(), windows(*[2.3] * 100)) == (Verdict.STALLED, 130)
+
+
+@pytest.mark.parametrize("before", [[1.0], [7.0]], ids=["learned", "exploded"])
+def test_a_plateau_above_the_baseline_is_divergence_when_there_was_more_before(before):
+    assert feed(guard_of(), windows(*before, *[2.3] * 99)) == (Verdict.DIVERGED, 130)
+
+
+def test_a_slow_start_above_the_baseline_is_no_reason_to_stop():
+    losses = windows(*[2.3] * 12, *[1.5] * 88)
+    assert feed(guard_of(), losses) == (None, TOTAL)
+
+
+def test_one_spike_does_not_stop_and_counts_as_recovered():
+    guard = guard_of()
+    assert feed(guard, windows(*[1.0] * 20, 90.0, *[1.0] * 20)) == (None, 410)
+    assert guard.spikes.recovered == 1
+
+
+def test_a_run_whose_metric_is_clearly_above_chance_is_spared():
+    losses = windows(*[9.0] * 100)
+    skilled, lucky = guard_of(baseline_metric=0.1), guard_of(baseline_metric=0.1)
+    skilled.report(0.5)
+    lucky.report(0.12)
+    assert feed(skilled, losses) == (None, TOTAL)
+    assert feed(lucky, losses) == (Verdict.DIVERGED, 50)
+
+
+def test_a_run_that_loses_its_skill_is_spared_no_longer():
+    guard = guard_of(baseline_metric=0.1)
+    guard.report(0.9)
+    assert feed(guard, windows(*[9.0] * 20))[0] is None
+    guard.report(0.1)
+    assert feed(guard, windows(9.0)) == (Verdict.DIVERGED, 10)
+
+
+def test_skill_saves_no_run_whose_loss_is_not_a_number():
+    guard = guard_of(baseline_metric=0.1)
+    guard.report(0.9)
+    assert feed(guard, [math.nan] * 10)[0] is Verdict.NON_FINITE
+
+
+@pytest.mark.parametrize("metric", [math.nan, math.inf, -math.inf])
+def test_a_non_finite_metric_stops(metric):
+    found = guard_of().report(metric)
+    assert found is not None
+    assert found[0] is Verdict.NON_FINITE
+
+
+@pytest.mark.parametrize(
+    ("then", "verdict"),
+    [(1.0, None), (2.5, None), (3.5, Verdict.DIVERGED), (math.nan, Verdict.NON_FINITE)],
+)
+def test_without_a_baseline_only_explosions_and_non_finite_losses_stop(then, verdict):
+    guard = guard_of(baseline_loss=None)
+    assert feed(guard, windows(1.0, *[then] * 99))[0] is verdict
+
+
+@pytest.mark.parametrize("baseline_loss", [-2.0, None])
+def test_a_loss_below_zero_that_improves_is_no_explosion(baseline_loss):
+    """A likelihood or a similarity, where three times a negative baseline is a better loss."""
+    guard = guard_of(baseline_loss=baseline_loss)
+    assert feed(guard, windows(-2.0, *[-2.5] * 99)) == (None, TOTAL)
+
+
+def test_a_loss_below_zero_can_explode():
+    assert feed(guard_of(baseline_loss=-2.0), windows(*[3.0] * 100)) == (Verdict.DIVERGED, 50)
+
+
+def test_a_loss_below_zero_that_never_learned_is_stalled():
+    assert feed(guard_of(baseline_loss=-2.0), windows(*[-1.9] * 100)) == (Verdict.STALLED, 130)
+
+
+def oracle(means: list[float]) -> tuple[Verdict | None, int]:
+    """The rule as facts state it, by looking at every three windows in a row."""
+    for n in range(3, len(means) + 1):
+        seen, last = means[:n], range(n - 2, n + 1)  # windows are numbered from 1
+        exploded = all(means[i - 1] > 3 * BASELINE and i * 10 / TOTAL > 0.02 for i in last)
+        above = all(means[i - 1] > BASELINE and i * 10 / TOTAL > 0.10 for i in last)
+        if exploded or above:
+            more = any(mean > 3 * BASELINE or mean < 0.9 * BASELINE for mean in seen)
+            return (Verdict.DIVERGED if more else Verdict.STALLED), n * 10
+    return None, len(means) * 10
+
+
+def test_the_guard_agrees_with_a_brute_force_reading_of_its_rule():
+    rng = random.Random(0)
+    verdicts = []
+    for _ in range(500):
+        levels = rng.choice([(1.0, 1.9, 2.2, 7.0), (1.9, 2.2), (1.9, 2.2, 7.0), (1.0, 7.0)])
+        means = [rng.choice(levels) for _ in range(rng.randint(1, 30))]
+        verdicts.append(feed(guard_of(), windows(*means)))
+        assert verdicts[-1] == oracle(means)
+    assert {verdict for verdict, _ in verdicts} == {None, Verdict.STALLED, Verdict.DIVERGED}
+
+
+class Loss:
+    """A loss on a device, where every look at its value would wait for the queue."""
+
+    looks = 0
+
+    def __init__(self, value: float) -> None:
+        self.value = value
+
+    def __add__(self, other: Any) -> Loss:
+        return Loss(self.value + (other.value if isinstance(other, Loss) else other))
+
+    __radd__ = __add__
+
+    def __float__(self) -> float:
+        Loss.looks += 1
+        return self.value
+
+
+def test_the_guard_looks_at_the_loss_once_per_window(monkeypatch):
+    monkeypatch.setattr(Loss, "looks", 0)
+    assert feed(guard_of(), (Loss(1.0) for _ in range(TOTAL))) == (None, TOTAL)
+    assert Loss.looks == TOTAL / 10
+
+
+def test_tensors_are_read_once_per_window_and_never_changed(monkeypatch):
+    reads = []
+    for name in ("item", "__float__", "__bool__", "tolist"):
+        real = getattr(torch.Tensor, name)
+        monkeypatch.setattr(torch.Tensor, name, lambda t, real=real: reads.append(1) or real(t))
+    losses = [torch.tensor(1.5) for _ in range(TOTAL)]
+    assert feed(guard_of(), losses) == (None, TOTAL)
+    assert len(reads) == TOTAL / 10
+    assert torch.equal(torch.stack(losses), torch.full((TOTAL,), 1.5))
+
+
+@pytest.mark.parametrize("level", [1.0, 2.3, 7.0, math.nan])
+def test_floats_and_tensors_are_judged_alike(level):
+    losses = windows(*[level] * 100)
+    assert feed(guard_of(), losses) == feed(guard_of(), map(torch.tensor, losses))
+
+
+@pytest.mark.parametrize(
+    ("means", "recovered"),
+    [
+        ([1.0] * 5 + [9.0] * 5, 0),  # never came back
+        ([1.0] * 5 + [9.0, 1.0] * 3 + [1.0] * 5, 3),
+        ([1.0] * 5 + [9.0, 5.0, 3.0, 1.0], 1),  # on its way down it is still the same spike
+        ([0.001] * 5 + [0.009] + [0.001] * 5, 0),  # small beside the baseline: noise
+        ([9.0, 5.0, 3.0, 2.0, 1.0, 0.5], 0),  # falling is no spike
+    ],
+)
+def test_a_spike_is_counted_once_it_has_come_back(means, recovered):
+    counter = SpikeCounter()
+    for mean in means:
+        counter.add(mean, baseline=BASELINE)
+    assert counter.recovered == recovered
+
+
+@pytest.mark.parametrize(("batch_size", "learning_rate"), [(1, 3.0), (1, 1.0), (4, 1.0), (8, 3.0)])
+def test_a_hopeless_run_on_digits_is_stopped_early(digits, batch_size, learning_rate):
+    result = train(digits, batch_size=batch_size, learning_rate=learning_rate, epochs=20).result()
+    assert result.verdict in (Verdict.DIVERGED, Verdict.STALLED)
+    assert result.steps < 0.2 * result.total_steps
+
+
+@pytest.mark.parametrize(("batch_size", "learning_rate"), [(16, 0.05), (64, 0.1), (256, 0.3)])
+def test_a_good_run_on_digits_completes(digits, batch_size, learning_rate):
+    result = train(digits, batch_size=batch_size, learning_rate=learning_rate, epochs=20).result()
+    assert (result.verdict, result.steps) == (Verdict.COMPLETED, result.total_steps)
+    assert result.metric is not None
+    assert result.metric > 0.93

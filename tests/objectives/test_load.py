@@ -1,0 +1,310 @@
+"""Objectives by name: bundled, or from a file of one's own."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import textwrap
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from objectives.load import _refuse_shadows, load_objective
+from objectives.measurement import ObjectiveError, Verdict
+from tests.objectives.conftest import train
+
+ROOT = Path(__file__).resolve().parents[2]
+
+TASK = """
+    import torch
+    from objectives.task import Data, Task
+
+    def data():
+        x, y = torch.randn(20, 4), torch.arange(20) % 2
+        return Data(x_train=x, y_train=y, x_val=x, y_val=y, x_test=x, y_test=y)
+
+    def make(**changes):
+        given = dict(
+            name="whatever", data=data, model=lambda: torch.nn.Linear(4, 2),
+            loss=torch.nn.functional.cross_entropy, optimizer=torch.optim.SGD, epochs=7,
+        )
+        return Task(**{**given, **changes})
+"""
+LOOP = """
+    def objective(params, run):
+        run.begin(10)
+        run.step(1.0)
+        run.report(0.5)
+"""
+WriteFile = Callable[..., Path]
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Iterator[WriteFile]:
+    """Writes a file to load from; what was imported is forgotten afterwards."""
+    path, modules = list(sys.path), set(sys.modules)
+
+    def write_file(*parts: str, name: str = "mine.py") -> Path:
+        file = tmp_path / name
+        file.parent.mkdir(exist_ok=True, parents=True)
+        file.write_text("\n".join(map(textwrap.dedent, parts)))
+        return file
+
+    yield write_file
+    sys.path[:] = path
+    for name in set(sys.modules) - modules:
+        origin = getattr(sys.modules[name], "__file__", None)
+        if origin and Path(origin).is_relative_to(tmp_path):
+            del sys.modules[name]
+
+
+def load(spec: Any) -> Any:
+    return load_objective(str(spec), device="cpu")
+
+
+def refused(spec: Any) -> str:
+    with pytest.raises(ObjectiveError) as caught:
+        load(spec)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("spec", "near"),
+    [("digit", "'digits'"), ("diabetis", "'diabetes'"), ("digits_cnn", "'digits-cnn'")],
+)
+def test_an_unknown_task_is_refused_with_a_suggestion(spec, near):
+    assert f"did you mean {near}?" in refused(spec)
+
+
+@pytest.mark.parametrize("spec", ["imagenet", "", "mine", "mine.txt", "digits:mlp"])
+def test_an_unknown_task_is_refused_with_those_there_are(spec):
+    said = refused(spec)
+    assert f"unknown task {spec!r}" in said
+    assert "bundled are digits, digits-cnn, diabetes;" in said
+
+
+@pytest.mark.parametrize("spec", ["nowhere.py", "nowhere.py:task", "/no/where.py"])
+def test_a_missing_file_is_refused_with_where_it_was_looked_for(spec):
+    assert f"is not there (looked from {Path.cwd()})" in refused(spec)
+
+
+def test_a_missing_name_is_refused_with_those_the_file_defines(write):
+    said = refused(f"{write(LOOP)}:task")
+    assert said == "mine.py has no 'task'; it defines objective"
+
+
+def test_a_file_without_a_default_name_is_refused(write):
+    assert refused(write("a = 1")) == "mine.py has no 'task' or 'objective'; it defines a"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("import nothing_of_this_name", "ModuleNotFoundError: No module named"),
+        ("1 / 0", "ZeroDivisionError: division by zero"),
+        ("raise SystemExit(2)", "SystemExit: 2"),  # as argparse does
+        ("def broken(:", "SyntaxError: invalid syntax"),
+    ],
+)
+def test_a_file_that_fails_on_import_is_refused_with_its_error(write, text, said):
+    file = write(text)
+    assert f"task file 'mine.py' fails on import: {said}" in refused(file)
+    file.write_text(textwrap.dedent(LOOP))  # mended
+    assert load(file).name == "mine.py:objective"
+
+
+@pytest.mark.parametrize(
+    ("value", "kind"),
+    [
+        ("3", "int"),
+        ("lambda params: None", "function"),
+        ("lambda a, b, c: None", "function"),
+        ("lambda: 3", "int"),
+    ],
+)
+def test_a_value_that_is_no_objective_is_refused(write, value, kind):
+    assert f"mine.py:task is {kind}, wanted a Task" in refused(write(f"task = {value}"))
+
+
+@pytest.mark.parametrize(
+    "made", ["task = make()", "task = make", "def task(size=3):\n    return make()"]
+)
+def test_a_task_may_be_an_instance_or_a_function_that_makes_it(write, made):
+    objective = load(write(TASK, made))
+    assert (objective.name, objective.metric) == ("mine.py:task", "val_accuracy")
+    assert (objective.n_train, objective.default_epochs) == (20, 7)
+    assert set(objective.fingerprint) >= {"data", "model", "optimizer"}
+    assert train(objective).result().verdict is Verdict.COMPLETED
+
+
+@pytest.mark.parametrize(
+    ("made", "said"),
+    [
+        ("task = make(model=lambda: torch.nn.Linear(3, 2))", "RuntimeError: mat1 and mat2"),
+        ("task = make(data=lambda: 1 / 0)", "ZeroDivisionError"),
+        ("def task():\n    raise OSError('no data')", "OSError: no data"),
+    ],
+)
+def test_a_task_that_fails_is_refused_with_its_error(write, made, said):
+    assert f"task 'mine.py:task' fails: {said}" in refused(write(TASK, made))
+
+
+def test_a_bare_function_is_a_training_loop(write):
+    objective = load(f"{write(LOOP)}:objective")
+    assert (objective.name, objective.metric) == ("mine.py:objective", "val_accuracy")
+    assert objective.n_train is None
+    assert train(objective).result().metric == 0.5
+
+
+def test_a_loop_of_ones_own_may_say_more_about_itself(write):
+    wrapped = """
+        from objectives.load import CustomLoop
+        loop = CustomLoop(
+            function=objective, metric="val_r2", default_epochs=3, n_train=99,
+            fingerprint={"data": "v1"},
+        )
+    """
+    objective = load(f"{write(LOOP, wrapped)}:loop")
+    assert (objective.name, objective.metric) == ("mine.py:loop", "val_r2")
+    assert (objective.n_train, objective.default_epochs) == (99, 3)
+    assert objective.fingerprint["data"] == "v1"
+    assert train(objective).result().metric == 0.5
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        "task = objective",
+        "from functools import partial\ntask = partial(partial(objective))",
+        "class Own:\n    def __call__(self, params, run): objective(params, run)\ntask = Own()",
+    ],
+    ids=["function", "partial", "object"],
+)
+def test_the_source_of_a_loop_is_part_of_its_fingerprint(write, made):
+    one = load(write(LOOP, made, name="one.py"))
+    same = load(write(LOOP, made, name="same.py"))
+    other = load(write(LOOP.replace("0.5", "0.75"), made, name="other.py"))
+    assert train(one).result().metric == 0.5
+    assert one.fingerprint == same.fingerprint != other.fingerprint
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [("metric='f1'", "wanted val_accuracy or val_r2"), ("default_epochs=0", "wanted at least 1")],
+)
+def test_a_loop_that_says_something_wrong_about_itself_is_refused(write, wrong, said):
+    made = f"from objectives.load import CustomLoop\ntask = CustomLoop(function=objective, {wrong})"
+    assert said in refused(write(LOOP, made))
+
+
+def test_a_loop_of_ones_own_is_seeded(write):
+    loop = """
+        import random, numpy, torch
+        def objective(params, run):
+            run.begin(1)
+            run.report(torch.rand(()) * numpy.random.rand() * random.random())
+    """
+    objective = load(write(loop))
+    drawn = [train(objective, seed=seed).result().metric for seed in (1, 1, 2)]
+    assert drawn[0] == drawn[1] != drawn[2]
+
+
+def test_a_neighbour_can_be_imported(write):
+    write("HALF = 0.5", name="my_neighbour.py")
+    loop = LOOP.replace("0.5", "HALF")
+    assert train(load(write("from my_neighbour import HALF", loop))).result().metric == 0.5
+
+
+def test_a_neighbour_hides_no_module_of_python(write, monkeypatch):
+    monkeypatch.delitem(sys.modules, "colorsys", raising=False)
+    write("1 / 0", name="colorsys.py")
+    loop = LOOP.replace("0.5", "rgb_to_hsv(0.5, 0.5, 0.5)[2]")
+    assert train(load(write("from colorsys import rgb_to_hsv", loop))).result().metric == 0.5
+
+
+@pytest.mark.parametrize("name", ["storage.py", "objectives/__init__.py", "study/notes.txt"])
+def test_a_neighbour_with_the_name_of_our_packages_is_refused(write, name):
+    write("", name=name)
+    said = refused(write(LOOP))
+    assert "has the name of one of batchfront's own packages" in said
+    assert name.split("/")[0] in said
+
+
+def test_our_own_packages_do_not_shadow_themselves():
+    _refuse_shadows(ROOT)  # as for a task file kept in the checkout
+
+
+@pytest.mark.parametrize("name", ["json.py", "torch.py", "my.dotted.py", "two words.py"])
+def test_a_file_may_be_called_anything(write, name):
+    import json
+
+    assert train(load(write(LOOP, name=name))).result().metric == 0.5
+    assert sys.modules["json"] is json
+
+
+def test_files_of_one_name_in_two_folders_are_two_objectives(write):
+    first = load(write(LOOP, name="a/mine.py"))
+    second = load(write(LOOP.replace("0.5", "0.75"), name="b/mine.py"))
+    assert [train(objective).result().metric for objective in (first, second)] == [0.5, 0.75]
+
+
+def test_a_file_is_imported_once(write):
+    file = write("print('imported')", LOOP)
+    assert load(file).function is load(f"{file}:objective").function
+
+
+def test_workers_of_a_data_loader_find_the_data_set_of_the_file(write):
+    """They are fresh interpreters, which import the module that a data set was pickled from."""
+    write(
+        """
+        import torch
+        from torch.utils.data import DataLoader, Dataset
+
+        class Squares(Dataset):
+            def __len__(self):
+                return 8
+
+            def __getitem__(self, n):
+                return torch.tensor(float(n * n))
+
+        def objective(params, run):
+            run.begin(8)
+            loader = DataLoader(
+                Squares(), batch_size=4, num_workers=1, multiprocessing_context="spawn"
+            )
+            for batch in loader:
+                run.step(batch.mean())
+            run.report(batch.sum() / 1000)
+        """,
+        name="with_workers.py",
+    )
+    script = write(
+        """
+        from objectives.load import load_objective
+        from objectives.measurement import TrialParams
+        from objectives.run import Run
+
+        if __name__ == "__main__":
+            objective = load_objective("with_workers.py", device="cpu")
+            with Run() as run:
+                objective(
+                    TrialParams(batch_size=4, learning_rate=1, epochs=1, seed=1, device="cpu"), run
+                )
+            print(run.result().metric)
+        """,
+        name="script.py",
+    )
+    done = subprocess.run(
+        [sys.executable, script.name],
+        cwd=script.parent,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    assert float(done.stdout) == pytest.approx((16 + 25 + 36 + 49) / 1000)

@@ -1,0 +1,88 @@
+"""Objectives without training, and the command line as tests call it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import textwrap
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from study.cli import main
+
+ROOT = Path(__file__).resolve().parents[2]
+
+PLANTED = """
+    import os, time
+
+    SECONDS_PER_EPOCH = float(os.environ.get("PLANTED_SECONDS", "0"))
+
+    def objective(params, run):
+        '''Learns nothing at small batches with high rates, the better the larger the rate else.'''
+        run.begin(100 * params.epochs, baseline_loss=1.0, baseline_metric=0.1)
+        diverges = params.learning_rate > 0.1 * params.batch_size ** 0.5
+        for epoch in range(params.epochs):
+            for _ in range(100):
+                end = time.perf_counter() + SECONDS_PER_EPOCH / 100
+                while time.perf_counter() < end:  # sleeping would look like a disturbed CPU
+                    pass
+                run.step(5.0 if diverges else 0.5)
+            run.report(0.1 if diverges else 0.5 + 0.01 * epoch + 0.05 * params.learning_rate ** 0.1)
+"""
+
+
+@pytest.fixture
+def workdir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """An empty folder to run in, with a quick task `planted.py`."""
+    (tmp_path / "planted.py").write_text(textwrap.dedent(PLANTED))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("BATCHFRONT_STORAGE", raising=False)
+    return tmp_path
+
+
+@pytest.fixture
+def write_task(workdir: Path) -> Callable[[str], str]:
+    """Writes mine.py; returns its name for --task."""
+
+    def write(text: str) -> str:
+        path = workdir / "mine.py"
+        path.write_text(textwrap.dedent(text))
+        return str(path)
+
+    return write
+
+
+@pytest.fixture
+def rows(workdir: Path, capsys: pytest.CaptureFixture[str]) -> Callable[..., Any]:
+    """What a verb prints with --json."""
+
+    def read(verb: str, *args: str) -> Any:
+        capsys.readouterr()
+        flags = ["--format", "json"] if verb == "export" else ["--json"]
+        assert main([verb, *args, *flags]) == 0
+        return json.loads(capsys.readouterr().out)
+
+    return read
+
+
+def spawn(*args: str, cwd: Path, **environment: str) -> subprocess.Popen[str]:
+    """`python -m study ARGS` as a process of its own."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "study", *args],
+        cwd=cwd,
+        env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def finish(process: subprocess.Popen[str], timeout: float = 120) -> tuple[int, str, str]:
+    """Exit code, stdout and stderr."""
+    out, err = process.communicate(timeout=timeout)
+    return process.returncode, out, err

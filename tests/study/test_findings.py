@@ -1,0 +1,153 @@
+"""What people read: tables, exports, the report page."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from pathlib import Path
+
+import optuna
+import pytest
+
+from study.cli import main
+from study.findings.board import FIGURE_POINTS, note, thinned_trials
+from study.findings.report import report_html
+from study.findings.words import human_bytes, human_seconds
+from study.look import the_study
+from study.trials import ATTRIBUTES
+
+STORAGE = "sqlite:///runs/batchfront.db"
+KEYS = ["number", "batch_size", "learning_rate", "val_accuracy", "train_seconds"]
+
+
+@pytest.fixture
+def planted(workdir, capsys) -> optuna.Study:
+    assert main(["run", "--task", "planted.py", "--epochs", "3", "--n-trials", "15"]) == 0
+    captured = capsys.readouterr()
+    assert captured.out == "", "a run prints nothing for machines"
+    return the_study(STORAGE, None)
+
+
+def test_front_json_has_exactly_the_documented_keys(planted, rows):
+    front = rows("front")
+    assert front
+    assert all(list(row) == [*KEYS, "peak_memory_bytes"] for row in front)
+    completed = {t.number for t in planted.trials if t.state.name == "COMPLETE"}
+    assert {row["number"] for row in front} <= completed
+    assert all(row["batch_size"] in [2**k for k in range(10)] for row in front)
+
+
+def test_front_csv_says_the_same_as_json(planted, rows, capsys):
+    front = rows("front")
+    assert main(["front", "--csv"]) == 0
+    table = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+    assert [{k: float(v) for k, v in row.items()} for row in table] == front
+
+
+def test_tables_fit_a_hundred_columns_and_carry_no_colour_in_a_pipe(planted, capsys):
+    for verb in ("front", "ls"):
+        assert main([verb]) == 0
+        text = capsys.readouterr().out
+        assert max(map(len, text.splitlines())) <= 100
+        assert "\x1b" not in text
+
+
+def test_the_run_says_its_header_and_outcome(workdir, capsys):
+    argv = ["run", "--task", "planted.py", "--epochs", "3", "--n-trials", "15"]
+    assert main(argv) == 0
+    said = capsys.readouterr().err
+    for words in (
+        "task planted.py:objective on cpu, 3 epochs",
+        "storage sqlite:///runs/batchfront.db",
+        "batch size 1..512 (powers of two) x learning rate 0.0001..3",
+        "Pareto front: ",
+        "15 trials: ",
+        "stopped early (",
+        "stopping early saved",
+        "make study TASK=planted.py N_TRIALS=30",
+        "front ",
+        " left",
+    ):
+        assert words in said
+
+
+def test_export_lists_every_trial_with_verdict_and_curve(planted, rows, tmp_path, capsys):
+    exported = rows("export")
+    assert [row["number"] for row in exported] == list(range(15))
+    assert set(ATTRIBUTES) < set(exported[0])
+    for row in exported:
+        assert row["val_accuracy"] is None or 0 <= row["val_accuracy"] <= 1
+        assert (row["verdict"] == "completed") == (row["state"] == "COMPLETE")
+    assert main(["export", "-o", str(tmp_path / "all.csv")]) == 0
+    table = list(csv.DictReader((tmp_path / "all.csv").open()))
+    assert [int(row["number"]) for row in table] == list(range(15))
+    assert json.loads(table[-1]["metric_curve"] or "[]") == (exported[-1]["metric_curve"] or [])
+    assert capsys.readouterr().out == ""
+
+
+def test_the_report_is_one_page_without_the_network(planted):
+    assert main(["report"]) == 0
+    page = Path("runs/planted.py_objective.html").read_text()
+    assert page.count('class="plotly-graph-div"') == 4
+    assert "<script src=" not in page
+    assert "<link" not in page
+
+
+def test_stored_text_is_escaped_in_the_report(workdir):
+    name = "<script>alert('name')</script>"
+    argv = ["run", "--task", "planted.py", "--epochs", "3", "--study-name", name]
+    assert main([*argv, "--n-trials", "6"]) == 0
+    study = the_study(STORAGE, name)
+    study.trials[0].user_attrs["verdict"] = "</script><script>alert('verdict')</script>"
+    page = report_html(study, note="</div><script>alert('note')</script>")
+    assert "<script>alert" not in page
+    assert "&lt;script&gt;alert" in page
+
+
+def test_an_empty_front_is_said_not_crashed(write_task, capsys, rows):
+    diverges = "def objective(params, run):\n    run.begin(9)\n    run.report(float('nan'))"
+    assert main(["run", "--task", write_task(diverges), "--n-trials", "2"]) == 0
+    assert rows("front") == []
+    assert main(["report", "-o", "r.html"]) == 0
+    assert "2 non_finite" in Path("r.html").read_text()
+
+
+def test_the_dashboard_figure_stays_small():
+    study = optuna.create_study(directions=["maximize", "minimize", "minimize"])
+    space = {"log2_batch_size": optuna.distributions.IntDistribution(0, 9)}
+    for n in range(500):
+        study.add_trial(
+            optuna.trial.create_trial(
+                params={"log2_batch_size": n % 10},
+                distributions=space,
+                values=[0.5 if n else 0.9, 1.0 + n, 1.0],
+            )
+        )
+    some = thinned_trials(study.trials)
+    assert len(some) == FIGURE_POINTS
+    assert {t.number for t in study.best_trials} <= {t.number for t in some}
+
+
+def test_the_note_is_written_once_so_that_edits_stay(planted, capsys):
+    from optuna_dashboard import get_note, save_note
+
+    assert "Task **planted.py:objective**" in get_note(planted)
+    assert note.__doc__
+    save_note(planted, "mine")
+    assert main(["run", "--task", "planted.py", "--n-trials", "16"]) == 0
+    assert get_note(planted) == "mine"
+
+
+@pytest.mark.parametrize(
+    ("value", "said"), [(0, "0 B"), (999, "999 B"), (1536, "1.5 KiB"), (3 * 2**30, "3 GiB")]
+)
+def test_bytes_are_readable(value, said):
+    assert human_bytes(value) == said
+
+
+@pytest.mark.parametrize(
+    ("value", "said"), [(4e-5, "40 µs"), (0.0123, "12.3 ms"), (7.5, "7.5 s"), (245, "4 min 05 s")]
+)
+def test_seconds_are_readable(value, said):
+    assert human_seconds(value) == said

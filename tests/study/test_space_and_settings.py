@@ -1,0 +1,114 @@
+"""Ranges, settings and configuration files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from study.errors import StudyError
+from study.settings import StudySettings, with_file
+from study.space import SearchSpace, batch_size_of, parse_batch_sizes, parse_learning_rates
+
+
+def test_ranges_read_as_low_and_high():
+    assert parse_batch_sizes("8:64") == (8, 64)
+    assert parse_batch_sizes("8") == (8, 8)
+    assert parse_learning_rates("1e-4:3") == (1e-4, 3.0)
+
+
+@pytest.mark.parametrize("text", ["", ":", "64:8", "0:8", "-2:8", "3:8", "a:b", "1:2:4", "1.5:2"])
+def test_bad_batch_sizes_are_refused(text):
+    with pytest.raises(StudyError, match="batch_sizes"):
+        parse_batch_sizes(text)
+
+
+@pytest.mark.parametrize("text", ["", "1:0.1", "0:1", "-1:1", "nan:1", "1:nan", "1:inf", "x"])
+def test_bad_learning_rates_are_refused(text):
+    with pytest.raises(StudyError, match="learning_rates"):
+        parse_learning_rates(text)
+
+
+def test_a_size_that_is_no_power_of_two_names_the_nearest():
+    with pytest.raises(StudyError, match="128 is near 100"):
+        parse_batch_sizes("1:100")
+
+
+@pytest.mark.parametrize(("n_train", "largest"), [(1078, 512), (512, 512), (511, 256), (1, 1)])
+def test_batch_sizes_are_cut_to_the_data(n_train, largest):
+    assert SearchSpace().cut_to(n_train).batch_sizes == (1, largest)
+
+
+def test_batch_sizes_wholly_beyond_the_data_are_refused():
+    with pytest.raises(StudyError, match="exceed the 100 training examples"):
+        SearchSpace(batch_sizes=(128, 512)).cut_to(100)
+
+
+def test_the_space_samples_powers_of_two_within_its_ends():
+    low_high = SearchSpace(batch_sizes=(4, 64)).distributions()["log2_batch_size"]
+    assert (low_high.low, low_high.high) == (2, 6)
+    assert batch_size_of({"log2_batch_size": 6}) == 64
+
+
+def test_a_space_survives_storage():
+    space = SearchSpace(batch_sizes=(4, 64), learning_rates=(0.1, 0.2))
+    assert SearchSpace.from_dict(space.as_dict()) == space
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        {"n_trials": 0},
+        {"n_trials": -1},
+        {"n_workers": 0},
+        {"epochs": 0},
+        {"seed": -1},
+        {"timeout": 0.0},
+        {"timeout": float("nan")},
+        {"target": 95.0},
+        {"sampler": "tpo"},
+        {"study_name": " "},
+        {"batch_sizes": "9"},
+    ],
+)
+def test_impossible_settings_are_refused_by_name(bad):
+    with pytest.raises(StudyError, match=next(iter(bad))):
+        StudySettings(**bad).check()
+
+
+def test_an_unknown_sampler_names_the_nearest():
+    with pytest.raises(StudyError, match="did you mean 'nsgaii'"):
+        StudySettings(sampler="nsga2").check()
+
+
+def _toml(tmp_path: Path, text: str) -> Path:
+    path = tmp_path / "study.toml"
+    path.write_text(text)
+    return path
+
+
+def test_the_command_line_wins_over_the_config_file(tmp_path):
+    path = _toml(tmp_path, 'n_trials = 7\ntimeout = 3\nsampler = "random"\n')
+    settings = with_file(StudySettings(n_trials=9), path, {"n_trials"})
+    assert (settings.n_trials, settings.timeout, settings.sampler) == (9, 3.0, "random")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("n_trail = 3", "nearest known is 'n_trials'"),
+        ("zzz = 3", "unknown key 'zzz'"),
+        ('n_trials = "3"', "n_trials is '3', wanted int"),
+        ("n_trials = true", "wanted int"),
+        ("n_trials = 3.5", "wanted int"),
+        ("n_trials = ", "not valid TOML"),
+    ],
+)
+def test_a_bad_config_file_says_what_is_wrong(tmp_path, text, said):
+    with pytest.raises(StudyError, match=said):
+        with_file(StudySettings(), _toml(tmp_path, text), set())
+
+
+def test_a_missing_config_file_is_named(tmp_path):
+    with pytest.raises(StudyError, match=r"cannot read the config file .*none\.toml"):
+        with_file(StudySettings(), tmp_path / "none.toml", set())

@@ -1,0 +1,125 @@
+"""What the README says to type works, in a copy of the checkout."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import time
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+SMALL = {"N_TRIALS": "3", "EPOCHS": "2", "BATCH_SIZES": "64:512", "PORT": "18765"}
+pytestmark = pytest.mark.skipif(
+    not (ROOT / ".venv" / ".test").exists(), reason="needs the environment that make prepares"
+)
+
+
+def _commands() -> list[str]:
+    blocks = re.findall(r"```sh\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    lines = [line for block in blocks for line in block.splitlines() if line.strip()]
+    return [line.split("  #")[0].strip() for line in lines]
+
+
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the tracked files beside the same virtual environment."""
+    copy = tmp_path_factory.mktemp("checkout")
+    listed = subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    for name in listed.stdout.splitlines():
+        if (ROOT / name).is_file():
+            (copy / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, copy / name)
+    (copy / ".venv").symlink_to(ROOT / ".venv")
+    return copy
+
+
+def _run(command: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    # make takes variables from the environment, and those on its command line win over them.
+    environment = {k: v for k, v in os.environ.items() if not k.startswith(("MAKE", "MFLAGS"))}
+    return subprocess.run(
+        command,
+        shell=True,
+        cwd=cwd,
+        env={**environment, **SMALL},
+        capture_output=True,
+        text=True,
+        timeout=250,
+        check=False,
+    )
+
+
+def test_the_commands_of_the_readme_run_in_order(checkout):
+    ran = []
+    for command in _commands():
+        if command == "make dashboard":
+            _check_dashboard(checkout)
+        elif command == "make test":
+            assert "-m pytest" in _run("make -n test", checkout).stdout
+        else:
+            done = _run(command, checkout)
+            assert done.returncode == 0, f"{command}: {done.stderr}"
+        ran.append(command)
+    assert len(ran) >= 10
+    assert (checkout / "runs" / "digits.html").exists()
+
+
+def _check_dashboard(checkout: Path) -> None:
+    process = subprocess.Popen(
+        ["make", "dashboard", f"PORT={SMALL['PORT']}"],
+        cwd=checkout,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    try:
+        for _ in range(200):
+            try:
+                with urllib.request.urlopen(f"http://127.0.0.1:{SMALL['PORT']}/") as page:
+                    assert page.status == 200
+                return
+            except OSError:
+                time.sleep(0.1)
+        pytest.fail("the dashboard did not answer")
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def test_every_verb_has_help_and_stands_in_the_readme(checkout):
+    text = (ROOT / "README.md").read_text()
+    listed = _run(".venv/bin/python -m study --help", checkout).stdout
+    verbs = re.findall(r"^    (\w+) ", listed, re.MULTILINE)
+    assert set(verbs) >= {"run", "ls", "front", "export", "report"}
+    for verb in verbs:
+        shown = _run(f".venv/bin/python -m study {verb} --help", checkout)
+        assert shown.returncode == 0
+        assert f"study {verb}" in text or f"make {verb}" in text, verb
+
+
+def test_every_variable_of_the_makefile_reaches_the_command_line(checkout):
+    words = "TASK STUDY_NAME N_TRIALS N_WORKERS SAMPLER SEED EPOCHS DEVICE TARGET TIMEOUT CONFIG"
+    for name in [*words.split(), "BATCH_SIZES", "LEARNING_RATES"]:
+        option = "--" + name.lower().replace("_", "-")
+        done = _run(f'make -n study {name}="it\'s x"', checkout)
+        assert f"{option} 'it'\\''s x'" in done.stdout, done.stdout
+
+
+def test_a_storage_url_is_neither_echoed_nor_an_argument(checkout):
+    url = "sqlite:///secret-name.db"
+    assert "secret-name" not in _run(f"make -n study STORAGE={url}", checkout).stdout
+    done = _run(f"make study STORAGE={url}", checkout)
+    assert done.returncode == 0, done.stderr
+    assert (checkout / "secret-name.db").exists()
+
+
+def test_a_second_make_starts_at_once(checkout):
+    assert "pip install" not in _run("make -n study test", checkout).stdout
