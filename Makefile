@@ -14,7 +14,8 @@ run_options = $(call option,--task,TASK) $(call option,--study-name,STUDY_NAME) 
   $(call option,--batch-sizes,BATCH_SIZES) $(call option,--learning-rates,LEARNING_RATES) \
   $(call option,--timeout,TIMEOUT) $(call option,--max-memory,MAX_MEMORY) \
   $(call option,--max-seconds,MAX_SECONDS) $(call option,--min-accuracy,MIN_ACCURACY) \
-  $(call option,--config,CONFIG) $(if $(MIXED_HARDWARE),--mixed-hardware)
+  $(call option,--config,CONFIG) $(if $(COMPILE),--compile) \
+  $(if $(MIXED_HARDWARE),--mixed-hardware)
 look_options = $(call option,--study-name,STUDY_NAME)
 
 .DEFAULT_GOAL := help
@@ -24,13 +25,13 @@ help: ## show this text
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
 	@echo "variables of make study: TASK STUDY_NAME STORAGE N_TRIALS N_WORKERS SAMPLER SEED EPOCHS"
 	@echo "  DEVICE TARGET BATCH_SIZES LEARNING_RATES TIMEOUT MAX_MEMORY MAX_SECONDS MIN_ACCURACY"
-	@echo "  MIXED_HARDWARE CONFIG"
+	@echo "  COMPILE MIXED_HARDWARE CONFIG"
 	@echo "  as in: make study TASK=mine.py N_TRIALS=60 BATCH_SIZES=8:256"
 
 probe: .venv/.run ## step time and memory of each batch size
 	@$(PY) -m study probe $(call option,--task,TASK) $(look_options) $(call option,--epochs,EPOCHS) \
 	  $(call option,--device,DEVICE) $(call option,--batch-sizes,BATCH_SIZES) \
-	  $(call option,--learning-rates,LEARNING_RATES)
+	  $(call option,--learning-rates,LEARNING_RATES) $(if $(COMPILE),--compile)
 
 study: .venv/.run ## search batch size and learning rate; run again to resume
 	@$(PY) -m study run $(run_options)

@@ -11,18 +11,16 @@ no spread at all: all runs of a batch size are told the same.
 
 from __future__ import annotations
 
-import argparse
 import contextlib
-import json
 import statistics
 import subprocess
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import torch
 
+from benchmarks import rows as output
 from objectives.load import Objective, load_objective
 from objectives.measurement import TrialParams
 from objectives.run import Run
@@ -72,9 +70,8 @@ def spread(values: list[float]) -> dict[str, float]:
 
 def main() -> None:
     """Print the table; write rows with --json."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = output.parser(__doc__)
     parser.add_argument("--repeats", type=int, default=10)
-    parser.add_argument("--json", type=Path)
     args = parser.parse_args()
     torch.set_num_threads(1)
     objective = load_objective("digits", device="cpu")
@@ -95,8 +92,7 @@ def main() -> None:
                 f"{machine:18}{what:24}{row['variation']:10.1%}{row['largest_over_smallest']:9.2f}",
                 flush=True,
             )
-    if args.json:
-        args.json.write_text(json.dumps(rows, indent=2))
+    output.write(rows, args.json)
 
 
 if __name__ == "__main__":

@@ -49,6 +49,10 @@ class Objective(Protocol):
         """Training examples; None when unknown."""
 
     @property
+    def compiled(self) -> bool:
+        """Whether its training steps are compiled graphs."""
+
+    @property
     def fingerprint(self) -> dict[str, str]:
         """What must not change within a study."""
 
@@ -68,6 +72,7 @@ class CustomLoop:
     n_train: int | None = None
     name: str = ""  # given by the loader
     fingerprint: dict[str, str] = field(default_factory=dict)
+    compiled: bool = field(default=False, init=False)  # by us
 
     def __call__(self, params: TrialParams, run: Run) -> None:
         from objectives.train import seed_everything
@@ -79,19 +84,21 @@ class CustomLoop:
         """A loop of your own cannot be predicted, only probed."""
 
 
-def load_objective(spec: str, *, device: str) -> Objective:
-    """The objective that `spec` names, ready to train on `device`.
+def load_objective(spec: str, *, device: str, compiled: bool = False) -> Objective:
+    """The objective that `spec` names, ready to train on `device`; its step compiled if asked for.
 
     Raises:
-        ObjectiveError: unknown name, missing file or name, failing import, wrong type, bad data.
+        ObjectiveError: unknown name, missing file or name, failing import, wrong type, bad data,
+            a step that must not be compiled.
     """
     if spec in BUNDLED:
         home, factory = BUNDLED[spec]
-        return _prepare(getattr(import_module(home), factory), name=spec, device=device)
+        found = getattr(import_module(home), factory)
+        return _prepare(found, name=spec, device=device, compiled=compiled)
     path, name = _split(spec)
     module = _import_file(path)
-    found = _find(module, name, path)
-    return _prepare(found[1], name=f"{path.name}:{found[0]}", device=device)
+    name, found = _find(module, name, path)
+    return _prepare(found, name=f"{path.name}:{name}", device=device, compiled=compiled)
 
 
 def _split(spec: str) -> tuple[Path, str]:
@@ -169,7 +176,7 @@ def _find(module: ModuleType, name: str, path: Path) -> tuple[str, Any]:
     )
 
 
-def _prepare(found: Any, *, name: str, device: str) -> Objective:
+def _prepare(found: Any, *, name: str, device: str, compiled: bool) -> Objective:
     from objectives.train import TaskObjective
 
     if callable(found) and not isinstance(found, CustomLoop | Task):
@@ -180,7 +187,14 @@ def _prepare(found: Any, *, name: str, device: str) -> Objective:
             found = _guarded(found, name)
     if isinstance(found, Task):
         task = found
-        return _guarded(lambda: TaskObjective(task, name=name, device=device), name)
+        return _guarded(
+            lambda: TaskObjective(task, name=name, device=device, compiled=compiled), name
+        )
+    if isinstance(found, CustomLoop) and compiled:
+        raise ObjectiveError(
+            f"{name} is a training loop of your own, and --compile compiles the step of ours: "
+            "compile inside your loop and run without --compile"
+        )
     if isinstance(found, CustomLoop):
         return _named(found, name)
     raise ObjectiveError(

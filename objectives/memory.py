@@ -6,8 +6,11 @@ later trials inherit the peaks of earlier ones.
 
 from __future__ import annotations
 
+import os
+import sys
 import weakref
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any, Protocol
 
 # Adam's state appears in step 1, so the peak stands in a later step; step 2 may be the last of its
@@ -34,9 +37,11 @@ class MemoryMeter(Protocol):
         """End; safe to call twice."""
 
 
-def memory_meter(device: str) -> MemoryMeter:
+def memory_meter(device: str, *, compiled: bool = False) -> MemoryMeter:
     """The meter for a torch device."""
-    return CpuMeter() if device.startswith("cpu") else AcceleratorMeter(device)
+    if device.startswith("cpu"):
+        return AllocatorMeter() if compiled else CpuMeter()
+    return AcceleratorMeter(device)
 
 
 def _storages(values: Iterable[Any]) -> Iterable[Any]:
@@ -131,6 +136,81 @@ class CpuMeter:
         if self._mode is not None:
             self._mode.__exit__(None, None, None)
             self._mode = None
+
+
+class AllocatorMeter:
+    """Adds up what the CPU allocator tells torch's profiler; for compiled steps.
+
+    They allocate without calling an operator, so `CpuMeter` cannot see them: worse, torch would
+    not run them as compiled under it.
+    """
+
+    slows_down = True
+    PAUSE = "batchfront: not counted"
+
+    def __init__(self) -> None:
+        self.peak_bytes = 0
+        self._profile: Any = None
+        self._pause: Any = None
+
+    def start(self) -> None:
+        from torch.profiler import ProfilerActivity, profile
+
+        self._profile = profile(activities=[ProfilerActivity.CPU], profile_memory=True)
+        with _no_stderr():
+            self._profile.__enter__()
+
+    def pause(self) -> None:
+        from torch.profiler import record_function
+
+        self._pause = record_function(self.PAUSE)  # on the clock that allocations are stamped with
+        self._pause.__enter__()
+
+    def resume(self) -> None:
+        self._pause.__exit__(None, None, None)
+        self._pause = None
+
+    def stop(self) -> None:
+        if self._profile is None:
+            return
+        if self._pause is not None:
+            self.resume()
+        with _no_stderr():
+            self._profile.__exit__(None, None, None)
+        # Allocations outside of operators stand in no public list of the profiler.
+        self.peak_bytes = _peak_of(self._profile.profiler.kineto_results.events(), self.PAUSE)
+        self._profile = None
+
+
+@contextmanager
+def _no_stderr() -> Iterator[None]:
+    """The profiler's library writes its stages to file descriptor 2, whatever its log level."""
+    sys.stderr.flush()
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
+
+
+def _peak_of(events: Iterable[Any], pause: str) -> int:
+    """High-water mark of the allocations among profiler events, outside of the pauses."""
+    moments: list[tuple[int, int, int]] = []  # time, change of bytes, change of pauses
+    for event in events:
+        if event.name() == "[memory]":
+            moments.append((event.start_ns(), event.nbytes(), 0))
+        elif event.name() == pause:
+            moments += [(event.start_ns(), 0, 1), (event.end_ns(), 0, -1)]
+    live = peak = pauses = 0
+    for _, n_bytes, change in sorted(moments, key=lambda moment: moment[0]):
+        live += n_bytes
+        pauses += change
+        if pauses == 0:
+            peak = max(peak, live)
+    return peak
 
 
 class AcceleratorMeter:

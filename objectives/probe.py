@@ -37,8 +37,8 @@ class ProbeRun(Run):
     their smaller last batch; else blocks of steps are.
     """
 
-    def __init__(self, *, device: str, metric: str, seconds: float, measure_memory: bool) -> None:
-        super().__init__(device=device, metric=metric, measure_memory=measure_memory)
+    def __init__(self, *, seconds: float, device: str, **options: Any) -> None:
+        super().__init__(device=device, **options)
         self._seconds = seconds
         self._synchronize = synchronizer(device)
         self._created = time.perf_counter()
@@ -135,6 +135,7 @@ def probe(
     metric: str,
     seconds: float,
     measure_memory: bool = True,
+    compiled: bool = False,
 ) -> Cost:
     """Train for about `seconds` and say what a step costs.
 
@@ -142,7 +143,11 @@ def probe(
         ObjectiveError: too few steps to time.
     """
     run = ProbeRun(
-        device=params.device, metric=metric, seconds=seconds, measure_memory=measure_memory
+        seconds=seconds,
+        device=params.device,
+        metric=metric,
+        measure_memory=measure_memory,
+        compiled=compiled,
     )
     with run:
         try:

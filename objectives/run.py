@@ -40,13 +40,14 @@ class Run:
         target: float | None = None,
         should_stop: ShouldStop = _never,
         measure_memory: bool = True,
+        compiled: bool = False,
     ) -> None:
         self.metric = metric
         self.curve: list[float] = []  # the metric after each epoch
         self._target = target
         self._should_stop = should_stop
         self._clock = Clock(synchronizer(device))
-        self._meter = memory_meter(device) if measure_memory else NoMeter()
+        self._meter = memory_meter(device, compiled=compiled) if measure_memory else NoMeter()
         self._metering = False
         self._metered_steps = 0
         self._instrumented = False  # some step of this epoch was slowed down by the meter

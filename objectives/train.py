@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import math
 import random
+from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING
 
+from objectives.compiled import CompiledStep
 from objectives.feed import Batches, make_feed
 from objectives.measurement import TrialParams
 from objectives.optimizer import build_optimizer, step_function
@@ -23,13 +26,15 @@ EVALUATION_BATCH = 4096  # examples per forward pass of a validation
 class TaskObjective:
     """A task made ready on one device: call it with `(params, run)` to train once.
 
-    Data and shuffle buffers are allocated here, once, before any run's memory is measured.
+    Data and shuffle buffers are allocated here, once, before any run's memory is measured. Where
+    `compiled`, the whole step is compiled here too.
 
     Raises:
-        ObjectiveError: the task's data, model or loss does not fit together.
+        ObjectiveError: the task's data, model or loss does not fit together, or its step is one
+            that must not be compiled.
     """
 
-    def __init__(self, task: Task, *, name: str, device: str) -> None:
+    def __init__(self, task: Task, *, name: str, device: str, compiled: bool = False) -> None:
         import torch
 
         self.task = task
@@ -51,23 +56,29 @@ class TaskObjective:
         self._device = device
         self._data = data
         self._feed = make_feed(data.x_train, data.y_train, device=device)
+        self._compiled = CompiledStep(task, data, device=device) if compiled else None
+        self.compiled = compiled
+        if compiled:
+            self.fingerprint["step"] = "compiled"
 
     def __call__(self, params: TrialParams, run: Run) -> None:
         import torch
 
         seed_everything(params.seed)
         order = torch.Generator().manual_seed(params.seed)
+        if self._compiled is not None:
+            with run.validating():  # what is compiled here is no part of the run
+                self._compiled.prepare(params.batch_size)
         model = self.task.model().to(self._device)
-        optimizer = build_optimizer(
-            self.task, model, learning_rate=params.learning_rate, device=self._device
-        )
+        train_epoch = self._trainer(model, params.learning_rate, run)
         run.begin(
             params.epochs * math.ceil(len(self._data.x_train) / params.batch_size),
             baseline_loss=self._baseline_loss,
             baseline_metric=self._baseline_metric,
         )
         for epoch in range(1, params.epochs + 1):
-            self._train_epoch(model, optimizer, self._feed.epoch(params.batch_size, order), run)
+            model.train()
+            train_epoch(self._feed.epoch(params.batch_size, order))
             with run.validating():
                 data, last = self._data, epoch == params.epochs
                 val = self._evaluate(model, data.x_val, data.y_val)
@@ -78,19 +89,16 @@ class TaskObjective:
         """Peak memory without running it; None where no prediction can be trusted."""
         return predict_peak_bytes(self.task, self._data, batch_size=batch_size, device=self._device)
 
-    def _train_epoch(
-        self, model: nn.Module, optimizer: torch.optim.Optimizer, batches: Batches, run: Run
-    ) -> None:
-        model.train()
-        loss_of, parameters = self.task.loss, list(model.parameters())
-        step = step_function(optimizer)
-        for x, y in batches:
-            for parameter in parameters:  # zero_grad(), without its bookkeeping
-                parameter.grad = None
-            loss = loss_of(model(x), y)
-            loss.backward()
-            step()
-            run.step(loss)
+    def _trainer(
+        self, model: nn.Module, learning_rate: float, run: Run
+    ) -> Callable[[Batches], None]:
+        """A function that trains `model` for one epoch."""
+        if self._compiled is not None:
+            return partial(_compiled_epoch, self._compiled.bind(model, learning_rate), run)
+        optimizer = build_optimizer(
+            self.task, model, learning_rate=learning_rate, device=self._device
+        )
+        return partial(_ordinary_epoch, model, self.task.loss, optimizer, run)
 
     def _evaluate(self, model: nn.Module, x: Tensor, y: Tensor) -> float:
         """Accuracy as a fraction, or R2 around the split's own mean."""
@@ -107,6 +115,29 @@ class TaskObjective:
             residual = (y.double() - output.double()).square().sum()
             total = (y.double() - y.double().mean(dim=0)).square().sum()
             return float(1 - residual / total)
+
+
+def _ordinary_epoch(
+    model: nn.Module,
+    loss_of: Callable[[Tensor, Tensor], Tensor],
+    optimizer: torch.optim.Optimizer,
+    run: Run,
+    batches: Batches,
+) -> None:
+    parameters = list(model.parameters())
+    step = step_function(optimizer)
+    for x, y in batches:
+        for parameter in parameters:  # zero_grad(), without its bookkeeping
+            parameter.grad = None
+        loss = loss_of(model(x), y)
+        loss.backward()
+        step()
+        run.step(loss)
+
+
+def _compiled_epoch(step: Callable[[Tensor, Tensor], Tensor], run: Run, batches: Batches) -> None:
+    for x, y in batches:
+        run.step(step(x, y))
 
 
 def seed_everything(seed: int) -> None:

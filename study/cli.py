@@ -59,6 +59,7 @@ def parser() -> argparse.ArgumentParser:
     top = Parser(prog="python -m study", description="Which batch size and learning rate?")
     verbs = top.add_subparsers(title="verbs", metavar="VERB", required=True)
     run_ = _add_settings(verbs, "run", run, "search, or resume a search", OPTIONS)
+    _add_compile(run_)
     run_.add_argument(
         "--mixed-hardware",
         action="store_true",
@@ -67,6 +68,7 @@ def parser() -> argparse.ArgumentParser:
     )
     text = "step time and memory of each batch size"
     probe_ = _add_settings(verbs, "probe", probe, text, PROBE_OPTIONS)
+    _add_compile(probe_)
     probe_.add_argument("--again", action="store_true", help="measure even if the study knows")
     probe_.add_argument("--json", action="store_true", help="print JSON")
     _add_look(verbs, "ls", ls, "list the studies of a storage", study=False, as_json=True)
@@ -123,6 +125,15 @@ def _add_settings(verbs: Any, name: str, verb: Any, text: str, options: Iterable
         parser_.add_argument(f"--{option}", type=kind, default=argparse.SUPPRESS, help=words)
     parser_.add_argument("--config", type=Path, help="a TOML file with any of the run settings")
     return parser_
+
+
+def _add_compile(parser_: argparse.ArgumentParser) -> None:
+    parser_.add_argument(
+        "--compile",
+        action="store_true",
+        default=argparse.SUPPRESS,
+        help="compile the whole training step: worth it for small batches and long runs",
+    )
 
 
 def _add_look(

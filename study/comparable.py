@@ -5,6 +5,7 @@ Every hardware has study attributes of its own, so that two machines never overw
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 from collections.abc import Iterable
@@ -14,6 +15,7 @@ from objectives.hardware import hardware
 from study.costs import Costs, from_stored, to_stored
 from study.errors import StudyError
 from study.findings.front import pareto_front
+from study.space import batch_size_of
 from study.trials import HARDWARE
 
 if TYPE_CHECKING:
@@ -85,16 +87,36 @@ def hardware_name(fingerprint: dict[str, str]) -> str:
 def by_hardware(study: Study, trials: Iterable[FrozenTrial]) -> dict[str, list[FrozenTrial]]:
     """Trials grouped by what they ran on; titles are "" when that is one and the same.
 
-    Trials of versions that did not record it belong to the first hardware recorded.
+    Completed ones come at what their size is known to cost today. Trials of versions that did not
+    record their hardware belong to the first one recorded.
     """
     known = recorded_hardware(study)
     first = next(iter(known), "")
     groups: dict[str, list[FrozenTrial]] = {id_: [] for id_ in known} or {"": []}
+    costs = {id_: stored_costs(study, id_) for id_ in groups}
     for trial in trials:
-        groups.setdefault(trial.user_attrs.get(HARDWARE, first), []).append(trial)
+        id_ = trial.user_attrs.get(HARDWARE, first)
+        groups.setdefault(id_, []).append(at_known_cost(trial, costs.get(id_, {})))
     if len(groups) == 1:
         return {"": next(iter(groups.values()))}
     return {f"{hardware_name(known.get(id_, {}))} [{id_}]": some for id_, some in groups.items()}
+
+
+def at_known_cost(trial: FrozenTrial, costs: Costs) -> FrozenTrial:
+    """A completed trial with the time and the memory that its size is known to cost.
+
+    What was told is final in Optuna. Where a size has been probed again since, its older trials
+    would differ from its newer ones in time, and a worse one could stay on the front.
+    """
+    if trial.state.name != "COMPLETE" or "total_steps" not in trial.user_attrs:
+        return trial
+    cost = costs.get(batch_size_of(trial.params))
+    if cost is None or cost.step_seconds is None or cost.peak_memory_bytes is None:
+        return trial
+    seconds = cost.step_seconds * trial.user_attrs["total_steps"]
+    known = copy.copy(trial)
+    known.values = [trial.values[0], seconds, float(cost.peak_memory_bytes)]
+    return known
 
 
 def fronts_by_hardware(study: Study) -> dict[str, list[FrozenTrial]]:

@@ -145,7 +145,13 @@ class Prober:
             seed=0,
             device=self._device,
         )
-        return probe(self._objective, params, metric=self._objective.metric, seconds=PROBE_SECONDS)
+        return probe(
+            self._objective,
+            params,
+            metric=self._objective.metric,
+            seconds=PROBE_SECONDS,
+            compiled=self._objective.compiled,
+        )
 
     def _disturbed(self, cost: Cost) -> bool:
         return self._device.startswith("cpu") and cost.busy < BUSY_ENOUGH

@@ -42,6 +42,7 @@ class Job:
     storage: str
     task: str
     plan: Plan
+    compiled: bool
     fingerprint: dict[str, str]  # of the objective, which every process loads for itself
     deadline: float | None  # of time.monotonic()
 
@@ -143,7 +144,7 @@ def _process(job: Job, pipe: Connection) -> None:
             quiet_optuna(),
             storage_url.readable_errors(job.storage),
         ):
-            objective = load_objective(job.task, device=job.plan.device)
+            objective = load_objective(job.task, device=job.plan.device, compiled=job.compiled)
             if objective.fingerprint != job.fingerprint:
                 raise StudyError("the task loads differently each time: seed its data")
             with measuring_alone(objective, job.plan.device):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from objectives.device import resolve_device
 from objectives.load import load_objective
 from storage.url import claim_lock, open_storage, readable_errors, redacted
-from study.comparable import fronts_by_hardware, store_costs, stored_costs
+from study.comparable import at_known_cost, fronts_by_hardware, store_costs, stored_costs
 from study.costs import Costs, Watch
 from study.create import Plan, create_or_resume, new_plan, resumed_plan, with_costs
 from study.findings.front import pareto_front
@@ -53,7 +53,7 @@ class Session:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         settings = self._settings
         device = resolve_device(settings.device)
-        objective = load_objective(settings.task, device=device)
+        objective = loaded(settings, device, self._console)
         settings.space(SearchSpace()).cut_to(objective.n_train)  # before a database is made
         with quiet_optuna(), readable_errors(settings.storage):
             with measuring_alone(objective, device):
@@ -114,10 +114,15 @@ class Session:
             storage=settings.storage,
             task=settings.task,
             plan=plan,
+            compiled=objective.compiled,
             fingerprint=objective.fingerprint,
             deadline=deadline,
         )
-        here = [t for t in study.get_trials(deepcopy=False) if _ran_on(t, plan.hardware)]
+        here = [
+            at_known_cost(trial, plan.costs)
+            for trial in study.get_trials(deepcopy=False)
+            if _ran_on(trial, plan.hardware)
+        ]
         front = [trial.values for trial in pareto_front(here)]
         progress = Progress(
             self._console,
@@ -182,13 +187,20 @@ def _ran_on(trial: FrozenTrial, hardware: str) -> bool:
     return bool(trial.user_attrs.get(HARDWARE, hardware) == hardware)
 
 
+def loaded(settings: StudySettings, device: str, console: Console) -> Objective:
+    """The objective, its step compiled where the settings ask for that."""
+    if settings.compile:
+        console.print("compiling the training step: some ten seconds")
+    return load_objective(settings.task, device=device, compiled=settings.compile)
+
+
 def probe_costs(settings: StudySettings, console: Console, *, again: bool) -> Costs:
     """What each batch size costs here: from the study where it knows, else measured now.
 
     What is measured is stored with the study where there is one.
     """
     device = resolve_device(settings.device)
-    objective = load_objective(settings.task, device=device)
+    objective = loaded(settings, device, console)
     name = settings.study_name or objective.name
     with readable_errors(settings.storage), measuring_alone(objective, device):
         study = find_study(settings.storage, name)

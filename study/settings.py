@@ -51,6 +51,8 @@ class StudySettings:
     """Budget for a run's training time; no default."""
     min_accuracy: float | None = None
     """Runs that end below it are infeasible (R2 for regression); no default."""
+    compile: bool = False
+    """Compile the whole training step; not for loops of your own."""
     mixed_hardware: bool = False
     """Let another hardware join: one front for each."""
 

@@ -194,6 +194,8 @@ class Worker:
             trial.set_user_attr(key, getattr(params, key))
         trial.set_user_attr(HARDWARE, plan.hardware)
         trial.set_user_attr("torch_version", torch.__version__)
+        if self._objective.compiled:
+            trial.set_user_attr("compiled", True)
         self._say(trial, "started")
         try:
             measurement = self._measure(trial, params)
@@ -236,6 +238,7 @@ class Worker:
             target=self._plan.target,
             should_stop=each_epoch,
             measure_memory=not self._is_known(params.batch_size),
+            compiled=self._objective.compiled,
         )
         with self._interrupts.armed(), run:
             try:

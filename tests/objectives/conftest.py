@@ -10,6 +10,8 @@ import pytest
 import torch
 from torch import nn
 
+import objectives.clock
+import objectives.probe
 from objectives.load import load_objective
 from objectives.measurement import Stopped, TrialParams
 from objectives.run import Run
@@ -29,7 +31,8 @@ def train(objective: Any, **params: Any) -> Run:
     """The run of one training of an objective on the CPU."""
     given = {"batch_size": 16, "learning_rate": 0.05, "epochs": 3, "seed": 1, "device": "cpu"}
     trial = TrialParams(**{**given, **params})
-    return run_of(lambda run: objective(trial, run), metric=objective.metric)
+    compiled = getattr(objective, "compiled", False)
+    return run_of(lambda run: objective(trial, run), metric=objective.metric, compiled=compiled)
 
 
 def made_data(
@@ -75,6 +78,30 @@ def made_regression(**changes: Any) -> Task:
 def ready(task: Task) -> TaskObjective:
     """The task as an objective on the CPU."""
     return TaskObjective(task, name=task.name, device="cpu")
+
+
+class FakeTime:
+    """Wall and CPU time that pass only when told to; half of the wall time is CPU time."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def perf_counter(self) -> float:
+        return self.now
+
+    def process_time(self) -> float:
+        return self.now / 2
+
+    def pass_by(self, seconds: float) -> None:
+        self.now += seconds
+
+
+@pytest.fixture
+def fake(monkeypatch: pytest.MonkeyPatch) -> FakeTime:
+    fake = FakeTime()
+    for module in (objectives.clock, objectives.probe):
+        monkeypatch.setattr(module, "time", fake)
+    return fake
 
 
 @pytest.fixture(scope="session")

@@ -9,31 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from objectives import clock
 from objectives.clock import Clock, synchronizer
-
-
-class FakeTime:
-    """Wall and CPU time that pass only when told to; half of the wall time is CPU time."""
-
-    def __init__(self) -> None:
-        self.now = 100.0
-
-    def perf_counter(self) -> float:
-        return self.now
-
-    def process_time(self) -> float:
-        return self.now / 2
-
-    def pass_by(self, seconds: float) -> None:
-        self.now += seconds
-
-
-@pytest.fixture
-def fake(monkeypatch: pytest.MonkeyPatch) -> FakeTime:
-    fake = FakeTime()
-    monkeypatch.setattr(clock, "time", fake)
-    return fake
+from tests.objectives.conftest import FakeTime
 
 
 def laps(fake: FakeTime, seconds: list[float], *, instrumented: tuple[int, ...] = ()) -> Clock:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 import pytest
 import torch
 
@@ -14,35 +12,35 @@ from tests.objectives.conftest import run_of
 MEGABYTE = 2**20
 
 
-def test_validation_and_stop_rules_take_no_training_time():
+def test_validation_and_stop_rules_take_no_training_time(fake):
     def slow_rule(curve: tuple[float, ...]) -> None:
-        time.sleep(0.25)
+        fake.pass_by(0.25)
 
     def loop(run: Run) -> None:
         run.begin(20)
         for _ in range(2):
             for _ in range(10):
-                time.sleep(0.001)
+                fake.pass_by(0.001)
                 run.step(1.0)
             with run.validating():
-                time.sleep(0.25)
+                fake.pass_by(0.25)
             run.report(0.5)
 
     result = run_of(loop, should_stop=slow_rule).result()
-    assert 0.02 < result.train_seconds < 0.4  # 1.0 with what was planted
+    assert result.train_seconds == pytest.approx(0.02)
 
 
-def test_an_error_in_validation_leaves_the_clock_running():
+def test_an_error_in_validation_leaves_the_clock_running(fake):
     def loop(run: Run) -> None:
         run.begin(10)
         for _ in range(2):
             with pytest.raises(KeyError), run.validating():
                 raise KeyError
-            time.sleep(0.03)
+            fake.pass_by(0.03)
             run.step(1.0)
             run.report(0.5)
 
-    assert run_of(loop).result().train_seconds > 0.05
+    assert run_of(loop).result().train_seconds == pytest.approx(0.06)
 
 
 @pytest.mark.parametrize(("validating", "counted"), [(True, False), (False, True)])
@@ -87,13 +85,14 @@ def test_a_run_whose_memory_is_known_is_not_slowed_down_by_measuring_it():
     assert [mode is None for mode in seen] == [True, False]
 
 
-def test_epochs_slowed_down_by_measuring_memory_take_no_part_in_the_time():
+def test_epochs_slowed_down_by_measuring_memory_take_no_part_in_the_time(fake):
     def loop(run: Run) -> None:
         run.begin(6)
         for epoch in range(3):
             for _ in range(2):
-                time.sleep(0.001 if epoch == 2 else 0.1)
+                fake.pass_by(0.001 if epoch == 2 else 0.1)
                 run.step(1.0)
             run.report(0.5)
 
-    assert run_of(loop).result().train_seconds < 0.1  # 0.4 as spent, 0.3 with the second epoch
+    # 0.402 s as spent; the second epoch holds the third, last metered step
+    assert run_of(loop).result().train_seconds == pytest.approx(0.006)

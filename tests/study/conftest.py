@@ -27,6 +27,9 @@ PLANTED = """
         run.begin(100 * params.epochs, baseline_loss=1.0, baseline_metric=0.1)
         diverges = params.learning_rate > 0.1 * params.batch_size ** 0.5
         for epoch in range(params.epochs):
+            while os.path.exists("hold"):
+                open("held", "w").close()
+                time.sleep(0.01)
             for _ in range(100):
                 end = time.perf_counter() + SECONDS_PER_EPOCH / 100
                 while time.perf_counter() < end:  # sleeping would look like a disturbed CPU

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import optuna
@@ -13,6 +14,7 @@ import objectives.hardware
 from objectives.load import load_objective
 from study.budgets import Budgets, cut_by_cost, parse_bytes
 from study.cli import main
+from study.comparable import recorded_hardware, store_costs, stored_costs
 from study.costs import Costs, Prober, SizeCost, advice, faster
 from study.errors import StudyError
 from study.limits import Limits
@@ -281,3 +283,22 @@ def test_other_hardware_is_refused_unless_wanted_and_then_has_its_own_front(
     assert main(["report", "-o", "report.html"]) == 0
     assert (workdir / "report.html").read_text().count('class="plotly-graph-div"') == 8
     assert main([*DIGITS, "--n-trials", "9"]) == 0, "now it is known"
+
+
+def test_a_front_shows_one_time_for_a_size_whose_probe_was_corrected(workdir, rows):
+    """As if the first probe had been disturbed, and a later one showed half its time."""
+    argv = ["run", "--task", "planted.py", "--epochs", "2", "--batch-sizes", "8"]
+    assert main([*argv, "--n-trials", "6"]) == 0
+    study = optuna.load_study(study_name="planted.py:objective", storage=STORAGE)
+    (hardware,) = recorded_hardware(study)
+    (told,) = {row["train_seconds"] for row in rows("export") if row["state"] == "COMPLETE"}
+    costs = stored_costs(study, hardware)
+    half = replace(costs[8], step_seconds=costs[8].step_seconds / 2)
+    store_costs(study, hardware, {8: half})
+    assert main([*argv, "--n-trials", "12"]) == 0
+    exported = [row for row in rows("export") if row["state"] == "COMPLETE"]
+    assert {row["train_seconds"] for row in exported} == {told, told / 2}, "told values are final"
+    best = max(exported, key=lambda row: row["val_accuracy"])
+    assert [(row["number"], row["train_seconds"]) for row in rows("front")] == [
+        (best["number"], told / 2)
+    ]

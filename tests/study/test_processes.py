@@ -27,17 +27,19 @@ TASK = (
 )
 
 
-def _wait_for_trials(rows, n: int, seconds: float = 60) -> None:
-    """Until n trials have finished and another one runs."""
+def _hold_after(workdir, rows, n: int, seconds: float = 60) -> None:
+    """Until n trials have finished and another one, which will not end by itself, runs."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         try:
-            (row,) = rows("ls")
-        except (AssertionError, ValueError):  # no database or no study yet
-            row = {"n_trials": -1, "n_running": 0}
-        if row["n_trials"] >= n and row["n_running"]:
+            done = rows("ls")[0]["n_trials"]
+        except (AssertionError, ValueError, IndexError):  # no database or no study yet
+            done = -1
+        if done >= n:
+            (workdir / "hold").touch()
+        if (workdir / "held").exists():
             return
-        time.sleep(0.3)
+        time.sleep(0.1)
     pytest.fail(f"no {n} trials within {seconds} s")
 
 
@@ -47,9 +49,10 @@ def test_a_signal_ends_the_trial_prints_the_front_and_does_not_count(
     workdir, rows, signum, code, n_workers
 ):
     process = spawn(*TASK, "--n-trials", "40", "--n-workers", str(n_workers), cwd=workdir, **SLOW)
-    _wait_for_trials(rows, 3)
+    _hold_after(workdir, rows, 3)
     process.send_signal(signum)
-    returned, out, err = finish(process, timeout=30)
+    returned, out, err = finish(process)
+    (workdir / "hold").unlink()
     assert (returned, out) == (code, "")
     assert "Pareto front" in err
     assert "interrupted with" in err
@@ -66,9 +69,10 @@ def test_a_signal_ends_the_trial_prints_the_front_and_does_not_count(
 @pytest.mark.parametrize("n_workers", [1, 2])
 def test_kill_9_loses_no_finished_trial_and_a_rerun_completes_the_total(workdir, rows, n_workers):
     process = spawn(*TASK, "--n-trials", "12", "--n-workers", str(n_workers), cwd=workdir, **SLOW)
-    _wait_for_trials(rows, 3)
+    _hold_after(workdir, rows, 3)
     process.kill()
     process.wait()
+    (workdir / "hold").unlink()
     before = {r["number"]: r for r in rows("export") if r["state"] in ("COMPLETE", "PRUNED")}
     assert len(before) >= 3
     assert main([*TASK, "--n-trials", "12"]) == 0
