@@ -9,7 +9,8 @@ option = $(if $(value $(2)),$(1) $(call quote,$(value $(2))))
 
 run_options = $(call option,--task,TASK) $(call option,--study-name,STUDY_NAME) \
   $(call option,--n-trials,N_TRIALS) $(call option,--n-workers,N_WORKERS) \
-  $(call option,--sampler,SAMPLER) $(call option,--seed,SEED) $(call option,--epochs,EPOCHS) \
+  $(call option,--sampler,SAMPLER) $(call option,--pruner,PRUNER) \
+  $(call option,--pruner-risk,PRUNER_RISK) $(call option,--seed,SEED) $(call option,--epochs,EPOCHS) \
   $(call option,--device,DEVICE) $(call option,--target,TARGET) \
   $(call option,--batch-sizes,BATCH_SIZES) $(call option,--learning-rates,LEARNING_RATES) \
   $(call option,--timeout,TIMEOUT) $(call option,--max-memory,MAX_MEMORY) \
@@ -23,8 +24,8 @@ look_options = $(call option,--study-name,STUDY_NAME)
 
 help: ## show this text
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
-	@echo "variables of make study: TASK STUDY_NAME STORAGE N_TRIALS N_WORKERS SAMPLER SEED EPOCHS"
-	@echo "  DEVICE TARGET BATCH_SIZES LEARNING_RATES TIMEOUT MAX_MEMORY MAX_SECONDS MIN_ACCURACY"
+	@echo "variables of make study: TASK STUDY_NAME STORAGE N_TRIALS N_WORKERS SAMPLER PRUNER"
+	@echo "  PRUNER_RISK SEED EPOCHS DEVICE TARGET BATCH_SIZES LEARNING_RATES TIMEOUT MAX_MEMORY MAX_SECONDS MIN_ACCURACY"
 	@echo "  COMPILE MIXED_HARDWARE CONFIG"
 	@echo "  as in: make study TASK=mine.py N_TRIALS=60 BATCH_SIZES=8:256"
 

@@ -18,17 +18,22 @@ from objectives.measurement import Verdict
 
 @dataclass(frozen=True, kw_only=True)
 class GuardSettings:
-    """Constants of the rule, measured on 1980 recorded runs of SGD and Adam."""
+    """Constants of the rule; docs/pruning.md says what they were measured on."""
 
     n_windows: int = 200
-    """The step budget is cut into at most this many windows."""
+    """The step budget is cut into at most this many windows ..."""
     min_window_steps: int = 10
+    """... of at least so many steps, unless that leaves fewer than ..."""
+    min_windows: int = 30
+    """... so many windows: short runs at large batch sizes explode within a few steps."""
     patience: int = 3
-    """Windows in a row that must be bad."""
+    """Windows in a row that must be bad; to stall, of `min_window_steps` at least."""
     exploded_factor: float = 3.0
     """Exploded: window mean above this many baselines ..."""
     exploded_after: float = 0.02
-    """... once this share of the budget is spent."""
+    """... once this share of the budget is spent ..."""
+    unseen_after: float = 0.15
+    """... or this one, while a metric that could spare the run has yet to be reported."""
     stalled_after: float = 0.10
     """Stalled: window mean above the baseline once this share of the budget is spent."""
     skill: float = 0.2
@@ -52,7 +57,7 @@ class DivergenceGuard:
     ) -> None:
         self.settings = settings
         self.total_steps = total_steps
-        self.window_steps = max(settings.min_window_steps, total_steps // settings.n_windows)
+        self.window_steps = _window_steps(total_steps, settings)
         self.spikes = SpikeCounter()
         self.steps = 0
         self.window_mean: float | None = None  # of the last closed window
@@ -66,6 +71,7 @@ class DivergenceGuard:
         self._learned = False  # some window was clearly below the baseline
         self._exploded = False  # some window was far above it
         self._skilled = False
+        self._unseen = baseline_metric is not None  # no metric reported yet
 
     def step(self, loss: Any) -> tuple[Verdict, str] | None:
         """Take one step's mean loss: a float, or a detached scalar tensor on any device."""
@@ -78,6 +84,7 @@ class DivergenceGuard:
         if not math.isfinite(metric):
             return Verdict.NON_FINITE, f"validation metric became {metric}"
         if self._chance is not None:
+            self._unseen = False
             self._skilled = metric >= self._chance + self.settings.skill * (1 - self._chance)
         return None
 
@@ -107,7 +114,12 @@ class DivergenceGuard:
         late, later = spent > rule.exploded_after, spent > rule.stalled_after
         self._exploded_streak = self._exploded_streak + 1 if exploded and late else 0
         self._stalled_streak = self._stalled_streak + 1 if above and later else 0
-        if self._skilled or max(self._exploded_streak, self._stalled_streak) < rule.patience:
+        patient = -(-rule.patience * rule.min_window_steps // self.window_steps)
+        bad = self._exploded_streak >= rule.patience or self._stalled_streak >= max(
+            rule.patience, patient
+        )
+        waits = self._unseen and spent <= rule.unseen_after
+        if not bad or waits or self._skilled:
             return None
         diverged = self._exploded or self._learned
         verdict = Verdict.DIVERGED if diverged else Verdict.STALLED
@@ -116,7 +128,13 @@ class DivergenceGuard:
             if self._knows_baseline
             else f"training loss {mean:.4g} against {baseline:.4g} in the first window"
         )
-        return verdict, said + f", {rule.patience} windows of {self.window_steps} steps in a row"
+        streak = max(self._exploded_streak, self._stalled_streak)
+        return verdict, said + f", {streak} windows of {self.window_steps} steps in a row"
+
+
+def _window_steps(total_steps: int, rule: GuardSettings) -> int:
+    enough = max(1, total_steps // rule.min_windows)
+    return max(min(rule.min_window_steps, enough), total_steps // rule.n_windows)
 
 
 class SpikeCounter:

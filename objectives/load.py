@@ -26,6 +26,7 @@ BUNDLED = {  # name: module and factory
 }
 Made = TypeVar("Made")
 OURS = ("study", "objectives", "storage")
+TABLES = (".csv", ".csv.gz")  # recorded training curves
 DEFAULT_NAMES = ("task", "objective")  # looked for when only a file is given
 
 
@@ -45,8 +46,12 @@ class Objective(Protocol):
         """Used when nobody asks for another number."""
 
     @property
-    def n_train(self) -> int | None:
-        """Training examples; None when unknown."""
+    def max_epochs(self) -> int | None:
+        """That it can train for; None without a limit."""
+
+    @property
+    def batch_sizes(self) -> tuple[int, int | None]:
+        """The smallest and the largest it can train with; None when the latter is unknown."""
 
     @property
     def compiled(self) -> bool:
@@ -70,9 +75,15 @@ class CustomLoop:
     metric: str = "val_accuracy"  # or "val_r2"
     default_epochs: int = DEFAULT_EPOCHS
     n_train: int | None = None
+    max_epochs: int | None = field(default=None, init=False)
     name: str = ""  # given by the loader
     fingerprint: dict[str, str] = field(default_factory=dict)
     compiled: bool = field(default=False, init=False)  # by us
+
+    @property
+    def batch_sizes(self) -> tuple[int, int | None]:
+        """Up to the training examples, where they are known."""
+        return 1, self.n_train
 
     def __call__(self, params: TrialParams, run: Run) -> None:
         from objectives.train import seed_everything
@@ -95,10 +106,22 @@ def load_objective(spec: str, *, device: str, compiled: bool = False) -> Objecti
         home, factory = BUNDLED[spec]
         found = getattr(import_module(home), factory)
         return _prepare(found, name=spec, device=device, compiled=compiled)
+    if spec.endswith(TABLES):
+        return _replay(spec, compiled=compiled)
     path, name = _split(spec)
-    module = _import_file(path)
+    module = import_file(path)
     name, found = _find(module, name, path)
     return _prepare(found, name=f"{path.name}:{name}", device=device, compiled=compiled)
+
+
+def _replay(spec: str, *, compiled: bool) -> Objective:
+    from objectives.replay import load_replay
+
+    if not Path(spec).is_file():
+        raise ObjectiveError(f"table {spec!r} is not there (looked from {Path.cwd()})")
+    if compiled:
+        raise ObjectiveError(f"{spec} is played back, nothing is trained: run without --compile")
+    return load_replay(Path(spec))
 
 
 def _split(spec: str) -> tuple[Path, str]:
@@ -110,14 +133,14 @@ def _split(spec: str) -> tuple[Path, str]:
         hint = f"did you mean {near[0]!r}? " if near else ""
         raise ObjectiveError(
             f"unknown task {spec!r}: {hint}bundled are {', '.join(BUNDLED)}; "
-            "your own is path/to/mine.py or path/to/mine.py:name"
+            "your own is path/to/mine.py or path/to/mine.py:name, recorded curves path/to/table.csv"
         )
     if not Path(path).is_file():
         raise ObjectiveError(f"task file {path!r} is not there (looked from {Path.cwd()})")
     return Path(path).resolve(), name
 
 
-def _import_file(path: Path) -> ModuleType:
+def import_file(path: Path) -> ModuleType:
     """Import by path; the folder goes to the end of sys.path, so that neighbours can be imported.
 
     Registered under the file's own name where that finds this very file, so that DataLoader

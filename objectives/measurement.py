@@ -19,6 +19,8 @@ class Verdict(StrEnum):
     OUT_OF_MEMORY = "out_of_memory"
     OVER_BUDGET = "over_budget"
     STALLED = "stalled"  # the loss never got below that of the best constant predictor
+    DOMINATED = "dominated"  # it could no longer reach the Pareto front
+    PRUNED = "pruned"  # an Optuna pruner said so
 
 
 class Stopped(Exception):

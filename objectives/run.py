@@ -8,8 +8,14 @@ from contextlib import contextmanager
 from typing import Any
 
 from objectives.clock import Clock, synchronizer
-from objectives.divergence import DivergenceGuard
-from objectives.measurement import Measurement, ObjectiveError, Stopped, Verdict
+from objectives.divergence import DivergenceGuard, GuardSettings
+from objectives.measurement import (
+    Measurement,
+    ObjectiveError,
+    Stopped,
+    TrialParams,
+    Verdict,
+)
 from objectives.memory import MEASURED_STEPS, NoMeter, memory_meter
 
 ShouldStop = Callable[[tuple[float, ...]], Stopped | None]
@@ -41,20 +47,23 @@ class Run:
         should_stop: ShouldStop = _never,
         measure_memory: bool = True,
         compiled: bool = False,
+        guard: GuardSettings = GuardSettings(),
     ) -> None:
         self.metric = metric
         self.curve: list[float] = []  # the metric after each epoch
         self._target = target
-        self._should_stop = should_stop
+        self.should_stop = should_stop
         self._clock = Clock(synchronizer(device))
         self._meter = memory_meter(device, compiled=compiled) if measure_memory else NoMeter()
         self._metering = False
         self._metered_steps = 0
         self._instrumented = False  # some step of this epoch was slowed down by the meter
         self._guard: DivergenceGuard | None = None
+        self._guard_settings = guard
         self._steps = 0
         self.latched: Stopped | None = None  # the verdict, once there is one
         self._train_metric: float | None = None
+        self._recorded: tuple[float, int] | None = None  # seconds a step and peak bytes
 
     def __enter__(self) -> Run:
         self._meter.start()
@@ -82,9 +91,16 @@ class Run:
         if total_steps < 1:
             raise ObjectiveError(f"run.begin got total_steps={total_steps}, wanted at least 1")
         self._guard = DivergenceGuard(
-            total_steps=total_steps, baseline_loss=baseline_loss, baseline_metric=baseline_metric
+            total_steps=total_steps,
+            baseline_loss=baseline_loss,
+            baseline_metric=baseline_metric,
+            settings=self._guard_settings,
         )
         self._clock.start()
+
+    def recorded(self, *, step_seconds: float, peak_memory_bytes: int) -> None:
+        """Say what the run cost when it was recorded: a replay trains nothing to be measured."""
+        self._recorded = step_seconds, peak_memory_bytes
 
     def step(self, loss: Any) -> None:
         """Record one optimizer step's mean training loss, a float or a scalar tensor.
@@ -129,9 +145,19 @@ class Run:
                 self._stop(*verdict)
             self.curve.append(value)
             self._train_metric = None if train_accuracy is None else float(train_accuracy)
-            stopped = self._should_stop(tuple(self.curve))
+            stopped = self.should_stop(tuple(self.curve))
             if stopped is not None:
                 self._stop(stopped.verdict, stopped.reason)
+
+    def so_far(self) -> tuple[float, int]:
+        """Training seconds and peak bytes up to now, free of warm-up: the whole run takes more."""
+        seconds = min(self._clock.spent()[0], self._clock.typical()[0])
+        return seconds, self._meter.peak_bytes
+
+    @property
+    def share_done(self) -> float:
+        """Of the steps announced; 1 at the end, whatever a loop reports in between."""
+        return self._steps / self._begun().total_steps
 
     def result(self) -> Measurement:
         """What the run showed, after the objective has returned or stopped.
@@ -151,7 +177,10 @@ class Run:
                 )
         stopped = self.latched
         wall, process = self._clock.spent() if stopped else self._clock.typical()
-        steps = self._steps
+        steps, peak_bytes = self._steps, self._meter.peak_bytes
+        if self._recorded is not None:
+            step_seconds, peak_bytes = self._recorded
+            wall = process = step_seconds * steps
         return Measurement(
             verdict=stopped.verdict if stopped else Verdict.COMPLETED,
             reason=stopped.reason if stopped else "",
@@ -161,7 +190,7 @@ class Run:
             train_seconds=wall,
             process_seconds=process,
             planned_train_seconds=wall * max(1.0, guard.total_steps / max(steps, 1)),
-            peak_memory_bytes=self._meter.peak_bytes,
+            peak_memory_bytes=peak_bytes,
             train_loss=guard.window_mean,
             generalization_gap=self._gap(),
             epochs_to_target=self._epochs_to_target(),
@@ -216,3 +245,19 @@ class Run:
             return None
         reached = (n for n, value in enumerate(self.curve, 1) if value >= self._target)
         return next(reached, None)
+
+
+def carry_out(objective: Callable[[TrialParams, Run], None], params: TrialParams, run: Run) -> None:
+    """Run an objective until it returns or is stopped.
+
+    Raises:
+        Exception: what the objective raised, unless it had been stopped: the verdict wins.
+    """
+    with run:
+        try:
+            objective(params, run)
+        except Stopped as stopped:
+            run.latched = run.latched or stopped  # an objective may stop itself
+        except (Exception, SystemExit):
+            if run.latched is None:
+                raise

@@ -48,7 +48,8 @@ class TaskObjective:
             torch.manual_seed(0)
             model = task.model()
         check_forward(task, model, data)
-        self.n_train: int | None = len(data.x_train)
+        self.max_epochs: int | None = None
+        self.batch_sizes: tuple[int, int | None] = (1, len(data.x_train))
         self.fingerprint = fingerprint(task, model, data)
         self._baseline_loss: float | None
         self._baseline_metric: float | None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shlex
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import fields
@@ -16,6 +17,7 @@ from storage.errors import StorageError
 from study.errors import StudyError
 from study.settings import (
     DEFAULT_STORAGE,
+    PRUNERS,
     SAMPLERS,
     STORAGE_VARIABLE,
     StudySettings,
@@ -71,6 +73,11 @@ def parser() -> argparse.ArgumentParser:
     _add_compile(probe_)
     probe_.add_argument("--again", action="store_true", help="measure even if the study knows")
     probe_.add_argument("--json", action="store_true", help="print JSON")
+    text = "sweep a grid into a table of training curves, to be played back"
+    record_ = _add_settings(verbs, "record", record, text, RECORD_OPTIONS)
+    record_.add_argument("--n-rates", type=int, default=9, help="default: %(default)s")
+    record_.add_argument("--n-seeds", type=int, default=3, help="default: %(default)s")
+    record_.add_argument("-o", "--output", type=Path, help="default: runs/TASK-curves.csv")
     _add_look(verbs, "ls", ls, "list the studies of a storage", study=False, as_json=True)
     front_ = _add_look(verbs, "front", front, "show the Pareto front")
     form = front_.add_mutually_exclusive_group()
@@ -94,6 +101,8 @@ OPTIONS: dict[str, tuple[type, str]] = {
     "n-trials": (int, "the total to reach, whoever ran them; default: 30"),
     "n-workers": (int, "local processes, one thread each; default: 1"),
     "sampler": (str, f"{', '.join(SAMPLERS)}; default: tpe"),
+    "pruner": (str, f"{', '.join(PRUNERS)}, or path/to/mine.py:name; default: front"),
+    "pruner-risk": (float, "of front: chance to stop a run of the final front; default: 0.02"),
     "seed": (int, "of sampler and trials; default: 0"),
     "epochs": (int, "default: the task's own"),
     "device": (str, "cpu, cuda, cuda:1, mps or auto; default: auto"),
@@ -114,6 +123,8 @@ PROBE_OPTIONS = (
     "batch-sizes",
     "learning-rates",
 )
+
+RECORD_OPTIONS = ("task", "epochs", "device", "batch-sizes", "learning-rates")
 
 
 def _add_settings(verbs: Any, name: str, verb: Any, text: str, options: Iterable[str]) -> Any:
@@ -182,6 +193,24 @@ def probe(args: argparse.Namespace) -> None:
     console.print(costs_table(costs))
     for line in advice_lines(costs):
         console.print(line)
+
+
+def record(args: argparse.Namespace) -> None:
+    """Train at every batch size, learning rate and seed of a grid and write the curves down.
+
+    The same command resumes. `run --task TABLE.csv` then plays them back, without training.
+    """
+    from study.record import record as sweep
+
+    path, n_runs = sweep(
+        _settings(args),
+        args.output,
+        n_rates=args.n_rates,
+        n_seeds=args.n_seeds,
+        console=_console(sys.stderr),
+    )
+    command = f"make study TASK={shlex.quote(str(path))}"
+    print(f"{n_runs} runs in {path}; try: {command}", file=sys.stderr)
 
 
 def ls(args: argparse.Namespace) -> None:

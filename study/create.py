@@ -13,6 +13,7 @@ from study.budgets import Budgets, cut_by_cost
 from study.comparable import check_hardware, hardware_id, remember_hardware, stored_costs
 from study.costs import Costs, Prober, Watch
 from study.errors import StudyError
+from study.pruning.choose import check_pruner
 from study.quiet import quiet_optuna
 from study.settings import StudySettings
 from study.space import SearchSpace
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 RECORD = "batchfront"  # study attribute: what must not change within a study
 DEFAULTS = "batchfront_defaults"  # study attribute: what a resume uses unless told otherwise
+DEFAULT_RISK = 0.02  # of the pruner front
 FORMAT = 2  # 1 did not record architecture, loss and source
 DIRECTIONS: tuple[Literal["maximize", "minimize"], ...] = ("maximize", "minimize", "minimize")
 
@@ -41,6 +43,8 @@ class Plan:
     budgets: Budgets
     epochs: int
     sampler: str
+    pruner: str
+    pruner_risk: float
     seed: int
     target: float | None
     device: str
@@ -96,13 +100,16 @@ def create_or_resume(
         names = optuna.get_all_study_names(storage)
         exists = name in names and not _is_unfinished(storage, name)
     if not exists:
-        plan = with_costs(new_plan(settings, objective, name, device), objective, watch)
+        plan = new_plan(settings, objective, name, device)
+        check_pruner(plan, asked_risk=settings.pruner_risk)
+        plan = with_costs(plan, objective, watch)
         plan = replace(plan, space=cut_by_cost(plan.space, plan.costs, plan.budgets))
         with lock():
             if name not in optuna.get_all_study_names(storage) or _is_unfinished(storage, name):
                 return _create(storage, plan, objective), plan, True
     study = open_study(storage, name)
     plan = resumed_plan(study, settings, objective, device)
+    check_pruner(plan, asked_risk=settings.pruner_risk)
     _compare(study, _record(plan, objective))
     check_hardware(study, device, mixed=settings.mixed_hardware)
     costs = stored_costs(study, plan.hardware)
@@ -127,11 +134,13 @@ def new_plan(settings: StudySettings, objective: Objective, name: str, device: s
         study_name=name,
         task=objective.name,
         metric_names=(objective.metric, "train_seconds", "peak_memory_bytes"),
-        space=asked.cut_to(objective.n_train),
+        space=asked.cut_to(objective.batch_sizes),
         asked=asked,
         budgets=settings.budgets(),
-        epochs=settings.epochs or objective.default_epochs,
+        epochs=epochs_of(settings.epochs, objective),
         sampler=settings.sampler or "tpe",
+        pruner=settings.pruner or "front",
+        pruner_risk=DEFAULT_RISK if settings.pruner_risk is None else settings.pruner_risk,
         seed=settings.seed if settings.seed is not None else 0,
         target=settings.target,
         device=device,
@@ -142,6 +151,21 @@ def new_plan(settings: StudySettings, objective: Objective, name: str, device: s
     )
 
 
+def epochs_of(asked: int | None, objective: Objective) -> int:
+    """What was asked for, or else the objective's own.
+
+    Raises:
+        StudyError: more than the objective can train for.
+    """
+    most = objective.max_epochs
+    if asked is not None and most is not None and asked > most:
+        raise StudyError(
+            f"epochs is {asked}, and {objective.name} holds curves of {most} epochs: "
+            f"choose --epochs {most} or fewer"
+        )
+    return asked or objective.default_epochs
+
+
 def resumed_plan(study: Study, settings: StudySettings, objective: Objective, device: str) -> Plan:
     """What the settings leave open comes from the study, so that a bare rerun resumes it."""
     stored = study.user_attrs[RECORD]
@@ -150,6 +174,10 @@ def resumed_plan(study: Study, settings: StudySettings, objective: Objective, de
         settings,
         epochs=settings.epochs or stored["epochs"],
         sampler=settings.sampler or defaults.get("sampler"),
+        pruner=settings.pruner or defaults.get("pruner", "none"),  # older versions had no other
+        pruner_risk=(
+            defaults.get("pruner_risk") if settings.pruner_risk is None else settings.pruner_risk
+        ),
         seed=settings.seed if settings.seed is not None else defaults.get("seed"),
         target=settings.target if settings.target is not None else defaults.get("target"),
     )
@@ -158,7 +186,7 @@ def resumed_plan(study: Study, settings: StudySettings, objective: Objective, de
     asked = SearchSpace.from_dict(defaults.get("asked", stored["space"]))
     if settings.space(space) != space:  # the same command again names what was asked for
         named = settings.space(asked)
-        space = space if named == asked else named.cut_to(objective.n_train)
+        space = space if named == asked else named.cut_to(objective.batch_sizes)
     budgets = Budgets(**(stored.get("budgets", {}) | plan.budgets.as_dict()))
     return replace(plan, space=space, asked=asked, budgets=budgets)
 
@@ -199,7 +227,8 @@ def _create(storage: BaseStorage, plan: Plan, objective: Objective) -> Study:
     )
     with quiet_optuna():
         study.set_metric_names(list(plan.metric_names))
-    defaults = {"sampler": plan.sampler, "seed": plan.seed, "target": plan.target}
+    names = ("sampler", "pruner", "pruner_risk", "seed", "target")
+    defaults = {name: getattr(plan, name) for name in names}
     study.set_user_attr(DEFAULTS, {**defaults, "asked": plan.asked.as_dict()})
     remember_hardware(study, plan)
     study.set_user_attr(RECORD, _record(plan, objective))

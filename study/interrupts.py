@@ -68,8 +68,10 @@ class Interrupts:
     def held(self) -> Iterator[None]:
         """Inside an armed stretch: wait until the block is done, then raise."""
         was, self._armed = self._armed, False
-        yield
-        self._armed = was
+        try:
+            yield
+        finally:
+            self._armed = was
         if was and self.signum is not None:
             raise Interrupted(self.signum)
 

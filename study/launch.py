@@ -19,11 +19,12 @@ from storage import url as storage_url
 from storage.errors import StorageError
 from study.create import Plan, open_study, prober_of
 from study.errors import StudyError
+from study.events import Emit, Event
 from study.interrupts import Interrupts
 from study.quiet import quiet_optuna
 from study.search.samplers import make_sampler
 from study.slots import pinned_core
-from study.worker import Emit, Event, RepeatedFailure, Worker
+from study.worker import RepeatedFailure, Worker
 
 if TYPE_CHECKING:
     from objectives.load import Objective

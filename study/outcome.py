@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from objectives.measurement import Measurement, Verdict
@@ -12,7 +13,7 @@ if TYPE_CHECKING:
     from optuna import Study
     from optuna.trial import Trial
 
-CURVE_POINTS = 100  # a longer curve is thinned before it is stored
+CURVE_POINTS = 100  # of a curve that is stored
 
 
 def told_values(measured: Measurement, known: SizeCost | None) -> tuple[float, float, float]:
@@ -65,10 +66,22 @@ def _finite(value: float | None) -> bool:
     return value is not None and abs(value) < float("inf")
 
 
-def thinned(curve: tuple[float, ...]) -> list[float]:
-    """At most CURVE_POINTS values, evenly spaced, the last one always among them."""
-    every = -(-len(curve) // CURVE_POINTS)
-    return [round(value, 6) for value in reversed(curve[::-1][::every])]
+def grid_stride(n_epochs: int) -> int:
+    """Every how many epochs a point of a curve is stored: 1, 2, 4, ..."""
+    stride = 1
+    while n_epochs > CURVE_POINTS * stride:
+        stride *= 2
+    return stride
+
+
+def on_grid(curve: Sequence[float], epochs: int) -> list[float]:
+    """The points of a curve that are stored: at most CURVE_POINTS, at the same epochs for all runs.
+
+    Pruners compare the runs of a study epoch by epoch, so the grid is that of the planned `epochs`.
+    What a loop of your own reports beyond them is not stored.
+    """
+    stride = grid_stride(epochs)
+    return [round(value, 6) for value in curve[stride - 1 :: stride]][:CURVE_POINTS]
 
 
 def way_of_failing(error: BaseException) -> str:

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING
 
+from study.events import Event
 from study.findings.front import Values, non_dominated
-from study.worker import Event
 
 if TYPE_CHECKING:
     from rich.console import Console

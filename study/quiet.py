@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-RELIED_ON = ("set_metric_names", "QMCSampler")
+RELIED_ON = ("set_metric_names", "QMCSampler", "PatientPruner", "WilcoxonPruner")
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from objectives.load import load_objective
 from storage.url import claim_lock, open_storage, readable_errors, redacted
 from study.comparable import at_known_cost, fronts_by_hardware, store_costs, stored_costs
 from study.costs import Costs, Watch
-from study.create import Plan, create_or_resume, new_plan, resumed_plan, with_costs
+from study.create import Plan, create_or_resume, epochs_of, new_plan, resumed_plan, with_costs
 from study.findings.front import pareto_front
 from study.findings.tables import front_table, summary_lines
 from study.interrupts import Interrupts
@@ -54,7 +54,8 @@ class Session:
         settings = self._settings
         device = resolve_device(settings.device)
         objective = loaded(settings, device, self._console)
-        settings.space(SearchSpace()).cut_to(objective.n_train)  # before a database is made
+        settings.space(SearchSpace()).cut_to(objective.batch_sizes)  # before a database is made
+        epochs_of(settings.epochs, objective)
         with quiet_optuna(), readable_errors(settings.storage):
             with measuring_alone(objective, device):
                 study, plan = self._prepare(objective, device)

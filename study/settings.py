@@ -14,6 +14,10 @@ from study.space import SearchSpace, parse_batch_sizes, parse_learning_rates
 
 STORAGE_VARIABLE = "BATCHFRONT_STORAGE"  # environment: URLs may hold passwords
 DEFAULT_STORAGE = "sqlite:///runs/batchfront.db"
+PRUNERS = (
+    "front", "median", "percentile", "halving", "hyperband", "threshold", "patient", "wilcoxon",
+    "none",
+)  # fmt: skip
 SAMPLERS = ("tpe", "random", "nsgaii", "gp", "qmc")
 
 
@@ -32,6 +36,10 @@ class StudySettings:
     """Local processes, one thread each."""
     sampler: str | None = None
     """One of SAMPLERS; default tpe."""
+    pruner: str | None = None
+    """One of PRUNERS, or path/to/mine.py:name; default front."""
+    pruner_risk: float | None = None
+    """Of the pruner front: probability that it stops a run of the final front; default 0.02."""
     seed: int | None = None
     """Of samplers and trials; default 0."""
     epochs: int | None = None
@@ -70,6 +78,10 @@ class StudySettings:
             raise StudyError(f"target is {self.target:g}, wanted a fraction of at most 1")
         if self.sampler is not None:
             check_choice("sampler", self.sampler, SAMPLERS)
+        if self.pruner is not None and ":" not in self.pruner:
+            check_choice("pruner", self.pruner, (*PRUNERS, "path/to/mine.py:name"))
+        if self.pruner_risk is not None and not 0 < self.pruner_risk < 1:
+            raise StudyError(f"pruner_risk is {self.pruner_risk:g}, wanted between 0 and 1")
         if self.study_name is not None and not self.study_name.strip():
             raise StudyError("study_name is empty, wanted a name")
         if self.study_name is not None and not self.study_name.isprintable():

@@ -42,17 +42,20 @@ class SearchSpace:
         low, high = (size.bit_length() - 1 for size in self.batch_sizes)
         return [2**exponent for exponent in range(low, high + 1)]
 
-    def cut_to(self, n_train: int | None) -> SearchSpace:
-        """The same space without batch sizes above the number of training examples."""
-        low, high = self.batch_sizes
-        if n_train is None or high <= n_train:
-            return self
-        if low > n_train:
+    def cut_to(self, limits: tuple[int, int | None]) -> SearchSpace:
+        """The same space without batch sizes an objective cannot train with; None: no upper limit.
+
+        Raises:
+            StudyError: nothing is left.
+        """
+        (low, high), (least, most) = self.batch_sizes, limits
+        sizes = [b for b in self.sizes() if b >= least and (most is None or b <= most)]
+        if not sizes:
+            allowed = f"at least {least}" if low < least else f"at most {most}"
             raise StudyError(
-                f"batch sizes {low}:{high} all exceed the {n_train} training examples: lower them"
+                f"batch sizes {low}:{high} do not fit the data of the task: wanted {allowed}"
             )
-        largest: int = 2 ** (n_train.bit_length() - 1)
-        return SearchSpace(batch_sizes=(low, largest), learning_rates=self.learning_rates)
+        return SearchSpace(batch_sizes=(sizes[0], sizes[-1]), learning_rates=self.learning_rates)
 
     def as_dict(self) -> dict[str, list[float]]:
         """As stored with the study."""

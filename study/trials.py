@@ -18,6 +18,8 @@ FAIL_REASON = "fail_reason"
 OWNER = "owner"
 HARDWARE = "hardware"  # id of what it ran on
 PREDICTED = "predicted"  # told without running: known not to fit, or to break a budget
+SPARED = "spared"  # a stop that was not carried out: {"epoch", "reach", "rival"}
+PRUNER_STATE = "pruner_state"  # what an Optuna pruner noted about a trial
 SO_FAR = "values_so_far"  # of a stopped trial: [metric or None, seconds of the full run, bytes]
 
 ERROR = "error"  # fail reason: the objective raised an exception
@@ -27,7 +29,7 @@ ATTRIBUTES = (  # of a measured trial, in the order of exports
     VERDICT, REASON, "best_metric", "train_loss", "generalization_gap", "epochs_to_target",
     "n_spikes", "steps", "total_steps", "measured_seconds", "process_seconds",
     "time_off", "planned_train_seconds", HARDWARE, PREDICTED, "seed", "epochs", "device",
-    "torch_version", "compiled", CURVE,
+    "torch_version", "compiled", SPARED, CURVE,
 )  # fmt: skip
 
 

@@ -5,25 +5,28 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from objectives.hardware import device_memory_bytes, free_memory, is_out_of_memory
-from objectives.measurement import Measurement, Stopped, TrialParams, Verdict
+from objectives.measurement import Measurement, TrialParams, Verdict
 from objectives.run import Run
 from study.comparable import store_costs, stored_costs
-from study.costs import TIME_OFF, Costs, Prober
+from study.costs import TIME_OFF, Costs, Prober, SizeCost
 from study.create import Plan
+from study.errors import StudyError
+from study.events import Emit, Event
 from study.interrupts import Interrupted, Interrupts
 from study.limits import OVER_BUDGET_GRADE, Excuse, Limits, smallest_out_of_memory
-from study.outcome import attributes_of, mirror_constraint, thinned, told_values, way_of_failing
+from study.outcome import attributes_of, mirror_constraint, told_values, way_of_failing
 from study.owner import fail_lost_trials, this_process
+from study.pruning.choose import make_stop_rule
+from study.pruning.decision import MAX_GRADE, Decision
 from study.search.samplers import derive_seed
 from study.slots import device_turn
 from study.space import batch_size_of
 from study.trials import (
     CONSTRAINT,
-    CURVE,
     ERROR,
     FAIL_REASON,
     HARDWARE,
@@ -35,6 +38,7 @@ from study.trials import (
     VERDICT,
     takes_slot,
 )
+from study.watched import WatchedRun
 
 if TYPE_CHECKING:
     from optuna import Study
@@ -42,27 +46,12 @@ if TYPE_CHECKING:
 
     from objectives.load import Objective
 
-GRADES = {Verdict.STALLED: 2.0, Verdict.DIVERGED: 3.0, Verdict.NON_FINITE: 3.0}
+GRADES = {
+    Verdict.DOMINATED: MAX_GRADE, Verdict.PRUNED: MAX_GRADE,  # where the objective itself says so
+    Verdict.STALLED: 2.0, Verdict.DIVERGED: 3.0, Verdict.NON_FINITE: 3.0,
+}  # fmt: skip
 SAME_FAILURES = 3  # in a row, and the worker gives up
 MAX_REFUSALS = 100  # in a row: then nothing that can run is left
-
-
-@dataclass(frozen=True, kw_only=True)
-class Event:
-    """What a worker tells whoever watches: kind is "started", "epoch" or "ended"."""
-
-    kind: str
-    number: int
-    batch_size: int
-    learning_rate: float
-    epoch: int = 0
-    metric: float | None = None
-    values: tuple[float, float, float] | None = None  # of a completed trial
-    verdict: str = ""  # of an ended trial; "failed" and "interrupted" too
-    reason: str = ""  # of a failed trial
-
-
-Emit = Callable[[Event], None]
 
 
 class RepeatedFailure(Exception):
@@ -97,7 +86,7 @@ class Worker:
         self._doubted: set[int] = set()  # sizes whose last run took another time than known
         self._checked: set[int] = set()  # of these, probed again: once by each worker
         self._refusals = 0
-        self._broken: Exception | None = None  # what the storage raised inside an objective
+        self._stop_rule = make_stop_rule(plan, lambda: self._costs)
 
     def run(self) -> None:
         """Raises RepeatedFailure; returns when the total, the deadline or a signal is reached."""
@@ -172,7 +161,11 @@ class Worker:
         for size in sorted(self._doubted - self._checked):
             with self._claim_lock():
                 before = stored_costs(self._study, self._plan.hardware)
-            after = self._prober.again(size, before[size])
+            try:
+                with self._interrupts.armed():
+                    after = self._prober.again(size, before[size])
+            except Interrupted:
+                return
             if after != before[size]:
                 with self._claim_lock():
                     latest = stored_costs(self._study, self._plan.hardware)
@@ -197,13 +190,16 @@ class Worker:
         if self._objective.compiled:
             trial.set_user_attr("compiled", True)
         self._say(trial, "started")
+        watched = self._watched(trial, params)
         try:
-            measurement = self._measure(trial, params)
+            measurement = watched.measure(self._objective)
         except Interrupted:
             self._fail(trial, INTERRUPTED, "ended by a signal")
         except (Exception, SystemExit) as error:  # user code may raise anything; we go on
-            if error is self._broken:
-                raise  # the storage failed, not the user's code
+            if error is watched.broken:  # not the user's objective failed
+                if isinstance(error, StudyError):  # but a pruner, so the trial can be handed back
+                    self._fail(trial, INTERRUPTED, str(error))
+                raise
             if is_out_of_memory(error):
                 self._out_of_memory(trial, error)
             else:
@@ -211,7 +207,7 @@ class Worker:
                 self._note_failure(error)
         else:
             self._failures.clear()
-            self._tell(trial, measurement)
+            self._tell(trial, measurement, watched.decision)
 
     def _out_of_memory(self, trial: Trial, error: BaseException) -> None:
         size = batch_size_of(trial.params)
@@ -221,45 +217,35 @@ class Worker:
         self._prune(trial, excuse)
         self._say(trial, "ended", verdict=excuse.verdict.value)
 
-    def _measure(self, trial: Trial, params: TrialParams) -> Measurement:
-        def each_epoch(curve: tuple[float, ...]) -> Stopped | None:
-            with self._interrupts.held():
-                try:
-                    trial.set_user_attr(CURVE, thinned(curve))
-                except Exception as error:
-                    self._broken = error
-                    raise
-                self._say(trial, "epoch", epoch=len(curve), metric=curve[-1])
-            return None
-
+    def _watched(self, trial: Trial, params: TrialParams) -> WatchedRun:
+        known = self._known(params.batch_size)
         run = Run(
             device=params.device,
             metric=self._objective.metric,
             target=self._plan.target,
-            should_stop=each_epoch,
-            measure_memory=not self._is_known(params.batch_size),
+            measure_memory=known is None,
             compiled=self._objective.compiled,
         )
-        with self._interrupts.armed(), run:
-            try:
-                self._objective(params, run)
-            except Stopped as stopped:
-                run.latched = run.latched or stopped  # an objective may stop itself
-            except (Exception, SystemExit):
-                if run.latched is None:  # otherwise the verdict wins over what followed it
-                    raise
-        if self._broken is not None:
-            raise self._broken  # also where the objective swallowed it
-        return run.result()
+        return WatchedRun(
+            study=self._study,
+            trial=trial,
+            params=params,
+            run=run,
+            known=known,
+            rule=self._stop_rule,
+            interrupts=self._interrupts,
+            say=partial(self._say, trial, "epoch"),
+        )
 
-    def _is_known(self, size: int) -> bool:
-        return size in self._costs and self._costs[size].train_seconds is not None
+    def _known(self, size: int) -> SizeCost | None:
+        cost = self._costs.get(size)
+        return cost if cost is not None and cost.train_seconds is not None else None
 
-    def _tell(self, trial: Trial, measured: Measurement) -> None:
+    def _tell(self, trial: Trial, measured: Measurement, decision: Decision | None) -> None:
         from optuna.trial import TrialState
 
         size = batch_size_of(trial.params)
-        known = self._costs[size] if self._is_known(size) else None
+        known = self._known(size)
         attributes = attributes_of(measured, known)
         if abs(attributes.get("time_off") or 0.0) > TIME_OFF:
             self._doubted.add(size)
@@ -268,7 +254,8 @@ class Worker:
                 trial.set_user_attr(key, value)
         if measured.verdict is not Verdict.COMPLETED or measured.metric is None:
             # The constraint is write-once and a retry inherits it, so it comes last before tell.
-            trial.set_constraint(CONSTRAINT, GRADES.get(measured.verdict, OVER_BUDGET_GRADE))
+            grade = GRADES.get(measured.verdict, OVER_BUDGET_GRADE)
+            trial.set_constraint(CONSTRAINT, decision.grade if decision is not None else grade)
             self._study.tell(trial, state=TrialState.PRUNED)
             self._say(trial, "ended", verdict=measured.verdict.value)
             return

@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import time
 import urllib.request
@@ -14,7 +15,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-SMALL = {"N_TRIALS": "3", "EPOCHS": "2", "BATCH_SIZES": "64:512", "PORT": "18765"}
+SMALL = {"N_TRIALS": "3", "EPOCHS": "2", "BATCH_SIZES": "64:512"}
 pytestmark = pytest.mark.skipif(
     not (ROOT / ".venv" / ".test").exists(), reason="needs the environment that make prepares"
 )
@@ -72,9 +73,16 @@ def test_the_commands_of_the_readme_run_in_order(checkout):
     assert (checkout / "runs" / "digits.html").exists()
 
 
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
 def _check_dashboard(checkout: Path) -> None:
+    port = _free_port()
     process = subprocess.Popen(
-        ["make", "dashboard", f"PORT={SMALL['PORT']}"],
+        ["make", "dashboard", f"PORT={port}"],
         cwd=checkout,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
@@ -83,7 +91,7 @@ def _check_dashboard(checkout: Path) -> None:
     try:
         for _ in range(200):
             try:
-                with urllib.request.urlopen(f"http://127.0.0.1:{SMALL['PORT']}/") as page:
+                with urllib.request.urlopen(f"http://127.0.0.1:{port}/") as page:
                     assert page.status == 200
                 return
             except OSError:
@@ -106,8 +114,8 @@ def test_every_verb_has_help_and_stands_in_the_readme(checkout):
 
 
 def test_every_variable_of_the_makefile_reaches_the_command_line(checkout):
-    words = "TASK STUDY_NAME N_TRIALS N_WORKERS SAMPLER SEED EPOCHS DEVICE TARGET TIMEOUT CONFIG"
-    for name in [*words.split(), "BATCH_SIZES", "LEARNING_RATES"]:
+    words = "TASK STUDY_NAME N_TRIALS N_WORKERS SAMPLER PRUNER SEED EPOCHS DEVICE TARGET TIMEOUT"
+    for name in [*words.split(), "PRUNER_RISK", "CONFIG", "BATCH_SIZES", "LEARNING_RATES"]:
         option = "--" + name.lower().replace("_", "-")
         done = _run(f'make -n study {name}="it\'s x"', checkout)
         assert f"{option} 'it'\\''s x'" in done.stdout, done.stdout

@@ -37,9 +37,12 @@ def windows(*means: float, steps: int = 10) -> list[float]:
 
 
 @pytest.mark.parametrize(
-    ("total_steps", "window"), [(5, 10), (1999, 10), (2000, 10), (2200, 11), (21580, 107)]
+    ("total_steps", "window"),
+    [(5, 1), (59, 1), (60, 2), (299, 9), (300, 10), (2000, 10), (2200, 11), (21580, 107)],
 )
-def test_a_window_is_ten_steps_or_a_two_hundredth_of_the_budget(total_steps, window):
+def test_a_window_is_ten_steps_a_two_hundredth_of_the_budget_or_a_thirtieth_of_a_short_one(
+    total_steps, window
+):
     guard = guard_of(total_steps)
     for n in range(1, window + 1):
         guard.step(1.0)
@@ -230,3 +233,41 @@ def test_a_good_run_on_digits_completes(digits, batch_size, learning_rate):
     assert (result.verdict, result.steps) == (Verdict.COMPLETED, result.total_steps)
     assert result.metric is not None
     assert result.metric > 0.93
+
+
+def test_a_short_run_that_explodes_is_stopped_within_a_few_steps():
+    """Twenty steps in all, as of ten epochs at a large batch size."""
+    guard = guard_of(20)
+    said = [guard.step(50.0) for _ in range(4)]
+    assert [bool(s) for s in said] == [False, False, True, True]
+    assert said[2][0] is Verdict.DIVERGED
+
+
+def test_a_short_run_near_chance_is_not_judged_by_single_steps():
+    """Above the baseline, but not far: that takes thirty steps to tell."""
+    guard = DivergenceGuard(total_steps=100, baseline_loss=1.0)
+    said = [guard.step(1.2) for _ in range(45)]
+    stopped = [n for n, s in enumerate(said, 1) if s]
+    assert stopped
+    assert stopped[0] == 39, "thirty steps, in windows of three, after a tenth of the budget"
+
+
+def test_before_the_first_metric_an_exploded_loss_waits_for_it():
+    """A run may predict well while its loss explodes: only the metric can tell."""
+
+    def guard_with(metric):
+        guard = DivergenceGuard(total_steps=2000, baseline_loss=1.0, baseline_metric=0.1)
+        early = [guard.step(50.0) for _ in range(200)]  # a tenth of the budget: one epoch
+        assert not any(early)
+        guard.report(metric)
+        return [guard.step(50.0) for _ in range(200)]
+
+    assert not any(guard_with(0.9))
+    assert any(guard_with(0.1)[:10]), "at the next window"
+
+
+def test_without_a_metric_for_long_an_exploded_loss_is_enough():
+    guard = DivergenceGuard(total_steps=2000, baseline_loss=1.0, baseline_metric=0.1)
+    said = [guard.step(50.0) for _ in range(320)]
+    assert any(said)
+    assert not any(said[:300])

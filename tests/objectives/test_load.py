@@ -136,7 +136,7 @@ def test_a_value_that_is_no_objective_is_refused(write, value, kind):
 def test_a_task_may_be_an_instance_or_a_function_that_makes_it(write, made):
     objective = load(write(TASK, made))
     assert (objective.name, objective.metric) == ("mine.py:task", "val_accuracy")
-    assert (objective.n_train, objective.default_epochs) == (20, 7)
+    assert (objective.batch_sizes, objective.default_epochs) == ((1, 20), 7)
     assert set(objective.fingerprint) >= {"data", "model", "optimizer"}
     assert train(objective).result().verdict is Verdict.COMPLETED
 
@@ -156,7 +156,7 @@ def test_a_task_that_fails_is_refused_with_its_error(write, made, said):
 def test_a_bare_function_is_a_training_loop(write):
     objective = load(f"{write(LOOP)}:objective")
     assert (objective.name, objective.metric) == ("mine.py:objective", "val_accuracy")
-    assert objective.n_train is None
+    assert objective.batch_sizes == (1, None)
     assert train(objective).result().metric == 0.5
 
 
@@ -170,7 +170,7 @@ def test_a_loop_of_ones_own_may_say_more_about_itself(write):
     """
     objective = load(f"{write(LOOP, wrapped)}:loop")
     assert (objective.name, objective.metric) == ("mine.py:loop", "val_r2")
-    assert (objective.n_train, objective.default_epochs) == (99, 3)
+    assert (objective.batch_sizes, objective.default_epochs) == ((1, 99), 3)
     assert objective.fingerprint["data"] == "v1"
     assert train(objective).result().metric == 0.5
 

@@ -123,7 +123,7 @@ def test_the_peak_grows_with_the_batch_by_its_activations(digits):
 @pytest.mark.parametrize("share", [0.6, 0.95, 1.0, 2.0])
 def test_a_large_batch_is_measured_with_the_state_of_its_optimizer(digits, share):
     """Though step 2 may be the short last batch of the first epoch."""
-    n = digits.n_train
+    n = digits.batch_sizes[1]
     batch_size = int(share * n)
     x, y = torch.zeros(min(batch_size, n), 64), torch.zeros(min(batch_size, n), dtype=torch.int64)
     with metered() as meter:

@@ -191,9 +191,9 @@ def test_a_nan_in_the_last_unfinished_window_is_found():
 
 
 def test_the_last_unfinished_window_is_too_short_to_judge_otherwise():
-    result = run_of(epochs_of(0.5, steps=35, loss=50.0, total_steps=35)).result()
+    result = run_of(epochs_of(0.5, steps=35, loss=50.0, total_steps=400)).result()
     assert result.verdict is Verdict.DIVERGED
-    result = run_of(epochs_of(0.5, steps=25, loss=50.0, total_steps=25)).result()
+    result = run_of(epochs_of(0.5, steps=25, loss=50.0, total_steps=400)).result()
     assert result.verdict is Verdict.COMPLETED
 
 

@@ -27,7 +27,7 @@ PLANTED = """
         run.begin(100 * params.epochs, baseline_loss=1.0, baseline_metric=0.1)
         diverges = params.learning_rate > 0.1 * params.batch_size ** 0.5
         for epoch in range(params.epochs):
-            while os.path.exists("hold"):
+            while params.seed and os.path.exists("hold"):  # in a trial: probes have seed 0
                 open("held", "w").close()
                 time.sleep(0.01)
             for _ in range(100):

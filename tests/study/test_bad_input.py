@@ -36,7 +36,10 @@ def _error(capsys: pytest.CaptureFixture[str], *argv: str) -> str:
         (["run", "--task", "nowhere.py"], "'nowhere.py' is not there"),
         (["run", "--task", "planted.py:nothing"], "planted.py has no 'nothing'"),
         (["run", "--batch-sizes", "64:8"], "LOW at most HIGH"),
-        (["run", "--batch-sizes", "2048:4096"], "exceed the 1079 training examples"),
+        (
+            ["run", "--batch-sizes", "2048:4096"],
+            "fit the data of the task: wanted at most 1079",
+        ),
         (["run", "--learning-rates=-1:1"], "finite rates above 0"),
         (["run", "--device", "cuda:7"], "device 'cuda:7' is not there: this machine has cpu"),
         (["run", "--device", "toaster"], "device 'toaster' is not there"),

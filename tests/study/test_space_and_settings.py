@@ -36,12 +36,18 @@ def test_a_size_that_is_no_power_of_two_names_the_nearest():
 
 @pytest.mark.parametrize(("n_train", "largest"), [(1078, 512), (512, 512), (511, 256), (1, 1)])
 def test_batch_sizes_are_cut_to_the_data(n_train, largest):
-    assert SearchSpace().cut_to(n_train).batch_sizes == (1, largest)
+    assert SearchSpace().cut_to((1, n_train)).batch_sizes == (1, largest)
+
+
+def test_batch_sizes_are_cut_to_what_was_recorded():
+    assert SearchSpace().cut_to((3, 300)).batch_sizes == (4, 256)
+    with pytest.raises(StudyError, match="1:2 do not fit the data of the task: wanted at least 4"):
+        SearchSpace(batch_sizes=(1, 2)).cut_to((4, None))
 
 
 def test_batch_sizes_wholly_beyond_the_data_are_refused():
-    with pytest.raises(StudyError, match="exceed the 100 training examples"):
-        SearchSpace(batch_sizes=(128, 512)).cut_to(100)
+    with pytest.raises(StudyError, match=r"128:512 do not fit the data .* at most 100"):
+        SearchSpace(batch_sizes=(128, 512)).cut_to((1, 100))
 
 
 def test_the_space_samples_powers_of_two_within_its_ends():

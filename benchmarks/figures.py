@@ -1,0 +1,58 @@
+"""Pictures of benchmark rows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+COLORS = {
+    "front": "#c2410c", "guard": "#f59e0b", "multi-metric": "#7c3aed", "median": "#1d4ed8",
+    "percentile": "#0ea5e9", "halving": "#0f766e", "hyperband": "#16a34a", "patient": "#64748b",
+    "threshold": "#a3a3a3", "wilcoxon": "#db2777", "hindsight": "#111827",
+}  # fmt: skip
+LOWEST = 0.001  # share killed; none is drawn here, for the axis is logarithmic
+
+
+def pruning_figure(rows: Sequence[dict[str, Any]], out: Path) -> None:
+    """Share of the front that is killed over the training time left: a point for each table."""
+    import plotly.graph_objects as go
+
+    figure = go.Figure()
+    for pruner, color in COLORS.items():
+        some = [row for row in rows if row["pruner"] == pruner]
+        if not some:
+            continue
+        marked = pruner in ("front", "hindsight")
+        figure.add_scatter(
+            x=[row["train_seconds_ratio"] for row in some],
+            y=[max(row["front_members_killed"], LOWEST) for row in some],
+            mode="markers",
+            name=pruner,
+            text=[row["table"] for row in some],
+            hovertemplate="%{text}: %{y:.1%} killed at %{x:.2f} of the time",
+            marker={
+                "color": color,
+                "size": 13 if marked else 9,
+                "symbol": "star" if pruner == "front" else "x" if marked else "circle",
+                "line": {"width": 0.5, "color": "white"},
+            },
+        )
+    ticks = [LOWEST, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0]
+    labels = ["none", "0.3%", "1%", "3%", "10%", "30%", "100%"]
+    figure.update_layout(
+        template="plotly_white",
+        width=1000,
+        height=560,
+        title="What pruners do to a Pareto front: one point for each pruner and table",
+        xaxis={"title": "training time, share of that without a pruner", "range": [0, 1.05]},
+        yaxis={
+            "title": "members of the front that were stopped",
+            "type": "log",
+            "tickvals": ticks,
+            "ticktext": labels,
+            "range": [-3.15, 0.05],
+        },
+    )
+    figure.add_hline(y=0.01, line={"dash": "dot", "color": "#94a3b8", "width": 1})
+    figure.write_html(out, include_plotlyjs=True)

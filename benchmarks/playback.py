@@ -1,0 +1,130 @@
+"""Whole studies played from a recorded table: random designs, one stop rule at a time."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import optuna
+
+from objectives.divergence import GuardSettings
+from objectives.measurement import Stopped, TrialParams
+from objectives.replay import ReplayObjective
+from objectives.run import Run
+from objectives.table import RecordedRun, Table
+from study.outcome import on_grid
+from study.pruning.decision import Progress, StopRule
+from study.trials import CONSTRAINT, CURVE, SO_FAR
+
+if TYPE_CHECKING:
+    from objectives.table import Key
+
+UNGUARDED = GuardSettings(patience=10**9)  # only a non-finite loss ends a run
+
+
+@dataclass(frozen=True, kw_only=True)
+class Played:
+    """What became of one run of a design."""
+
+    run: RecordedRun
+    completed: bool
+    train_seconds: float  # spent
+
+
+def random_design(table: Table, *, n_trials: int, seed: int) -> list[Key]:
+    """Points of the grid with a seed each, drawn with replacement."""
+    draw = random.Random(seed)  # noqa: S311 - no secret
+    return draw.choices(sorted(table.runs), k=n_trials)
+
+
+def play(table: Table, design: list[Key], rule: StopRule, *, guarded: bool) -> list[Played]:
+    """Run the design's trials one after the other as a worker would."""
+    objective = ReplayObjective(table, name=table.task)
+    study = optuna.create_study(
+        study_name=f"{table.task} {design[0]}",  # Hyperband draws its brackets from it
+        directions=["maximize", "minimize", "minimize"],
+        sampler=optuna.samplers.RandomSampler(seed=0),
+    )
+    return [_one(table, objective, study, rule, key, guarded) for key in design]
+
+
+def _one(
+    table: Table,
+    objective: ReplayObjective,
+    study: optuna.Study,
+    rule: StopRule,
+    key: Key,
+    guarded: bool,
+) -> Played:
+    size, rate, _ = key
+    params = {"log2_batch_size": size.bit_length() - 1, "learning_rate": rate}
+    study.enqueue_trial(params)
+    trial = study.ask(
+        {
+            "log2_batch_size": optuna.distributions.IntDistribution(0, 20),
+            "learning_rate": optuna.distributions.FloatDistribution(1e-6, 1e3, log=True),
+        }
+    )
+    run = Run(
+        metric=table.metric,
+        measure_memory=False,
+        guard=GuardSettings() if guarded else UNGUARDED,
+        should_stop=_asking(table, study, trial, rule, size),
+    )
+    with run, contextlib.suppress(Stopped):
+        objective(_params(table, key), run)
+    result = run.result()
+    completed = run.latched is None
+    whole = table.epoch_seconds(size) * table.epochs
+    memory = float(table.peak_memory_bytes(size))
+    trial.set_constraint(CONSTRAINT, 0.0 if completed else 1.0)
+    if completed:
+        study.tell(trial, (result.metric or 0.0, whole, memory))
+    else:
+        trial.set_user_attr(SO_FAR, [result.metric, whole, memory])
+        study.tell(trial, state=optuna.trial.TrialState.PRUNED)
+    return Played(run=table.runs[key], completed=completed, train_seconds=result.train_seconds)
+
+
+def _params(table: Table, key: Key) -> TrialParams:
+    size, rate, seed = key
+    return TrialParams(
+        batch_size=size,
+        learning_rate=rate,
+        epochs=table.epochs,
+        seed=table.seeds(size, rate).index(seed),
+        device="cpu",
+    )
+
+
+def _asking(
+    table: Table, study: optuna.Study, trial: optuna.Trial, rule: StopRule, size: int
+) -> Callable[[tuple[float, ...]], Stopped | None]:
+    def ask(curve: tuple[float, ...]) -> Stopped | None:
+        trial.set_user_attr(CURVE, on_grid(curve, table.epochs))
+        decision = rule.judge(
+            study,
+            trial,
+            Progress(
+                batch_size=size,
+                curve=curve,
+                train_seconds=table.epoch_seconds(size) * table.epochs,
+                peak_memory_bytes=table.peak_memory_bytes(size),
+                share_done=len(curve) / table.epochs,
+            ),
+        )
+        if decision is None or len(curve) >= table.epochs:
+            return None
+        return Stopped(decision.verdict, decision.reason)
+
+    return ask
+
+
+def final_metric(table: Table, run: RecordedRun) -> float:
+    """Of the last epoch; -inf of a run that went non-finite."""
+    whole = run.is_finite and len(run.val_accuracy) == table.epochs
+    return run.val_accuracy[-1] if whole else -math.inf

@@ -1,0 +1,1 @@
+"""Stop rules over a trial's accuracy curve."""

@@ -1,0 +1,57 @@
+"""What a stop rule is asked, and what it answers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from objectives.measurement import Verdict
+
+if TYPE_CHECKING:
+    from optuna import Study
+    from optuna.trial import Trial
+
+MIN_GRADE, MAX_GRADE = 0.01, 1.0  # of the constraint; a failure's grade is above
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """A run after an epoch.
+
+    What a run of its size costs is known from a probe, or else at least what it has cost so far:
+    either way no more than it will have cost in the end.
+    """
+
+    batch_size: int
+    curve: tuple[float, ...]  # metric after each epoch, the newest last
+    train_seconds: float  # of the whole run, or so far
+    peak_memory_bytes: float
+    share_done: float  # of its training steps
+
+
+@dataclass(frozen=True, kw_only=True)
+class Decision:
+    """To stop, and why."""
+
+    verdict: Verdict  # dominated or pruned
+    reason: str
+    shortfall: float  # how far below what it should have reached, in units of the metric
+
+    @property
+    def grade(self) -> float:
+        """Of the constraint, in (0, 1]."""
+        return min(max(self.shortfall, MIN_GRADE), MAX_GRADE)
+
+
+class StopRule(Protocol):
+    """Asked after every epoch of a run, also the last, when nothing can be stopped any more."""
+
+    def judge(self, study: Study, trial: Trial, progress: Progress) -> Decision | None:
+        """None to go on."""
+
+
+class NeverStop:
+    """--pruner none."""
+
+    def judge(self, study: Study, trial: Trial, progress: Progress) -> None:
+        """Goes on."""
