@@ -16,9 +16,10 @@ from objectives.measurement import Stopped, TrialParams
 from objectives.replay import ReplayObjective
 from objectives.run import Run
 from objectives.table import RecordedRun, Table
-from study.outcome import on_grid
+from study.outcome import GRADES, on_grid
 from study.pruning.decision import Progress, StopRule
-from study.trials import CONSTRAINT, CURVE, SO_FAR
+from study.space import batch_size_of
+from study.trials import CONSTRAINT, CURVE, SO_FAR, VERDICT
 
 if TYPE_CHECKING:
     from objectives.table import Key
@@ -60,7 +61,7 @@ def _one(
     key: Key,
     guarded: bool,
 ) -> Played:
-    size, rate, _ = key
+    size, rate, seed = key
     params = {"log2_batch_size": size.bit_length() - 1, "learning_rate": rate}
     study.enqueue_trial(params)
     trial = study.ask(
@@ -69,36 +70,48 @@ def _one(
             "learning_rate": optuna.distributions.FloatDistribution(1e-6, 1e3, log=True),
         }
     )
+    seed = table.seeds(size, rate).index(seed)
+    return play_trial(objective, study, trial, rule, seed=seed, guarded=guarded)
+
+
+def play_trial(
+    objective: ReplayObjective,
+    study: optuna.Study,
+    trial: optuna.Trial,
+    rule: StopRule,
+    *,
+    seed: int,
+    guarded: bool,
+) -> Played:
+    """Run and tell one trial as a worker would."""
+    table = objective.table
+    size, rate = batch_size_of(trial.params), trial.params["learning_rate"]
+    recorded = table.nearest(size, rate, seed)
     run = Run(
         metric=table.metric,
         measure_memory=False,
         guard=GuardSettings() if guarded else UNGUARDED,
-        should_stop=_asking(table, study, trial, rule, size),
+        should_stop=_asking(table, study, trial, rule, recorded.batch_size),
     )
     with run, contextlib.suppress(Stopped):
-        objective(_params(table, key), run)
+        objective(
+            TrialParams(
+                batch_size=size, learning_rate=rate, epochs=table.epochs, seed=seed, device="cpu"
+            ),
+            run,
+        )
     result = run.result()
     completed = run.latched is None
-    whole = table.epoch_seconds(size) * table.epochs
-    memory = float(table.peak_memory_bytes(size))
-    trial.set_constraint(CONSTRAINT, 0.0 if completed else 1.0)
+    whole = table.epoch_seconds(recorded.batch_size) * table.epochs
+    memory = float(table.peak_memory_bytes(recorded.batch_size))
+    trial.set_user_attr(VERDICT, result.verdict.value)
+    trial.set_constraint(CONSTRAINT, 0.0 if completed else GRADES[result.verdict])
     if completed:
         study.tell(trial, (result.metric or 0.0, whole, memory))
     else:
         trial.set_user_attr(SO_FAR, [result.metric, whole, memory])
         study.tell(trial, state=optuna.trial.TrialState.PRUNED)
-    return Played(run=table.runs[key], completed=completed, train_seconds=result.train_seconds)
-
-
-def _params(table: Table, key: Key) -> TrialParams:
-    size, rate, seed = key
-    return TrialParams(
-        batch_size=size,
-        learning_rate=rate,
-        epochs=table.epochs,
-        seed=table.seeds(size, rate).index(seed),
-        device="cpu",
-    )
+    return Played(run=recorded, completed=completed, train_seconds=result.train_seconds)
 
 
 def _asking(

@@ -138,7 +138,7 @@ def new_plan(settings: StudySettings, objective: Objective, name: str, device: s
         asked=asked,
         budgets=settings.budgets(),
         epochs=epochs_of(settings.epochs, objective),
-        sampler=settings.sampler or "tpe",
+        sampler=settings.sampler or "cost-aware",
         pruner=settings.pruner or "front",
         pruner_risk=DEFAULT_RISK if settings.pruner_risk is None else settings.pruner_risk,
         seed=settings.seed if settings.seed is not None else 0,

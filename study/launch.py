@@ -17,12 +17,14 @@ from objectives.load import CustomLoop
 from objectives.measurement import ObjectiveError
 from storage import url as storage_url
 from storage.errors import StorageError
+from study.comparable import stored_costs
 from study.create import Plan, open_study, prober_of
 from study.errors import StudyError
 from study.events import Emit, Event
 from study.interrupts import Interrupts
+from study.limits import known_limits
 from study.quiet import quiet_optuna
-from study.search.samplers import make_sampler
+from study.search.choose import make_sampler
 from study.slots import pinned_core
 from study.worker import RepeatedFailure, Worker
 
@@ -56,7 +58,14 @@ def run_here(job: Job, objective: Objective, interrupts: Interrupts, emit: Emit)
     """
     storage = storage_url.open_storage(job.storage, mode="worker")
     study = open_study(storage, job.plan.study_name)
-    study.sampler = make_sampler(job.plan.sampler, seed=job.plan.seed)
+    plan = job.plan
+    study.sampler = make_sampler(
+        plan.sampler,
+        space=plan.space,
+        seed=plan.seed,
+        hardware=plan.hardware,
+        limits=lambda study: known_limits(study, plan, stored_costs(study, plan.hardware)),
+    )
     Worker(
         study=study,
         plan=job.plan,

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from objectives.hardware import device_memory_bytes
 from objectives.measurement import Verdict
 from study.budgets import Budgets
 from study.costs import Costs
@@ -14,7 +15,10 @@ from study.space import batch_size_of
 from study.trials import HARDWARE, PREDICTED, VERDICT
 
 if TYPE_CHECKING:
+    from optuna import Study
     from optuna.trial import FrozenTrial
+
+    from study.create import Plan
 
 OVER_BUDGET_GRADE = 4.0  # of the constraint, plus the relative overshoot
 
@@ -65,6 +69,16 @@ class Limits:
             smaller = [s for s in ran if s < size and (self.failed_size or size) > s]
             over = math.log2(size / max(smaller)) if smaller else 1.0
         return Excuse(verdict=Verdict.OUT_OF_MEMORY, grade=OVER_BUDGET_GRADE + over, reason=reason)
+
+
+def known_limits(study: Study, plan: Plan, costs: Costs) -> Limits:
+    """As of now."""
+    return Limits(
+        costs=costs,
+        budgets=plan.budgets,
+        failed_size=smallest_out_of_memory(study.get_trials(deepcopy=False), plan.hardware),
+        device_bytes=device_memory_bytes(plan.device),
+    )
 
 
 def smallest_out_of_memory(trials: Iterable[FrozenTrial], hardware: str) -> int | None:

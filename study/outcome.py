@@ -7,12 +7,17 @@ from typing import TYPE_CHECKING, Any
 
 from objectives.measurement import Measurement, Verdict
 from study.costs import TIME_OFF, SizeCost
+from study.pruning.decision import MAX_GRADE
 from study.trials import REASON, SO_FAR, VERDICT
 
 if TYPE_CHECKING:
     from optuna import Study
     from optuna.trial import Trial
 
+GRADES = {
+    Verdict.DOMINATED: MAX_GRADE, Verdict.PRUNED: MAX_GRADE,  # where the objective itself says so
+    Verdict.STALLED: 2.0, Verdict.DIVERGED: 3.0, Verdict.NON_FINITE: 3.0,
+}  # fmt: skip
 CURVE_POINTS = 100  # of a curve that is stored
 
 

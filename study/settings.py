@@ -18,7 +18,7 @@ PRUNERS = (
     "front", "median", "percentile", "halving", "hyperband", "threshold", "patient", "wilcoxon",
     "none",
 )  # fmt: skip
-SAMPLERS = ("tpe", "random", "nsgaii", "gp", "qmc")
+SAMPLERS = ("cost-aware", "tpe", "nsgaii", "nsgaiii", "gp", "qmc", "random", "grid")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +35,7 @@ class StudySettings:
     n_workers: int = 1
     """Local processes, one thread each."""
     sampler: str | None = None
-    """One of SAMPLERS; default tpe."""
+    """One of SAMPLERS; default cost-aware."""
     pruner: str | None = None
     """One of PRUNERS, or path/to/mine.py:name; default front."""
     pruner_risk: float | None = None

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from optuna.distributions import BaseDistribution
 
+RATES_PER_DECADE = 2  # of the sampler grid
 Number = TypeVar("Number", int, float)
 
 
@@ -41,6 +42,17 @@ class SearchSpace:
         """All batch sizes, ascending."""
         low, high = (size.bit_length() - 1 for size in self.batch_sizes)
         return [2**exponent for exponent in range(low, high + 1)]
+
+    def grid(self) -> dict[str, list[Any]]:
+        """Every batch size with learning rates at most half a decade apart."""
+        low, high = self.learning_rates
+        n_rates = 1 + math.ceil(RATES_PER_DECADE * math.log10(high / low) - 1e-9)
+        ratio = (high / low) ** (1 / max(n_rates - 1, 1))
+        rates = [low * ratio**n for n in range(n_rates)]
+        return {
+            "log2_batch_size": [size.bit_length() - 1 for size in self.sizes()],
+            "learning_rate": [min(max(rate, low), high) for rate in rates],
+        }
 
     def cut_to(self, limits: tuple[int, int | None]) -> SearchSpace:
         """The same space without batch sizes an objective cannot train with; None: no upper limit.

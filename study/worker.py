@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from objectives.hardware import device_memory_bytes, free_memory, is_out_of_memory
+from objectives.hardware import free_memory, is_out_of_memory
 from objectives.measurement import Measurement, TrialParams, Verdict
 from objectives.run import Run
 from study.comparable import store_costs, stored_costs
@@ -17,11 +17,11 @@ from study.create import Plan
 from study.errors import StudyError
 from study.events import Emit, Event
 from study.interrupts import Interrupted, Interrupts
-from study.limits import OVER_BUDGET_GRADE, Excuse, Limits, smallest_out_of_memory
-from study.outcome import attributes_of, mirror_constraint, told_values, way_of_failing
+from study.limits import OVER_BUDGET_GRADE, Excuse, Limits, known_limits
+from study.outcome import GRADES, attributes_of, mirror_constraint, told_values, way_of_failing
 from study.owner import fail_lost_trials, this_process
 from study.pruning.choose import make_stop_rule
-from study.pruning.decision import MAX_GRADE, Decision
+from study.pruning.decision import Decision
 from study.search.samplers import derive_seed
 from study.slots import device_turn
 from study.space import batch_size_of
@@ -46,10 +46,6 @@ if TYPE_CHECKING:
 
     from objectives.load import Objective
 
-GRADES = {
-    Verdict.DOMINATED: MAX_GRADE, Verdict.PRUNED: MAX_GRADE,  # where the objective itself says so
-    Verdict.STALLED: 2.0, Verdict.DIVERGED: 3.0, Verdict.NON_FINITE: 3.0,
-}  # fmt: skip
 SAME_FAILURES = 3  # in a row, and the worker gives up
 MAX_REFUSALS = 100  # in a row: then nothing that can run is left
 
@@ -136,14 +132,7 @@ class Worker:
         return True
 
     def _limits(self) -> Limits:
-        return Limits(
-            costs=self._costs,
-            budgets=self._plan.budgets,
-            failed_size=smallest_out_of_memory(
-                self._study.get_trials(deepcopy=False), self._plan.hardware
-            ),
-            device_bytes=device_memory_bytes(self._plan.device),
-        )
+        return known_limits(self._study, self._plan, self._costs)
 
     def _prune(self, trial: Trial, why: Excuse) -> None:
         from optuna.trial import TrialState

@@ -97,6 +97,11 @@ class Bound:
         trend, jitter = float(run.trend[0]), float(run.jitter[0])
         return max(trend + margin * jitter, float(level[0]) + margin * float(spread[0]))
 
+    def expected(self, curves: Array, log2_batch_size: Array) -> tuple[Array, Array]:
+        """Final metric and its deviation after the e epochs of `curves`, (M, e); each (M,)."""
+        run = features(curves, self.n_epochs)
+        return self._learned(curves.shape[1], run, log2_batch_size)
+
     def margin(self, risk: float) -> float:
         """In spreads, at least 0; beyond the scores there are, an exponential tail is fitted."""
         import numpy as np

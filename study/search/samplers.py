@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import optuna
 from optuna.distributions import BaseDistribution
@@ -14,14 +14,18 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from study.quiet import quiet_optuna
 from study.trials import CONSTRAINT, SO_FAR
 
+if TYPE_CHECKING:
+    from study.space import SearchSpace
 
-def make_sampler(name: str, *, seed: int) -> BaseSampler:
-    """A sampler whose draws depend only on the seed, the trial's number and the study so far."""
+
+def stock_sampler(name: str, *, space: SearchSpace, seed: int) -> BaseSampler:
+    """One of Optuna's, whose draws depend only on the seed, the trial's number and the study."""
     samplers = optuna.samplers
     makers: dict[str, Callable[[int], BaseSampler]] = {
         "tpe": lambda s: samplers.TPESampler(seed=s, multivariate=True, constant_liar=True),
         "random": lambda s: samplers.RandomSampler(seed=s),
         "nsgaii": lambda s: samplers.NSGAIISampler(seed=s),
+        "nsgaiii": lambda s: samplers.NSGAIIISampler(seed=s),
         "gp": lambda s: samplers.GPSampler(seed=s, warn_independent_sampling=False),
     }
     if name == "qmc":
@@ -33,6 +37,8 @@ def make_sampler(name: str, *, seed: int) -> BaseSampler:
                 independent_sampler=PerTrialSampler(makers["random"], seed=seed),
                 warn_independent_sampling=False,
             )
+    if name == "grid":
+        return EndlessGrid(samplers.GridSampler(space.grid(), seed=seed))
     per_trial = PerTrialSampler(makers[name], seed=seed)
     return ProjectedSampler(per_trial) if name == "gp" else per_trial
 
@@ -99,6 +105,30 @@ class PerTrialSampler(_Forwarding):
     def before_trial(self, study: optuna.Study, trial: FrozenTrial) -> None:
         self.inner = self._make(derive_seed(self._seed, trial.number, purpose="sampler"))
         super().before_trial(study, trial)
+
+
+class EndlessGrid(_Forwarding):
+    """A grid in random order, over and over: points that come again get another training seed.
+
+    Its own seed orders the points, so it must be the same for all trials. The next point is drawn
+    from those that are left, so a resume draws no point twice.
+    """
+
+    def __init__(self, inner: BaseSampler) -> None:
+        self.inner = inner
+
+    def before_trial(self, study: optuna.Study, trial: FrozenTrial) -> None:
+        with quiet_optuna():  # it warns when the grid is exhausted
+            self.inner.before_trial(study, trial)
+
+    def after_trial(
+        self,
+        study: optuna.Study,
+        trial: FrozenTrial,
+        state: TrialState,
+        values: Sequence[float] | None,
+    ) -> None:
+        """Nothing: GridSampler would stop `Study.optimize`, which we do not use."""
 
 
 class ProjectedSampler(_Forwarding):

@@ -1,0 +1,215 @@
+"""The default sampler: time and memory are known, so only the error has to be learned.
+
+A cheap start fills the range of learning rates at the batch sizes that train quickly. From then on
+a Gaussian process (`surface`) says what each candidate's error may be, and the one is run that is
+worth most for its cost: expected gain in hypervolume a second, plus a little for the best accuracy
+of its own batch size. The small, expensive sizes add next to nothing to the hypervolume, and are
+what people ask about.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from optuna.distributions import BaseDistribution
+from optuna.samplers import BaseSampler, RandomSampler
+
+from study.search.encoding import Encoding
+from study.search.evidence import Evidence, evidence_of
+from study.search.gains import Plane, expected_below
+from study.search.prices import Prices
+from study.search.samplers import derive_seed
+from study.search.surface import TIE, Guess, Shape, Surface, fit_shape, usual_shape
+
+if TYPE_CHECKING:
+    import numpy as np
+    import optuna
+    from numpy.typing import NDArray
+    from optuna.trial import FrozenTrial
+
+    from study.limits import Limits
+    from study.space import SearchSpace
+
+    Array = NDArray[np.float64]
+
+N_START = 6  # trials of the cheap start
+START_POWER = 2.0  # a start's batch size is drawn with probability 1 / seconds ** this
+FIRST_FIT, LAST_FIT = 8, 128  # observations to fit the shape to: at these and doublings between
+MAX_OBSERVATIONS = 500  # of the process: the newest half, and every so many of the rest
+WORST = 2.0  # median errors: a run worse than that is worth nothing
+LEAST_WORST = 0.02
+DUE = 0.01  # weight of a batch size's own best accuracy, relative to the hypervolume
+DUE_POWER = 0.25  # of the cost, where that is concerned: small sizes are expensive, and get theirs
+
+
+class CostAwareSampler(BaseSampler):
+    """Draws depend only on the seed, the trial's number and the study so far."""
+
+    def __init__(
+        self,
+        *,
+        space: SearchSpace,
+        seed: int,
+        hardware: str,
+        limits: Callable[[optuna.Study], Limits],
+    ) -> None:
+        """`limits`: what is known of costs, and which sizes cannot run."""
+        self._space = space
+        self._encoding = Encoding(space)
+        self._seed = seed
+        self._hardware = hardware
+        self._limits = limits
+        self._shape: tuple[int, Shape] = (0, usual_shape(self._encoding.n_columns))
+        self._independent = RandomSampler(seed=seed)  # for parameters that are not ours
+
+    def infer_relative_search_space(
+        self, study: optuna.Study, trial: FrozenTrial
+    ) -> dict[str, BaseDistribution]:
+        return self._space.distributions()
+
+    def sample_independent(
+        self,
+        study: optuna.Study,
+        trial: FrozenTrial,
+        param_name: str,
+        param_distribution: BaseDistribution,
+    ) -> Any:
+        return self._independent.sample_independent(study, trial, param_name, param_distribution)
+
+    def sample_relative(
+        self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        import numpy as np
+
+        draw = np.random.default_rng(derive_seed(self._seed, trial.number, purpose="cost-aware"))
+        limits = self._limits(study)
+        sizes = [size for size in self._space.sizes() if limits.excuse(size) is None]
+        prices = Prices(limits.costs)
+        trials = study.get_trials(deepcopy=False)
+        finished = [t for t in trials if t.state.is_finished()]
+        evidence = self._evidence(finished, limits)
+        running = [
+            self._encoding.row(t.params)
+            for t in trials
+            if t.state.name == "RUNNING" and self._encoding.knows(t.params)
+        ]
+        sizes = sizes or self._space.sizes()
+        if len(evidence) + len(running) < N_START or not evidence.counts.any():
+            row = self._cheap(sizes, prices, trial.number, draw)
+        else:
+            shape = self._fitted_shape(finished, limits, evidence)
+            candidates = self._encoding.candidates(sizes, draw)
+            row = _best(evidence, np.array(running), candidates, prices, shape)
+        return self._encoding.params(row)
+
+    def _evidence(self, finished: list[FrozenTrial], limits: Limits) -> Evidence:
+        return evidence_of(
+            finished, encoding=self._encoding, costs=limits.costs, hardware=self._hardware
+        )
+
+    def _cheap(
+        self, sizes: list[int], prices: Prices, number: int, draw: np.random.Generator
+    ) -> list[float]:
+        import numpy as np
+
+        logs = np.log2(np.array(sizes, dtype=float))
+        weight = prices.seconds(logs) ** -START_POWER
+        offset = derive_seed(self._seed, 0, purpose="start") / 2**31
+        size = draw.choice(logs, p=weight / weight.sum())
+        return [float(size), self._encoding.spread(number, offset)]
+
+    def _fitted_shape(
+        self, finished: list[FrozenTrial], limits: Limits, evidence: Evidence
+    ) -> Shape:
+        """Fitted anew when the data has doubled, to the oldest: a resume comes to the same."""
+        n_seen = len(evidence)
+        if n_seen < FIRST_FIT:
+            return self._shape[1]
+        n_fit = FIRST_FIT
+        while 2 * n_fit <= min(n_seen, LAST_FIT):
+            n_fit *= 2
+        if n_fit != self._shape[0]:
+            last = evidence.numbers[n_fit - 1]
+            oldest = self._evidence([t for t in finished if t.number <= last], limits)
+            self._shape = (n_fit, fit_shape(oldest.x, oldest.log_error, oldest.noise))
+        return self._shape[1]
+
+
+def _best(
+    evidence: Evidence, running: Array, candidates: Array, prices: Prices, shape: Shape
+) -> list[float]:
+    """The candidate that is worth most for its cost; (D,)."""
+    import numpy as np
+
+    known = _thinned(evidence)
+    x, y, noise = evidence.x[known], evidence.log_error[known], evidence.noise[known]
+    surface = Surface(x, y, noise, shape)
+    costs, error = _told(evidence)
+    if len(running):  # as if they had ended as expected, so that nobody runs the same again
+        believed = surface.guess(running).mean
+        x, y = np.vstack([x, running]), np.append(y, believed)
+        surface = Surface(x, y, np.append(noise, np.zeros(len(running))), shape)
+        seconds, memory = prices.seconds(running[:, 0]), prices.memory(running[:, 0])
+        costs = np.vstack([costs, np.column_stack([seconds, memory])])
+        error = np.append(error, np.maximum(np.exp(believed) - TIE, 0.0))
+    guess = surface.guess(candidates)
+    seconds, memory = prices.seconds(candidates[:, 0]), prices.memory(candidates[:, 0])
+    worst = max(min(WORST * float(np.median(evidence.error[evidence.counts])), 1.0), LEAST_WORST)
+    corners, group = np.unique(np.column_stack([seconds, memory]), axis=0, return_inverse=True)
+    scaled = _scale(np.vstack([costs, corners]))
+    places, corners = scaled[: len(costs)], scaled[len(costs) :]
+    plane = Plane(places, error, corners=corners, worst=worst)
+    volume = plane.expected_gains(guess, corners, group.ravel()) / max(plane.volume, 1e-9)
+    due = _due(evidence, surface, guess, candidates, worst) / worst
+    price = seconds / seconds.min()
+    best = int(np.argmax(volume / price + DUE * due / price**DUE_POWER))
+    row: list[float] = candidates[best].tolist()
+    return row
+
+
+def _thinned(evidence: Evidence) -> NDArray[np.intp]:
+    """Which observations the process gets: time grows with their cube."""
+    import numpy as np
+
+    n, half = len(evidence), MAX_OBSERVATIONS // 2
+    if n <= MAX_OBSERVATIONS:
+        return np.arange(n)
+    old = np.linspace(0, n - half, half, endpoint=False).astype(int)
+    return np.append(old, np.arange(n - half, n))
+
+
+def _told(evidence: Evidence) -> tuple[Array, Array]:
+    """Seconds and bytes, (F, 2), and errors, (F,), of trials that may be on the front."""
+    values = evidence.values[evidence.counts]
+    return values[:, 1:], evidence.error[evidence.counts]
+
+
+def _scale(costs: Array) -> Array:
+    """Logarithms, from 0 to 1 over all that is there; (N, 2)."""
+    import numpy as np
+
+    logs = np.log(np.maximum(costs, 1e-12))
+    low, high = logs.min(axis=0), logs.max(axis=0)
+    scaled: Array = (logs - low) / np.where(high > low, high - low, 1.0)
+    return scaled
+
+
+def _due(
+    evidence: Evidence, surface: Surface, guess: Guess, candidates: Array, worst: float
+) -> Array:
+    """How far below the best of its own batch size a candidate is expected to get; (M,).
+
+    The best by what the process makes of it: luck with a seed is no reason to look elsewhere.
+    """
+    import numpy as np
+
+    sizes, group = np.unique(candidates[:, 0], return_inverse=True)
+    best = np.full(len(sizes), worst)
+    x = evidence.x[evidence.counts]
+    error = np.exp(surface.guess(x).mean) - TIE
+    for row, size in enumerate(sizes):
+        own = error[x[:, 0] == size]
+        best[row] = min(own.min(initial=worst), worst)
+    gains: Array = expected_below(guess, best)[np.arange(len(candidates)), group.ravel()]
+    return gains

@@ -1,0 +1,131 @@
+"""How the error depends on what is searched: a Gaussian process on log error.
+
+Learning rates that work rise with the batch size, so the process does not see the learning rate
+itself but how far it lies from a tilted line: log2(rate) - tilt * log2(batch size). What is learned
+in cheap runs at large batch sizes then holds for expensive ones at small sizes.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Array = NDArray[np.float64]
+
+TIE = 0.005
+"""Errors are compared as log(error + TIE): below it, differences are a few validation examples."""
+TILTS = (0.0, 0.25, 0.5, 0.75, 1.0)
+USUAL_TILT, TILT_SPREAD = 0.5, 0.4  # square-root scaling; a normal prior, as those below
+USUAL_AMPLITUDE, AMPLITUDE_SPREAD = math.log(1.0), 1.0  # variance of log error, over the space
+USUAL_SIZE_SCALE, SIZE_SPREAD = math.log(5.0), 0.6  # doublings of the batch size, along the line
+USUAL_RATE_SCALE, RATE_SPREAD = math.log(3.0), 0.5  # doublings of the learning rate, off the line
+USUAL_SCALE, SCALE_SPREAD = math.log(1.0), 0.7  # of any further parameter's whole range
+USUAL_NOISE, NOISE_SPREAD = math.log(0.01), 1.5  # variance of log error between seeds
+WIDE = 3.0  # spreads that the search for the shape may go
+MAX_STEPS = 25  # of that search
+JITTER = 1e-8  # on the diagonal, for the Cholesky factor
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shape:
+    """Hyperparameters; the most probable ones of some data, or the usual ones."""
+
+    tilt: float = USUAL_TILT
+    theta: tuple[float, ...]  # logs of: amplitude, scales of size, rate and the rest, noise
+
+    @property
+    def noise(self) -> float:
+        """Variance of log error between seeds."""
+        return math.exp(self.theta[-1])
+
+
+def usual_shape(n_columns: int) -> Shape:
+    """Before there is enough data for another."""
+    return Shape(theta=tuple(_prior(n_columns)[0]))
+
+
+def fit_shape(x: Array, y: Array, noise: Array) -> Shape:
+    """The shape of largest posterior density for x, (N, D), y and its extra variance, (N,)."""
+    from scipy.optimize import minimize
+
+    usual, spread = _prior(x.shape[1])
+    bounds = list(zip(usual - WIDE * spread, usual + WIDE * spread, strict=True))
+    best = (math.inf, Shape(theta=tuple(usual)))
+    for tilt in TILTS:
+        process = _process(usual, noise, white=True).fit(_tilted(x, tilt), y - y.mean())
+
+        def loss(theta: Array, process: Any = process) -> tuple[float, Array]:
+            off = (theta - usual) / spread
+            value, slope = process.log_marginal_likelihood(theta, True, clone_kernel=False)
+            return 0.5 * off @ off - value, off / spread - slope
+
+        found = minimize(
+            loss, usual, jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": MAX_STEPS}
+        )
+        value = found.fun + 0.5 * ((tilt - USUAL_TILT) / TILT_SPREAD) ** 2
+        if value < best[0]:
+            best = (value, Shape(tilt=tilt, theta=tuple(found.x)))
+    return best[1]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Guess:
+    """Of the log error of M candidates: a normal distribution each."""
+
+    mean: Array  # (M,) of log(error + TIE)
+    deviation: Array  # (M,)
+
+
+class Surface:
+    """What is known of log error, given N observations and a shape."""
+
+    def __init__(self, x: Array, y: Array, noise: Array, shape: Shape) -> None:
+        """`x`: (N, D); `y`: (N,); `noise`: (N,) variance beyond that between seeds."""
+        import numpy as np
+
+        self._tilt = shape.tilt
+        self._mean = float(y.mean())
+        theta = np.array(shape.theta)
+        process = _process(theta, noise + shape.noise, white=False)
+        self._process = process.fit(_tilted(x, shape.tilt), y - self._mean)
+
+    def guess(self, x: Array) -> Guess:
+        """Log error at x, (M, D), without noise."""
+        mean, deviation = self._process.predict(_tilted(x, self._tilt), return_std=True)
+        return Guess(mean=mean + self._mean, deviation=deviation)
+
+
+def _prior(n_columns: int) -> tuple[Array, Array]:
+    import numpy as np
+
+    n_more = n_columns - 2
+    scales = [USUAL_SIZE_SCALE, USUAL_RATE_SCALE] + n_more * [USUAL_SCALE]
+    spreads = [SIZE_SPREAD, RATE_SPREAD] + n_more * [SCALE_SPREAD]
+    usual = np.array([USUAL_AMPLITUDE, *scales, USUAL_NOISE])
+    return usual, np.array([AMPLITUDE_SPREAD, *spreads, NOISE_SPREAD])
+
+
+def _process(theta: Array, noise: Array, *, white: bool) -> Any:
+    """A Matern 5/2 process; `white`: its noise is part of the kernel, to be fitted."""
+    import numpy as np
+    from sklearn.gaussian_process import GaussianProcessRegressor
+    from sklearn.gaussian_process.kernels import ConstantKernel, Matern, WhiteKernel
+
+    anywhere = (1e-12, 1e12)  # ours is the prior, not scikit-learn's bounds
+    kernel = ConstantKernel(np.exp(theta[0]), anywhere) * Matern(
+        np.exp(theta[1:-1]), length_scale_bounds=anywhere, nu=2.5
+    )
+    if white:
+        kernel += WhiteKernel(np.exp(theta[-1]), anywhere)
+    return GaussianProcessRegressor(kernel, alpha=noise + JITTER, optimizer=None)
+
+
+def _tilted(x: Array, tilt: float) -> Array:
+    tilted = x.copy()
+    tilted[:, 1] -= tilt * x[:, 0]
+    return tilted
