@@ -100,7 +100,7 @@ OPTIONS: dict[str, tuple[type, str]] = {
     "storage": (str, f"default: ${STORAGE_VARIABLE}, else {DEFAULT_STORAGE}"),
     "n-trials": (int, "the total to reach, whoever ran them; default: 30"),
     "n-workers": (int, "local processes, one thread each; default: 1"),
-    "sampler": (str, f"{', '.join(SAMPLERS)}; default: tpe"),
+    "sampler": (str, f"{', '.join(SAMPLERS)}; default: cost-aware"),
     "pruner": (str, f"{', '.join(PRUNERS)}, or path/to/mine.py:name; default: front"),
     "pruner-risk": (float, "of front: chance to stop a run of the final front; default: 0.02"),
     "seed": (int, "of sampler and trials; default: 0"),

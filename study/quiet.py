@@ -6,7 +6,9 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-RELIED_ON = ("set_metric_names", "QMCSampler", "PatientPruner", "WilcoxonPruner")
+RELIED_ON = (
+    "set_metric_names", "QMCSampler", "NSGAIIISampler", "PatientPruner", "WilcoxonPruner",
+)  # fmt: skip
 
 
 @contextmanager
@@ -18,3 +20,16 @@ def quiet_optuna() -> Iterator[None]:
         for name in RELIED_ON:
             warnings.filterwarnings("ignore", f".*{name}.*", category=ExperimentalWarning)
         yield
+
+
+@contextmanager
+def only_errors() -> Iterator[None]:
+    """No log lines of Optuna below an error."""
+    import optuna
+
+    before = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    try:
+        yield
+    finally:
+        optuna.logging.set_verbosity(before)

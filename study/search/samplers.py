@@ -11,7 +11,7 @@ from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from study.quiet import quiet_optuna
+from study.quiet import only_errors, quiet_optuna
 from study.trials import CONSTRAINT, SO_FAR
 
 if TYPE_CHECKING:
@@ -100,11 +100,15 @@ class PerTrialSampler(_Forwarding):
     def __init__(self, make: Callable[[int], BaseSampler], *, seed: int) -> None:
         self._make = make
         self._seed = seed
-        self.inner = make(seed)
+        self.inner = self._made(seed)
 
     def before_trial(self, study: optuna.Study, trial: FrozenTrial) -> None:
-        self.inner = self._make(derive_seed(self._seed, trial.number, purpose="sampler"))
+        self.inner = self._made(derive_seed(self._seed, trial.number, purpose="sampler"))
         super().before_trial(study, trial)
+
+    def _made(self, seed: int) -> BaseSampler:
+        with quiet_optuna():
+            return self._make(seed)
 
 
 class EndlessGrid(_Forwarding):
@@ -118,7 +122,7 @@ class EndlessGrid(_Forwarding):
         self.inner = inner
 
     def before_trial(self, study: optuna.Study, trial: FrozenTrial) -> None:
-        with quiet_optuna():  # it warns when the grid is exhausted
+        with only_errors():  # it warns when the grid is exhausted
             self.inner.before_trial(study, trial)
 
     def after_trial(
