@@ -6,7 +6,7 @@ import hashlib
 import importlib.util
 import inspect
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from functools import partial
@@ -16,6 +16,7 @@ from types import ModuleType
 from typing import Any, Protocol, TypeVar
 
 from objectives.measurement import ObjectiveError, TrialParams
+from objectives.parameter import Parameter, check_search
 from objectives.run import Run
 from objectives.task import DEFAULT_EPOCHS, Task
 
@@ -54,6 +55,10 @@ class Objective(Protocol):
         """The smallest and the largest it can train with; None when the latter is unknown."""
 
     @property
+    def search(self) -> Mapping[str, Parameter]:
+        """What it lets the search vary besides batch size and learning rate."""
+
+    @property
     def compiled(self) -> bool:
         """Whether its training steps are compiled graphs."""
 
@@ -76,6 +81,7 @@ class CustomLoop:
     default_epochs: int = DEFAULT_EPOCHS
     n_train: int | None = None
     max_epochs: int | None = field(default=None, init=False)
+    search: Mapping[str, Parameter] = field(default_factory=dict)  # found in params.extra
     name: str = ""  # given by the loader
     fingerprint: dict[str, str] = field(default_factory=dict)
     compiled: bool = field(default=False, init=False)  # by us
@@ -232,6 +238,7 @@ def _named(loop: CustomLoop, name: str) -> CustomLoop:
         raise ObjectiveError(f"{name}: metric is {loop.metric!r}, wanted val_accuracy or val_r2")
     if loop.default_epochs < 1:
         raise ObjectiveError(f"{name}: default_epochs is {loop.default_epochs}, wanted at least 1")
+    check_search(loop.search, task=name)
     digest = hashlib.sha256(_source_of(loop.function)).hexdigest()[:16]
     return replace(loop, name=name, fingerprint={**loop.fingerprint, "source": digest})
 

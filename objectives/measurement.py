@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Any
 
 
 class ObjectiveError(Exception):
@@ -41,6 +43,7 @@ class TrialParams:
     epochs: int
     seed: int  # of model initialisation and data order, 0..2**31-1
     device: str  # a torch device: "cpu", "cuda:0", "mps"
+    extra: Mapping[str, Any] = field(default_factory=dict)  # of the task's searched parameters
 
 
 @dataclass(frozen=True, kw_only=True)

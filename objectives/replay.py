@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections.abc import Mapping
 from pathlib import Path
 
 from objectives.measurement import TrialParams
+from objectives.parameter import Parameter
 from objectives.run import Run
 from objectives.table import RecordedRun, Table, read_table
 
@@ -26,6 +28,7 @@ class ReplayObjective:
         self.default_epochs = table.epochs
         self.max_epochs: int | None = table.epochs
         self.batch_sizes: tuple[int, int | None] = (table.batch_sizes[0], table.batch_sizes[-1])
+        self.search: Mapping[str, Parameter] = {}
         self.compiled = False
         self.fingerprint = {"table": digest, "optimizer": table.optimizer}
 

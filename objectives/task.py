@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 from objectives.measurement import ObjectiveError
+from objectives.parameter import Parameter, Value, bound, check_search, names_taken
 
 if TYPE_CHECKING:
     import torch
@@ -47,6 +48,13 @@ class Task:
     """Called as optimizer(parameters, lr=learning_rate)."""
     metric: Literal["accuracy", "r2"] = "accuracy"
     epochs: int = DEFAULT_EPOCHS
+    search: Mapping[str, Parameter] = field(default_factory=dict)
+    """More to search, by the names under which `model` and `optimizer` take the values."""
+
+    def at(self, values: Mapping[str, Value]) -> Task:
+        """The task with the values of its searched parameters filled in."""
+        model, optimizer = bound(self.model, values), bound(self.optimizer, values)
+        return replace(self, model=model, optimizer=optimizer)
 
 
 def sgd_momentum(parameters: Any, **kwargs: Any) -> torch.optim.Optimizer:
@@ -64,6 +72,13 @@ def check_task(task: Task) -> None:
         )
     if not isinstance(task.epochs, int) or task.epochs < 1:
         raise ObjectiveError(f"task {task.name!r}: epochs is {task.epochs!r}, wanted at least 1")
+    check_search(task.search, task=task.name)
+    taken = names_taken(task.model, task.search) | names_taken(task.optimizer, task.search)
+    for name in set(task.search) - taken:
+        raise ObjectiveError(
+            f"task {task.name!r}: nobody takes the searched parameter {name!r}: give model or "
+            "optimizer an argument of that name"
+        )
 
 
 def check_data(data: Data, *, task: str) -> None:
@@ -72,16 +87,16 @@ def check_data(data: Data, *, task: str) -> None:
 
     if not isinstance(data, Data):
         raise ObjectiveError(f"task {task!r}: data() returned {type(data).__name__}, wanted Data")
-    for field in fields(data):
-        tensor = getattr(data, field.name)
+    for one in fields(data):
+        tensor = getattr(data, one.name)
         if not isinstance(tensor, torch.Tensor):
             raise ObjectiveError(
-                f"task {task!r}: {field.name} is {type(tensor).__name__}, wanted a torch.Tensor"
+                f"task {task!r}: {one.name} is {type(tensor).__name__}, wanted a torch.Tensor"
             )
         if tensor.is_floating_point() and not torch.isfinite(tensor).all():
             n_bad = int((~torch.isfinite(tensor)).sum())
             raise ObjectiveError(
-                f"task {task!r}: {field.name} has {n_bad} NaN or infinite values: "
+                f"task {task!r}: {one.name} has {n_bad} NaN or infinite values: "
                 "clean or impute them first"
             )
     for split in ("train", "val", "test"):
@@ -150,9 +165,9 @@ def data_hash(data: Data) -> str:
     import numpy as np
 
     digest = hashlib.sha256()
-    for field in fields(data):
-        tensor = getattr(data, field.name)
-        digest.update(f"{field.name} {tuple(tensor.shape)} {tensor.dtype}".encode())
+    for split in fields(data):
+        tensor = getattr(data, split.name)
+        digest.update(f"{split.name} {tuple(tensor.shape)} {tensor.dtype}".encode())
         digest.update(np.ascontiguousarray(tensor.detach().cpu().numpy()).tobytes())
     return digest.hexdigest()[:16]
 

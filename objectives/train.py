@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 
 from objectives.compiled import CompiledStep
 from objectives.feed import Batches, make_feed
-from objectives.measurement import TrialParams
+from objectives.measurement import ObjectiveError, TrialParams
 from objectives.optimizer import build_optimizer, step_function
+from objectives.parameter import usual_values
 from objectives.predict import predict_peak_bytes
 from objectives.run import Run
 from objectives.task import Task, baseline, check_data, check_forward, check_task, fingerprint
@@ -37,11 +38,13 @@ class TaskObjective:
     def __init__(self, task: Task, *, name: str, device: str, compiled: bool = False) -> None:
         import torch
 
-        self.task = task
+        check_task(task)
+        self._declared = task
+        self.search = task.search
+        self.task = task = task.at(usual_values(task.search))
         self.name = name
         self.metric = "val_accuracy" if task.metric == "accuracy" else "val_r2"
         self.default_epochs = task.epochs
-        check_task(task)
         data = task.data()
         check_data(data, task=name)
         with torch.random.fork_rng(devices=[]):
@@ -57,6 +60,11 @@ class TaskObjective:
         self._device = device
         self._data = data
         self._feed = make_feed(data.x_train, data.y_train, device=device)
+        if compiled and self.search:
+            raise ObjectiveError(
+                f"task {name!r} searches {', '.join(self.search)}, and a compiled step is one for "
+                "all runs: run without --compile"
+            )
         self._compiled = CompiledStep(task, data, device=device) if compiled else None
         self.compiled = compiled
         if compiled:
@@ -70,8 +78,9 @@ class TaskObjective:
         if self._compiled is not None:
             with run.validating():  # what is compiled here is no part of the run
                 self._compiled.prepare(params.batch_size)
-        model = self.task.model().to(self._device)
-        train_epoch = self._trainer(model, params.learning_rate, run)
+        task = self._declared.at(params.extra) if self.search else self.task
+        model = task.model().to(self._device)
+        train_epoch = self._trainer(task, model, params.learning_rate, run)
         run.begin(
             params.epochs * math.ceil(len(self._data.x_train) / params.batch_size),
             baseline_loss=self._baseline_loss,
@@ -91,15 +100,13 @@ class TaskObjective:
         return predict_peak_bytes(self.task, self._data, batch_size=batch_size, device=self._device)
 
     def _trainer(
-        self, model: nn.Module, learning_rate: float, run: Run
+        self, task: Task, model: nn.Module, learning_rate: float, run: Run
     ) -> Callable[[Batches], None]:
         """A function that trains `model` for one epoch."""
         if self._compiled is not None:
             return partial(_compiled_epoch, self._compiled.bind(model, learning_rate), run)
-        optimizer = build_optimizer(
-            self.task, model, learning_rate=learning_rate, device=self._device
-        )
-        return partial(_ordinary_epoch, model, self.task.loss, optimizer, run)
+        optimizer = build_optimizer(task, model, learning_rate=learning_rate, device=self._device)
+        return partial(_ordinary_epoch, model, task.loss, optimizer, run)
 
     def _evaluate(self, model: nn.Module, x: Tensor, y: Tensor) -> float:
         """Accuracy as a fraction, or R2 around the split's own mean."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from study.costs import Costs, SizeCost
 from study.errors import StudyError
@@ -85,7 +85,7 @@ def cut_by_cost(space: SearchSpace, costs: Costs, budgets: Budgets) -> SearchSpa
     ]
     if not kept:
         raise StudyError(f"no batch size fits: {_cheapest(costs, budgets)}")
-    return SearchSpace(batch_sizes=(min(kept), max(kept)), learning_rates=space.learning_rates)
+    return replace(space, batch_sizes=(min(kept), max(kept)))
 
 
 def _cheapest(costs: Costs, budgets: Budgets) -> str:

@@ -230,6 +230,7 @@ def front(args: argparse.Namespace) -> None:
     from study.comparable import fronts_by_hardware
     from study.findings.export import to_csv, to_json
     from study.findings.tables import front_rows, front_table
+    from study.trials import own_params
 
     study, names = _look_at(args)
     fronts = fronts_by_hardware(study)
@@ -237,8 +238,10 @@ def front(args: argparse.Namespace) -> None:
     if args.json:
         print(to_json(rows))
     elif args.csv:
+        own = own_params(trial for trials in fronts.values() for trial in trials)
         extra = ("hardware",) if len(fronts) > 1 else ()
-        print(to_csv(rows, ("number", "batch_size", "learning_rate", *names, *extra)), end="")
+        columns = ("number", "batch_size", "learning_rate", *own, *names, *extra)
+        print(to_csv(rows, columns), end="")
     else:
         for hardware, trials in fronts.items():
             _console(sys.stdout).print(front_table(trials, names, hardware=hardware))
@@ -247,11 +250,13 @@ def front(args: argparse.Namespace) -> None:
 def export(args: argparse.Namespace) -> None:
     """Print every trial of a study with parameters, values, verdict and attributes."""
     from study.findings.export import export_columns, to_csv, to_json
-    from study.trials import full_row
+    from study.trials import full_row, own_params
 
     study, names = _look_at(args)
-    rows = [full_row(trial, names) for trial in study.get_trials(deepcopy=False)]
-    text = to_csv(rows, export_columns(names)) if args.format == "csv" else to_json(rows) + "\n"
+    trials = study.get_trials(deepcopy=False)
+    rows = [full_row(trial, names) for trial in trials]
+    columns = export_columns(names, own_params(trials))
+    text = to_csv(rows, columns) if args.format == "csv" else to_json(rows) + "\n"
     if args.output is None:
         sys.stdout.write(text)
     else:

@@ -16,7 +16,7 @@ from study.costs import Costs, from_stored, to_stored
 from study.errors import StudyError
 from study.findings.front import pareto_front
 from study.space import batch_size_of
-from study.trials import HARDWARE
+from study.trials import HARDWARE, UNPROBED
 
 if TYPE_CHECKING:
     from optuna import Study
@@ -108,7 +108,8 @@ def at_known_cost(trial: FrozenTrial, costs: Costs) -> FrozenTrial:
     What was told is final in Optuna. Where a size has been probed again since, its older trials
     would differ from its newer ones in time, and a worse one could stay on the front.
     """
-    if trial.state.name != "COMPLETE" or "total_steps" not in trial.user_attrs:
+    measured_itself = UNPROBED in trial.user_attrs or "total_steps" not in trial.user_attrs
+    if trial.state.name != "COMPLETE" or measured_itself:
         return trial
     cost = costs.get(batch_size_of(trial.params))
     if cost is None or cost.step_seconds is None or cost.peak_memory_bytes is None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from objectives.hardware import device_memory_bytes, free_memory, is_out_of_memory
 from objectives.measurement import TrialParams
+from objectives.parameter import usual_values
 from objectives.predict import calibrated
 from objectives.probe import Cost, probe
 
@@ -144,6 +145,7 @@ class Prober:
             epochs=self._epochs,
             seed=0,
             device=self._device,
+            extra=usual_values(self._objective.search),
         )
         return probe(
             self._objective,

@@ -129,7 +129,7 @@ def _is_unfinished(storage: BaseStorage, name: str) -> bool:
 
 def new_plan(settings: StudySettings, objective: Objective, name: str, device: str) -> Plan:
     """What the settings say, with defaults for the rest; costs are yet unknown."""
-    asked = settings.space(SearchSpace())
+    asked = settings.space(SearchSpace(search=objective.search))
     return Plan(
         study_name=name,
         task=objective.name,
@@ -182,8 +182,9 @@ def resumed_plan(study: Study, settings: StudySettings, objective: Objective, de
         target=settings.target if settings.target is not None else defaults.get("target"),
     )
     plan = new_plan(filled, objective, study.study_name, device)
-    space = SearchSpace.from_dict(stored["space"])
+    space = replace(SearchSpace.from_dict(stored["space"]), search=objective.search)
     asked = SearchSpace.from_dict(defaults.get("asked", stored["space"]))
+    asked = replace(asked, search=objective.search)
     if settings.space(space) != space:  # the same command again names what was asked for
         named = settings.space(asked)
         space = space if named == asked else named.cut_to(objective.batch_sizes)
@@ -254,7 +255,7 @@ def _compare(study: Study, asked: dict[str, Any]) -> None:
 
 
 def _short(value: Any) -> str:
-    if isinstance(value, dict) and set(value) == {"batch_sizes", "learning_rates"}:
+    if isinstance(value, dict) and "learning_rates" in value:
         return str(SearchSpace.from_dict(value))
     if value is None:
         return "none"

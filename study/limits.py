@@ -12,7 +12,7 @@ from objectives.measurement import Verdict
 from study.budgets import Budgets
 from study.costs import Costs
 from study.space import batch_size_of
-from study.trials import HARDWARE, PREDICTED, VERDICT
+from study.trials import HARDWARE, PREDICTED, UNPROBED, VERDICT
 
 if TYPE_CHECKING:
     from optuna import Study
@@ -87,6 +87,7 @@ def smallest_out_of_memory(trials: Iterable[FrozenTrial], hardware: str) -> int 
         batch_size_of(trial.params)
         for trial in trials
         if trial.user_attrs.get(VERDICT) == Verdict.OUT_OF_MEMORY.value
+        and not trial.user_attrs.get(UNPROBED)
         and not trial.user_attrs.get(PREDICTED)
         and trial.user_attrs.get(HARDWARE) == hardware
     ]

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from objectives.device import resolve_device
 from objectives.load import load_objective
 from objectives.measurement import ObjectiveError, TrialParams
+from objectives.parameter import usual_values
 from objectives.record import TableFile, record_run
 from study.costs import Costs, Prober, SizeCost
 from study.create import epochs_of
@@ -136,7 +137,12 @@ def _sweep(
         size, rate, seed = key
         cost = costs[size]
         params = TrialParams(
-            batch_size=size, learning_rate=rate, epochs=file.epochs, seed=seed, device=device
+            batch_size=size,
+            learning_rate=rate,
+            epochs=file.epochs,
+            seed=seed,
+            device=device,
+            extra=usual_values(objective.search),
         )
         try:
             curve = record_run(objective, params, metric=objective.metric)

@@ -112,7 +112,7 @@ class StudySettings:
             sizes = parse_batch_sizes(self.batch_sizes)
         if self.learning_rates is not None:
             rates = parse_learning_rates(self.learning_rates)
-        return SearchSpace(batch_sizes=sizes, learning_rates=rates)
+        return replace(base, batch_sizes=sizes, learning_rates=rates)
 
 
 def check_choice(what: str, value: str, choices: tuple[str, ...]) -> None:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from objectives.parameter import Parameter
 from study.errors import StudyError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
     from optuna.distributions import BaseDistribution
 
@@ -23,6 +25,7 @@ class SearchSpace:
 
     batch_sizes: tuple[int, int] = (1, 512)  # powers of two
     learning_rates: tuple[float, float] = (1e-4, 3.0)
+    search: Mapping[str, Parameter] = field(default_factory=dict)  # the task's own parameters
 
     def distributions(self) -> dict[str, BaseDistribution]:
         """What Optuna samples from.
@@ -32,10 +35,13 @@ class SearchSpace:
         """
         from optuna.distributions import FloatDistribution, IntDistribution
 
+        more = {name: _distribution(parameter) for name, parameter in self.search.items()}
+
         low, high = (size.bit_length() - 1 for size in self.batch_sizes)
         return {
             "log2_batch_size": IntDistribution(low, high),
             "learning_rate": FloatDistribution(*self.learning_rates, log=True),
+            **more,
         }
 
     def sizes(self) -> list[int]:
@@ -52,6 +58,7 @@ class SearchSpace:
         return {
             "log2_batch_size": [size.bit_length() - 1 for size in self.sizes()],
             "learning_rate": [min(max(rate, low), high) for rate in rates],
+            **{name: _grid_values(parameter) for name, parameter in self.search.items()},
         }
 
     def cut_to(self, limits: tuple[int, int | None]) -> SearchSpace:
@@ -67,20 +74,75 @@ class SearchSpace:
             raise StudyError(
                 f"batch sizes {low}:{high} do not fit the data of the task: wanted {allowed}"
             )
-        return SearchSpace(batch_sizes=(sizes[0], sizes[-1]), learning_rates=self.learning_rates)
+        return replace(self, batch_sizes=(sizes[0], sizes[-1]))
 
-    def as_dict(self) -> dict[str, list[float]]:
+    def own(self, params: Mapping[str, Any]) -> dict[str, Any]:
+        """Of a trial's params those that are the task's own."""
+        return {name: params[name] for name in self.search}
+
+    def is_probed(self, params: Mapping[str, Any]) -> bool:
+        """Whether a trial costs what its batch size was probed to cost."""
+        return all(
+            params[name] == parameter.probed
+            for name, parameter in self.search.items()
+            if parameter.bears_cost
+        )
+
+    @property
+    def bears_cost(self) -> bool:
+        """Whether time or memory depend on more than the batch size."""
+        return any(parameter.bears_cost for parameter in self.search.values())
+
+    def as_dict(self) -> dict[str, Any]:
         """As stored with the study."""
-        return {key: list(value) for key, value in asdict(self).items()}
+        stored: dict[str, Any] = {
+            "batch_sizes": list(self.batch_sizes),
+            "learning_rates": list(self.learning_rates),
+        }
+        if self.search:
+            stored["search"] = {name: value.as_dict() for name, value in self.search.items()}
+        return stored
 
     @staticmethod
     def from_dict(stored: Mapping[str, Any]) -> SearchSpace:
         """From what `as_dict` gave."""
-        return SearchSpace(**{key: tuple(value) for key, value in stored.items()})
+        search = stored.get("search", {})
+        return SearchSpace(
+            batch_sizes=tuple(stored["batch_sizes"]),
+            learning_rates=tuple(stored["learning_rates"]),
+            search={name: Parameter.from_dict(value) for name, value in search.items()},
+        )
 
     def __str__(self) -> str:
         (low, high), (slow, fast) = self.batch_sizes, self.learning_rates
-        return f"batch size {low}..{high} (powers of two) x learning rate {slow:g}..{fast:g} (log)"
+        known = f"batch size {low}..{high} (powers of two) x learning rate {slow:g}..{fast:g} (log)"
+        return " x ".join([known, *(_said(name, value) for name, value in self.search.items())])
+
+
+def _distribution(parameter: Parameter) -> BaseDistribution:
+    from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+
+    if parameter.choices:
+        return CategoricalDistribution(parameter.choices)
+    if isinstance(parameter.low, int) and isinstance(parameter.high, int):
+        return IntDistribution(parameter.low, parameter.high, log=parameter.log)
+    return FloatDistribution(
+        float(parameter.low or 0.0), float(parameter.high or 0.0), log=parameter.log
+    )
+
+
+def _grid_values(parameter: Parameter) -> list[Any]:
+    """Every choice, or both ends of a range and its middle."""
+    if parameter.choices:
+        return list(parameter.choices)
+    return sorted({parameter.value(share) for share in (0.0, 0.5, 1.0)})
+
+
+def _said(name: str, parameter: Parameter) -> str:
+    if parameter.choices:
+        return f"{name} {', '.join(map(str, parameter.choices))}"
+    log = " (log)" if parameter.log else ""
+    return f"{name} {parameter.low:g}..{parameter.high:g}{log}"
 
 
 def batch_size_of(params: Mapping[str, Any]) -> int:

@@ -17,6 +17,7 @@ CURVE = "metric_curve"
 FAIL_REASON = "fail_reason"
 OWNER = "owner"
 HARDWARE = "hardware"  # id of what it ran on
+UNPROBED = "cost_unprobed"  # a combination whose cost no probe knows: measured by the trial itself
 PREDICTED = "predicted"  # told without running: known not to fit, or to break a budget
 SPARED = "spared"  # a stop that was not carried out: {"epoch", "reach", "rival"}
 PRUNER_STATE = "pruner_state"  # what an Optuna pruner noted about a trial
@@ -54,6 +55,12 @@ def is_feasible(trial: FrozenTrial) -> bool:
     return trial.state.name == "COMPLETE" and all(v <= 0 for v in trial.constraints.values())
 
 
+def own_params(trials: Iterable[FrozenTrial]) -> list[str]:
+    """Names of what a task lets the search vary besides batch size and learning rate."""
+    names = dict.fromkeys(name for trial in trials for name in trial.params)
+    return [name for name in names if name not in ("log2_batch_size", "learning_rate")]
+
+
 def trial_row(trial: FrozenTrial, metric_names: Iterable[str]) -> dict[str, Any]:
     """Number, parameters and objective values; None where a stopped trial has none."""
     names = list(metric_names)
@@ -64,6 +71,7 @@ def trial_row(trial: FrozenTrial, metric_names: Iterable[str]) -> dict[str, Any]
         "number": trial.number,
         "batch_size": batch_size_of(trial.params) if "log2_batch_size" in trial.params else None,
         "learning_rate": trial.params.get("learning_rate"),
+        **{name: trial.params[name] for name in own_params([trial])},
         **dict(zip(names, values, strict=True)),
     }
 

@@ -35,6 +35,7 @@ from study.trials import (
     PREDICTED,
     REASON,
     SO_FAR,
+    UNPROBED,
     VERDICT,
     takes_slot,
 )
@@ -118,7 +119,8 @@ class Worker:
     def _refused(self, trial: Trial) -> bool:
         """Tell a trial at once whose batch size is known not to fit or to break a budget."""
         size = batch_size_of(trial.params)
-        excuse = self._limits().excuse(size)
+        known = self._plan.space.is_probed(trial.params)
+        excuse = self._limits().excuse(size) if known else None
         if excuse is None:
             self._refusals = 0
             return False
@@ -140,7 +142,7 @@ class Worker:
         trial.set_user_attr(VERDICT, why.verdict.value)
         trial.set_user_attr(REASON, why.reason)
         cost = self._costs.get(batch_size_of(trial.params))
-        if cost is not None:
+        if cost is not None and self._plan.space.is_probed(trial.params):
             trial.set_user_attr(SO_FAR, [None, cost.train_seconds, cost.memory])
         trial.set_constraint(CONSTRAINT, why.grade)
         self._study.tell(trial, state=TrialState.PRUNED)
@@ -171,6 +173,7 @@ class Worker:
             epochs=plan.epochs,
             seed=derive_seed(plan.seed, trial.number, purpose="trial"),
             device=plan.device,
+            extra=plan.space.own(trial.params),
         )
         for key in ("seed", "epochs", "device"):
             trial.set_user_attr(key, getattr(params, key))
@@ -178,6 +181,8 @@ class Worker:
         trial.set_user_attr("torch_version", torch.__version__)
         if self._objective.compiled:
             trial.set_user_attr("compiled", True)
+        if not plan.space.is_probed(trial.params):
+            trial.set_user_attr(UNPROBED, True)
         self._say(trial, "started")
         watched = self._watched(trial, params)
         try:
@@ -207,7 +212,7 @@ class Worker:
         self._say(trial, "ended", verdict=excuse.verdict.value)
 
     def _watched(self, trial: Trial, params: TrialParams) -> WatchedRun:
-        known = self._known(params.batch_size)
+        known = self._known(trial)
         run = Run(
             device=params.device,
             metric=self._objective.metric,
@@ -226,15 +231,16 @@ class Worker:
             say=partial(self._say, trial, "epoch"),
         )
 
-    def _known(self, size: int) -> SizeCost | None:
-        cost = self._costs.get(size)
-        return cost if cost is not None and cost.train_seconds is not None else None
+    def _known(self, trial: Trial) -> SizeCost | None:
+        cost = self._costs.get(batch_size_of(trial.params))
+        known = cost is not None and cost.train_seconds is not None
+        return cost if known and self._plan.space.is_probed(trial.params) else None
 
     def _tell(self, trial: Trial, measured: Measurement, decision: Decision | None) -> None:
         from optuna.trial import TrialState
 
         size = batch_size_of(trial.params)
-        known = self._known(size)
+        known = self._known(trial)
         attributes = attributes_of(measured, known)
         if abs(attributes.get("time_off") or 0.0) > TIME_OFF:
             self._doubted.add(size)

@@ -31,7 +31,7 @@ def to_csv(rows: Sequence[dict[str, Any]], columns: Sequence[str]) -> str:
     return out.getvalue()
 
 
-def export_columns(metric_names: Sequence[str]) -> list[str]:
-    """Columns of `full_row`, in order."""
-    params = ("number", "batch_size", "learning_rate")
+def export_columns(metric_names: Sequence[str], own: Sequence[str]) -> list[str]:
+    """Columns of `full_row`, in order; `own`: parameters of the task."""
+    params = ("number", "batch_size", "learning_rate", *own)
     return ["state", *params, *metric_names, *ATTRIBUTES, FAIL_REASON]

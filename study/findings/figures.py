@@ -8,8 +8,8 @@ from html import escape
 from typing import TYPE_CHECKING, Any
 
 from study.findings.front import pareto_front
-from study.findings.words import human_bytes, human_seconds
-from study.trials import VERDICT, is_feasible, trial_row
+from study.findings.words import human_bytes, human_seconds, short
+from study.trials import VERDICT, is_feasible, own_params, trial_row
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -219,6 +219,7 @@ def _label(trial: FrozenTrial, names: Sequence[str]) -> str:
         f"trial {trial.number}",
         f"batch size {row['batch_size']}",
         f"learning rate {row['learning_rate']:.3g}",
+        *(escape(f"{name} {short(row[name])}") for name in own_params([trial])),
     ]
     if trial.values is not None:
         metric, seconds, peak = trial.values

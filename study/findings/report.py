@@ -11,9 +11,9 @@ from study.create import RECORD
 from study.findings import figures
 from study.findings.front import pareto_front
 from study.findings.tables import summary_lines
-from study.findings.words import human_bytes, human_seconds
+from study.findings.words import human_bytes, human_seconds, short
 from study.space import SearchSpace
-from study.trials import trial_row
+from study.trials import own_params, trial_row
 
 if TYPE_CHECKING:
     from optuna import Study
@@ -58,9 +58,10 @@ def report_html(study: Study, *, note: str) -> str:
 
 
 def _front_html(front: Sequence[FrozenTrial], names: Sequence[str]) -> str:
+    own = own_params(front)
     head = "".join(
         f"<th>{escape(h)}</th>"
-        for h in ("trial", "batch size", "learning rate", *(figures.axis_title(n) for n in names))
+        for h in ("trial", "batch size", "learning rate", *own, *map(figures.axis_title, names))
     )
     body = []
     for trial in front:
@@ -70,6 +71,7 @@ def _front_html(front: Sequence[FrozenTrial], names: Sequence[str]) -> str:
             row["number"],
             row["batch_size"],
             f"{row['learning_rate']:.3g}",
+            *(short(row.get(name)) for name in own),
             f"{metric:.4f}",
             human_seconds(seconds),
             human_bytes(peak),

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from study.costs import TIME_OFF, Costs, SizeCost, advice
-from study.findings.words import human_bytes, human_seconds
-from study.trials import PREDICTED, REASON, VERDICT, is_finished, trial_row
+from study.findings.words import human_bytes, human_seconds, short
+from study.trials import PREDICTED, REASON, VERDICT, is_finished, own_params, trial_row
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
@@ -31,7 +31,8 @@ def front_table(
     front: Sequence[FrozenTrial], metric_names: Sequence[str], *, hardware: str = ""
 ) -> Table:
     """The Pareto front, one trial a line."""
-    names = ("trial", "batch size", "learning rate", *metric_names)
+    own = own_params(front)
+    names = ("trial", "batch size", "learning rate", *own, *metric_names)
     where = f" on {hardware}" if hardware else ""
     title = f"Pareto front{where}: {len(front)} trials"
     table = _plain_table(title, [(n, "right") for n in names])
@@ -42,6 +43,7 @@ def front_table(
             str(row["number"]),
             str(row["batch_size"]),
             f"{row['learning_rate']:.3g}",
+            *(short(row.get(name)) for name in own),
             f"{metric:.4f}",
             human_seconds(seconds),
             human_bytes(peak),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 
 def human_bytes(n: float) -> str:
     """`1.5 KiB`, with three significant digits."""
@@ -22,3 +24,8 @@ def human_seconds(seconds: float) -> str:
         return f"{seconds:.3g} s"
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes} min {rest:02d} s"
+
+
+def short(value: Any) -> str:
+    """A parameter's value in a table."""
+    return f"{value:.3g}" if isinstance(value, float) else str(value)

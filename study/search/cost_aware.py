@@ -39,6 +39,8 @@ FIRST_FIT, LAST_FIT = 8, 128  # observations to fit the shape to: at these and d
 MAX_OBSERVATIONS = 500  # of the process: the newest half, and every so many of the rest
 WORST = 2.0  # median errors: a run worse than that is worth nothing
 LEAST_WORST = 0.02
+NEAR_SIZE, NEAR_RATE, NEAR_OWN = 1.0, 1.0, 0.3  # doublings, and of a range: as near to a failure
+MAX_CORNERS, ROUNDED = 64, 16  # costs told apart; else to so many parts of the plane's width
 DUE = 0.01  # weight of a batch size's own best accuracy, relative to the hypervolume
 DUE_POWER = 0.25  # of the cost, where that is concerned: small sizes are expensive, and get theirs
 
@@ -84,8 +86,6 @@ class CostAwareSampler(BaseSampler):
 
         draw = np.random.default_rng(derive_seed(self._seed, trial.number, purpose="cost-aware"))
         limits = self._limits(study)
-        sizes = [size for size in self._space.sizes() if limits.excuse(size) is None]
-        prices = Prices(limits.costs)
         trials = study.get_trials(deepcopy=False)
         finished = [t for t in trials if t.state.is_finished()]
         evidence = self._evidence(finished, limits)
@@ -94,14 +94,29 @@ class CostAwareSampler(BaseSampler):
             for t in trials
             if t.state.name == "RUNNING" and self._encoding.knows(t.params)
         ]
-        sizes = sizes or self._space.sizes()
+        sizes = self._sizes(limits)
+        prices = self._prices(limits, evidence)
         if len(evidence) + len(running) < N_START or not evidence.counts.any():
             row = self._cheap(sizes, prices, trial.number, draw)
         else:
             shape = self._fitted_shape(finished, limits, evidence)
-            candidates = self._encoding.candidates(sizes, draw)
+            good = evidence.x[evidence.counts]
+            candidates = self._encoding.candidates(sizes, good, draw)
             row = _best(evidence, np.array(running), candidates, prices, shape)
-        return self._encoding.params(row)
+        return self._encoding.params(row.tolist())
+
+    def _sizes(self, limits: Limits) -> list[int]:
+        """Those that may run, as far as that is known by size alone."""
+        sizes = self._space.sizes()
+        if self._space.bears_cost:
+            return sizes
+        return [size for size in sizes if limits.excuse(size) is None] or sizes
+
+    def _prices(self, limits: Limits, evidence: Evidence) -> Prices:
+        encoding = self._encoding
+        prices = Prices(limits.costs, costly=encoding.costly, probed=encoding.probed_row())
+        prices.learn(evidence.x[evidence.counts], evidence.values[evidence.counts, 1:])
+        return prices
 
     def _evidence(self, finished: list[FrozenTrial], limits: Limits) -> Evidence:
         return evidence_of(
@@ -110,14 +125,15 @@ class CostAwareSampler(BaseSampler):
 
     def _cheap(
         self, sizes: list[int], prices: Prices, number: int, draw: np.random.Generator
-    ) -> list[float]:
+    ) -> Array:
         import numpy as np
 
-        logs = np.log2(np.array(sizes, dtype=float))
-        weight = prices.seconds(logs) ** -START_POWER
         offset = derive_seed(self._seed, 0, purpose="start") / 2**31
-        size = draw.choice(logs, p=weight / weight.sum())
-        return [float(size), self._encoding.spread(number, offset)]
+        logs = np.log2(np.array(sizes, dtype=float))
+        rows = np.array([self._encoding.start(size, number, offset, draw) for size in logs])
+        weight = prices.of(rows)[:, 0] ** -START_POWER
+        row: Array = rows[draw.choice(len(rows), p=weight / weight.sum())]
+        return row
 
     def _fitted_shape(
         self, finished: list[FrozenTrial], limits: Limits, evidence: Evidence
@@ -138,34 +154,61 @@ class CostAwareSampler(BaseSampler):
 
 def _best(
     evidence: Evidence, running: Array, candidates: Array, prices: Prices, shape: Shape
-) -> list[float]:
+) -> Array:
     """The candidate that is worth most for its cost; (D,)."""
     import numpy as np
 
     known = _thinned(evidence)
     x, y, noise = evidence.x[known], evidence.log_error[known], evidence.noise[known]
     surface = Surface(x, y, noise, shape)
-    costs, error = _told(evidence)
+    told = evidence.x[evidence.counts]
+    costs, error = prices.of(told), evidence.error[evidence.counts]
     if len(running):  # as if they had ended as expected, so that nobody runs the same again
         believed = surface.guess(running).mean
         x, y = np.vstack([x, running]), np.append(y, believed)
         surface = Surface(x, y, np.append(noise, np.zeros(len(running))), shape)
-        seconds, memory = prices.seconds(running[:, 0]), prices.memory(running[:, 0])
-        costs = np.vstack([costs, np.column_stack([seconds, memory])])
+        costs = np.vstack([costs, prices.of(running)])
         error = np.append(error, np.maximum(np.exp(believed) - TIE, 0.0))
     guess = surface.guess(candidates)
-    seconds, memory = prices.seconds(candidates[:, 0]), prices.memory(candidates[:, 0])
     worst = max(min(WORST * float(np.median(evidence.error[evidence.counts])), 1.0), LEAST_WORST)
-    corners, group = np.unique(np.column_stack([seconds, memory]), axis=0, return_inverse=True)
-    scaled = _scale(np.vstack([costs, corners]))
+    price = prices.of(candidates)
+    scaled = _scale(np.vstack([costs, price]))
     places, corners = scaled[: len(costs)], scaled[len(costs) :]
+    corners, group = _grouped(corners)
     plane = Plane(places, error, corners=corners, worst=worst)
-    volume = plane.expected_gains(guess, corners, group.ravel()) / max(plane.volume, 1e-9)
-    due = _due(evidence, surface, guess, candidates, worst) / worst
-    price = seconds / seconds.min()
-    best = int(np.argmax(volume / price + DUE * due / price**DUE_POWER))
-    row: list[float] = candidates[best].tolist()
-    return row
+    volume = plane.expected_gains(guess, corners, group) / max(plane.volume, 1e-9)
+    due = _due(told, surface, guess, candidates, worst) / worst
+    times = price[:, 0] / price[:, 0].min()
+    worth = volume / times + DUE * due / times**DUE_POWER
+    best: Array = candidates[np.argmax(worth * _success(evidence, candidates))]
+    return best
+
+
+def _success(evidence: Evidence, candidates: Array) -> Array:
+    """Share of the runs nearby that did not fail, and one more that did not; (M,).
+
+    The process is smooth, and a failure is a cliff: where good rates of other sizes diverge, it
+    would go on to hope.
+    """
+    import numpy as np
+
+    near = np.array([NEAR_SIZE, NEAR_RATE] + [NEAR_OWN] * (candidates.shape[1] - 2))
+    off = (candidates[:, None] - evidence.x) / near  # (M, N, D)
+    weight = np.exp(-0.5 * (off**2).sum(axis=2))
+    well = 1 + weight[:, ~evidence.failed].sum(axis=1)
+    share: Array = well / (well + weight[:, evidence.failed].sum(axis=1))
+    return share
+
+
+def _grouped(corners: Array) -> tuple[Array, NDArray[np.intp]]:
+    """The different ones, (G, 2), and which of them each is; estimates differ a little always."""
+    import numpy as np
+
+    different, group = np.unique(corners, axis=0, return_inverse=True)
+    if len(different) > MAX_CORNERS:
+        rounded = np.round(corners * ROUNDED) / ROUNDED
+        different, group = np.unique(rounded, axis=0, return_inverse=True)
+    return different, group.ravel()
 
 
 def _thinned(evidence: Evidence) -> NDArray[np.intp]:
@@ -179,12 +222,6 @@ def _thinned(evidence: Evidence) -> NDArray[np.intp]:
     return np.append(old, np.arange(n - half, n))
 
 
-def _told(evidence: Evidence) -> tuple[Array, Array]:
-    """Seconds and bytes, (F, 2), and errors, (F,), of trials that may be on the front."""
-    values = evidence.values[evidence.counts]
-    return values[:, 1:], evidence.error[evidence.counts]
-
-
 def _scale(costs: Array) -> Array:
     """Logarithms, from 0 to 1 over all that is there; (N, 2)."""
     import numpy as np
@@ -195,9 +232,7 @@ def _scale(costs: Array) -> Array:
     return scaled
 
 
-def _due(
-    evidence: Evidence, surface: Surface, guess: Guess, candidates: Array, worst: float
-) -> Array:
+def _due(told: Array, surface: Surface, guess: Guess, candidates: Array, worst: float) -> Array:
     """How far below the best of its own batch size a candidate is expected to get; (M,).
 
     The best by what the process makes of it: luck with a seed is no reason to look elsewhere.
@@ -206,10 +241,9 @@ def _due(
 
     sizes, group = np.unique(candidates[:, 0], return_inverse=True)
     best = np.full(len(sizes), worst)
-    x = evidence.x[evidence.counts]
-    error = np.exp(surface.guess(x).mean) - TIE
+    error = np.exp(surface.guess(told).mean) - TIE
     for row, size in enumerate(sizes):
-        own = error[x[:, 0] == size]
+        own = error[told[:, 0] == size]
         best[row] = min(own.min(initial=worst), worst)
     gains: Array = expected_below(guess, best)[np.arange(len(candidates)), group.ravel()]
     return gains

@@ -41,6 +41,7 @@ class Evidence:
     x: Array  # (N, D), encoded
     error: Array  # (N,) 1 - metric, 0..1; where a run was stopped what is expected
     noise: Array  # (N,) variance of log error beyond that between seeds
+    failed: NDArray[np.bool_]  # (N,) diverged, stalled, or raised
     counts: NDArray[np.bool_]  # (N,) feasible, completed, on this hardware: it may be on the front
     values: Array  # (N, 3) as told, at known cost; NaN where it does not count
 
@@ -75,7 +76,8 @@ def evidence_of(
         metric, noise = expected.get(trial.number, (None, 0.0))
         if trial.state.name == "COMPLETE":
             metric = trial.values[0]
-        elif _has_failed(trial):
+        failed = _has_failed(trial)
+        if failed:
             metric = 1 - USELESS
         if metric is None or not encoding.knows(trial.params):
             continue
@@ -83,14 +85,16 @@ def evidence_of(
         counts = is_feasible(trial) and trial.user_attrs.get(HARDWARE, hardware) == hardware
         values = at_known_cost(trial, costs).values if counts else [math.nan] * 3
         noise = _in_logs(noise, error)
-        rows.append((trial.number, encoding.row(trial.params), error, noise, counts, values))
-    numbers, *columns = zip(*rows, strict=True) if rows else ((), (), (), (), (), ())
-    x, error_, noise_, counts_, values_ = (np.array(column, dtype=float) for column in columns)
+        row = encoding.row(trial.params)
+        rows.append((trial.number, row, error, noise, failed, counts, values))
+    numbers, *columns = zip(*rows, strict=True) if rows else 7 * ((),)
+    x, error_, noise_, failed_, counts_, values_ = (np.array(c, dtype=float) for c in columns)
     return Evidence(
         numbers=list(numbers),
         x=x.reshape(len(rows), encoding.n_columns),
         error=error_,
         noise=noise_,
+        failed=failed_.astype(bool),
         counts=counts_.astype(bool),
         values=values_.reshape(len(rows), 3),
     )

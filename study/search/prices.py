@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -13,33 +14,62 @@ if TYPE_CHECKING:
 
     Array = NDArray[np.float64]
 
+PULL = 0.1  # towards "makes no difference", in squared ranges
+
 
 class Prices:
-    """Of whole runs, by log2 batch size; straight lines in logs between the sizes known."""
+    """Seconds and bytes of whole runs, of rows of parameters.
 
-    def __init__(self, costs: Costs) -> None:
+    By batch size they are known; between sizes, straight lines in logs. What the task's own
+    parameters change is a factor each, fitted to the trials (ridge regression of logs).
+    """
+
+    def __init__(
+        self, costs: Costs, *, costly: Sequence[int] = (), probed: Sequence[float]
+    ) -> None:
+        """`costly`: columns that bear cost; `probed`: the row at which sizes were probed."""
+        import numpy as np
+
         seconds = {size: cost.train_seconds for size, cost in costs.items()}
         memory = {size: cost.memory for size, cost in costs.items()}
         # Where nothing is known: small sizes take longer, large ones more memory.
-        self._seconds = _logs({s: v for s, v in seconds.items() if v}) or [(0.0, 0.0), (20, -20.0)]
-        self._memory = _logs({s: v for s, v in memory.items() if v}) or [(0.0, 0.0), (20, 20.0)]
+        self._seconds = _logs({s: v for s, v in seconds.items() if v}) or [(0, 0.0), (20, -20.0)]
+        self._memory = _logs({s: v for s, v in memory.items() if v}) or [(0, 0.0), (20, 20.0)]
+        self._costly = list(costly)
+        self._probed = np.array(probed)[self._costly]
+        self._factors = np.zeros((len(self._costly), 2))  # log2, over the range of each column
 
-    def seconds(self, log2_batch_size: Array) -> Array:
-        """(M,) for (M,)."""
-        return _between(self._seconds, log2_batch_size)
+    def learn(self, x: Array, costs: Array) -> None:
+        """From runs that measured themselves: x, (N, D); seconds and bytes, (N, 2)."""
+        import numpy as np
 
-    def memory(self, log2_batch_size: Array) -> Array:
-        """Bytes, (M,) for (M,)."""
-        return _between(self._memory, log2_batch_size)
+        measured = (costs > 0).all(axis=1)
+        if not self._costly or not measured.any():
+            return
+        off = x[measured][:, self._costly] - self._probed  # (n, C)
+        rest = np.log2(costs[measured]) - np.log2(self._by_size(x[measured]))  # (n, 2)
+        pull = PULL * np.eye(off.shape[1])
+        self._factors = np.linalg.solve(off.T @ off + pull, off.T @ rest)
+
+    def of(self, x: Array) -> Array:
+        """Seconds and bytes, (M, 2), of rows x, (M, D)."""
+        if not self._costly:
+            return self._by_size(x)
+        price: Array = self._by_size(x) * 2.0 ** (
+            (x[:, self._costly] - self._probed) @ self._factors
+        )
+        return price
+
+    def _by_size(self, x: Array) -> Array:
+        import numpy as np
+
+        logs = []
+        for points in (self._seconds, self._memory):
+            sizes, values = zip(*points, strict=True)
+            logs.append(np.interp(x[:, 0], sizes, values))
+        price: Array = 2.0 ** np.column_stack(logs)
+        return price
 
 
 def _logs(known: dict[int, float]) -> list[tuple[float, float]]:
     return [(math.log2(size), math.log2(value)) for size, value in sorted(known.items())]
-
-
-def _between(points: list[tuple[float, float]], at: Array) -> Array:
-    import numpy as np
-
-    sizes, values = zip(*points, strict=True)
-    price: Array = 2.0 ** np.interp(at, sizes, values)
-    return price

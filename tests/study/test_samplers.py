@@ -2,27 +2,57 @@
 
 from __future__ import annotations
 
+import math
+
 import optuna
 import pytest
 from optuna.trial import TrialState
 
-from study.search.samplers import derive_seed, make_sampler, projected
+from study.budgets import Budgets
+from study.costs import SizeCost
+from study.limits import Limits
+from study.search.choose import make_sampler
+from study.search.samplers import derive_seed, projected
 from study.settings import SAMPLERS
 from study.space import SearchSpace
-from study.trials import CONSTRAINT, SO_FAR
+from study.trials import CONSTRAINT, SO_FAR, VERDICT
 
 SPACE = SearchSpace()
 DIRECTIONS = ["maximize", "minimize", "minimize"]
 
 
+def _cost(size: int) -> tuple[float, float]:
+    """Seconds of a run and bytes."""
+    return 1.0 / (1 + math.log2(size)), 100.0 + size
+
+
+def _limits(study=None) -> Limits:
+    costs = {
+        size: SizeCost(
+            batch_size=size,
+            step_seconds=_cost(size)[0],
+            peak_memory_bytes=int(_cost(size)[1]),
+            predicted_peak_memory_bytes=None,
+            total_steps=1,
+        )
+        for size in SPACE.sizes()
+    }
+    return Limits(costs=costs, budgets=Budgets(), failed_size=None, device_bytes=2**40)
+
+
+def _sampler(name, *, seed=0, limits=_limits):
+    return make_sampler(name, space=SPACE, seed=seed, hardware="here", limits=limits)
+
+
 def _run(study, n, *, name="tpe", seed=0):
     """Ask and tell like a worker; the fastest corner of the space diverges."""
-    study.sampler = make_sampler(name, seed=seed)
+    study.sampler = _sampler(name, seed=seed)
     for _ in range(n):
         trial = study.ask(SPACE.distributions())
         size, rate = trial.params["log2_batch_size"], trial.params["learning_rate"]
         if _diverges(trial.params):
             trial.set_user_attr(SO_FAR, [0.1, 1.0 / (1 + size), 100.0])
+            trial.set_user_attr(VERDICT, "diverged")
             trial.set_constraint(CONSTRAINT, 3.0)
             study.tell(trial, state=TrialState.PRUNED)
         else:
@@ -62,10 +92,10 @@ def test_trial_seeds_differ_by_study_seed_number_and_purpose():
     assert all(0 <= seed < 2**31 for seed in seeds)
 
 
-@pytest.mark.parametrize("name", ["tpe", "nsgaii", "gp"])
+@pytest.mark.parametrize("name", ["cost-aware", "tpe", "nsgaii", "nsgaiii", "gp"])
 def test_samplers_learn_from_stopped_trials(name):
     """About a third of the box diverges; GPSampler alone would go back there every time."""
-    n = {"tpe": 60, "gp": 30, "nsgaii": 150}[name]  # NSGA-II's first 50 are random
+    n = {"cost-aware": 60, "tpe": 60, "gp": 30}.get(name, 150)  # NSGA-II's first 50 are random
     study = optuna.create_study(directions=DIRECTIONS)
     later = _run(study, n, name=name)[n // 2 :]
     assert sum(map(_diverges, later)) / len(later) < 0.25
