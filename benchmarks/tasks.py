@@ -14,8 +14,10 @@ import torch
 from sklearn.datasets import (
     load_breast_cancer,
     load_wine,
+    make_circles,
     make_classification,
     make_friedman1,
+    make_gaussian_quantiles,
     make_moons,
 )
 from torch import Tensor, nn
@@ -98,6 +100,25 @@ def friedman_adamw() -> Task:
         metric="r2",
         epochs=20,
     )
+
+
+def quantiles_nadam() -> Task:
+    """Three shells of a Gaussian in ten dimensions, with NAdam."""
+    x, y = make_gaussian_quantiles(n_samples=1500, n_features=10, n_classes=3, random_state=0)
+    bundle = {"data": x, "target": y}
+    return _classifier("quantiles", bundle, n_val=300, optimizer=torch.optim.NAdam, epochs=15)
+
+
+def digits_adagrad() -> Task:
+    """The bundled MLP with Adagrad, for 12 epochs."""
+    return replace(digits_module.digits(), optimizer=torch.optim.Adagrad, epochs=12)
+
+
+def circles_sgd() -> Task:
+    """Two noisy circles, plain SGD, 30 epochs."""
+    x, y = make_circles(n_samples=1200, noise=0.15, factor=0.5, random_state=0)
+    bundle = {"data": x, "target": y}
+    return _classifier("circles", bundle, n_val=250, optimizer=torch.optim.SGD, epochs=30)
 
 
 def _classifier(

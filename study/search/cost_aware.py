@@ -158,30 +158,39 @@ def _best(
     """The candidate that is worth most for its cost; (D,)."""
     import numpy as np
 
-    known = _thinned(evidence)
-    x, y, noise = evidence.x[known], evidence.log_error[known], evidence.noise[known]
-    surface = Surface(x, y, noise, shape)
-    told = evidence.x[evidence.counts]
-    costs, error = prices.of(told), evidence.error[evidence.counts]
-    if len(running):  # as if they had ended as expected, so that nobody runs the same again
-        believed = surface.guess(running).mean
-        x, y = np.vstack([x, running]), np.append(y, believed)
-        surface = Surface(x, y, np.append(noise, np.zeros(len(running))), shape)
-        costs = np.vstack([costs, prices.of(running)])
-        error = np.append(error, np.maximum(np.exp(believed) - TIE, 0.0))
+    surface, told, error = _known(evidence, running, shape)
     guess = surface.guess(candidates)
     worst = max(min(WORST * float(np.median(evidence.error[evidence.counts])), 1.0), LEAST_WORST)
     price = prices.of(candidates)
-    scaled = _scale(np.vstack([costs, price]))
-    places, corners = scaled[: len(costs)], scaled[len(costs) :]
-    corners, group = _grouped(corners)
-    plane = Plane(places, error, corners=corners, worst=worst)
+    scaled = _scale(np.vstack([prices.of(told), price]))
+    corners, group = _grouped(scaled[len(told) :])
+    plane = Plane(scaled[: len(told)], error, corners=corners, worst=worst)
     volume = plane.expected_gains(guess, corners, group) / max(plane.volume, 1e-9)
     due = _due(told, surface, guess, candidates, worst) / worst
     times = price[:, 0] / price[:, 0].min()
     worth = volume / times + DUE * due / times**DUE_POWER
     best: Array = candidates[np.argmax(worth * _success(evidence, candidates))]
     return best
+
+
+def _known(evidence: Evidence, running: Array, shape: Shape) -> tuple[Surface, Array, Array]:
+    """The surface, and of what may be on the front its rows, (F, D), and errors, (F,).
+
+    Runs that are under way count as if they had ended as expected, so that nobody else goes there.
+    """
+    import numpy as np
+
+    some = _thinned(evidence)
+    x, y, noise = evidence.x[some], evidence.log_error[some], evidence.noise[some]
+    surface = Surface(x, y, noise, shape)
+    told, error = evidence.x[evidence.counts], evidence.error[evidence.counts]
+    if not len(running):
+        return surface, told, error
+    believed = surface.guess(running).mean
+    x, y = np.vstack([x, running]), np.append(y, believed)
+    surface = Surface(x, y, np.append(noise, np.zeros(len(running))), shape)
+    ended = np.maximum(np.exp(believed) - TIE, 0.0)
+    return surface, np.vstack([told, running]), np.append(error, ended)
 
 
 def _success(evidence: Evidence, candidates: Array) -> Array:

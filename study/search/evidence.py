@@ -29,6 +29,7 @@ FAILED = {Verdict.DIVERGED.value, Verdict.NON_FINITE.value, Verdict.STALLED.valu
 OVERTAKEN = {Verdict.DOMINATED.value, Verdict.PRUNED.value}
 CAP = 2.5
 """Of log error above the best: a failure is a cliff, and a smooth process would ring around it."""
+FAILED_NOISE = 0.0
 UNSURE = 0.25  # variance of the log error of a stopped run that no curve tells more about
 MIN_CURVES = 3  # completed ones, to expect from
 
@@ -84,7 +85,7 @@ def evidence_of(
         error = min(max(1 - metric, 0.0), USELESS)
         counts = is_feasible(trial) and trial.user_attrs.get(HARDWARE, hardware) == hardware
         values = at_known_cost(trial, costs).values if counts else [math.nan] * 3
-        noise = _in_logs(noise, error)
+        noise = FAILED_NOISE if failed else _in_logs(noise, error)
         row = encoding.row(trial.params)
         rows.append((trial.number, row, error, noise, failed, counts, values))
     numbers, *columns = zip(*rows, strict=True) if rows else 7 * ((),)

@@ -1,0 +1,103 @@
+"""A task's own parameters, from the command line to the tables."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import optuna
+import pytest
+
+from study.cli import main
+from study.settings import SAMPLERS
+from study.trials import UNPROBED
+
+TASK = """
+    import time
+
+    from objectives.load import CustomLoop
+    from objectives.parameter import Parameter
+
+    def loop(params, run):
+        '''Twice the layers take twice the time; dropout costs nothing.'''
+        run.begin(20 * params.epochs, baseline_loss=1.0, baseline_metric=0.1)
+        for epoch in range(params.epochs):
+            for _ in range(20):
+                end = time.perf_counter() + 2e-4 * params.extra["layers"]
+                while time.perf_counter() < end:
+                    pass
+                run.step(0.5)
+            run.report(0.9 - params.extra["dropout"])
+
+    objective = CustomLoop(
+        function=loop,
+        search={
+            "layers": Parameter(low=1, high=4, usual=2),
+            "dropout": Parameter(low=0.0, high=0.5, bears_cost=False),
+        },
+    )
+"""
+RUN = ("run", "--epochs", "3", "--batch-sizes", "4:16")
+
+
+def _study(name):
+    return optuna.load_study(study_name=f"{name}:objective", storage="sqlite:///runs/batchfront.db")
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_they_are_searched_by_every_sampler_and_shown(write_task, capsys, sampler):
+    task = write_task(TASK)
+    n = "12"
+    assert main([*RUN, "--task", task, "--sampler", sampler, "--n-trials", n]) == 0
+    trials = _study("mine.py").trials
+    assert {t.params["layers"] for t in trials} <= {1, 2, 3, 4}
+    assert len({t.params["layers"] for t in trials}) > 1
+    assert len({t.params["dropout"] for t in trials}) > 1
+    assert "layers" in capsys.readouterr().err
+    assert main(["front", "--json"]) == 0
+    row = json.loads(capsys.readouterr().out)[0]
+    assert list(row)[:5] == ["number", "batch_size", "learning_rate", "layers", "dropout"]
+    for verb in (["front", "--csv"], ["export"]):
+        assert main(verb) == 0
+        assert ",layers,dropout," in capsys.readouterr().out.splitlines()[0]
+    assert main(["report", "-o", "page.html"]) == 0
+    assert "<th>layers</th>" in Path("page.html").read_text()
+
+
+def test_only_the_probed_combination_has_a_known_cost(write_task):
+    assert main([*RUN, "--task", write_task(TASK), "--sampler", "random", "--n-trials", "25"]) == 0
+    trials = [t for t in _study("mine.py").trials if t.values]
+    known = [t for t in trials if UNPROBED not in t.user_attrs]
+    assert {t.params["layers"] for t in known} == {2}
+    assert 2 not in {t.params["layers"] for t in trials if UNPROBED in t.user_attrs}
+    by_size = {}
+    for trial in known:
+        by_size.setdefault(trial.params["log2_batch_size"], set()).add(trial.values[1])
+    assert all(len(seconds) == 1 for seconds in by_size.values()), "the probe's, whatever dropout"
+    deep = [t.values[1] for t in trials if t.params["layers"] == 4]
+    shallow = [t.values[1] for t in trials if t.params["layers"] == 1]
+    assert min(deep) > 2 * max(shallow), "measured by the trials themselves"
+
+
+def test_a_study_whose_task_searches_something_else_now_is_not_mixed(
+    write_task, capsys, monkeypatch
+):
+    assert main([*RUN, "--task", write_task(TASK), "--n-trials", "2"]) == 0
+    other = write_task(TASK.replace("high=4", "high=8"))
+    for name in [name for name in sys.modules if name == "mine" or "batchfront_task" in name]:
+        monkeypatch.delitem(sys.modules, name)  # as a new process would find it
+    capsys.readouterr()
+    assert main([*RUN, "--task", other, "--n-trials", "3"]) != 0
+    said = capsys.readouterr().err
+    assert "made with other" in said
+    assert "layers 1..8" in said
+    assert len(_study("mine.py").trials) == 2
+
+
+def test_a_resume_needs_no_words_about_them(write_task, capsys):
+    task = write_task(TASK)
+    assert main([*RUN, "--task", task, "--n-trials", "3"]) == 0
+    assert main(["run", "--task", task, "--n-trials", "5"]) == 0
+    assert len(_study("mine.py").trials) == 5
+    assert "layers 1..4 x dropout 0..0.5" in " ".join(capsys.readouterr().err.split())
