@@ -29,7 +29,10 @@ FAILED = {Verdict.DIVERGED.value, Verdict.NON_FINITE.value, Verdict.STALLED.valu
 OVERTAKEN = {Verdict.DOMINATED.value, Verdict.PRUNED.value}
 CAP = 2.5
 """Of log error above the best: a failure is a cliff, and a smooth process would ring around it."""
-FAILED_NOISE = 0.0
+FAILED_NOISE = 4.0
+"""Variance of a failure's log error: it is taken for granted only next to where it happened. Taken
+for a precise observation of a bad error, one early stop among good runs would make the process
+believe that everything is noise."""
 UNSURE = 0.25  # variance of the log error of a stopped run that no curve tells more about
 MIN_CURVES = 3  # completed ones, to expect from
 
