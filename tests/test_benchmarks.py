@@ -10,8 +10,9 @@ import pytest
 
 from benchmarks.hypervolume import hypervolume
 from benchmarks.multi_metric import non_domination_ranks
-from benchmarks.playback import play, random_design
-from benchmarks.pruning import beats, compare, front_of, is_lost
+from benchmarks.playback import Played, play, random_design
+from benchmarks.pruning import beats, compare, front_of, is_lost, volume_axes
+from benchmarks.search import Score, costs_of, oracle_row, play_study, summary
 from objectives.table import RecordedRun, Table, read_table
 from study.pruning.decision import NeverStop
 
@@ -108,3 +109,76 @@ def test_the_default_pruner_keeps_the_front_of_a_recorded_study(table):
 def test_one_seed_is_one_design(table):
     assert random_design(table, n_trials=9, seed=1) == random_design(table, n_trials=9, seed=1)
     assert random_design(table, n_trials=9, seed=1) != random_design(table, n_trials=9, seed=2)
+
+
+def test_no_cheaper_set_of_grid_points_reaches_what_the_oracle_reaches():
+    """Against all sets of up to three points of a small table, not only the best of each size."""
+    runs = {
+        (size, rate, 0): RecordedRun(
+            batch_size=size,
+            learning_rate=rate,
+            seed=0,
+            train_loss=(1.0,),
+            val_accuracy=(accuracy,),
+            train_seconds=(1 / size,),
+            peak_memory_bytes=100 * size,
+        )
+        for size, rate, accuracy in [
+            (2, 0.1, 0.90), (2, 0.2, 0.95), (4, 0.1, 0.94), (4, 0.2, 0.80), (8, 0.1, 0.70),
+            (8, 0.2, 0.85), (16, 0.1, 0.60),
+        ]
+    }  # fmt: skip
+    small = Table(task="t", optimizer="o", runs=runs)
+    points, reference = volume_axes(small)
+    total = hypervolume(list(points.values()), reference)
+    row = oracle_row(small, "small")
+    for key, share in {"seconds_to_90": 0.9, "seconds_to_95": 0.95, "seconds_to_98": 0.98}.items():
+        enough = [
+            sum(costs_of(small)[size] for size, _ in some)
+            for n in range(1, len(points) + 1)
+            for some in itertools.combinations(points, n)
+            if hypervolume([points[p] for p in some], reference) >= share * total - 1e-12
+        ]
+        assert row[key] == pytest.approx(min(enough))
+    assert row["seconds_to_regret_005"] == pytest.approx(sum(costs_of(small).values()))
+
+
+def test_a_score_says_when_a_share_was_reached_and_what_is_missing(table):
+    points, _ = volume_axes(table)
+    best = {
+        size: min((e, rate) for (b, rate), (e, *_) in points.items() if b == size)[1]
+        for size in table.batch_sizes
+    }
+    score = Score(table=table)
+    for size, rate in reversed(best.items()):
+        assert score.outcome()["seconds_to_regret_005"] == float("inf")
+        run = table.nearest(size, rate, 0)
+        score.add(Played(run=run, completed=True, train_seconds=costs_of(table)[size]))
+    outcome = score.outcome()
+    assert outcome["hypervolume"] == pytest.approx(1.0)
+    assert outcome["regret_worst"] == 0
+    assert outcome["seconds_to_regret_005"] == pytest.approx(sum(costs_of(table).values()))
+    reached = [outcome[f"seconds_to_{share}"] for share in (90, 95, 98)]
+    assert reached == sorted(reached)
+    assert oracle_row(table, "")["seconds_to_95"] <= reached[1]
+
+
+def test_stopped_runs_find_nothing_and_cost_what_they_took(table):
+    score = Score(table=table)
+    run = table.nearest(64, 0.1, 0)
+    score.add(Played(run=run, completed=False, train_seconds=2.5))
+    outcome = score.outcome()
+    assert (outcome["hypervolume"], outcome["train_seconds"]) == (0.0, 2.5)
+    assert outcome["regret_worst"] > 0
+
+
+def test_what_half_of_the_seeds_did_not_reach_is_null():
+    outcomes = [{"seconds_to_95": s, "ask_seconds": 0.1} for s in (1.0, float("inf"), float("inf"))]
+    assert summary(outcomes) == {"seconds_to_95": None, "ask_seconds": pytest.approx(0.1)}
+
+
+@pytest.mark.parametrize("sampler", ["cost-aware", "tpe", "grid"])
+def test_a_search_spends_its_budget_and_no_more_than_one_run_beyond(table, sampler, monkeypatch):
+    monkeypatch.setattr("benchmarks.search.BUDGET", 4)
+    score = play_study(table, name=sampler, pruner="none", seed=0)
+    assert score.budget <= score.seconds <= score.budget + max(costs_of(table).values())

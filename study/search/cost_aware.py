@@ -39,7 +39,8 @@ FIRST_FIT, LAST_FIT = 8, 128  # observations to fit the shape to: at these and d
 MAX_OBSERVATIONS = 500  # of the process: the newest half, and every so many of the rest
 WORST = 2.0  # median errors: a run worse than that is worth nothing
 LEAST_WORST = 0.02
-NEAR_SIZE, NEAR_RATE, NEAR_OWN = 1.0, 1.0, 0.3  # doublings, and of a range: as near to a failure
+DOUBT = 3.0  # power of the share of runs nearby that did not fail
+NEAR_SIZE, NEAR_RATE, NEAR_OWN = 1.0, 1.5, 0.3  # doublings, and of a range: as near to a failure
 MAX_CORNERS, ROUNDED = 64, 16  # costs told apart; else to so many parts of the plane's width
 DUE = 0.01  # weight of a batch size's own best accuracy, relative to the hypervolume
 DUE_POWER = 0.25  # of the cost, where that is concerned: small sizes are expensive, and get theirs
@@ -205,8 +206,9 @@ def _success(evidence: Evidence, candidates: Array) -> Array:
     off = (candidates[:, None] - evidence.x) / near  # (M, N, D)
     weight = np.exp(-0.5 * (off**2).sum(axis=2))
     well = 1 + weight[:, ~evidence.failed].sum(axis=1)
-    share: Array = well / (well + weight[:, evidence.failed].sum(axis=1))
-    return share
+    share = well / (well + weight[:, evidence.failed].sum(axis=1))
+    worth: Array = share**DOUBT
+    return worth
 
 
 def _grouped(corners: Array) -> tuple[Array, NDArray[np.intp]]:
