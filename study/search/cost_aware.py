@@ -42,8 +42,9 @@ LEAST_WORST = 0.02
 DOUBT = 3.0  # power of the share of runs nearby that did not fail
 NEAR_SIZE, NEAR_RATE, NEAR_OWN = 1.0, 1.5, 0.3  # doublings, and of a range: as near to a failure
 MAX_CORNERS, ROUNDED = 64, 16  # costs told apart; else to so many parts of the plane's width
-DUE = 0.01  # weight of a batch size's own best accuracy, relative to the hypervolume
-DUE_POWER = 0.25  # of the cost, where that is concerned: small sizes are expensive, and get theirs
+DUE = 0.003
+"""Weight of a batch size's own best accuracy, relative to the hypervolume, and whatever it costs:
+small sizes are expensive, and get theirs when little hypervolume is left to be had cheaply."""
 
 
 class CostAwareSampler(BaseSampler):
@@ -169,7 +170,7 @@ def _best(
     volume = plane.expected_gains(guess, corners, group) / max(plane.volume, 1e-9)
     due = _due(told, surface, guess, candidates, worst) / worst
     times = price[:, 0] / price[:, 0].min()
-    worth = volume / times + DUE * due / times**DUE_POWER
+    worth = volume / times + DUE * due
     best: Array = candidates[np.argmax(worth * _success(evidence, candidates))]
     return best
 
@@ -251,8 +252,8 @@ def _due(told: Array, surface: Surface, guess: Guess, candidates: Array, worst: 
     import numpy as np
 
     sizes, group = np.unique(candidates[:, 0], return_inverse=True)
-    best = np.full(len(sizes), worst)
     error = np.exp(surface.guess(told).mean) - TIE
+    best = np.full(len(sizes), worst)
     for row, size in enumerate(sizes):
         own = error[told[:, 0] == size]
         best[row] = min(own.min(initial=worst), worst)

@@ -26,6 +26,10 @@ USUAL_SIZE_SCALE, SIZE_SPREAD = math.log(5.0), 0.6  # doublings of the batch siz
 USUAL_RATE_SCALE, RATE_SPREAD = math.log(3.0), 0.5  # doublings of the learning rate, off the line
 USUAL_SCALE, SCALE_SPREAD = math.log(1.0), 0.7  # of any further parameter's whole range
 USUAL_NOISE, NOISE_SPREAD = math.log(0.01), 0.7  # variance of log error between seeds
+ROUGH = 0.5
+"""Of what looks like noise this share is taken for bumps of the surface, narrower than the trend: a
+place beside one that was tried is worth more than the same place again."""
+ROUGH_SIZE, ROUGH_RATE, ROUGH_OWN = 1.0, 1.0, 0.3  # how narrow: doublings, and of a range
 WIDE = 3.0  # spreads that the search for the shape may go
 MAX_STEPS = 25  # of that search
 JITTER = 1e-8  # on the diagonal, for the Cholesky factor
@@ -91,7 +95,7 @@ class Surface:
         self._tilt = shape.tilt
         self._mean = float(y.mean())
         theta = np.array(shape.theta)
-        process = _process(theta, noise + shape.noise, white=False)
+        process = _process(theta, noise + (1 - ROUGH) * shape.noise, white=False)
         self._process = process.fit(_tilted(x, shape.tilt), y - self._mean)
 
     def guess(self, x: Array) -> Guess:
@@ -111,7 +115,7 @@ def _prior(n_columns: int) -> tuple[Array, Array]:
 
 
 def _process(theta: Array, noise: Array, *, white: bool) -> Any:
-    """A Matern 5/2 process; `white`: its noise is part of the kernel, to be fitted."""
+    """A Matern 5/2 process. `white`: noise is part of the kernel, to be fitted; else bumps are."""
     import numpy as np
     from sklearn.gaussian_process import GaussianProcessRegressor
     from sklearn.gaussian_process.kernels import ConstantKernel, Matern, WhiteKernel
@@ -122,6 +126,11 @@ def _process(theta: Array, noise: Array, *, white: bool) -> Any:
     )
     if white:
         kernel += WhiteKernel(np.exp(theta[-1]), anywhere)
+    else:
+        near = np.array([ROUGH_SIZE, ROUGH_RATE] + (len(theta) - 4) * [ROUGH_OWN])
+        kernel += ConstantKernel(ROUGH * np.exp(theta[-1]), anywhere) * Matern(
+            near, length_scale_bounds=anywhere, nu=1.5
+        )
     return GaussianProcessRegressor(kernel, alpha=noise + JITTER, optimizer=None)
 
 
