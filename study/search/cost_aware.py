@@ -35,7 +35,8 @@ if TYPE_CHECKING:
 
 N_START = 6  # trials of the cheap start
 START_POWER = 2.0  # a start's batch size is drawn with probability 1 / seconds ** this
-FIRST_FIT, LAST_FIT = 8, 128  # observations to fit the shape to: at these and doublings between
+FIRST_FIT, GROWTH, LAST_FIT = 8, 1.5, 128
+"""Observations to fit the shape to: so many, then anew whenever there are that much more."""
 MAX_OBSERVATIONS = 500  # of the process: the newest half, and every so many of the rest
 WORST = 2.0  # median errors: a run worse than that is worth nothing
 LEAST_WORST = 0.02
@@ -140,13 +141,13 @@ class CostAwareSampler(BaseSampler):
     def _fitted_shape(
         self, finished: list[FrozenTrial], limits: Limits, evidence: Evidence
     ) -> Shape:
-        """Fitted anew when the data has doubled, to the oldest: a resume comes to the same."""
+        """Fitted anew when the data has grown enough, to the oldest: a resume comes to the same."""
         n_seen = len(evidence)
         if n_seen < FIRST_FIT:
             return self._shape[1]
         n_fit = FIRST_FIT
-        while 2 * n_fit <= min(n_seen, LAST_FIT):
-            n_fit *= 2
+        while n_fit * GROWTH <= min(n_seen, LAST_FIT):
+            n_fit = int(n_fit * GROWTH)
         if n_fit != self._shape[0]:
             last = evidence.numbers[n_fit - 1]
             oldest = self._evidence([t for t in finished if t.number <= last], limits)
@@ -171,8 +172,21 @@ def _best(
     due = _due(told, surface, guess, candidates, worst) / worst
     times = price[:, 0] / price[:, 0].min()
     worth = volume / times + DUE * due
-    best: Array = candidates[np.argmax(worth * _success(evidence, candidates))]
+    worth *= _news(guess, shape) * _success(evidence, candidates)
+    best: Array = candidates[np.argmax(worth)]
     return best
+
+
+def _news(guess: Guess, shape: Shape) -> Array:
+    """How much of what a run shows would be new, 0..1, rather than noise between seeds; (M,).
+
+    The factor of augmented expected improvement (Huang et al. 2006): it ends repeats in time.
+    """
+    import numpy as np
+
+    noise = np.sqrt(shape.white)
+    news: Array = 1 - noise / np.sqrt(guess.deviation**2 + noise**2)
+    return news
 
 
 def _known(evidence: Evidence, running: Array, shape: Shape) -> tuple[Surface, Array, Array]:
@@ -208,8 +222,21 @@ def _success(evidence: Evidence, candidates: Array) -> Array:
     weight = np.exp(-0.5 * (off**2).sum(axis=2))
     well = 1 + weight[:, ~evidence.failed].sum(axis=1)
     share = well / (well + weight[:, evidence.failed].sum(axis=1))
-    worth: Array = share**DOUBT
-    return worth
+    hope: Array = share**DOUBT * _ever(evidence, candidates[:, 0])
+    return hope
+
+
+def _ever(evidence: Evidence, sizes: Array) -> Array:
+    """1 where a batch size has ever run well, the less the more often it only failed; (M,).
+
+    Some sizes cannot be trained at any rate: batch norm does not take a batch of one.
+    """
+    import numpy as np
+
+    same = sizes[:, None] == evidence.x[:, 0]  # (M, N)
+    failures = (same & evidence.failed).sum(axis=1)
+    well = (same & ~evidence.failed).any(axis=1)
+    return np.where(well, 1.0, 1.0 / (1 + failures))
 
 
 def _grouped(corners: Array) -> tuple[Array, NDArray[np.intp]]:

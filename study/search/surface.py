@@ -47,6 +47,11 @@ class Shape:
         """Variance of log error between seeds."""
         return math.exp(self.theta[-1])
 
+    @property
+    def white(self) -> float:
+        """The part of it that is taken for noise, and not for bumps."""
+        return (1 - ROUGH) * self.noise
+
 
 def usual_shape(n_columns: int) -> Shape:
     """Before there is enough data for another."""
@@ -95,7 +100,7 @@ class Surface:
         self._tilt = shape.tilt
         self._mean = float(y.mean())
         theta = np.array(shape.theta)
-        process = _process(theta, noise + (1 - ROUGH) * shape.noise, white=False)
+        process = _process(theta, noise + shape.white, white=False)
         self._process = process.fit(_tilted(x, shape.tilt), y - self._mean)
 
     def guess(self, x: Array) -> Guess:
