@@ -32,7 +32,9 @@ def front_table(
 ) -> Table:
     """The Pareto front, one trial a line."""
     own = own_params(front)
-    names = ("trial", "batch size", "learning rate", *own, *metric_names)
+    names = ["trial", "batch size", "learning rate", *own, *metric_names]
+    if own:  # many columns: their names wrap at spaces
+        names = [name.replace("_", " ") for name in names]
     where = f" on {hardware}" if hardware else ""
     title = f"Pareto front{where}: {len(front)} trials"
     table = _plain_table(title, [(n, "right") for n in names])

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler, RandomSampler
 
+from study.search.chances import news, success
 from study.search.encoding import Encoding
 from study.search.evidence import Evidence, evidence_of
 from study.search.gains import Plane, expected_below
@@ -40,8 +41,6 @@ FIRST_FIT, GROWTH, LAST_FIT = 8, 1.5, 128
 MAX_OBSERVATIONS = 500  # of the process: the newest half, and every so many of the rest
 WORST = 2.0  # median errors: a run worse than that is worth nothing
 LEAST_WORST = 0.02
-DOUBT = 3.0  # power of the share of runs nearby that did not fail
-NEAR_SIZE, NEAR_RATE, NEAR_OWN = 1.0, 1.5, 0.3  # doublings, and of a range: as near to a failure
 MAX_CORNERS, ROUNDED = 64, 16  # costs told apart; else to so many parts of the plane's width
 DUE = 0.003
 """Weight of a batch size's own best accuracy, relative to the hypervolume, and whatever it costs:
@@ -105,7 +104,8 @@ class CostAwareSampler(BaseSampler):
             shape = self._fitted_shape(finished, limits, evidence)
             good = evidence.x[evidence.counts]
             candidates = self._encoding.candidates(sizes, good, draw)
-            row = _best(evidence, np.array(running), candidates, prices, shape)
+            worst = _worst(evidence, limits.budgets.min_metric)
+            row = _best(evidence, np.array(running), candidates, prices, shape, worst)
         return self._encoding.params(row.tolist())
 
     def _sizes(self, limits: Limits) -> list[int]:
@@ -155,15 +155,28 @@ class CostAwareSampler(BaseSampler):
         return self._shape[1]
 
 
+def _worst(evidence: Evidence, min_metric: float | None) -> float:
+    """The error from which on a run is worth nothing."""
+    import numpy as np
+
+    usual = WORST * float(np.median(evidence.error[evidence.counts]))
+    allowed = 1.0 if min_metric is None else 1 - min_metric
+    return max(min(usual, allowed, 1.0), LEAST_WORST)
+
+
 def _best(
-    evidence: Evidence, running: Array, candidates: Array, prices: Prices, shape: Shape
+    evidence: Evidence,
+    running: Array,
+    candidates: Array,
+    prices: Prices,
+    shape: Shape,
+    worst: float,
 ) -> Array:
     """The candidate that is worth most for its cost; (D,)."""
     import numpy as np
 
     surface, told, error = _known(evidence, running, shape)
     guess = surface.guess(candidates)
-    worst = max(min(WORST * float(np.median(evidence.error[evidence.counts])), 1.0), LEAST_WORST)
     price = prices.of(candidates)
     scaled = _scale(np.vstack([prices.of(told), price]))
     corners, group = _grouped(scaled[len(told) :])
@@ -172,21 +185,9 @@ def _best(
     due = _due(told, surface, guess, candidates, worst) / worst
     times = price[:, 0] / price[:, 0].min()
     worth = volume / times + DUE * due
-    worth *= _news(guess, shape) * _success(evidence, candidates)
+    worth *= news(guess, shape) * success(evidence, candidates)
     best: Array = candidates[np.argmax(worth)]
     return best
-
-
-def _news(guess: Guess, shape: Shape) -> Array:
-    """How much of what a run shows would be new, 0..1, rather than noise between seeds; (M,).
-
-    The factor of augmented expected improvement (Huang et al. 2006): it ends repeats in time.
-    """
-    import numpy as np
-
-    noise = np.sqrt(shape.white)
-    news: Array = 1 - noise / np.sqrt(guess.deviation**2 + noise**2)
-    return news
 
 
 def _known(evidence: Evidence, running: Array, shape: Shape) -> tuple[Surface, Array, Array]:
@@ -207,36 +208,6 @@ def _known(evidence: Evidence, running: Array, shape: Shape) -> tuple[Surface, A
     surface = Surface(x, y, np.append(noise, np.zeros(len(running))), shape)
     ended = np.maximum(np.exp(believed) - TIE, 0.0)
     return surface, np.vstack([told, running]), np.append(error, ended)
-
-
-def _success(evidence: Evidence, candidates: Array) -> Array:
-    """Share of the runs nearby that did not fail, and one more that did not; (M,).
-
-    The process is smooth, and a failure is a cliff: where good rates of other sizes diverge, it
-    would go on to hope.
-    """
-    import numpy as np
-
-    near = np.array([NEAR_SIZE, NEAR_RATE] + [NEAR_OWN] * (candidates.shape[1] - 2))
-    off = (candidates[:, None] - evidence.x) / near  # (M, N, D)
-    weight = np.exp(-0.5 * (off**2).sum(axis=2))
-    well = 1 + weight[:, ~evidence.failed].sum(axis=1)
-    share = well / (well + weight[:, evidence.failed].sum(axis=1))
-    hope: Array = share**DOUBT * _ever(evidence, candidates[:, 0])
-    return hope
-
-
-def _ever(evidence: Evidence, sizes: Array) -> Array:
-    """1 where a batch size has ever run well, the less the more often it only failed; (M,).
-
-    Some sizes cannot be trained at any rate: batch norm does not take a batch of one.
-    """
-    import numpy as np
-
-    same = sizes[:, None] == evidence.x[:, 0]  # (M, N)
-    failures = (same & evidence.failed).sum(axis=1)
-    well = (same & ~evidence.failed).any(axis=1)
-    return np.where(well, 1.0, 1.0 / (1 + failures))
 
 
 def _grouped(corners: Array) -> tuple[Array, NDArray[np.intp]]:

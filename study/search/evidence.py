@@ -46,8 +46,10 @@ class Evidence:
     error: Array  # (N,) 1 - metric, 0..1; where a run was stopped what is expected
     noise: Array  # (N,) variance of log error beyond that between seeds
     failed: NDArray[np.bool_]  # (N,) diverged, stalled, or raised
-    counts: NDArray[np.bool_]  # (N,) feasible, completed, on this hardware: it may be on the front
-    values: Array  # (N, 3) as told, at known cost; NaN where it does not count
+    counts: NDArray[np.bool_]
+    """(N,) completed on this hardware and feasible: it may be on the front. While none of them is
+    feasible, all of them."""
+    values: Array  # (N, 3) as told, at known cost; NaN where not completed on this hardware
 
     def __len__(self) -> int:
         return len(self.error)
@@ -86,21 +88,24 @@ def evidence_of(
         if metric is None or not encoding.knows(trial.params):
             continue
         error = min(max(1 - metric, 0.0), USELESS)
-        counts = is_feasible(trial) and trial.user_attrs.get(HARDWARE, hardware) == hardware
-        values = at_known_cost(trial, costs).values if counts else [math.nan] * 3
+        here = trial.values and trial.user_attrs.get(HARDWARE, hardware) == hardware
+        values = at_known_cost(trial, costs).values if here else [math.nan] * 3
         noise = FAILED_NOISE if failed else _in_logs(noise, error)
         row = encoding.row(trial.params)
-        rows.append((trial.number, row, error, noise, failed, counts, values))
+        rows.append((trial.number, row, error, noise, failed, is_feasible(trial), values))
     numbers, *columns = zip(*rows, strict=True) if rows else 7 * ((),)
-    x, error_, noise_, failed_, counts_, values_ = (np.array(c, dtype=float) for c in columns)
+    x, error_, noise_, failed_, feasible, values_ = (np.array(c, dtype=float) for c in columns)
+    values_ = values_.reshape(len(rows), 3)
+    completed = ~np.isnan(values_[:, 0])
+    counts = completed & feasible.astype(bool)
     return Evidence(
         numbers=list(numbers),
         x=x.reshape(len(rows), encoding.n_columns),
         error=error_,
         noise=noise_,
         failed=failed_.astype(bool),
-        counts=counts_.astype(bool),
-        values=values_.reshape(len(rows), 3),
+        counts=counts if counts.any() else completed,
+        values=values_,
     )
 
 

@@ -16,8 +16,9 @@ from objectives.table import read_table
 from study.budgets import Budgets
 from study.costs import SizeCost
 from study.limits import Limits
+from study.search.chances import news
 from study.search.choose import make_sampler
-from study.search.cost_aware import N_START, _news
+from study.search.cost_aware import N_START
 from study.search.encoding import Encoding
 from study.search.evidence import CAP, evidence_of
 from study.search.surface import Guess, usual_shape
@@ -171,6 +172,18 @@ def test_sizes_that_cannot_run_are_not_proposed():
     sizes = {batch_size_of(p) for p in _run(study, 25)}
     assert sizes <= {4, 8, 16, 32}, "64 ran out of memory, 2 takes 51 seconds"
     assert len(sizes) == 4
+
+
+def test_an_accuracy_that_must_be_reached_is_looked_for():
+    """Only batch sizes up to 4 reach it, at rates within two doublings of their best."""
+    study = _study(limits=_limits(budgets=Budgets(min_metric=0.9765)))
+    for _ in range(40):
+        trial = study.ask(SPACE.distributions())
+        accuracy = _accuracy(trial.params)
+        trial.set_constraint(CONSTRAINT, 0.0 if accuracy >= 0.9765 else 4.1)
+        study.tell(trial, [accuracy, *_cost(batch_size_of(trial.params))])
+    feasible = {t.params["log2_batch_size"] for t in study.best_trials}
+    assert feasible >= {0, 1, 2}
 
 
 @pytest.mark.parametrize(
@@ -335,5 +348,4 @@ def test_a_place_that_is_known_well_has_no_news():
     shape = replace(usual_shape(2), theta=(*usual_shape(2).theta[:-1], math.log(0.02)))
     noise = math.sqrt(shape.white)
     guess = Guess(mean=np.zeros(4), deviation=np.array([0.0, 0.1 * noise, noise, 100 * noise]))
-    news = _news(guess, shape)
-    assert news == pytest.approx([0.0, 0.005, 1 - math.sqrt(0.5), 0.99], abs=0.001)
+    assert news(guess, shape) == pytest.approx([0.0, 0.005, 1 - math.sqrt(0.5), 0.99], abs=0.001)
