@@ -36,10 +36,10 @@ def success(evidence: Evidence, candidates: Array) -> Array:
     would go on to hope.
     """
     import numpy as np
+    from scipy.spatial.distance import cdist
 
     near = np.array([NEAR_SIZE, NEAR_RATE] + [NEAR_OWN] * (candidates.shape[1] - 2))
-    off = (candidates[:, None] - evidence.x) / near  # (M, N, D)
-    weight = np.exp(-0.5 * (off**2).sum(axis=2))
+    weight = np.exp(-0.5 * cdist(candidates / near, evidence.x / near, "sqeuclidean"))  # (M, N)
     well = 1 + weight[:, ~evidence.failed].sum(axis=1)
     share = well / (well + weight[:, evidence.failed].sum(axis=1))
     hope: Array = share**DOUBT * _ever(evidence, candidates[:, 0])
