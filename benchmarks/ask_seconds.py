@@ -3,8 +3,8 @@
     python -m benchmarks.ask_seconds [--samplers a b] [--trials 100 1000] [--json OUT]
 
 An in-memory study of completed trials with curves, a tenth of them stopped; medians and the worst
-of several asks on one core. Ours fits its shape anew when the data has doubled; that ask is the
-column `first`, and a resume pays it once.
+of several asks on one core. Ours fits its shape anew when the data has grown by half; such an ask
+is the column `first`, and a resume pays it once.
 """
 
 from __future__ import annotations

@@ -67,6 +67,7 @@ def plain_study(folder: Path, data: Data, *, n_trials: int, epochs: int) -> optu
                 loss.backward()
                 optimizer.step()
                 if math.isnan(loss.item()):
+                    trial.set_user_attr("measured_seconds", seconds + time.time() - start)
                     raise optuna.TrialPruned
             seconds += time.time() - start
         model.eval()
@@ -153,7 +154,7 @@ def _has_run(trial: optuna.trial.FrozenTrial) -> bool:
 
 def _is_lost(trial: optuna.trial.FrozenTrial) -> bool:
     if trial.values is None:
-        return trial.user_attrs.get("verdict") in FAILED
+        return trial.user_attrs.get("verdict", "non_finite") in FAILED
     return bool(trial.values[0] < LOST)
 
 

@@ -26,6 +26,7 @@ import multiprocessing
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 from statistics import mean, median
 from typing import TYPE_CHECKING, Any
@@ -53,6 +54,7 @@ STOCK = ("tpe", "nsgaii", "nsgaiii", "qmc", "random", "grid")
 SLOW = {"gp": 60, "botorch": 30}  # trials: an ask takes seconds
 SLOW_SEEDS = 3
 PEERS = ("gp", "botorch", "moasha")
+PACKAGES = {"botorch": "botorch", "moasha": "syne_tune"}  # without them a peer is left out
 PRUNERS = ("none", "median", "hyperband")
 
 
@@ -60,7 +62,8 @@ def main() -> None:
     arguments = parser(__doc__)
     arguments.add_argument("tables", type=Path, nargs="+", metavar="TABLE")
     names = (OURS, *STOCK, *PEERS)
-    arguments.add_argument("--samplers", nargs="+", choices=names, default=names)
+    here = [name for name in names if find_spec(PACKAGES.get(name, "optuna"))]
+    arguments.add_argument("--samplers", nargs="+", choices=names, default=here)
     arguments.add_argument("--pruners", nargs="+", choices=PRUNERS, default=PRUNERS)
     arguments.add_argument("--seeds", type=int, default=5)
     arguments.add_argument("--jobs", type=int, default=2, help="processes")

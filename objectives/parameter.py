@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from functools import partial
-from typing import Any
+from typing import Any, TypeGuard
 
 from objectives.measurement import ObjectiveError
 
@@ -56,7 +56,7 @@ class Parameter:
         return (value - low) / (high - low)
 
     def as_dict(self) -> dict[str, Any]:
-        """As stored with a study: what differs from the defaults."""
+        """As stored with a study: all that is set."""
         stored = {key: value for key, value in asdict(self).items() if value not in (None, ())}
         return {**stored, "choices": list(self.choices)} if self.choices else stored
 
@@ -80,25 +80,33 @@ def _wrong_with(name: str, parameter: Parameter) -> str:
     if not name.isidentifier() or name in TAKEN:
         return f"has a name that is taken or no identifier; taken are {', '.join(TAKEN)}"
     if parameter.choices:
+        if not isinstance(parameter.choices, list | tuple) or not all(
+            isinstance(choice, Value) and choice == choice for choice in parameter.choices
+        ):
+            return f"has the choices {parameter.choices!r}, wanted strings, numbers or booleans"
         if (parameter.low, parameter.high) != (None, None) or parameter.log:
             return "has both choices and a range, wanted one"
         if len(set(parameter.choices)) < max(len(parameter.choices), 2):
             return f"has the choices {parameter.choices}, wanted at least two different ones"
-        if not all(isinstance(choice, Value) for choice in parameter.choices):
-            return f"has the choices {parameter.choices}, wanted strings, numbers or booleans"
-        if parameter.usual is not None and parameter.usual not in parameter.choices:
+        kinds = [(type(choice), choice) for choice in parameter.choices]
+        if parameter.usual is not None and (type(parameter.usual), parameter.usual) not in kinds:
             return f"usually is {parameter.usual!r}, which is none of {parameter.choices}"
         return ""
     low, high = parameter.low, parameter.high
-    if low is None or high is None or not low < high or not math.isfinite(high - low):
+    if not (_is_number(low) and _is_number(high)) or not low < high or math.isinf(high - low):
         return f"ranges from {low} to {high}, wanted low below high, or choices"
     if parameter.log and not low > 0:
         return f"ranges from {low} by its logarithm, wanted a low end above 0"
-    if parameter.usual is not None and not (
-        isinstance(parameter.usual, int | float) and low <= parameter.usual <= high
-    ):
-        return f"usually is {parameter.usual!r}, which is not within {low}..{high}"
+    usual = parameter.usual
+    if usual is not None and not (_is_number(usual) and low <= usual <= high):
+        return f"usually is {usual!r}, which is not within {low}..{high}"
+    if usual is not None and parameter.is_whole and not isinstance(usual, int):
+        return f"usually is {usual!r}, wanted a whole number like its range"
     return ""
+
+
+def _is_number(value: object) -> TypeGuard[float]:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def usual_values(search: Mapping[str, Parameter]) -> dict[str, Value]:
@@ -112,9 +120,8 @@ def names_taken(function: Callable[..., Any], names: Mapping[str, Any]) -> set[s
         parameters = inspect.signature(function).parameters.values()
     except (TypeError, ValueError):
         return set()
-    return {p.name for p in parameters if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)} & set(
-        names
-    )
+    named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    return {p.name for p in parameters if p.kind in named} & set(names)
 
 
 def bound(function: Callable[..., Any], values: Mapping[str, Value]) -> Callable[..., Any]:

@@ -17,6 +17,7 @@ from study.pruning.choose import check_pruner
 from study.quiet import quiet_optuna
 from study.settings import StudySettings
 from study.space import SearchSpace
+from study.trials import ATTRIBUTES, FAIL_REASON
 
 if TYPE_CHECKING:
     from optuna import Study
@@ -129,6 +130,7 @@ def _is_unfinished(storage: BaseStorage, name: str) -> bool:
 
 def new_plan(settings: StudySettings, objective: Objective, name: str, device: str) -> Plan:
     """What the settings say, with defaults for the rest; costs are yet unknown."""
+    _check_names(objective)
     asked = settings.space(SearchSpace(search=objective.search))
     return Plan(
         study_name=name,
@@ -149,6 +151,18 @@ def new_plan(settings: StudySettings, objective: Objective, name: str, device: s
         n_trials=settings.n_trials,
         timeout=settings.timeout,
     )
+
+
+def _check_names(objective: Objective) -> None:
+    """Raise StudyError where a searched parameter has the name of another column."""
+    columns = {"number", "state", "hardware", FAIL_REASON, *ATTRIBUTES}
+    columns |= {objective.metric, "train_seconds", "peak_memory_bytes"}
+    taken = sorted(columns & set(objective.search))
+    if taken:
+        raise StudyError(
+            f"{objective.name} searches {', '.join(taken)}, which is the name of a column of every "
+            "study: choose another name"
+        )
 
 
 def epochs_of(asked: int | None, objective: Objective) -> int:

@@ -15,13 +15,17 @@ from typing import TYPE_CHECKING, Any
 from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler, RandomSampler
 
+from objectives.measurement import Verdict
+from study.comparable import recorded_hardware
 from study.search.chances import news, success
 from study.search.encoding import Encoding
 from study.search.evidence import Evidence, evidence_of
+from study.search.feasible import Feasible
 from study.search.gains import Plane, expected_below
 from study.search.prices import Prices
 from study.search.samplers import derive_seed
 from study.search.surface import TIE, Guess, Shape, Surface, fit_shape, usual_shape
+from study.trials import HARDWARE, UNPROBED, VERDICT
 
 if TYPE_CHECKING:
     import numpy as np
@@ -40,7 +44,7 @@ FIRST_FIT, GROWTH, LAST_FIT = 8, 1.5, 128
 """Observations to fit the shape to: so many, then anew whenever there are that much more."""
 MAX_OBSERVATIONS = 500  # of the process: the newest half, and every so many of the rest
 WORST = 2.0  # median errors: a run worse than that is worth nothing
-LEAST_WORST = 0.02
+LEAST_WORST, LEAST_ALLOWED = 0.02, 0.001
 MAX_CORNERS, ROUNDED = 64, 16  # costs told apart; else to so many parts of the plane's width
 DUE = 0.003
 """Weight of a batch size's own best accuracy, relative to the hypervolume, and whatever it costs:
@@ -90,58 +94,86 @@ class CostAwareSampler(BaseSampler):
         limits = self._limits(study)
         trials = study.get_trials(deepcopy=False)
         finished = [t for t in trials if t.state.is_finished()]
-        evidence = self._evidence(finished, limits)
+        first = next(iter(recorded_hardware(study)), self._hardware)
+        evidence = self._evidence(finished, limits, first)
         running = [
             self._encoding.row(t.params)
             for t in trials
             if t.state.name == "RUNNING" and self._encoding.knows(t.params)
         ]
-        sizes = self._sizes(limits)
         prices = self._prices(limits, evidence)
+        feasible = Feasible(
+            encoding=self._encoding,
+            limits=limits,
+            prices=prices,
+            out_of_memory=self._out_of_memory(finished),
+        )
         if len(evidence) + len(running) < N_START or not evidence.counts.any():
-            row = self._cheap(sizes, prices, trial.number, draw)
+            row = self._cheap(feasible, prices, trial.number, draw)
         else:
-            shape = self._fitted_shape(finished, limits, evidence)
+            shape = self._fitted_shape(
+                evidence, lambda number: self._evidence(_until(finished, number), limits, first)
+            )
             good = evidence.x[evidence.counts]
-            candidates = self._encoding.candidates(sizes, good, draw)
+            candidates = self._encoding.candidates(self._space.sizes(), good, draw)
+            share = feasible.share(candidates)
+            if share.any():
+                candidates, share = candidates[share > 0], share[share > 0]
             worst = _worst(evidence, limits.budgets.min_metric)
-            row = _best(evidence, np.array(running), candidates, prices, shape, worst)
+            worth = _worth(evidence, np.array(running), candidates, prices, shape, worst)
+            row = candidates[np.argmax(worth * share)]
         return self._encoding.params(row.tolist())
 
-    def _sizes(self, limits: Limits) -> list[int]:
-        """Those that may run, as far as that is known by size alone."""
-        sizes = self._space.sizes()
-        if self._space.bears_cost:
-            return sizes
-        return [size for size in sizes if limits.excuse(size) is None] or sizes
+    def _out_of_memory(self, finished: list[FrozenTrial]) -> Array:
+        """Rows, (K, D), of runs here that ended so, where no probe knows what they cost."""
+        import numpy as np
+
+        rows = [
+            self._encoding.row(t.params)
+            for t in finished
+            if t.user_attrs.get(VERDICT) == Verdict.OUT_OF_MEMORY.value
+            and t.user_attrs.get(UNPROBED)
+            and t.user_attrs.get(HARDWARE, self._hardware) == self._hardware
+        ]
+        return np.array(rows).reshape(len(rows), self._encoding.n_columns)
 
     def _prices(self, limits: Limits, evidence: Evidence) -> Prices:
+        import numpy as np
+
         encoding = self._encoding
         prices = Prices(limits.costs, costly=encoding.costly, probed=encoding.probed_row())
-        prices.learn(evidence.x[evidence.counts], evidence.values[evidence.counts, 1:])
+        measured = ~np.isnan(evidence.values[:, 1])
+        prices.learn(evidence.x[measured], evidence.values[measured, 1:])
         return prices
 
-    def _evidence(self, finished: list[FrozenTrial], limits: Limits) -> Evidence:
+    def _evidence(self, finished: list[FrozenTrial], limits: Limits, first: str) -> Evidence:
         return evidence_of(
-            finished, encoding=self._encoding, costs=limits.costs, hardware=self._hardware
+            finished,
+            encoding=self._encoding,
+            costs=limits.costs,
+            hardware=self._hardware,
+            first_hardware=first,
         )
 
     def _cheap(
-        self, sizes: list[int], prices: Prices, number: int, draw: np.random.Generator
+        self, feasible: Feasible, prices: Prices, number: int, draw: np.random.Generator
     ) -> Array:
         import numpy as np
 
         offset = derive_seed(self._seed, 0, purpose="start") / 2**31
-        logs = np.log2(np.array(sizes, dtype=float))
+        logs = np.log2(np.array(self._space.sizes(), dtype=float))
         rows = np.array([self._encoding.start(size, number, offset, draw) for size in logs])
         weight = prices.of(rows)[:, 0] ** -START_POWER
+        share = feasible.share(rows)
+        weight *= share if share.any() else 1.0
         row: Array = rows[draw.choice(len(rows), p=weight / weight.sum())]
         return row
 
-    def _fitted_shape(
-        self, finished: list[FrozenTrial], limits: Limits, evidence: Evidence
-    ) -> Shape:
-        """Fitted anew when the data has grown enough, to the oldest: a resume comes to the same."""
+    def _fitted_shape(self, evidence: Evidence, oldest: Callable[[int], Evidence]) -> Shape:
+        """Fitted anew when the data has grown enough, to the oldest: a resume comes to the same.
+
+        `oldest`: what was known once the trial of a number had ended.
+        """
         n_seen = len(evidence)
         if n_seen < FIRST_FIT:
             return self._shape[1]
@@ -149,22 +181,25 @@ class CostAwareSampler(BaseSampler):
         while n_fit * GROWTH <= min(n_seen, LAST_FIT):
             n_fit = int(n_fit * GROWTH)
         if n_fit != self._shape[0]:
-            last = evidence.numbers[n_fit - 1]
-            oldest = self._evidence([t for t in finished if t.number <= last], limits)
-            self._shape = (n_fit, fit_shape(oldest.x, oldest.log_error, oldest.noise))
+            some = oldest(evidence.numbers[n_fit - 1])
+            self._shape = (n_fit, fit_shape(some.x, some.log_error, some.noise))
         return self._shape[1]
+
+
+def _until(trials: list[FrozenTrial], number: int) -> list[FrozenTrial]:
+    return [trial for trial in trials if trial.number <= number]
 
 
 def _worst(evidence: Evidence, min_metric: float | None) -> float:
     """The error from which on a run is worth nothing."""
     import numpy as np
 
-    usual = WORST * float(np.median(evidence.error[evidence.counts]))
-    allowed = 1.0 if min_metric is None else 1 - min_metric
-    return max(min(usual, allowed, 1.0), LEAST_WORST)
+    usual = max(WORST * float(np.median(evidence.error[evidence.counts])), LEAST_WORST)
+    allowed = 1.0 if min_metric is None else max(1 - min_metric, LEAST_ALLOWED)
+    return min(usual, allowed, 1.0)
 
 
-def _best(
+def _worth(
     evidence: Evidence,
     running: Array,
     candidates: Array,
@@ -172,7 +207,7 @@ def _best(
     shape: Shape,
     worst: float,
 ) -> Array:
-    """The candidate that is worth most for its cost; (D,)."""
+    """What each candidate is worth for its cost; (M,)."""
     import numpy as np
 
     surface, told, error = _known(evidence, running, shape)
@@ -185,9 +220,8 @@ def _best(
     due = _due(told, surface, guess, candidates, worst) / worst
     times = price[:, 0] / price[:, 0].min()
     worth = volume / times + DUE * due
-    worth *= news(guess, shape) * success(evidence, candidates)
-    best: Array = candidates[np.argmax(worth)]
-    return best
+    chances: Array = worth * news(guess, shape) * success(evidence, candidates)
+    return chances
 
 
 def _known(evidence: Evidence, running: Array, shape: Shape) -> tuple[Surface, Array, Array]:

@@ -66,11 +66,17 @@ class Evidence:
 
 
 def evidence_of(
-    trials: Sequence[FrozenTrial], *, encoding: Encoding, costs: Costs, hardware: str
+    trials: Sequence[FrozenTrial],
+    *,
+    encoding: Encoding,
+    costs: Costs,
+    hardware: str,
+    first_hardware: str,
 ) -> Evidence:
     """Of finished trials. Those that say nothing about the error are left out.
 
     Accuracy does not depend on the hardware, so trials of another one count as far as that goes.
+    Those that do not say where they ran did so on the first.
     """
     import numpy as np
 
@@ -85,10 +91,10 @@ def evidence_of(
         failed = _has_failed(trial)
         if failed:
             metric = 1 - USELESS
-        if metric is None or not encoding.knows(trial.params):
+        if metric is None or not math.isfinite(metric) or not encoding.knows(trial.params):
             continue
         error = min(max(1 - metric, 0.0), USELESS)
-        here = trial.values and trial.user_attrs.get(HARDWARE, hardware) == hardware
+        here = trial.values and trial.user_attrs.get(HARDWARE, first_hardware) == hardware
         values = at_known_cost(trial, costs).values if here else [math.nan] * 3
         noise = FAILED_NOISE if failed else _in_logs(noise, error)
         row = encoding.row(trial.params)

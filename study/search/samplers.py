@@ -115,7 +115,7 @@ class EndlessGrid(_Forwarding):
     """A grid in random order, over and over: points that come again get another training seed.
 
     Its own seed orders the points, so it must be the same for all trials. The next point is drawn
-    from those that are left, so a resume draws no point twice.
+    from those that are left, so a resume draws no point twice; in later rounds it may.
     """
 
     def __init__(self, inner: BaseSampler) -> None:

@@ -108,6 +108,14 @@ def test_a_loop_of_your_own_finds_the_values_in_its_params():
         ("width", Parameter(choices=((1,), (2,))), "wanted strings, numbers or booleans"),
         ("width", Parameter(choices=(8, 16), usual=4), "which is none of"),
         ("width", Parameter(low=8, high=16, usual=4), "which is not within"),
+        ("width", Parameter(low=8, high=16, usual=9.5), "wanted a whole number"),
+        ("width", Parameter(low=0, high=1, usual=True), "which is not within"),
+        ("width", Parameter(low="8", high=16), "wanted low below high"),
+        ("width", Parameter(low=float("nan"), high=16), "wanted low below high"),
+        ("width", Parameter(choices=("relu")), "wanted strings, numbers or booleans"),
+        ("width", Parameter(choices=([1], [2])), "wanted strings, numbers or booleans"),
+        ("width", Parameter(choices=(1.0, float("nan"))), "wanted strings, numbers or booleans"),
+        ("width", Parameter(choices=(1, 2), usual=True), "which is none of"),
     ],
 )
 def test_what_cannot_be_searched_is_said(name, parameter, says):

@@ -23,7 +23,16 @@ from study.search.encoding import Encoding
 from study.search.evidence import CAP, evidence_of
 from study.search.surface import Guess, usual_shape
 from study.space import SearchSpace, batch_size_of
-from study.trials import CONSTRAINT, CURVE, ERROR, FAIL_REASON, HARDWARE, SO_FAR, VERDICT
+from study.trials import (
+    CONSTRAINT,
+    CURVE,
+    ERROR,
+    FAIL_REASON,
+    HARDWARE,
+    SO_FAR,
+    UNPROBED,
+    VERDICT,
+)
 
 from .conftest import ROOT
 
@@ -255,11 +264,66 @@ def test_parameters_of_the_task_are_searched_with_the_rest():
     assert max(t.values[0] for t in study.trials) > 0.96
 
 
+WIDTH = {"width": Parameter(low=16, high=512, log=True)}
+
+
+def test_what_has_no_memory_is_soon_left_alone():
+    """Its cost is known to no probe: only the runs say that wide models need small batches."""
+    space = SearchSpace(batch_sizes=(4, 512), search=WIDTH)
+    study = _study(space)
+    lost = []
+    for number in range(60):
+        trial = study.ask(space.distributions())
+        trial.set_user_attr(UNPROBED, True)
+        if batch_size_of(trial.params) * trial.params["width"] > 8192:
+            lost.append(number)
+            _stop(study, trial, "out_of_memory")
+        else:
+            _tell(study, trial, _accuracy(trial.params) - 0.1 / trial.params["width"])
+    assert len(lost) < 20
+    assert sum(number >= 40 for number in lost) <= 4
+
+
+def test_a_refused_combination_is_not_proposed_over_and_over():
+    search = {"activation": Parameter(choices=("relu", "tanh"))}
+    space = SearchSpace(batch_sizes=(1, 512), search=search)
+    limits = _limits(failed_size=64)
+    study = _study(space, limits=limits)
+    for _ in range(40):
+        trial = study.ask(space.distributions())
+        refused = space.is_probed(trial.params) and limits.excuse(batch_size_of(trial.params))
+        assert not refused, f"trial {trial.number} cannot run: {trial.params}"
+        _tell(study, trial)
+
+
+def test_what_is_estimated_to_be_over_budget_is_not_proposed():
+    """Wide models take up to 16 times the memory."""
+    space = SearchSpace(search=WIDTH)
+    study = _study(space, limits=_limits(budgets=Budgets(max_memory_bytes=4000)))
+    over = []
+    for number in range(40):
+        trial = study.ask(space.distributions())
+        seconds, memory = _cost(batch_size_of(trial.params))
+        memory *= trial.params["width"] / WIDTH["width"].probed
+        trial.set_user_attr(UNPROBED, True)
+        trial.set_constraint(CONSTRAINT, 4.0 if memory > 4000 else 0.0)
+        over += [number] * (memory > 4000)
+        study.tell(trial, [_accuracy(trial.params), seconds, memory])
+    assert sum(number >= 15 for number in over) <= 3
+
+
+def test_a_metric_that_is_no_number_is_no_evidence(study):
+    _stop(study, _at(study, 16), "pruned", metric=None, curve=[0.4, math.nan])
+    assert len(_evidence(study)) == 6
+    study.ask(SPACE.distributions())
+
+
 # --- evidence
 
 
 def _evidence(study, **changes):
     given = {"encoding": Encoding(SPACE), "costs": _limits().costs, "hardware": "here"}
+    given["first_hardware"] = "here"
     return evidence_of(study.trials, **{**given, **changes})
 
 

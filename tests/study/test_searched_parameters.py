@@ -101,3 +101,11 @@ def test_a_resume_needs_no_words_about_them(write_task, capsys):
     assert main(["run", "--task", task, "--n-trials", "5"]) == 0
     assert len(_study("mine.py").trials) == 5
     assert "layers 1..4 x dropout 0..0.5" in " ".join(capsys.readouterr().err.split())
+
+
+@pytest.mark.parametrize("name", ["number", "epochs", "seed", "val_accuracy", "train_seconds"])
+def test_a_name_that_is_a_column_of_every_study_is_refused(write_task, capsys, name):
+    task = write_task(TASK.replace("layers", name))
+    assert main([*RUN, "--task", task, "--n-trials", "2"]) != 0
+    said = " ".join(capsys.readouterr().err.split())
+    assert f"searches {name}, which is the name of a column" in said

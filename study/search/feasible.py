@@ -1,0 +1,69 @@
+"""Which candidates may run at all: memory and budgets, known or estimated."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from study.limits import Limits
+    from study.search.encoding import Encoding
+    from study.search.prices import Prices
+
+    Array = NDArray[np.float64]
+
+NEAR_SIZE, NEAR_OWN = 1.0, 0.3  # doublings, and of a range: as near to a run without memory
+
+
+class Feasible:
+    """What one study knows on one hardware."""
+
+    def __init__(
+        self, *, encoding: Encoding, limits: Limits, prices: Prices, out_of_memory: Array
+    ) -> None:
+        """`out_of_memory`: (K, D) rows of runs that ended so, at costs no probe knows."""
+        self._encoding = encoding
+        self._limits = limits
+        self._prices = prices
+        self._out_of_memory = out_of_memory
+
+    def share(self, rows: Array) -> Array:
+        """0 where a run is known or estimated not to be allowed, 1 where nothing speaks against it.
+
+        Between them beside runs that had no memory: larger batches would have had none either.
+        """
+        import numpy as np
+
+        allowed = ~(self._is_excused(rows) | self._is_over_budget(rows))
+        share: Array = allowed.astype(float)
+        costly = self._encoding.costly
+        for lost in self._out_of_memory:
+            smaller = np.maximum(lost[0] - rows[:, 0], 0.0) / NEAR_SIZE
+            off = (rows[:, costly] - lost[costly]) / NEAR_OWN
+            share *= 1 - np.exp(-0.5 * (smaller**2 + (off**2).sum(axis=1)))
+        return share
+
+    def _is_excused(self, rows: Array) -> NDArray[np.bool_]:
+        """Of the combination that was probed, at sizes that are known not to run."""
+        import numpy as np
+
+        costly = self._encoding.costly
+        probed = np.array(self._encoding.probed_row())[costly]
+        sizes = np.unique(rows[:, 0])
+        excused = [size for size in sizes if self._limits.excuse(round(2**size)) is not None]
+        as_probed = np.isclose(rows[:, costly], probed).all(axis=1)
+        known: NDArray[np.bool_] = as_probed & np.isin(rows[:, 0], excused)
+        return known
+
+    def _is_over_budget(self, rows: Array) -> NDArray[np.bool_]:
+        import numpy as np
+
+        seconds, memory = self._prices.of(rows).T
+        budgets, over = self._limits.budgets, np.zeros(len(rows), dtype=bool)
+        if budgets.max_seconds is not None:
+            over |= seconds > budgets.max_seconds
+        if budgets.max_memory_bytes is not None:
+            over |= memory > budgets.max_memory_bytes
+        return over
