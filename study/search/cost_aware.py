@@ -71,6 +71,10 @@ class CostAwareSampler(BaseSampler):
         self._shape: tuple[int, Shape] = (0, usual_shape(self._encoding.n_columns))
         self._independent = RandomSampler(seed=seed)  # for parameters that are not ours
 
+    def before_trial(self, study: optuna.Study, trial: FrozenTrial) -> None:
+        number = derive_seed(self._seed, trial.number, purpose="independent")
+        self._independent = RandomSampler(seed=number)
+
     def infer_relative_search_space(
         self, study: optuna.Study, trial: FrozenTrial
     ) -> dict[str, BaseDistribution]:
@@ -96,18 +100,9 @@ class CostAwareSampler(BaseSampler):
         finished = [t for t in trials if t.state.is_finished()]
         first = next(iter(recorded_hardware(study)), self._hardware)
         evidence = self._evidence(finished, limits, first)
-        running = [
-            self._encoding.row(t.params)
-            for t in trials
-            if t.state.name == "RUNNING" and self._encoding.knows(t.params)
-        ]
+        running = self._running(trials)
         prices = self._prices(limits, evidence)
-        feasible = Feasible(
-            encoding=self._encoding,
-            limits=limits,
-            prices=prices,
-            out_of_memory=self._out_of_memory(finished),
-        )
+        feasible = self._feasible(finished, limits, prices)
         if len(evidence) + len(running) < N_START or not evidence.counts.any():
             row = self._cheap(feasible, prices, trial.number, draw)
         else:
@@ -120,12 +115,23 @@ class CostAwareSampler(BaseSampler):
             if share.any():
                 candidates, share = candidates[share > 0], share[share > 0]
             worst = _worst(evidence, limits.budgets.min_metric)
-            worth = _worth(evidence, np.array(running), candidates, prices, shape, worst)
+            worth = _worth(evidence, running, candidates, prices, shape, worst)
             row = candidates[np.argmax(worth * share)]
         return self._encoding.params(row.tolist())
 
-    def _out_of_memory(self, finished: list[FrozenTrial]) -> Array:
-        """Rows, (K, D), of runs here that ended so, where no probe knows what they cost."""
+    def _running(self, trials: list[FrozenTrial]) -> Array:
+        """Rows, (R, D), of what is under way; not of the trial that is being asked for."""
+        import numpy as np
+
+        rows = [
+            self._encoding.row(t.params)
+            for t in trials
+            if t.state.name == "RUNNING" and self._encoding.knows(t.params)
+        ]
+        return np.array(rows).reshape(len(rows), self._encoding.n_columns)
+
+    def _feasible(self, finished: list[FrozenTrial], limits: Limits, prices: Prices) -> Feasible:
+        """With the runs here that had no memory, where no probe knows what they cost."""
         import numpy as np
 
         rows = [
@@ -133,9 +139,10 @@ class CostAwareSampler(BaseSampler):
             for t in finished
             if t.user_attrs.get(VERDICT) == Verdict.OUT_OF_MEMORY.value
             and t.user_attrs.get(UNPROBED)
-            and t.user_attrs.get(HARDWARE, self._hardware) == self._hardware
+            and t.user_attrs.get(HARDWARE) == self._hardware
         ]
-        return np.array(rows).reshape(len(rows), self._encoding.n_columns)
+        lost = np.array(rows).reshape(len(rows), self._encoding.n_columns)
+        return Feasible(encoding=self._encoding, limits=limits, prices=prices, out_of_memory=lost)
 
     def _prices(self, limits: Limits, evidence: Evidence) -> Prices:
         import numpy as np

@@ -243,7 +243,13 @@ def test_parameters_of_somebody_else_are_drawn_at_random():
     more = {**SPACE.distributions(), "mine": optuna.distributions.FloatDistribution(0, 1)}
     for _ in range(10):
         _tell(study, study.ask(more))
-    assert len({t.params["mine"] for t in study.trials}) == 10
+    draws = [t.params["mine"] for t in study.trials]
+    study.sampler = _study().sampler  # resumed
+    for _ in range(10):
+        trial = study.ask(more)
+        draws.append(trial.params["mine"])
+        _tell(study, trial)
+    assert len(set(draws)) == 20
 
 
 def test_parameters_of_the_task_are_searched_with_the_rest():
@@ -275,6 +281,7 @@ def test_what_has_no_memory_is_soon_left_alone():
     for number in range(60):
         trial = study.ask(space.distributions())
         trial.set_user_attr(UNPROBED, True)
+        trial.set_user_attr(HARDWARE, "here")
         if batch_size_of(trial.params) * trial.params["width"] > 8192:
             lost.append(number)
             _stop(study, trial, "out_of_memory")
