@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 from pathlib import Path
 
@@ -65,7 +66,8 @@ def test_they_are_searched_by_every_sampler_and_shown(write_task, capsys, sample
     assert "<th>layers</th>" in Path("page.html").read_text()
 
 
-def test_only_the_probed_combination_has_a_known_cost(write_task):
+def test_only_the_probed_combination_has_a_known_cost(write_task, monkeypatch):
+    monkeypatch.setattr("study.worker.TIME_OFF", math.inf)  # no probe is repeated
     assert main([*RUN, "--task", write_task(TASK), "--sampler", "random", "--n-trials", "25"]) == 0
     trials = [t for t in _study("mine.py").trials if t.values]
     known = [t for t in trials if UNPROBED not in t.user_attrs]
