@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from optuna.distributions import BaseDistribution
-from optuna.samplers import BaseSampler, RandomSampler
+from optuna.samplers import RandomSampler
 
 from objectives.measurement import Verdict
 from study.comparable import recorded_hardware
@@ -23,7 +23,7 @@ from study.search.evidence import Evidence, evidence_of
 from study.search.feasible import Feasible
 from study.search.gains import Plane, expected_below
 from study.search.prices import Prices
-from study.search.samplers import derive_seed
+from study.search.samplers import Forwarding, PerTrialSampler, derive_seed
 from study.search.surface import TIE, Guess, Shape, Surface, fit_shape, usual_shape
 from study.trials import HARDWARE, UNPROBED, VERDICT
 
@@ -51,7 +51,7 @@ DUE = 0.003
 small sizes are expensive, and get theirs when little hypervolume is left to be had cheaply."""
 
 
-class CostAwareSampler(BaseSampler):
+class CostAwareSampler(Forwarding):
     """Draws depend only on the seed, the trial's number and the study so far."""
 
     def __init__(
@@ -63,31 +63,19 @@ class CostAwareSampler(BaseSampler):
         limits: Callable[[optuna.Study], Limits],
     ) -> None:
         """`limits`: what is known of costs, and which sizes cannot run."""
+        # Parameters that are not ours are drawn at random.
+        super().__init__(PerTrialSampler(lambda number: RandomSampler(seed=number), seed=seed))
         self._space = space
         self._encoding = Encoding(space)
         self._seed = seed
         self._hardware = hardware
         self._limits = limits
         self._shape: tuple[int, Shape] = (0, usual_shape(self._encoding.n_columns))
-        self._independent = RandomSampler(seed=seed)  # for parameters that are not ours
-
-    def before_trial(self, study: optuna.Study, trial: FrozenTrial) -> None:
-        number = derive_seed(self._seed, trial.number, purpose="independent")
-        self._independent = RandomSampler(seed=number)
 
     def infer_relative_search_space(
         self, study: optuna.Study, trial: FrozenTrial
     ) -> dict[str, BaseDistribution]:
         return self._space.distributions()
-
-    def sample_independent(
-        self,
-        study: optuna.Study,
-        trial: FrozenTrial,
-        param_name: str,
-        param_distribution: BaseDistribution,
-    ) -> Any:
-        return self._independent.sample_independent(study, trial, param_name, param_distribution)
 
     def sample_relative(
         self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]

@@ -49,10 +49,11 @@ def derive_seed(seed: int, number: int, *, purpose: str) -> int:
     return int.from_bytes(digest[:4]) >> 1
 
 
-class _Forwarding(BaseSampler):
+class Forwarding(BaseSampler):
     """Hands every call to another sampler."""
 
-    inner: BaseSampler
+    def __init__(self, inner: BaseSampler) -> None:
+        self.inner = inner
 
     def reseed_rng(self) -> None:
         self.inner.reseed_rng()
@@ -89,7 +90,7 @@ class _Forwarding(BaseSampler):
         self.inner.after_trial(study, trial, state, values)
 
 
-class PerTrialSampler(_Forwarding):
+class PerTrialSampler(Forwarding):
     """Seeds afresh for every trial, by its number.
 
     A sampler seeded once repeats its first draws when a study is resumed, and two workers with one
@@ -100,7 +101,7 @@ class PerTrialSampler(_Forwarding):
     def __init__(self, make: Callable[[int], BaseSampler], *, seed: int) -> None:
         self._make = make
         self._seed = seed
-        self.inner = self._made(seed)
+        super().__init__(self._made(seed))
 
     def before_trial(self, study: optuna.Study, trial: FrozenTrial) -> None:
         self.inner = self._made(derive_seed(self._seed, trial.number, purpose="sampler"))
@@ -111,15 +112,12 @@ class PerTrialSampler(_Forwarding):
             return self._make(seed)
 
 
-class EndlessGrid(_Forwarding):
+class EndlessGrid(Forwarding):
     """A grid in random order, over and over: points that come again get another training seed.
 
     Its own seed orders the points, so it must be the same for all trials. The next point is drawn
     from those that are left, so a resume draws no point twice; in later rounds it may.
     """
-
-    def __init__(self, inner: BaseSampler) -> None:
-        self.inner = inner
 
     def before_trial(self, study: optuna.Study, trial: FrozenTrial) -> None:
         with only_errors():  # it warns when the grid is exhausted
@@ -135,14 +133,11 @@ class EndlessGrid(_Forwarding):
         """Nothing: GridSampler would stop `Study.optimize`, which we do not use."""
 
 
-class ProjectedSampler(_Forwarding):
+class ProjectedSampler(Forwarding):
     """Shows a sampler that ignores PRUNED trials a view in which they are COMPLETE, infeasible.
 
     Without it GPSampler knows nothing of stopped runs and goes back to where they diverge.
     """
-
-    def __init__(self, inner: BaseSampler) -> None:
-        self.inner = inner
 
     def infer_relative_search_space(
         self, study: optuna.Study, trial: FrozenTrial
