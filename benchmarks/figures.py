@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -31,12 +32,7 @@ def pruning_figure(rows: Sequence[dict[str, Any]], out: Path) -> None:
             name=pruner,
             text=[row["table"] for row in some],
             hovertemplate="%{text}: %{y:.1%} killed at %{x:.2f} of the time",
-            marker={
-                "color": color,
-                "size": 13 if marked else 9,
-                "symbol": "star" if pruner == "front" else "x" if marked else "circle",
-                "line": {"width": 0.5, "color": "white"},
-            },
+            marker=_marker(color, "star" if pruner == "front" else "x" if marked else "circle"),
         )
     ticks = [LOWEST, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0]
     labels = ["none", "0.3%", "1%", "3%", "10%", "30%", "100%"]
@@ -77,23 +73,17 @@ def search_figure(rows: Sequence[dict[str, Any]], out: Path) -> None:
     for sampler, color in SEARCH_COLORS.items():
         best: dict[str, float] = {}
         for row in rows:
-            if row["sampler"] == sampler and row["seconds_to_95"] is not None:
-                ratio = row["seconds_to_95"] / oracle[row["table"]]
-                best[row["table"]] = min(ratio, best.get(row["table"], ratio))
+            table, seconds = row["table"], row["seconds_to_95"]
+            if row["sampler"] == sampler and seconds is not None:
+                best[table] = min(seconds / oracle[table], best.get(table, math.inf))
         if not best:
             continue
-        ours = sampler == "cost-aware"
         figure.add_scatter(
             x=list(best.values()),
             y=list(best),
             mode="markers",
             name=sampler,
-            marker={
-                "color": color,
-                "size": 15 if ours else 9,
-                "symbol": "star" if ours else "circle",
-                "line": {"width": 0.5, "color": "white"},
-            },
+            marker=_marker(color, "star" if sampler == "cost-aware" else "circle"),
         )
     ticks = [1, 2, 5, 10, 20, 50, 100]
     figure.update_layout(
@@ -111,3 +101,10 @@ def search_figure(rows: Sequence[dict[str, Any]], out: Path) -> None:
     )
     figure.add_vline(x=1, line={"dash": "dot", "color": "#94a3b8", "width": 1})
     figure.write_html(out, include_plotlyjs=True)
+
+
+def _marker(color: str, symbol: str) -> dict[str, Any]:
+    """Circles are the others."""
+    size = 9 if symbol == "circle" else 14
+    line = {"width": 0.5, "color": "white"}
+    return {"color": color, "size": size, "symbol": symbol, "line": line}

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import time
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from benchmarks.playback import Played
-from objectives.table import Table
+from objectives.table import RecordedRun, Table
 from study.budgets import Budgets
 from study.costs import SizeCost
 from study.limits import Limits
@@ -50,26 +51,12 @@ def botorch_sampler(seed: int) -> BaseSampler:
 def moasha_runs(table: Table, *, seed: int) -> Iterator[tuple[Played, float]]:
     """Runs one after the other, each with the seconds spent asking.
 
-    MOASHA draws at random and stops at its rungs; time and memory of the whole run are told at
-    every rung, for they are known.
+    MOASHA draws at random and stops at its rungs.
     """
-    import numpy as np
     from syne_tune.backend.trial_status import Trial
-    from syne_tune.config_space import loguniform, randint
-    from syne_tune.optimizer.schedulers.multiobjective.moasha import MOASHA
 
-    rates = [rate for size in table.batch_sizes for rate in table.learning_rates(size)]
-    ends = (table.batch_sizes[0].bit_length() - 1, table.batch_sizes[-1].bit_length() - 1)
-    np.random.seed(seed)  # it draws brackets and parameters from the global generator
-    moasha = MOASHA(
-        {"log2_batch_size": randint(*ends), "learning_rate": loguniform(min(rates), max(rates))},
-        metrics=["error", "seconds", "bytes"],
-        time_attr="epoch",
-        max_t=table.epochs,
-        random_seed=seed,
-    )
-    number = 0
-    while True:
+    moasha = _moasha(table, seed)
+    for number in itertools.count():
         before = time.perf_counter()
         config = moasha.suggest().config
         asked = time.perf_counter() - before
@@ -77,21 +64,38 @@ def moasha_runs(table: Table, *, seed: int) -> Iterator[tuple[Played, float]]:
         moasha.on_trial_add(trial)
         luck = derive_seed(seed, number, purpose="trial")
         run = table.nearest(2 ** config["log2_batch_size"], config["learning_rate"], luck)
-        size = run.batch_size
-        epochs = 0
-        going = True
-        for value in run.val_accuracy:
-            epochs += 1
-            result = {
-                "epoch": epochs,
-                "error": 1 - value if math.isfinite(value) else 1e9,
-                "seconds": table.epoch_seconds(size) * table.epochs,
-                "bytes": table.peak_memory_bytes(size),
-            }
-            if moasha.on_trial_result(trial, result) == "STOP":
-                going = epochs >= table.epochs
-                break
-        seconds = table.epoch_seconds(size) * epochs
-        completed = going and run.is_finite and epochs == table.epochs
+        epochs = _followed(moasha, trial, table, run)
+        seconds = table.epoch_seconds(run.batch_size) * epochs
+        completed = run.is_finite and epochs == table.epochs
         yield Played(run=run, completed=completed, train_seconds=seconds), asked
-        number += 1
+
+
+def _moasha(table: Table, seed: int) -> Any:
+    import numpy as np
+    from syne_tune.config_space import loguniform, randint
+    from syne_tune.optimizer.schedulers.multiobjective.moasha import MOASHA
+
+    rates = [rate for size in table.batch_sizes for rate in table.learning_rates(size)]
+    ends = (table.batch_sizes[0].bit_length() - 1, table.batch_sizes[-1].bit_length() - 1)
+    np.random.seed(seed)  # it draws brackets and parameters from the global generator
+    return MOASHA(
+        {"log2_batch_size": randint(*ends), "learning_rate": loguniform(min(rates), max(rates))},
+        metrics=["error", "seconds", "bytes"],
+        time_attr="epoch",
+        max_t=table.epochs,
+        random_seed=seed,
+    )
+
+
+def _followed(moasha: Any, trial: Any, table: Table, run: RecordedRun) -> int:
+    """Epochs until it is stopped. Time and memory are known, so they are told at every rung."""
+    for epoch, value in enumerate(run.val_accuracy, 1):
+        result = {
+            "epoch": epoch,
+            "error": 1 - value if math.isfinite(value) else 1e9,
+            "seconds": table.epoch_seconds(run.batch_size) * table.epochs,
+            "bytes": table.peak_memory_bytes(run.batch_size),
+        }
+        if moasha.on_trial_result(trial, result) == "STOP":
+            return epoch
+    return len(run.val_accuracy)

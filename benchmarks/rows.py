@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,19 @@ def parser(description: str | None) -> argparse.ArgumentParser:
     )
     made.add_argument("--json", type=Path, metavar="OUT", help="write the rows to this file")
     return made
+
+
+def some_of(names: Sequence[str]) -> Callable[[str], list[str]]:
+    """The type of an option that takes `a,b`."""
+
+    def parse(text: str) -> list[str]:
+        asked = text.split(",")
+        for name in asked:
+            if name not in names:
+                raise argparse.ArgumentTypeError(f"{name!r} is none of {', '.join(names)}")
+        return asked
+
+    return parse
 
 
 def write(rows: Sequence[dict[str, Any]], out: Path | None) -> None:

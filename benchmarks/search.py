@@ -1,6 +1,6 @@
 """How soon each sampler finds the front, and the best accuracy of every batch size, on tables.
 
-    python -m benchmarks.search TABLE… [--samplers a b] [--seeds 15] [--json OUT] [--figure OUT]
+    python -m benchmarks.search TABLE… [--samplers a,b] [--seeds 15] [--json OUT] [--figure OUT]
 
 A run that goes non-finite ends there for everyone; the guard and the pruner `front` belong to ours
 alone. All samplers have the same training seconds: `BUDGET` times the mean cost of a batch size.
@@ -34,7 +34,7 @@ from typing import TYPE_CHECKING, Any
 from benchmarks.hypervolume import hypervolume
 from benchmarks.playback import Played, play_trial
 from benchmarks.pruning import dominated_volume, make_rule, volume_axes
-from benchmarks.rows import parser, write
+from benchmarks.rows import parser, some_of, write
 from objectives.replay import ReplayObjective
 from objectives.table import Table, read_table
 from study.search.samplers import derive_seed
@@ -63,8 +63,8 @@ def main() -> None:
     arguments.add_argument("tables", type=Path, nargs="+", metavar="TABLE")
     names = (OURS, *STOCK, *PEERS)
     here = [name for name in names if find_spec(PACKAGES.get(name, "optuna"))]
-    arguments.add_argument("--samplers", nargs="+", choices=names, default=here)
-    arguments.add_argument("--pruners", nargs="+", choices=PRUNERS, default=PRUNERS)
+    arguments.add_argument("--samplers", type=some_of(names), default=here, metavar="A,B")
+    arguments.add_argument("--pruners", type=some_of(PRUNERS), default=PRUNERS, metavar="A,B")
     arguments.add_argument("--seeds", type=int, default=5)
     arguments.add_argument("--jobs", type=int, default=2, help="processes")
     arguments.add_argument("--figure", type=Path, help="write an HTML picture of the rows")
@@ -279,6 +279,7 @@ def oracle_row(table: Table, name: str) -> Row:
         "sampler": "oracle",
         "pruner": "",
         "seeds": 1,
+        **dict.fromkeys((*COUNTS, "ask_seconds", "trials", "train_seconds")),
         **{key: cheapest(share) for key, share in SHARES.items()},
         "seconds_to_regret_005": sum(cost.values()),
         "hypervolume": 1.0,

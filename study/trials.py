@@ -29,7 +29,7 @@ INTERRUPTED = "interrupted"  # fail reason: Ctrl-C or SIGTERM; none at all: its 
 ATTRIBUTES = (  # of a measured trial, in the order of exports
     VERDICT, REASON, "best_metric", "train_loss", "generalization_gap", "epochs_to_target",
     "n_spikes", "steps", "total_steps", "measured_seconds", "process_seconds",
-    "time_off", "planned_train_seconds", HARDWARE, PREDICTED, "seed", "epochs", "device",
+    "time_off", "planned_train_seconds", UNPROBED, HARDWARE, PREDICTED, "seed", "epochs", "device",
     "torch_version", "compiled", SPARED, CURVE,
 )  # fmt: skip
 

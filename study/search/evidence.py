@@ -80,39 +80,47 @@ def evidence_of(
     """
     import numpy as np
 
-    told = [t for t in trials if t.state.name == "COMPLETE"]
+    whole = [t for t in trials if t.state.name == "COMPLETE"]
     overtaken = [t for t in trials if t.user_attrs.get(VERDICT) in OVERTAKEN]
-    expected = _expected_metrics(overtaken, told, costs)
+    expected = _expected_metrics(overtaken, whole, costs)
     rows = []
     for trial in trials:
-        metric, noise = expected.get(trial.number, (None, 0.0))
-        if trial.state.name == "COMPLETE":
-            metric = trial.values[0]
-        failed = _has_failed(trial)
-        if failed:
-            metric = 1 - USELESS
-        if metric is None or not math.isfinite(metric) or not encoding.knows(trial.params):
+        seen = _error_of(trial, expected)
+        if seen is None or not encoding.knows(trial.params):
             continue
-        error = min(max(1 - metric, 0.0), USELESS)
         here = trial.values and trial.user_attrs.get(HARDWARE, first_hardware) == hardware
         values = at_known_cost(trial, costs).values if here else [math.nan] * 3
-        noise = FAILED_NOISE if failed else _in_logs(noise, error)
         row = encoding.row(trial.params)
-        rows.append((trial.number, row, error, noise, failed, is_feasible(trial), values))
+        rows.append((trial.number, row, *seen, _has_failed(trial), is_feasible(trial), values))
     numbers, *columns = zip(*rows, strict=True) if rows else 7 * ((),)
-    x, error_, noise_, failed_, feasible, values_ = (np.array(c, dtype=float) for c in columns)
-    values_ = values_.reshape(len(rows), 3)
-    completed = ~np.isnan(values_[:, 0])
+    x, error, noise, failed, feasible, told = (np.array(c, dtype=float) for c in columns)
+    told = told.reshape(len(rows), 3)
+    completed = ~np.isnan(told[:, 0])
     counts = completed & feasible.astype(bool)
     return Evidence(
         numbers=list(numbers),
         x=x.reshape(len(rows), encoding.n_columns),
-        error=error_,
-        noise=noise_,
-        failed=failed_.astype(bool),
+        error=error,
+        noise=noise,
+        failed=failed.astype(bool),
         counts=counts if counts.any() else completed,
-        values=values_,
+        values=told,
     )
+
+
+def _error_of(
+    trial: FrozenTrial, expected: dict[int, tuple[float, float]]
+) -> tuple[float, float] | None:
+    """Error, 0..1, and extra variance of its log; None where a trial says nothing about it."""
+    if _has_failed(trial):
+        return USELESS, FAILED_NOISE
+    metric, deviation = expected.get(trial.number, (math.nan, 0.0))
+    if trial.state.name == "COMPLETE":
+        metric = trial.values[0]
+    if not math.isfinite(metric):
+        return None
+    error = min(max(1 - metric, 0.0), USELESS)
+    return error, _in_logs(deviation, error)
 
 
 def _has_failed(trial: FrozenTrial) -> bool:
