@@ -1,7 +1,10 @@
 # Every verb is one call of `python -m study`. Set variables as in: make study N_TRIALS=60
 PYTHON ?= python3
 PY := .venv/bin/python
+# In the environment, where no `ps` shows them: URLs may hold passwords.
 export BATCHFRONT_STORAGE := $(or $(value STORAGE),$(value BATCHFRONT_STORAGE))
+export BATCHFRONT_FROM := $(or $(value FROM),$(value BATCHFRONT_FROM))
+export BATCHFRONT_TO := $(or $(value TO),$(value BATCHFRONT_TO))
 
 # $(call option,--name,VARIABLE): the option, quoted, when the variable is set
 quote = '$(subst ','\'',$(1))'
@@ -9,24 +12,26 @@ option = $(if $(value $(2)),$(1) $(call quote,$(value $(2))))
 
 run_options = $(call option,--task,TASK) $(call option,--study-name,STUDY_NAME) \
   $(call option,--n-trials,N_TRIALS) $(call option,--n-workers,N_WORKERS) \
+  $(call option,--launcher,LAUNCHER) $(call option,--ray-address,RAY_ADDRESS) \
   $(call option,--sampler,SAMPLER) $(call option,--pruner,PRUNER) \
   $(call option,--pruner-risk,PRUNER_RISK) $(call option,--seed,SEED) $(call option,--epochs,EPOCHS) \
   $(call option,--device,DEVICE) $(call option,--target,TARGET) \
   $(call option,--batch-sizes,BATCH_SIZES) $(call option,--learning-rates,LEARNING_RATES) \
-  $(call option,--timeout,TIMEOUT) $(call option,--max-memory,MAX_MEMORY) \
+  $(call option,--timeout,TIMEOUT) $(call option,--grace,GRACE) \
+  $(call option,--checkpoint-dir,CHECKPOINT_DIR) $(call option,--max-memory,MAX_MEMORY) \
   $(call option,--max-seconds,MAX_SECONDS) $(call option,--min-accuracy,MIN_ACCURACY) \
   $(call option,--config,CONFIG) $(if $(COMPILE),--compile) \
   $(if $(MIXED_HARDWARE),--mixed-hardware)
 look_options = $(call option,--study-name,STUDY_NAME)
 
 .DEFAULT_GOAL := help
-.PHONY: help study probe front ls report dashboard test lint clean
+.PHONY: help study probe front ls report dashboard serve copy test chaos lint clean
 
 help: ## show this text
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
-	@echo "variables of make study: TASK STUDY_NAME STORAGE N_TRIALS N_WORKERS SAMPLER PRUNER"
-	@echo "  PRUNER_RISK SEED EPOCHS DEVICE TARGET BATCH_SIZES LEARNING_RATES TIMEOUT MAX_MEMORY MAX_SECONDS MIN_ACCURACY"
-	@echo "  COMPILE MIXED_HARDWARE CONFIG"
+	@echo "variables of make study: TASK STUDY_NAME STORAGE N_TRIALS N_WORKERS LAUNCHER RAY_ADDRESS"
+	@echo "  SAMPLER PRUNER PRUNER_RISK SEED EPOCHS DEVICE TARGET BATCH_SIZES LEARNING_RATES TIMEOUT"
+	@echo "  GRACE CHECKPOINT_DIR MAX_MEMORY MAX_SECONDS MIN_ACCURACY COMPILE MIXED_HARDWARE CONFIG"
 	@echo "  as in: make study TASK=mine.py N_TRIALS=60 BATCH_SIZES=8:256"
 
 probe: .venv/.run ## step time and memory of each batch size
@@ -34,7 +39,7 @@ probe: .venv/.run ## step time and memory of each batch size
 	  $(call option,--device,DEVICE) $(call option,--batch-sizes,BATCH_SIZES) \
 	  $(call option,--learning-rates,LEARNING_RATES) $(if $(COMPILE),--compile)
 
-study: .venv/.run ## search batch size and learning rate; run again to resume
+study: .venv/.run $(if $(filter ray,$(LAUNCHER)),.venv/.ray) ## search batch size and learning rate; run again to resume
 	@$(PY) -m study run $(run_options)
 
 front: .venv/.run ## show the Pareto front
@@ -49,8 +54,17 @@ report: .venv/.run ## write one HTML page of figures
 dashboard: .venv/.run ## serve optuna-dashboard on 127.0.0.1
 	@$(PY) -m study dashboard $(call option,--port,PORT)
 
+serve: .venv/.run ## let workers elsewhere share the storage (gRPC)
+	@$(PY) -m study serve $(call option,--host,HOST) $(call option,--port,PORT)
+
+copy: .venv/.run ## copy a study: make copy FROM=URL TO=URL
+	@$(PY) -m study copy $(look_options)
+
 test: .venv/.test ## run the tests
 	@$(PY) -m pytest $(PYTEST_ARGS)
+
+chaos: .venv/.test ## kill and pause workers for minutes; nothing may be lost
+	@$(PY) -m tests.chaos $(CHAOS_ARGS)
 
 lint: .venv/.lint ## check style and types
 	@.venv/bin/ruff check . && .venv/bin/ruff format --check . && .venv/bin/mypy
@@ -69,6 +83,6 @@ clean: ## remove the virtual environment; recorded studies in runs/ stay
 	@.venv/bin/pip install --quiet --disable-pip-version-check -c constraints.txt -e .
 	@touch $@
 
-.venv/.test .venv/.lint: .venv/.%: .venv/.run
+.venv/.test .venv/.lint .venv/.ray: .venv/.%: .venv/.run
 	@.venv/bin/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[$*]'
 	@touch $@

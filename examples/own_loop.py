@@ -3,7 +3,8 @@
     make study TASK=examples/own_loop.py BATCH_SIZES=4:128
 
 Whatever trains your model, it tells `run` three things: the budget, each step's loss, and each
-epoch's validation accuracy. `run` may raise `Stopped`; let it pass.
+epoch's validation accuracy. `run` may raise `Stopped`; let it pass. What it saves after an epoch
+another worker goes on from, should this one die.
 """
 
 from __future__ import annotations
@@ -31,10 +32,15 @@ def objective(params: TrialParams, run: Run) -> None:
     model = nn.Sequential(nn.Linear(30, 16), nn.Tanh(), nn.Linear(16, 2)).to(params.device)
     optimizer = torch.optim.SGD(model.parameters(), lr=params.learning_rate, momentum=0.9)
     loader = DataLoader(TRAIN, batch_size=params.batch_size, shuffle=True)
+    first = 0
+    if run.restored is not None:  # what another process saved last
+        first = run.restored["epoch"]
+        model.load_state_dict(run.restored["model"])
+        optimizer.load_state_dict(run.restored["optimizer"])
 
     # Two classes of 37% and 63%: what always answering "benign" reaches.
     run.begin(params.epochs * len(loader), baseline_loss=0.66, baseline_metric=0.63)
-    for _ in range(params.epochs):
+    for epoch in range(first, params.epochs):
         model.train()
         for x, y in loader:  # (B, 30), (B,)
             optimizer.zero_grad()
@@ -45,6 +51,8 @@ def objective(params: TrialParams, run: Run) -> None:
         with run.validating():  # the clock stands still
             accuracy = evaluate(model, params.device)
         run.report(accuracy)
+        state = {"model": model.state_dict(), "optimizer": optimizer.state_dict()}
+        run.save({"epoch": epoch + 1, **state})  # random generators are kept for you
 
 
 def evaluate(model: nn.Module, device: str) -> float:

@@ -35,6 +35,7 @@ class Clock:
         self._laps: list[Lap] = []
         self._wall = self._process = 0.0  # of the lap in progress
         self._since: tuple[float, float] | None = None  # None while standing still
+        self._cold = True  # the next lap is the first one of this process
 
     def start(self) -> None:
         """Run; does nothing when already running."""
@@ -64,9 +65,18 @@ class Clock:
 
     def lap(self, *, instrumented: bool) -> None:
         """Close an epoch while the clock stands still."""
-        warm = bool(self._laps) and not instrumented
+        warm = not self._cold and not instrumented
+        self._cold = False
         self._laps.append(Lap(seconds=self._wall, process_seconds=self._process, warm=warm))
         self._wall = self._process = 0.0
+
+    def laps(self) -> list[tuple[float, float, bool]]:
+        """All laps so far, to go on from in another process."""
+        return [(lap.seconds, lap.process_seconds, lap.warm) for lap in self._laps]
+
+    def go_on_from(self, laps: list[tuple[float, float, bool]]) -> None:
+        """Take the laps of an earlier process; what was between them and now does not count."""
+        self._laps = [Lap(seconds=s, process_seconds=p, warm=w) for s, p, w in laps]
 
     def spent(self) -> tuple[float, float]:
         """Wall and CPU seconds so far: every lap at its own length, and the one in progress."""

@@ -8,6 +8,7 @@ its own. Compilation changes rounding and nothing else; what would change more i
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +26,24 @@ TOLERANCE = 1e-3  # relative, of losses and outputs after that many steps
 RATES = (1e-2, 3e-3)  # two, so that a learning rate baked into the graph would show
 
 Update = Callable[..., None]  # (params, grads, state, lr): changes params and state in place
+
+
+@dataclass(frozen=True)
+class BoundStep:
+    """One model's training step, and its optimizer's state."""
+
+    step: Callable[[Tensor, Tensor], Tensor]  # one batch -> its mean loss; trains in place
+    state: dict[str, list[Tensor]]  # one tensor a parameter; changed in place
+
+    def state_dict(self) -> dict[str, list[Tensor]]:
+        """As an optimizer's."""
+        return self.state
+
+    def load_state_dict(self, state: dict[str, list[Tensor]]) -> None:
+        """Into the same memory: a graph knows its tensors by their addresses."""
+        for name, tensors in self.state.items():
+            for tensor, value in zip(tensors, state[name], strict=True):
+                tensor.copy_(value)
 
 
 class CompiledStep:
@@ -55,8 +74,8 @@ class CompiledStep:
         if 1 in (batch_size, len(self._data.x_train) % batch_size):
             self._check(1)
 
-    def bind(self, model: nn.Module, learning_rate: float) -> Callable[[Tensor, Tensor], Tensor]:
-        """A function of one batch that trains `model` in place and returns the mean loss."""
+    def bind(self, model: nn.Module, learning_rate: float) -> BoundStep:
+        """A step that trains `model` in place."""
         import torch
 
         params = [p.detach() for p in model.parameters()]  # the same memory, without autograd
@@ -67,8 +86,7 @@ class CompiledStep:
         if self._device.startswith("cuda"):  # else each replay would copy them into its graph
             for tensor in [*params, rate, *(t for some in state.values() for t in some)]:
                 torch._dynamo.mark_static_address(tensor)
-        step: Callable[[Tensor, Tensor], Tensor] = partial(self._step, params, state, rate)
-        return step
+        return BoundStep(partial(self._step, params, state, rate), state)
 
     def _compile(self, template: nn.Module) -> Callable[..., Tensor]:
         import torch
@@ -130,7 +148,7 @@ class CompiledStep:
         import torch
 
         model = self._task.model().to(self._device).train()
-        step = self.bind(model, rate)
+        step = self.bind(model, rate).step
         x, y = x.clone(), y.clone()  # marks stay on a tensor
         if len(x) > 1:  # one graph for every size from here on
             torch._dynamo.mark_dynamic(x, 0)

@@ -40,6 +40,12 @@ class GuardSettings:
     """A run whose metric has come this share of the way from chance to perfect is spared."""
 
 
+STATE = (
+    "steps", "window_mean", "_baseline", "_sum", "_count", "_exploded_streak", "_stalled_streak",
+    "_learned", "_exploded", "_skilled", "_unseen",
+)  # fmt: skip
+
+
 class DivergenceGuard:
     """Watches one run's loss; `step` costs one addition and never waits for the device.
 
@@ -103,6 +109,17 @@ class DivergenceGuard:
         self.spikes.add(mean, baseline=self._baseline)
         return self._judge(mean, self._baseline)
 
+    def state(self) -> dict[str, Any]:
+        """All that changes from step to step, to go on from in another process."""
+        own = {name: getattr(self, name) for name in STATE}
+        return {**own, "spikes": self.spikes.state()}
+
+    def go_on_from(self, state: dict[str, Any]) -> None:
+        """Take what `state` of an earlier process returned."""
+        for name in STATE:
+            setattr(self, name, state[name])
+        self.spikes.go_on_from(state["spikes"])
+
     def _judge(self, mean: float, baseline: float) -> tuple[Verdict, str] | None:
         rule = self.settings
         spent = self.steps / self.total_steps
@@ -159,3 +176,12 @@ class SpikeCounter:
                 self._level = quiet
                 return
         self._recent.append(mean)
+
+    def state(self) -> dict[str, Any]:
+        """All that changes from window to window."""
+        return {"recovered": self.recovered, "recent": list(self._recent), "level": self._level}
+
+    def go_on_from(self, state: dict[str, Any]) -> None:
+        """Take what `state` returned."""
+        self.recovered, self._level = state["recovered"], state["level"]
+        self._recent.extend(state["recent"])

@@ -44,9 +44,9 @@ def nvidia_driver(version: Path = Path("/proc/driver/nvidia/version")) -> str:
 
 def device_memory_bytes(device: str) -> int:
     """Memory that training may use at all: the accelerator's, or what the machine has free."""
-    import torch
-
     if not device.startswith("cpu"):
+        import torch
+
         return int(torch.accelerator.get_memory_info(device)[1])
     free = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     meminfo = Path("/proc/meminfo")

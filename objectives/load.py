@@ -92,7 +92,7 @@ class CustomLoop:
         return 1, self.n_train
 
     def __call__(self, params: TrialParams, run: Run) -> None:
-        from objectives.train import seed_everything
+        from objectives.randomness import seed_everything
 
         seed_everything(params.seed)
         self.function(params, run)
@@ -114,20 +114,51 @@ def load_objective(spec: str, *, device: str, compiled: bool = False) -> Objecti
         return _prepare(found, name=spec, device=device, compiled=compiled)
     if spec.endswith(TABLES):
         return _replay(spec, compiled=compiled)
+    name, found = _own(spec)
+    return _prepare(found, name=name, device=device, compiled=compiled)
+
+
+def task_name(spec: str) -> str:
+    """The name of `load_objective(spec)`; also names it from within the folder of its file.
+
+    Raises:
+        ObjectiveError: unknown name, missing file or name, failing import.
+    """
+    if spec in BUNDLED:
+        return spec
+    return _table(spec).name if spec.endswith(TABLES) else _own(spec)[0]
+
+
+def task_file(spec: str) -> Path | None:
+    """The file of a task of your own; None for a bundled one.
+
+    Raises:
+        ObjectiveError: unknown name, missing file.
+    """
+    if spec in BUNDLED:
+        return None
+    return _table(spec) if spec.endswith(TABLES) else _split(spec)[0]
+
+
+def _own(spec: str) -> tuple[str, Any]:
     path, name = _split(spec)
-    module = import_file(path)
-    name, found = _find(module, name, path)
-    return _prepare(found, name=f"{path.name}:{name}", device=device, compiled=compiled)
+    name, found = _find(import_file(path), name, path)
+    return f"{path.name}:{name}", found
 
 
 def _replay(spec: str, *, compiled: bool) -> Objective:
     from objectives.replay import load_replay
 
-    if not Path(spec).is_file():
-        raise ObjectiveError(f"table {spec!r} is not there (looked from {Path.cwd()})")
+    path = _table(spec)
     if compiled:
         raise ObjectiveError(f"{spec} is played back, nothing is trained: run without --compile")
-    return load_replay(Path(spec))
+    return load_replay(path)
+
+
+def _table(spec: str) -> Path:
+    if not Path(spec).is_file():
+        raise ObjectiveError(f"table {spec!r} is not there (looked from {Path.cwd()})")
+    return Path(spec).resolve()
 
 
 def _split(spec: str) -> tuple[Path, str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -17,6 +17,7 @@ from objectives.measurement import (
     Verdict,
 )
 from objectives.memory import MEASURED_STEPS, NoMeter, memory_meter
+from objectives.randomness import random_states, restore_random_states
 
 ShouldStop = Callable[[tuple[float, ...]], Stopped | None]
 
@@ -32,7 +33,9 @@ class Run:
 
     - `begin(total_steps, ...)` once, when model and optimizer exist;
     - `step(loss)` after each optimizer step;
-    - `report(val_accuracy)` after each epoch, with the validation itself inside `validating()`.
+    - `report(val_accuracy)` after each epoch, with the validation itself inside `validating()`;
+    - `save(state)` after that, where the loop can go on from what it saves: `restored` is then,
+      in another process, what was saved last.
 
     `step` and `report` raise `Stopped` when the run should end. The verdict is latched: whatever
     the loop does afterwards, the run counts as stopped.
@@ -53,6 +56,14 @@ class Run:
         self.curve: list[float] = []  # the metric after each epoch
         self._target = target
         self.should_stop = should_stop
+        self.restored: dict[str, Any] | None = None
+        """What an earlier process saved last, to be loaded before `begin`; else None."""
+        self.keep: Callable[[dict[str, Any]], None] | None = None
+        self.leaving: BaseException | None = None
+        """Raised when the loop goes on to another epoch: whoever watches wants it to end."""
+        self._earlier: dict[str, Any] | None = None  # our own state in that process
+        self._device = device
+        self._peak_before = 0  # bytes, of that process
         self._clock = Clock(synchronizer(device))
         self._meter = memory_meter(device, compiled=compiled) if measure_memory else NoMeter()
         self._metering = False
@@ -96,7 +107,50 @@ class Run:
             baseline_metric=baseline_metric,
             settings=self._guard_settings,
         )
+        if self._earlier is not None:
+            self._go_on_from(self._earlier)
         self._clock.start()
+
+    def restore(self, kept: dict[str, Any]) -> None:
+        """Before the objective is called: go on from what `keep` was given in another process."""
+        self._earlier, self.restored = kept["run"], kept["loop"]
+
+    def _go_on_from(self, state: dict[str, Any]) -> None:
+        self._begun().go_on_from(state["guard"])
+        self._clock.go_on_from(state["laps"])
+        self._steps, self._train_metric = state["steps"], state["train_metric"]
+        self.curve[:] = state["curve"]
+        self._peak_before = state["peak_bytes"]
+        restore_random_states(state["random"], self._device)
+
+    def save(self, state: Mapping[str, Any]) -> None:
+        """After `report`: keep what the next epoch starts from, so that a crash costs one epoch.
+
+        Args:
+            state: tensors, numbers, strings and lists, tuples and dicts of them: the state_dict()
+                of model, optimizer, scheduler and scaler, the epoch, and the state of generators
+                of your own. Those of torch, NumPy and Python are kept for you, and so is what the
+                run has measured. A loaded file may hold nothing else (`weights_only=True`).
+        """
+        self._raise_latched()
+        if self.keep is None:
+            return
+        with self._clock.standing_still():
+            self.keep({"run": self._state(), "loop": dict(state)})
+
+    def _state(self) -> dict[str, Any]:
+        return {
+            "guard": self._begun().state(),
+            "laps": self._clock.laps(),
+            "steps": self._steps,
+            "train_metric": self._train_metric,
+            "curve": list(self.curve),
+            "peak_bytes": self._peak(),
+            "random": random_states(self._device),
+        }
+
+    def _peak(self) -> int:
+        return max(self._peak_before, self._meter.peak_bytes)
 
     def recorded(self, *, step_seconds: float, peak_memory_bytes: int) -> None:
         """Say what the run cost when it was recorded: a replay trains nothing to be measured."""
@@ -152,7 +206,7 @@ class Run:
     def so_far(self) -> tuple[float, int]:
         """Training seconds and peak bytes up to now, free of warm-up: the whole run takes more."""
         seconds = min(self._clock.spent()[0], self._clock.typical()[0])
-        return seconds, self._meter.peak_bytes
+        return seconds, self._peak()
 
     @property
     def share_done(self) -> float:
@@ -177,7 +231,7 @@ class Run:
                 )
         stopped = self.latched
         wall, process = self._clock.spent() if stopped else self._clock.typical()
-        steps, peak_bytes = self._steps, self._meter.peak_bytes
+        steps, peak_bytes = self._steps, self._peak()
         if self._recorded is not None:
             step_seconds, peak_bytes = self._recorded
             wall = process = step_seconds * steps
@@ -216,6 +270,8 @@ class Run:
         # as long as the run is kept, which would falsify the memory baseline of the next run.
         if self.latched is not None:
             raise Stopped(self.latched.verdict, self.latched.reason)
+        if self.leaving is not None:
+            raise self.leaving
 
     def _meter_step(self) -> None:
         """A meter that slows steps down sees only the first ones."""

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import math
-import random
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from objectives.compiled import CompiledStep
 from objectives.feed import Batches, make_feed
@@ -14,6 +13,7 @@ from objectives.measurement import ObjectiveError, TrialParams
 from objectives.optimizer import build_optimizer, step_function
 from objectives.parameter import usual_values
 from objectives.predict import predict_peak_bytes
+from objectives.randomness import seed_everything
 from objectives.run import Run
 from objectives.task import Task, baseline, check_data, check_forward, check_task, fingerprint
 
@@ -80,13 +80,15 @@ class TaskObjective:
                 self._compiled.prepare(params.batch_size)
         task = self._declared.at(params.extra) if self.search else self.task
         model = task.model().to(self._device)
-        train_epoch = self._trainer(task, model, params.learning_rate, run)
+        train_epoch, optimizer = self._trainer(task, model, params.learning_rate, run)
+        states = {"model": model, "optimizer": optimizer}
+        first = 1 if run.restored is None else _go_on_from(run.restored, states, order)
         run.begin(
             params.epochs * math.ceil(len(self._data.x_train) / params.batch_size),
             baseline_loss=self._baseline_loss,
             baseline_metric=self._baseline_metric,
         )
-        for epoch in range(1, params.epochs + 1):
+        for epoch in range(first, params.epochs + 1):
             model.train()
             train_epoch(self._feed.epoch(params.batch_size, order))
             with run.validating():
@@ -94,6 +96,8 @@ class TaskObjective:
                 val = self._evaluate(model, data.x_val, data.y_val)
                 train = self._evaluate(model, data.x_train, data.y_train) if last else None
             run.report(val, train_accuracy=train)
+            kept = {name: part.state_dict() for name, part in states.items()}
+            run.save({"epoch": epoch, "order": order.get_state(), **kept})
 
     def predict_peak_bytes(self, batch_size: int) -> int | None:
         """Peak memory without running it; None where no prediction can be trusted."""
@@ -101,12 +105,13 @@ class TaskObjective:
 
     def _trainer(
         self, task: Task, model: nn.Module, learning_rate: float, run: Run
-    ) -> Callable[[Batches], None]:
-        """A function that trains `model` for one epoch."""
+    ) -> tuple[Callable[[Batches], None], Any]:
+        """A function that trains `model` for one epoch, and what holds the optimizer's state."""
         if self._compiled is not None:
-            return partial(_compiled_epoch, self._compiled.bind(model, learning_rate), run)
+            bound = self._compiled.bind(model, learning_rate)
+            return partial(_compiled_epoch, bound.step, run), bound
         optimizer = build_optimizer(task, model, learning_rate=learning_rate, device=self._device)
-        return partial(_ordinary_epoch, model, task.loss, optimizer, run)
+        return partial(_ordinary_epoch, model, task.loss, optimizer, run), optimizer
 
     def _evaluate(self, model: nn.Module, x: Tensor, y: Tensor) -> float:
         """Accuracy as a fraction, or R2 around the split's own mean."""
@@ -123,6 +128,14 @@ class TaskObjective:
             residual = (y.double() - output.double()).square().sum()
             total = (y.double() - y.double().mean(dim=0)).square().sum()
             return float(1 - residual / total)
+
+
+def _go_on_from(kept: dict[str, Any], states: dict[str, Any], order: torch.Generator) -> int:
+    """Load what was saved after an epoch; returns the next one."""
+    for name, part in states.items():
+        part.load_state_dict(kept[name])
+    order.set_state(kept["order"])
+    return int(kept["epoch"]) + 1
 
 
 def _ordinary_epoch(
@@ -146,13 +159,3 @@ def _ordinary_epoch(
 def _compiled_epoch(step: Callable[[Tensor, Tensor], Tensor], run: Run, batches: Batches) -> None:
     for x, y in batches:
         run.step(step(x, y))
-
-
-def seed_everything(seed: int) -> None:
-    """Seed torch (all devices), NumPy's and Python's global generators."""
-    import numpy as np
-    import torch
-
-    torch.manual_seed(seed)
-    np.random.seed(seed)
-    random.seed(seed)

@@ -7,18 +7,22 @@ is created once, under a lock; network file systems, where SQLite's locks do not
 
 from __future__ import annotations
 
-import fcntl
+import functools
 import os
 import sqlite3
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from storage.errors import StorageError
+from storage.locks import file_lock
+from storage.rdb import TABLES, SharedRDBStorage, heartbeat_options, optuna_url, wrong_schema
+from storage.shared import CLAIM_PATIENCE_SECONDS, Heartbeat
 
 if TYPE_CHECKING:
-    from optuna.storages import RDBStorage
     from sqlalchemy.engine import URL
 
 TIMEOUT_SECONDS = 60.0  # how long a transaction waits for another process's lock
@@ -26,6 +30,46 @@ NETWORK_FILE_SYSTEMS = {
     "9p", "afs", "beegfs", "ceph", "cifs", "fuse.glusterfs", "fuse.sshfs", "gpfs", "lustre",
     "ncpfs", "nfs", "nfs4", "smb3", "smbfs",
 }  # fmt: skip
+
+
+def _marked_as_reading(cls: type[SqliteStorage]) -> type[SqliteStorage]:
+    """A class decorator: what only reads says so to `_begin`."""
+
+    def marked(method: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(method)
+        def call(self: SqliteStorage, *args: Any, **kwargs: Any) -> Any:
+            before, self.reading.active = getattr(self.reading, "active", False), True
+            try:
+                return method(self, *args, **kwargs)
+            finally:
+                self.reading.active = before
+
+        return call
+
+    for name in dir(SharedRDBStorage):
+        if name.startswith(("get_", "_get_trials", "_get_stale")):
+            method = getattr(SharedRDBStorage, name)
+            setattr(cls, name, marked(method))
+    return cls
+
+
+@_marked_as_reading
+class SqliteStorage(SharedRDBStorage):
+    """One file on this machine."""
+
+    folder: Path  # of the file; itself what is locked: no lock file is left behind
+
+    def __init__(self, url: str, **options: Any) -> None:
+        self.reading = threading.local()
+        super().__init__(url, **options)
+
+    @contextmanager
+    def claim_lock(
+        self, study_name: str, patience_seconds: float = CLAIM_PATIENCE_SECONDS
+    ) -> Iterator[bool]:
+        """Exclusive for all studies of the folder: they share SQLite's one writer anyway."""
+        with file_lock(self.folder, patience_seconds) as held:
+            yield held
 
 
 def path_of(url: URL) -> Path:
@@ -52,7 +96,7 @@ def path_of(url: URL) -> Path:
     return Path(name).resolve()
 
 
-def open_worker(path: Path) -> RDBStorage:
+def open_worker(path: Path, heartbeat: Heartbeat | None) -> SqliteStorage:
     """Open for writing; creates folder, file and schema when they are missing."""
     _refuse_network_file_system(path)
     try:
@@ -60,41 +104,35 @@ def open_worker(path: Path) -> RDBStorage:
     except OSError as error:
         raise StorageError(f"cannot create the folder {path.parent}: {error.strerror}") from error
     _check_access(path)
-    with folder_lock(path.parent):
+    with file_lock(path.parent, CLAIM_PATIENCE_SECONDS):
         _check_file(path)
         if _is_missing(path):
             _create(path)
-        storage = _rdb_storage(path, journal="WAL")  # two that change the mode at once fail
+        options = heartbeat_options(heartbeat)
+        storage = _open(path, journal="WAL", **options)  # two that change the mode at once fail
     from sqlalchemy import event
 
-    # SQLite ignores SELECT ... FOR UPDATE, so two workers could both read a queued trial before
-    # either writes. Taking the write lock at BEGIN makes each transaction of a worker exclusive.
-    event.listen(storage.engine, "begin", _begin_immediate)
+    event.listen(storage.engine, "begin", partial(_begin, storage))
     return storage
 
 
-def open_reader(path: Path) -> RDBStorage:
+def open_reader(path: Path) -> SqliteStorage:
     """Open an existing database for looking; its transactions take no lock that blocks a worker."""
     if _is_missing(path):
         raise StorageError(f"there is no database {path} yet: `make study` creates it")
     _refuse_network_file_system(path)
     _check_file(path)
-    return _rdb_storage(path, journal=None)
+    return _open(path, journal=None)
 
 
-@contextmanager
-def folder_lock(folder: Path) -> Iterator[None]:
-    """Exclusive among processes of this machine; freed by the system when its holder dies."""
-    descriptor = os.open(folder, os.O_RDONLY)  # the folder itself: no lock file is left behind
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
+def _begin(storage: SqliteStorage, connection: Any) -> None:
+    """Take the write lock at once, unless it is only to read.
 
-
-def _begin_immediate(connection: Any) -> None:
-    connection.exec_driver_sql("BEGIN IMMEDIATE")
+    SQLite ignores SELECT ... FOR UPDATE, so two workers could both read a queued trial before
+    either writes. Taking the lock at BEGIN makes each transaction that writes exclusive.
+    """
+    reads = getattr(storage.reading, "active", False)
+    connection.exec_driver_sql("BEGIN" if reads else "BEGIN IMMEDIATE")
 
 
 def _connector(path: Path, journal: str | None) -> Callable[[], sqlite3.Connection]:
@@ -110,14 +148,14 @@ def _connector(path: Path, journal: str | None) -> Callable[[], sqlite3.Connecti
     return connect
 
 
-def _rdb_storage(path: Path, *, journal: str | None) -> RDBStorage:
-    import optuna
-
-    url = f"sqlite:///{path}".replace("{", "{{").replace("}", "}}")  # Optuna formats its URLs
+def _open(path: Path, *, journal: str | None, **options: Any) -> SqliteStorage:
+    engine = {"creator": _connector(path, journal)}
     try:
-        return optuna.storages.RDBStorage(url, engine_kwargs={"creator": _connector(path, journal)})
-    except RuntimeError as error:  # the schema of another Optuna version; the text has the remedy
-        raise StorageError(f"{path} cannot be opened: {error}") from error
+        storage = SqliteStorage(optuna_url(f"sqlite:///{path}"), engine_kwargs=engine, **options)
+    except RuntimeError as error:
+        raise wrong_schema(str(path), error) from error
+    storage.folder = path.parent
+    return storage
 
 
 def _create(path: Path) -> None:
@@ -128,7 +166,7 @@ def _create(path: Path) -> None:
         path.with_name(path.name + suffix).unlink(missing_ok=True)
     try:
         # Without a write-ahead log: one that a full disk left unmerged would be lost in renaming.
-        storage = _rdb_storage(aside, journal="DELETE")
+        storage = _open(aside, journal="DELETE")
         storage.remove_session()
         storage.engine.dispose()
         os.replace(aside, path)
@@ -175,7 +213,7 @@ def _check_file(path: Path) -> None:
             f"{path} cannot be read as an SQLite database ({error}): restore a copy of it, "
             "or choose another --storage"
         ) from error
-    if not {"studies", "trials", "version_info"} <= tables:
+    if not tables >= TABLES:
         holds = ", ".join(sorted(tables)[:5]) or "nothing"
         raise StorageError(
             f"{path} is a database of something else (it holds {holds}): choose another --storage"
@@ -187,7 +225,8 @@ def _refuse_network_file_system(path: Path) -> None:
     if kind in NETWORK_FILE_SYSTEMS:
         raise StorageError(
             f"{path} is on a network file system ({kind}), where SQLite loses data: keep it on a "
-            "local disk; several machines need a database server"
+            "local disk; several machines share postgresql+psycopg://user@host/database, or "
+            f"journal://{path.with_suffix('.log')} on NFS"
         )
 
 

@@ -17,12 +17,14 @@ from storage.errors import StorageError
 from study.errors import StudyError
 from study.settings import (
     DEFAULT_STORAGE,
+    LAUNCHERS,
     PRUNERS,
     SAMPLERS,
     STORAGE_VARIABLE,
     StudySettings,
     with_file,
 )
+from study.verbs_storage import add_storage_verbs, chosen_storage
 
 if TYPE_CHECKING:
     from optuna import Study
@@ -91,6 +93,7 @@ def parser() -> argparse.ArgumentParser:
     dashboard_ = _add_look(verbs, "dashboard", dashboard, "serve optuna-dashboard", study=False)
     dashboard_.add_argument("--host", default="127.0.0.1", help="default: %(default)s")
     dashboard_.add_argument("--port", type=int, default=8080, help="default: %(default)s")
+    add_storage_verbs(verbs)
     return top
 
 
@@ -99,7 +102,9 @@ OPTIONS: dict[str, tuple[type, str]] = {
     "study-name": (str, "default: named after the task"),
     "storage": (str, f"default: ${STORAGE_VARIABLE}, else {DEFAULT_STORAGE}"),
     "n-trials": (int, "the total to reach, whoever ran them; default: 30"),
-    "n-workers": (int, "local processes, one thread each; default: 1"),
+    "n-workers": (int, "local processes, one thread each; default: 1, on Ray every GPU or CPU"),
+    "launcher": (str, f"{' or '.join(LAUNCHERS)}: where workers run; default: local"),
+    "ray-address": (str, "of a running Ray cluster, host:port; default: auto"),
     "sampler": (str, f"{', '.join(SAMPLERS)}; default: cost-aware"),
     "pruner": (str, f"{', '.join(PRUNERS)}, or path/to/mine.py:name; default: front"),
     "pruner-risk": (float, "of front: chance to stop a run of the final front; default: 0.02"),
@@ -110,6 +115,8 @@ OPTIONS: dict[str, tuple[type, str]] = {
     "batch-sizes": (str, "LOW:HIGH, powers of two; default: 1:512"),
     "learning-rates": (str, "LOW:HIGH; default: 1e-4:3"),
     "timeout": (float, "seconds after which no new trial starts"),
+    "grace": (int, "seconds after which a silent worker's trial goes to another; default: 60"),
+    "checkpoint-dir": (str, "default: beside an SQLite file or journal; none: lose started runs"),
     "max-memory": (str, "budget for a run's peak memory, like 2GiB"),
     "max-seconds": (float, "budget for a run's training time"),
     "min-accuracy": (float, "a run that ends below it is infeasible"),
@@ -174,9 +181,14 @@ def _settings(args: argparse.Namespace) -> StudySettings:
 
 def run(args: argparse.Namespace) -> int:
     """Search batch size and learning rate until the study has n_trials; run again to resume."""
+    settings, console = _settings(args), _console(sys.stderr)
+    if settings.launcher == "ray":
+        from study.launch_ray import RaySession
+
+        return RaySession(settings, console).run()
     from study.session import Session
 
-    return Session(_settings(args), _console(sys.stderr)).run()
+    return Session(settings, console).run()
 
 
 def probe(args: argparse.Namespace) -> None:
@@ -218,7 +230,7 @@ def ls(args: argparse.Namespace) -> None:
     from study.findings.tables import studies_table
     from study.look import study_rows
 
-    rows = study_rows(_storage_url(args))
+    rows = study_rows(chosen_storage(args))
     if args.json:
         print(json.dumps(rows, indent=2))
     else:
@@ -278,9 +290,10 @@ def report(args: argparse.Namespace) -> None:
 def dashboard(args: argparse.Namespace) -> None:
     """Serve optuna-dashboard on the storage; only this machine can reach it unless told so."""
     from storage.url import open_storage
-    from study.findings.board import LOOPBACK, serve
+    from study.findings.board import serve
+    from study.serving import LOOPBACK
 
-    storage = open_storage(_storage_url(args), mode="reader")
+    storage = open_storage(chosen_storage(args), mode="reader")
     if args.host not in LOOPBACK:
         print(f"warning: anyone who reaches {args.host} can change the studies", file=sys.stderr)
     print(f"dashboard on http://{args.host}:{args.port}/ (Ctrl-C ends it)", file=sys.stderr)
@@ -293,12 +306,8 @@ def dashboard(args: argparse.Namespace) -> None:
 def _look_at(args: argparse.Namespace) -> tuple[Study, list[str]]:
     from study.look import the_study
 
-    study = the_study(_storage_url(args), args.study_name)
+    study = the_study(chosen_storage(args), args.study_name)
     return study, list(study.metric_names or [])
-
-
-def _storage_url(args: argparse.Namespace) -> str:
-    return args.storage or os.environ.get(STORAGE_VARIABLE) or DEFAULT_STORAGE
 
 
 def _console(stream: Any) -> Console:

@@ -73,7 +73,6 @@ class Prober:
         self._device = device
         self._rate = rate  # a small one: a probe must not diverge
         self._patience = REPEATS
-        self._limit = SAFE_SHARE * device_memory_bytes(device)
 
     def sizes(self, batch_sizes: Iterable[int], watch: Watch = lambda done, all_: None) -> Costs:
         """Probe every size, small ones first; sizes that cannot fit are predicted, never run."""
@@ -104,8 +103,9 @@ class Prober:
         measured = {c.batch_size: c.peak_memory_bytes for c in costs.values()}
         known = {b: peak for b, peak in measured.items() if peak is not None}
         expected = calibrated(predicted, known)[size]
+        limit = SAFE_SHARE * device_memory_bytes(self._device)
         smaller_failed = any(c.cannot_fit for c in costs.values() if c.batch_size < size)
-        if smaller_failed or (expected is not None and expected > self._limit):
+        if smaller_failed or (expected is not None and expected > limit):
             return _unrun(size, expected)
         return self._measure(size, predicted[size])
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+import uuid
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -24,10 +23,12 @@ if TYPE_CHECKING:
     from optuna.storages import BaseStorage
 
     from objectives.load import Objective
+    from storage.shared import SharedStorage
 
 RECORD = "batchfront"  # study attribute: what must not change within a study
 DEFAULTS = "batchfront_defaults"  # study attribute: what a resume uses unless told otherwise
 DEFAULT_RISK = 0.02  # of the pruner front
+DEFAULT_GRACE_SECONDS = 60
 FORMAT = 2  # 1 did not record architecture, loss and source
 DIRECTIONS: tuple[Literal["maximize", "minimize"], ...] = ("maximize", "minimize", "minimize")
 
@@ -53,6 +54,8 @@ class Plan:
     costs: Costs
     n_trials: int
     timeout: float | None
+    grace_seconds: int  # the same for all workers: it is also how often they show that they live
+    study_id: str  # tells studies of one name apart; "" for those of older versions
 
 
 def open_study(storage: BaseStorage, study_name: str) -> Study:
@@ -71,25 +74,25 @@ def open_study(storage: BaseStorage, study_name: str) -> Study:
         raise StudyError(f"there is no study {study_name!r}: {there}") from None
     if RECORD not in study.user_attrs:
         raise StudyError(
-            f"study {study_name!r} was not made by batchfront: choose another --study-name"
+            f"study {study_name!r} was not made by batchfront, or is a copy that was cut off: "
+            "choose another --study-name, or give the copy command again"
         )
     return study
 
 
 def create_or_resume(
-    storage: BaseStorage,
+    storage: SharedStorage,
     settings: StudySettings,
     objective: Objective,
     *,
     device: str,
-    lock: Callable[[], AbstractContextManager[None]],
     watch: Watch,
 ) -> tuple[Study, Plan, bool]:
     """The study the settings name, what to do with it, and whether it is new.
 
     A new study's batch sizes are probed first, and its space is cut to those that can be run
-    within the budgets; from then on the space never changes. Creation happens under `lock`, so
-    that whoever sees the study sees all of it.
+    within the budgets; from then on the space never changes. Creation happens under the claim
+    lock, so that whoever sees the study sees all of it.
 
     Raises:
         StudyError: the stored study differs in what must not change; nothing is written then.
@@ -97,7 +100,7 @@ def create_or_resume(
     import optuna
 
     name = settings.study_name or objective.name
-    with lock():
+    with storage.claim_lock(name):
         names = optuna.get_all_study_names(storage)
         exists = name in names and not _is_unfinished(storage, name)
     if not exists:
@@ -105,7 +108,7 @@ def create_or_resume(
         check_pruner(plan, asked_risk=settings.pruner_risk)
         plan = with_costs(plan, objective, watch)
         plan = replace(plan, space=cut_by_cost(plan.space, plan.costs, plan.budgets))
-        with lock():
+        with storage.claim_lock(name):
             if name not in optuna.get_all_study_names(storage) or _is_unfinished(storage, name):
                 return _create(storage, plan, objective), plan, True
     study = open_study(storage, name)
@@ -113,6 +116,7 @@ def create_or_resume(
     check_pruner(plan, asked_risk=settings.pruner_risk)
     _compare(study, _record(plan, objective))
     check_hardware(study, device, mixed=settings.mixed_hardware)
+    _agree_on_grace(study, plan.grace_seconds)
     costs = stored_costs(study, plan.hardware)
     plan = replace(plan, costs=costs) if costs else with_costs(plan, objective, watch)
     remember_hardware(study, plan)
@@ -150,6 +154,8 @@ def new_plan(settings: StudySettings, objective: Objective, name: str, device: s
         costs={},
         n_trials=settings.n_trials,
         timeout=settings.timeout,
+        grace_seconds=settings.grace or DEFAULT_GRACE_SECONDS,
+        study_id=uuid.uuid4().hex,
     )
 
 
@@ -194,6 +200,7 @@ def resumed_plan(study: Study, settings: StudySettings, objective: Objective, de
         ),
         seed=settings.seed if settings.seed is not None else defaults.get("seed"),
         target=settings.target if settings.target is not None else defaults.get("target"),
+        grace=settings.grace or defaults.get("grace_seconds"),
     )
     plan = new_plan(filled, objective, study.study_name, device)
     space = replace(SearchSpace.from_dict(stored["space"]), search=objective.search)
@@ -203,7 +210,8 @@ def resumed_plan(study: Study, settings: StudySettings, objective: Objective, de
         named = settings.space(asked)
         space = space if named == asked else named.cut_to(objective.batch_sizes)
     budgets = Budgets(**(stored.get("budgets", {}) | plan.budgets.as_dict()))
-    return replace(plan, space=space, asked=asked, budgets=budgets)
+    study_id = defaults.get("study_id", "")
+    return replace(plan, space=space, asked=asked, budgets=budgets, study_id=study_id)
 
 
 def with_costs(plan: Plan, objective: Objective, watch: Watch) -> Plan:
@@ -242,7 +250,7 @@ def _create(storage: BaseStorage, plan: Plan, objective: Objective) -> Study:
     )
     with quiet_optuna():
         study.set_metric_names(list(plan.metric_names))
-    names = ("sampler", "pruner", "pruner_risk", "seed", "target")
+    names = ("sampler", "pruner", "pruner_risk", "seed", "target", "grace_seconds", "study_id")
     defaults = {name: getattr(plan, name) for name in names}
     study.set_user_attr(DEFAULTS, {**defaults, "asked": plan.asked.as_dict()})
     remember_hardware(study, plan)
@@ -266,6 +274,22 @@ def _compare(study: Study, asked: dict[str, Any]) -> None:
             f"study {study.study_name!r} was made with other {'; '.join(differences)}: "
             "results would not be comparable, choose another --study-name"
         )
+
+
+def _agree_on_grace(study: Study, grace_seconds: int) -> None:
+    """A worker with a shorter grace period would take trials from those that beat less often."""
+    from optuna.trial import TrialState
+
+    defaults = study.user_attrs.get(DEFAULTS, {})
+    stored = defaults.get("grace_seconds", DEFAULT_GRACE_SECONDS)
+    if grace_seconds == stored:
+        return
+    if study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+        raise StudyError(
+            f"study {study.study_name!r} has running trials with a grace period of {stored} s, now "
+            f"{grace_seconds}: all its workers need the same, so leave --grace out or wait for them"
+        )
+    study.set_user_attr(DEFAULTS, {**defaults, "grace_seconds": grace_seconds})
 
 
 def _short(value: Any) -> str:

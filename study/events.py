@@ -8,16 +8,19 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, kw_only=True)
 class Event:
-    """Of one trial; kind is "started", "epoch" or "ended"."""
+    """Of one trial: kind is "started", "epoch" or "ended". Or of none: "waiting" for others'."""
 
     kind: str
-    number: int
-    batch_size: int
-    learning_rate: float
+    number: int = -1
+    batch_size: int = 0
+    learning_rate: float = 0.0
+    worker: int = 0
+    n_finished: int = 0  # trials of the study, whoever ran them, when the worker last looked
+    n_running: int = 0  # of a "waiting" worker: trials it waits for
     epoch: int = 0
     metric: float | None = None
     values: tuple[float, float, float] | None = None  # of a completed trial
-    verdict: str = ""  # of an ended trial; "failed" and "interrupted" too
+    verdict: str = ""  # of an ended trial; "failed", "interrupted", "taken over" too
     reason: str = ""  # of a failed trial
 
 

@@ -1,14 +1,23 @@
-"""Ctrl-C and SIGTERM end the running objective, never a storage transaction."""
+"""Ctrl-C and SIGTERM end the running objective, never a storage transaction.
+
+The first signal lets a run finish its epoch where that is worth anything (it is kept in a
+checkpoint), the second ends it at once. SIGTERM comes from clusters, which kill soon after: there
+the epoch gets EPOCH_SECONDS, and the process ends within EXIT_SECONDS whatever happens.
+"""
 
 from __future__ import annotations
 
+import os
 import signal
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 MAX_SIGNALS = 3
+EPOCH_SECONDS = 12.0
+EXIT_SECONDS = 18.0
 
 
 class Interrupted(BaseException):
@@ -29,6 +38,8 @@ class Interrupts:
         self.signum: int | None = None
         self._seen = 0
         self._armed = False
+        self._gently = False
+        self._timers: list[threading.Timer] = []
 
     @contextmanager
     def installed(self) -> Iterator[None]:
@@ -37,32 +48,48 @@ class Interrupts:
         try:
             yield
         finally:
+            for timer in self._timers:
+                timer.cancel()
             for signum, handler in zip(SIGNALS, before, strict=True):
                 signal.signal(signum, handler)
 
     def _handle(self, signum: int, frame: FrameType | None) -> None:
         self._seen += 1
         self.request(signum)
+        if self._seen == 1 and signum == signal.SIGTERM:
+            main = threading.main_thread().ident or 0
+            self._later(EPOCH_SECONDS, signal.pthread_kill, main, signum)  # as a second signal
+        if self._seen == 2 or signum == signal.SIGTERM:
+            self._later(EXIT_SECONDS, os._exit, self.exit_code)
         if self._seen >= MAX_SIGNALS:
             for each in SIGNALS:
                 signal.signal(each, signal.SIG_DFL)
-        if self._armed:
+        if self._armed and not (self._gently and self._seen == 1):
             raise Interrupted(signum)
+
+    def _later(self, seconds: float, *call: object) -> None:
+        timer = threading.Timer(seconds, call[0], call[1:])  # type: ignore[arg-type]
+        timer.daemon = True
+        timer.start()
+        self._timers.append(timer)
 
     def request(self, signum: int) -> None:
         """Behave from the next check on as if the signal had come."""
         self.signum = self.signum or signum
 
     @contextmanager
-    def armed(self) -> Iterator[None]:
-        """Signals raise `Interrupted` inside, also one that came before."""
-        self._armed = True
+    def armed(self, *, gently: bool = False) -> Iterator[None]:
+        """Signals raise `Interrupted` inside, also one that came before.
+
+        Gently: only from the second on; whoever asks for that looks at `signum` itself.
+        """
+        self._armed, self._gently = True, gently
         try:
             if self.signum is not None:
                 raise Interrupted(self.signum)
             yield
         finally:
-            self._armed = False
+            self._armed = self._gently = False
 
     @contextmanager
     def held(self) -> Iterator[None]:
@@ -72,8 +99,13 @@ class Interrupts:
             yield
         finally:
             self._armed = was
-        if was and self.signum is not None:
+        if was and self.signum is not None and not (self._gently and self._seen <= 1):
             raise Interrupted(self.signum)
+
+    @property
+    def n_seen(self) -> int:
+        """Signals so far."""
+        return self._seen
 
     @property
     def exit_code(self) -> int:

@@ -15,7 +15,6 @@ from study.space import batch_size_of
 from study.trials import HARDWARE, PREDICTED, UNPROBED, VERDICT
 
 if TYPE_CHECKING:
-    from optuna import Study
     from optuna.trial import FrozenTrial
 
     from study.create import Plan
@@ -71,12 +70,12 @@ class Limits:
         return Excuse(verdict=Verdict.OUT_OF_MEMORY, grade=OVER_BUDGET_GRADE + over, reason=reason)
 
 
-def known_limits(study: Study, plan: Plan, costs: Costs) -> Limits:
-    """As of now."""
+def known_limits(trials: Iterable[FrozenTrial], plan: Plan, costs: Costs) -> Limits:
+    """What the trials so far and the probes say."""
     return Limits(
         costs=costs,
         budgets=plan.budgets,
-        failed_size=smallest_out_of_memory(study.get_trials(deepcopy=False), plan.hardware),
+        failed_size=smallest_out_of_memory(trials, plan.hardware),
         device_bytes=device_memory_bytes(plan.device),
     )
 

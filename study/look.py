@@ -55,6 +55,19 @@ def the_study(url: str, name: str | None) -> Study:
         return open_study(storage, name)
 
 
+def study_so_far(url: str, name: str) -> Study | None:
+    """The study of that name for looking; None until a worker has created all of it."""
+    import optuna
+
+    if not exists(url):
+        return None
+    storage = open_storage(url, mode="reader")
+    if name not in optuna.get_all_study_names(storage):
+        return None
+    study = optuna.load_study(study_name=name, storage=storage)
+    return study if RECORD in study.user_attrs else None
+
+
 def find_study(url: str, name: str) -> Study | None:
     """The study of that name for writing; None when storage or study is not there yet."""
     import optuna

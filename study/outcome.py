@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from objectives.measurement import Measurement, Verdict
 from study.costs import TIME_OFF, SizeCost
 from study.pruning.decision import MAX_GRADE
-from study.trials import REASON, SO_FAR, VERDICT
+from study.trials import REASON, SO_FAR, VERDICT, id_of
 
 if TYPE_CHECKING:
     from optuna import Study
@@ -64,7 +64,7 @@ def mirror_constraint(study: Study, trial: Trial, grade: float) -> None:
 
     It knows only the list attribute of older Optuna versions, which no public call writes any more.
     """
-    study._storage.set_trial_system_attr(trial._trial_id, "constraints", [grade])
+    study._storage.set_trial_system_attr(id_of(trial), "constraints", [grade])
 
 
 def _finite(value: float | None) -> bool:

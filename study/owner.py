@@ -4,24 +4,40 @@ from __future__ import annotations
 
 import os
 import socket
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from study.retry import fail_and_queue
 from study.trials import OWNER
 
 if TYPE_CHECKING:
     from optuna import Study
+    from optuna.storages import BaseStorage
+    from optuna.trial import FrozenTrial
 
 
 def this_process() -> dict[str, Any]:
-    """Host, process id, and when the process started, since ids are used again."""
+    """Where the process runs, its id, and when it started, since ids are used again."""
     pid = os.getpid()
-    return {"host": socket.gethostname(), "pid": pid, "started": _started(pid)}
+    return {**_here(), "pid": pid, "started": _started(pid)}
+
+
+def _here() -> dict[str, str | None]:
+    """Containers may share a host's name, and have process ids of their own."""
+    namespace: str | None
+    boot: str | None
+    try:
+        namespace = os.readlink("/proc/self/ns/pid")
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:  # not Linux
+        namespace = boot = None
+    return {"host": socket.gethostname(), "namespace": namespace, "boot": boot}
 
 
 def is_dead(owner: dict[str, Any]) -> bool:
     """True only when the owner surely no longer runs: it was on this machine and is gone."""
-    if owner.get("host") != socket.gethostname():
+    if any(owner.get(key, value) != value for key, value in _here().items()):
         return False
     pid = owner["pid"]
     try:
@@ -50,14 +66,19 @@ def _is_zombie(pid: int) -> bool:
     return _stat(pid)[:1] == ["Z"]
 
 
-def fail_lost_trials(study: Study) -> None:
-    """Fail trials whose process died; call it under the claim lock.
+def fail_lost_trials(
+    storage: BaseStorage, study: Study, trials: Iterable[FrozenTrial], *, alone: bool
+) -> bool:
+    """Fail those of the trials whose process died, and queue them again; whether there were any.
 
-    A trial gets its owner under that lock, so one without an owner lost it in between.
+    A trial gets its owner under the claim lock. Where that is held (`alone`), one without an owner
+    lost it in between.
     """
-    from optuna.trial import TrialState
-
-    for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+    found = False
+    for trial in trials:
+        if trial.state.name != "RUNNING":
+            continue
         owner = trial.user_attrs.get(OWNER)
-        if owner is None or is_dead(owner):
-            study.tell(trial.number, state=TrialState.FAIL)
+        if alone if owner is None else is_dead(owner):
+            found |= fail_and_queue(storage, study, trial)
+    return found

@@ -25,6 +25,7 @@ class Progress:
         n_done: int,
         n_stopped: int,
         n_epochs: int,
+        n_workers: int,
         front: Sequence[Values],
     ) -> None:
         from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
@@ -36,6 +37,9 @@ class Progress:
         self._n_epochs = n_epochs
         self._front = list(front)
         self._n_stopped = n_stopped
+        self._n_workers = n_workers
+        self._workers: dict[int, str] = {}  # what each does, where there are several
+        self._waits = False
         self._started: float | None = None  # of the first trial: workers take a while to start
         self._live = console.is_terminal
         self._bar = Bar(
@@ -65,16 +69,21 @@ class Progress:
             self._started = time.monotonic()
         if event.kind == "ended":
             self._end(event)
+        self._n_done = max(self._n_done, event.n_finished)  # other machines' workers count too
         if self._live:
-            self._bar.update(self._task, completed=self._n_done, description=self._line(event))
+            self._bar.update(self._task, completed=self._n_done, description=self._all(event))
         elif event.kind == "ended":
             # Plain text: where nobody watches, one line a trial is kept in logs.
-            print(f"{self._n_done}/{self._n_trials} {self._line(event)}", file=self._console.file)
+            line = f"{self._did(event)} | {self._sums()}"
+            print(f"{self._n_done}/{self._n_trials} {line}", file=self._console.file)
+        elif event.kind == "waiting" and not self._waits:
+            print(self._did(event), file=self._console.file)
+        self._waits = event.kind == "waiting"
         if event.reason and event.verdict == "failed":
             self._console.print(f"trial {event.number} failed: {event.reason}", soft_wrap=True)
 
     def _end(self, event: Event) -> None:
-        if event.verdict == "interrupted":
+        if event.verdict in ("interrupted", "taken over"):
             return
         self._n_done += 1
         if event.values is not None:
@@ -83,16 +92,28 @@ class Progress:
         elif event.verdict != "failed":
             self._n_stopped += 1
 
-    def _line(self, event: Event) -> str:
+    def _all(self, event: Event) -> str:
+        """The sums, and what every worker does."""
+        if self._n_workers == 1:
+            return f"{self._did(event)} | {self._sums()}"
+        self._workers[event.worker] = self._did(event)
+        lines = [f"worker {number}: {did}" for number, did in sorted(self._workers.items())]
+        return "\n".join([self._sums(), *lines])
+
+    def _did(self, event: Event) -> str:
+        if event.kind == "waiting":
+            return f"waiting for {event.n_running} trials that others run"
         metric = f"{event.metric:.3f}" if event.metric is not None else "-"
         if event.values is not None:
             metric = f"{event.values[0]:.3f}"
         state = event.verdict or f"epoch {event.epoch}/{self._n_epochs}"
         return (
             f"trial {event.number} batch {event.batch_size} lr {event.learning_rate:.2g} "
-            f"{state} {metric} | front {len(self._front)} stopped {self._n_stopped} "
-            f"| {self._time_left()} left"
+            f"{state} {metric}"
         )
+
+    def _sums(self) -> str:
+        return f"front {len(self._front)} stopped {self._n_stopped} | {self._time_left()} left"
 
     def _time_left(self) -> str:
         ran = self._n_done - self._n_before

@@ -5,24 +5,26 @@ from __future__ import annotations
 import os
 import shlex
 import time
-from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from objectives.device import resolve_device
 from objectives.load import load_objective
-from storage.url import claim_lock, open_storage, readable_errors, redacted
+from storage.checkpoint import checkpoint_folder
+from storage.url import folder_of, open_storage, readable_errors, redacted
 from study.comparable import at_known_cost, fronts_by_hardware, store_costs, stored_costs
 from study.costs import Costs, Watch
 from study.create import Plan, create_or_resume, epochs_of, new_plan, resumed_plan, with_costs
 from study.findings.front import pareto_front
 from study.findings.tables import front_table, summary_lines
 from study.interrupts import Interrupts
-from study.launch import Job, WorkerDied, measuring_alone, run_here, run_processes
+from study.launch import Job, measuring_alone, run_here
 from study.look import find_study
 from study.progress import Progress
 from study.quiet import quiet_optuna
 from study.settings import STORAGE_VARIABLE, StudySettings
 from study.space import SearchSpace
+from study.team import Team, WorkerDied
 from study.trials import HARDWARE, is_finished
 from study.worker import RepeatedFailure
 
@@ -41,6 +43,7 @@ class Session:
         self._settings = settings
         self._console = console
         self._interrupts = Interrupts()
+        self.failure: Exception | None = None  # why run() returned 1
 
     def run(self) -> int:
         """Search until the total is reached; returns the exit code.
@@ -62,13 +65,11 @@ class Session:
             return self._search(study, plan, objective)
 
     def _prepare(self, objective: Objective, device: str) -> tuple[Study, Plan]:
-        url = self._settings.storage
         study, plan, is_new = create_or_resume(
-            open_storage(url, mode="worker"),
+            open_storage(self._settings.storage, mode="worker"),
             self._settings,
             objective,
             device=device,
-            lock=partial(claim_lock, url),
             watch=watcher(self._console),
         )
         self._header(study, plan, is_new=is_new)
@@ -87,29 +88,31 @@ class Session:
                 f"batch sizes {low}..{high} were cut to what data, memory and budgets allow: "
                 f"{plan.space.batch_sizes[0]}..{plan.space.batch_sizes[1]}"
             )
-        n_done = _n_finished(study)
+        n_done = n_finished(study)
         if n_done:
             say(f"resuming: {n_done} of {plan.n_trials} trials are recorded")
 
     def _search(self, study: Study, plan: Plan, objective: Objective) -> int:
         from study.findings.board import publish
 
-        if _n_finished(study) >= plan.n_trials:
+        if n_finished(study) >= plan.n_trials:
             self._console.print("nothing to do: for more trials pass a larger N_TRIALS")
-            self._outcome(study, plan)
+            self._outcome(study)
             return 0
         with self._interrupts.installed():
             failure = self._launch(study, plan, objective)
-            self._outcome(study, plan)
+            self._outcome(study)
             publish(study, plan)
-        done = _n_finished(study) >= plan.n_trials
+        done = n_finished(study) >= plan.n_trials
         if failure is not None and not (done and isinstance(failure, WorkerDied)):
+            self.failure = failure
             self._console.print(f"error: {failure}", style="red", soft_wrap=True)
             return 1
         return self._interrupts.exit_code
 
     def _launch(self, study: Study, plan: Plan, objective: Objective) -> Exception | None:
         settings = self._settings
+        n_workers = settings.n_workers or 1
         deadline = None if plan.timeout is None else time.monotonic() + plan.timeout
         job = Job(
             storage=settings.storage,
@@ -118,6 +121,7 @@ class Session:
             compiled=objective.compiled,
             fingerprint=objective.fingerprint,
             deadline=deadline,
+            checkpoints=checkpoints_of(settings),
         )
         here = [
             at_known_cost(trial, plan.costs)
@@ -128,50 +132,54 @@ class Session:
         progress = Progress(
             self._console,
             n_trials=plan.n_trials,
-            n_done=_n_finished(study),
+            n_done=n_finished(study),
             n_stopped=sum(is_finished(t) and t.state.name == "PRUNED" for t in here),
             n_epochs=plan.epochs,
+            n_workers=n_workers,
             front=front,
         )
         with progress:
             try:
-                if settings.n_workers == 1:
+                if n_workers == 1:
                     with measuring_alone(objective, plan.device):
                         run_here(job, objective, self._interrupts, progress)
                 else:
-                    run_processes(job, settings.n_workers, self._interrupts, progress)
+                    Team(job, n_workers, self._interrupts, progress).run()
             except (RepeatedFailure, WorkerDied) as failure:
                 return failure
         return None
 
-    def _outcome(self, study: Study, plan: Plan) -> None:
-        say = self._console.print
+    def _outcome(self, study: Study) -> None:
+        say, n_trials = self._console.print, self._settings.n_trials
         for hardware, front in fronts_by_hardware(study).items():
             if front:
-                say(front_table(front, plan.metric_names, hardware=hardware))
+                say(front_table(front, study.metric_names or [], hardware=hardware))
         for line in summary_lines(study.get_trials(deepcopy=False)):
             say(line)
-        n_done = _n_finished(study)
+        n_done = n_finished(study)
         if self._interrupts.signum is not None:
-            say(f"interrupted with {n_done} of {plan.n_trials} trials; run it again to resume")
-        elif n_done < plan.n_trials:
-            say(f"{n_done} of {plan.n_trials} trials; run it again to go on")
+            say(f"interrupted with {n_done} of {n_trials} trials; run it again to resume")
+        elif n_done < n_trials:
+            say(f"{n_done} of {n_trials} trials; run it again to go on")
         else:
-            command = self._next_command(plan)
-            report = self._again("make report", plan)
+            command = self._next_command(study.study_name)
+            report = self._again("make report", study.study_name)
             say(f"next: make dashboard, {report}, or {command}", soft_wrap=True)
 
-    def _next_command(self, plan: Plan) -> str:
+    def _next_command(self, study_name: str) -> str:
         """How to go on from here, with what the person has to repeat."""
+        n_trials = 2 * self._settings.n_trials
         command = "make study"
+        if self._settings.launcher != StudySettings.launcher:
+            command += f" LAUNCHER={self._settings.launcher}"
         if self._settings.task != StudySettings.task:
             command += f" TASK={shlex.quote(self._settings.task)}"
         if self._settings.study_name is None:
-            return f"{self._stored_where(command)} N_TRIALS={2 * plan.n_trials}"
-        return f"{self._again(command, plan)} N_TRIALS={2 * plan.n_trials}"
+            return f"{self._stored_where(command)} N_TRIALS={n_trials}"
+        return f"{self._again(command, study_name)} N_TRIALS={n_trials}"
 
-    def _again(self, command: str, plan: Plan) -> str:
-        return self._stored_where(f"{command} STUDY_NAME={shlex.quote(plan.study_name)}")
+    def _again(self, command: str, study_name: str) -> str:
+        return self._stored_where(f"{command} STUDY_NAME={shlex.quote(study_name)}")
 
     def _stored_where(self, command: str) -> str:
         url = self._settings.storage
@@ -180,12 +188,26 @@ class Session:
         return f"{command} STORAGE={shlex.quote(redacted(url))}"
 
 
-def _n_finished(study: Study) -> int:
+def n_finished(study: Study) -> int:
+    """Trials that count towards the total."""
     return sum(is_finished(trial) for trial in study.get_trials(deepcopy=False))
 
 
 def _ran_on(trial: FrozenTrial, hardware: str) -> bool:
     return bool(trial.user_attrs.get(HARDWARE, hardware) == hardware)
+
+
+def checkpoints_of(settings: StudySettings) -> Path | None:
+    """Where the runs of a study are kept after each epoch; None when nowhere.
+
+    Raises:
+        StorageError: the folder cannot be used.
+    """
+    if settings.checkpoint_dir is not None:
+        chosen = settings.checkpoint_dir
+        return None if chosen == "none" else checkpoint_folder(Path(chosen).resolve())
+    beside = folder_of(settings.storage)  # a server's storage has no place that all workers see
+    return None if beside is None else checkpoint_folder(beside / "checkpoints")
 
 
 def loaded(settings: StudySettings, device: str, console: Console) -> Objective:

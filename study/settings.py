@@ -14,10 +14,13 @@ from study.space import SearchSpace, parse_batch_sizes, parse_learning_rates
 
 STORAGE_VARIABLE = "BATCHFRONT_STORAGE"  # environment: URLs may hold passwords
 DEFAULT_STORAGE = "sqlite:///runs/batchfront.db"
+FROM_VARIABLE = "BATCHFRONT_FROM"
+TO_VARIABLE = "BATCHFRONT_TO"
 PRUNERS = (
     "front", "median", "percentile", "halving", "hyperband", "threshold", "patient", "wilcoxon",
     "none",
 )  # fmt: skip
+LAUNCHERS = ("local", "ray")
 SAMPLERS = ("cost-aware", "tpe", "nsgaii", "nsgaiii", "gp", "qmc", "random", "grid")
 
 
@@ -32,8 +35,12 @@ class StudySettings:
     storage: str = DEFAULT_STORAGE
     n_trials: int = 30
     """The total the study should reach, whoever ran them."""
-    n_workers: int = 1
-    """Local processes, one thread each."""
+    n_workers: int | None = None
+    """Local processes, one thread each; default 1. On Ray one for each GPU or CPU, default all."""
+    launcher: str = "local"
+    """One of LAUNCHERS: processes of this machine, or tasks of a Ray cluster that runs already."""
+    ray_address: str = "auto"
+    """Of the Ray cluster: host:port, or the one this machine belongs to."""
     sampler: str | None = None
     """One of SAMPLERS; default cost-aware."""
     pruner: str | None = None
@@ -61,6 +68,10 @@ class StudySettings:
     """Runs that end below it are infeasible (R2 for regression); no default."""
     compile: bool = False
     """Compile the whole training step; not for loops of your own."""
+    grace: int | None = None
+    """Seconds after which a silent worker's trial is given to another; default 60."""
+    checkpoint_dir: str | None = None
+    """Where runs are kept after each epoch, or none; default: beside an SQLite file or journal."""
     mixed_hardware: bool = False
     """Let another hardware join: one front for each."""
 
@@ -72,10 +83,14 @@ class StudySettings:
         _at_least("seed", self.seed, 0)
         if self.seed is not None and self.seed >= 2**31:
             raise StudyError(f"seed is {self.seed}, wanted less than 2**31")
+        _at_least("grace", self.grace, 2)
+        if self.checkpoint_dir is not None and not self.checkpoint_dir.strip():
+            raise StudyError("checkpoint_dir is empty, wanted a folder, or none")
         if self.timeout is not None and not self.timeout > 0:
             raise StudyError(f"timeout is {self.timeout:g}, wanted seconds above 0")
         if self.target is not None and not self.target <= 1:
             raise StudyError(f"target is {self.target:g}, wanted a fraction of at most 1")
+        check_choice("launcher", self.launcher, LAUNCHERS)
         if self.sampler is not None:
             check_choice("sampler", self.sampler, SAMPLERS)
         if self.pruner is not None and ":" not in self.pruner:

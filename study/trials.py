@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from study.space import batch_size_of
 
 if TYPE_CHECKING:
-    from optuna.trial import FrozenTrial
+    from optuna.trial import FrozenTrial, Trial
 
 CONSTRAINT = "stopped"  # the one constraint key on every finished trial
 VERDICT = "verdict"
@@ -21,28 +21,43 @@ UNPROBED = "cost_unprobed"  # a combination whose cost no probe knows: measured 
 PREDICTED = "predicted"  # told without running: known not to fit, or to break a budget
 SPARED = "spared"  # a stop that was not carried out: {"epoch", "reach", "rival"}
 PRUNER_STATE = "pruner_state"  # what an Optuna pruner noted about a trial
+ROOT = "retry_of"  # number of the trial whose run this one goes on with
+DEATHS = "worker_deaths"  # how many workers have died at it
 SO_FAR = "values_so_far"  # of a stopped trial: [metric or None, seconds of the full run, bytes]
 
 ERROR = "error"  # fail reason: the objective raised an exception
 INTERRUPTED = "interrupted"  # fail reason: Ctrl-C or SIGTERM; none at all: its worker died
+MAX_RETRIES = 3  # of a trial whose workers die; one that was handed back is always queued again
 
 ATTRIBUTES = (  # of a measured trial, in the order of exports
     VERDICT, REASON, "best_metric", "train_loss", "generalization_gap", "epochs_to_target",
     "n_spikes", "steps", "total_steps", "measured_seconds", "process_seconds",
     "time_off", "planned_train_seconds", UNPROBED, HARDWARE, PREDICTED, "seed", "epochs", "device",
-    "torch_version", "compiled", SPARED, CURVE,
+    "torch_version", "compiled", ROOT, DEATHS, SPARED, CURVE,
 )  # fmt: skip
 
 
 def is_finished(trial: FrozenTrial) -> bool:
     """Finished and counted towards n_trials.
 
-    A failure counts when the objective raised it. A trial that was interrupted, or whose worker
-    died, does not: another one takes its slot. Neither does one that was told without running.
+    A failure counts when the objective raised it, or when so many workers died at the trial that
+    it was given up. One that was interrupted, or lost its worker, does not: it is queued again.
+    Neither does one that was told without running.
     """
     if trial.state.name == "FAIL":
-        return trial.user_attrs.get(FAIL_REASON) == ERROR
+        reason = trial.user_attrs.get(FAIL_REASON)
+        return reason == ERROR or (reason is None and worker_deaths(trial) >= MAX_RETRIES)
     return trial.state.is_finished() and not trial.user_attrs.get(PREDICTED)
+
+
+def worker_deaths(trial: Trial | FrozenTrial) -> int:
+    """How many workers had died at this trial's run when it was queued."""
+    return int(trial.user_attrs.get(DEATHS, 0))
+
+
+def id_of(trial: Trial | FrozenTrial) -> int:
+    """The id by which a storage knows a trial; Optuna has no public name for it."""
+    return trial._trial_id
 
 
 def takes_slot(trial: FrozenTrial) -> bool:

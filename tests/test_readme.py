@@ -115,7 +115,15 @@ def test_every_verb_has_help_and_stands_in_the_readme(checkout):
 
 def test_every_variable_of_the_makefile_reaches_the_command_line(checkout):
     words = "TASK STUDY_NAME N_TRIALS N_WORKERS SAMPLER PRUNER SEED EPOCHS DEVICE TARGET TIMEOUT"
-    for name in [*words.split(), "PRUNER_RISK", "CONFIG", "BATCH_SIZES", "LEARNING_RATES"]:
+    for name in [
+        *words.split(),
+        "PRUNER_RISK",
+        "LAUNCHER",
+        "RAY_ADDRESS",
+        "CONFIG",
+        "BATCH_SIZES",
+        "LEARNING_RATES",
+    ]:
         option = "--" + name.lower().replace("_", "-")
         done = _run(f'make -n study {name}="it\'s x"', checkout)
         assert f"{option} 'it'\\''s x'" in done.stdout, done.stdout
@@ -127,6 +135,14 @@ def test_a_storage_url_is_neither_echoed_nor_an_argument(checkout):
     done = _run(f"make study STORAGE={url}", checkout)
     assert done.returncode == 0, done.stderr
     assert (checkout / "secret-name.db").exists()
+
+
+def test_the_urls_of_a_copy_are_neither_echoed_nor_arguments(checkout):
+    urls = "FROM=sqlite:///secret-name.db TO=sqlite:///runs/second-name.db"
+    shown = _run(f"make -n copy {urls}", checkout).stdout
+    assert "study copy" in shown
+    assert "-name.db" not in shown
+    assert "secret-name.db" in _run(f"make copy {urls} STUDY_NAME=none", checkout).stderr
 
 
 def test_a_second_make_starts_at_once(checkout):

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
 FIGURE_POINTS = 200  # the dashboard sends every figure again at each poll
-LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 def note(plan: Plan) -> str:

@@ -16,6 +16,7 @@ import optuna
 import pytest
 
 from storage.url import open_storage
+from tests.storage.processes import Team
 
 NOBODY = 65534
 # A fork has everything imported: it starts at once, and works where the interpreter may not read.
@@ -38,6 +39,13 @@ def path(tmp_path: Path) -> Path:
 @pytest.fixture
 def url(path: Path) -> str:
     return f"sqlite:///{path}"
+
+
+@pytest.fixture(scope="package")
+def team() -> Iterator[Team]:
+    team = Team()
+    yield team
+    team.disband()
 
 
 @pytest.fixture

@@ -27,7 +27,8 @@ PLANTED = """
         run.begin(100 * params.epochs, baseline_loss=1.0, baseline_metric=0.1)
         diverges = params.learning_rate > 0.1 * params.batch_size ** 0.5
         for epoch in range(params.epochs):
-            while params.seed and os.path.exists("hold"):  # in a trial: probes have seed 0
+            # In the first epoch, so that there is another one; and in a trial: probes have seed 0.
+            while epoch == 0 and params.seed and os.path.exists("hold"):
                 open("held", "w").close()
                 time.sleep(0.01)
             for _ in range(100):
@@ -73,7 +74,9 @@ def rows(workdir: Path, capsys: pytest.CaptureFixture[str]) -> Callable[..., Any
     return read
 
 
-def spawn(*args: str, cwd: Path, **environment: str) -> subprocess.Popen[str]:
+def spawn(
+    *args: str, cwd: Path, start_new_session: bool = False, **environment: str
+) -> subprocess.Popen[str]:
     """`python -m study ARGS` as a process of its own."""
     return subprocess.Popen(
         [sys.executable, "-m", "study", *args],
@@ -82,6 +85,7 @@ def spawn(*args: str, cwd: Path, **environment: str) -> subprocess.Popen[str]:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        start_new_session=start_new_session,
     )
 
 

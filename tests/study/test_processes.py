@@ -7,8 +7,10 @@ import signal
 import subprocess
 import time
 
+import optuna
 import pytest
 
+from storage.url import open_storage
 from study.cli import main
 
 from .conftest import finish, spawn
@@ -43,27 +45,156 @@ def _hold_after(workdir, rows, n: int, seconds: float = 60) -> None:
     pytest.fail(f"no {n} trials within {seconds} s")
 
 
-@pytest.mark.parametrize(("signum", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-@pytest.mark.parametrize("n_workers", [1, 2])
-def test_a_signal_ends_the_trial_prints_the_front_and_does_not_count(
+@pytest.mark.parametrize(
+    ("signum", "code", "n_workers"), [(signal.SIGINT, 130, 2), (signal.SIGTERM, 143, 1)]
+)
+def test_a_signal_lets_the_epoch_end_and_hands_the_trial_back(
     workdir, rows, signum, code, n_workers
 ):
     process = spawn(*TASK, "--n-trials", "40", "--n-workers", str(n_workers), cwd=workdir, **SLOW)
     _hold_after(workdir, rows, 3)
     process.send_signal(signum)
-    returned, out, err = finish(process)
+    time.sleep(1.0)
+    assert process.poll() is None  # the epoch goes on
     (workdir / "hold").unlink()
+    returned, out, err = finish(process)
     assert (returned, out) == (code, "")
     assert "Pareto front" in err
     assert "interrupted with" in err
     (row,) = rows("ls")
     assert (row["n_fail"], row["n_running"]) == (0, 0)
-    ended = [r for r in rows("export") if r["state"] == "FAIL"]
+    exported = rows("export")
+    ended = [r for r in exported if r["state"] == "FAIL"]
     assert {r["fail_reason"] for r in ended} == {"interrupted"}
     assert 1 <= len(ended) <= n_workers  # one may be between two trials
+    queued = [r for r in exported if r["state"] == "WAITING"]
+    assert {_run(r): _point(r) for r in queued} == {_run(r): _point(r) for r in ended}
 
     assert main([*TASK, "--n-trials", str(row["n_trials"] + 2)]) == 0
     assert rows("ls")[0]["n_trials"] == row["n_trials"] + 2
+    after = {r["number"]: r for r in rows("export")}
+    assert all(after[r["number"]]["state"] in ("COMPLETE", "PRUNED") for r in queued[:2])
+
+
+def _run(row) -> int:
+    """The trial whose run it is."""
+    return row["number"] if row["retry_of"] is None else row["retry_of"]
+
+
+def _point(row) -> tuple[int, float]:
+    return row["batch_size"], row["learning_rate"]
+
+
+def test_a_second_ctrl_c_ends_at_once_and_still_hands_the_trial_back(workdir, rows):
+    process = spawn(*TASK, "--n-trials", "40", "--n-workers", "2", cwd=workdir)
+    _hold_after(workdir, rows, 1)
+    for _ in range(2):
+        process.send_signal(signal.SIGINT)
+        time.sleep(0.5)
+    returned, _, _ = finish(process, timeout=25)
+    assert returned == 130
+    assert rows("ls")[0]["n_running"] == 0
+    assert any(r["state"] == "WAITING" for r in rows("export"))
+
+
+def test_without_checkpoints_the_first_ctrl_c_ends_at_once(workdir, rows):
+    process = spawn(*TASK, "--n-trials", "40", "--checkpoint-dir", "none", cwd=workdir)
+    _hold_after(workdir, rows, 1)
+    process.send_signal(signal.SIGINT)
+    returned, _, _ = finish(process, timeout=25)
+    assert returned == 130
+    assert any(r["state"] == "WAITING" for r in rows("export"))
+
+
+def test_sigterm_ends_within_20_seconds_in_the_middle_of_a_long_epoch(workdir, rows):
+    process = spawn(*TASK, "--n-trials", "40", "--n-workers", "2", cwd=workdir)
+    _hold_after(workdir, rows, 1)
+    process.send_signal(signal.SIGTERM)
+    returned, _, _ = finish(process, timeout=20)
+    assert returned == 143
+    assert rows("ls")[0]["n_running"] == 0
+    assert any(r["state"] == "WAITING" for r in rows("export"))
+
+
+def test_ctrl_c_of_a_terminal_reaches_the_workers_once(workdir, rows):
+    """A terminal signals all of its processes, not just the launcher."""
+    process = spawn(
+        *TASK, "--n-trials", "40", "--n-workers", "2", cwd=workdir, start_new_session=True, **SLOW
+    )
+    _hold_after(workdir, rows, 3)
+    os.killpg(process.pid, signal.SIGINT)
+    time.sleep(1.0)
+    assert process.poll() is None  # twice would have ended it
+    (workdir / "hold").unlink()
+    assert finish(process)[0] == 130
+
+
+def test_a_worker_that_is_killed_is_started_again_and_its_trial_completed(workdir, rows):
+    process = spawn(*TASK, "--n-trials", "12", "--n-workers", "2", cwd=workdir, **SLOW)
+    _hold_after(workdir, rows, 3)
+    (pid,) = {r["owner"]["pid"] for r in _running(workdir)[:1]}
+    os.kill(pid, signal.SIGKILL)
+    time.sleep(0.5)
+    (workdir / "hold").unlink()
+    code, _, err = finish(process)
+    assert code == 0, err
+    exported = rows("export")
+    (killed,) = [r for r in exported if r["state"] == "FAIL"]
+    assert killed["fail_reason"] == "worker died"
+    (again,) = [r for r in exported if r["retry_of"] == killed["number"]]
+    assert _point(again) == _point(killed)
+    assert (again["worker_deaths"], again["seed"]) == (1, killed["seed"])
+    assert rows("ls")[0]["n_trials"] == 12
+
+
+def _running(workdir) -> list[dict]:
+    storage = open_storage(f"sqlite:///{workdir}/runs/batchfront.db", mode="reader")
+    (name,) = optuna.get_all_study_names(storage)
+    trials = optuna.load_study(study_name=name, storage=storage).trials
+    return [t.user_attrs for t in trials if t.state.name == "RUNNING" and "owner" in t.user_attrs]
+
+
+def test_a_trial_that_kills_its_workers_is_given_up_after_three_retries(workdir, rows, write_task):
+    task = write_task("""
+        import os
+        def objective(params, run):
+            run.begin(10)
+            if params.seed and params.batch_size == 4:
+                os._exit(9)
+            for _ in range(10):
+                run.step(0.5)
+            run.report(0.5)
+    """)
+    command = ("run", "--task", task, "--epochs", "1", "--sampler", "grid", "--n-trials", "4")
+    code, _, err = finish(
+        spawn(*command, "--batch-sizes", "2:8", "--learning-rates", "0.1:0.1001",
+              "--n-workers", "2", cwd=workdir)
+    )  # fmt: skip
+    exported = rows("export")
+    dead = [r for r in exported if r["state"] == "FAIL"]
+    assert code == 0, err
+    assert {r["batch_size"] for r in dead} == {4}
+    assert [r["worker_deaths"] for r in dead][:4] == [None, 1, 2, 3]
+    assert rows("ls")[0]["n_trials"] == 4  # the one that was given up counts
+
+
+def test_a_crash_loop_ends_with_the_reason(workdir, capsys, monkeypatch, write_task):
+    monkeypatch.setattr("study.team.SAME_CRASHES", 2)
+    task = write_task("""
+        import os
+        def objective(params, run):
+            run.begin(10)
+            if params.seed:
+                os._exit(9)
+            for _ in range(10):
+                run.step(0.5)
+            run.report(0.5)
+    """)
+    command = ("run", "--task", task, "--epochs", "1", "--sampler", "random", "--n-trials", "9")
+    assert main([*command, "--n-workers", "2"]) == 1
+    err = capsys.readouterr().err.replace("\n", " ")
+    assert "died 2 times in a row, the last time with exit code 9" in err
+    assert "Traceback" not in err
 
 
 @pytest.mark.parametrize("n_workers", [1, 2])
@@ -84,6 +215,8 @@ def test_kill_9_loses_no_finished_trial_and_a_rerun_completes_the_total(workdir,
     killed = [r for r in rows("export") if r["state"] == "FAIL"]
     assert {r["fail_reason"] for r in killed} <= {"worker died", "interrupted"}
     assert killed
+    again = {r["retry_of"] for r in after.values()}
+    assert {r["number"] for r in killed} <= again | {r["number"] for r in killed if r["retry_of"]}
 
 
 def _settle(rows) -> None:

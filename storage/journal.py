@@ -1,0 +1,195 @@
+"""A log file on a file system that several machines share, NFS too."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from optuna.exceptions import UpdateFinishedTrialError
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
+from optuna.storages.journal._storage import JournalOperation
+
+from storage.errors import StorageError
+from storage.locks import file_lock
+from storage.shared import CLAIM_PATIENCE_SECONDS, NOTHING, SharedStorage
+
+STALE_SECONDS = 10
+"""How long a lock may be held before it counts as left behind by a writer that died. A write takes
+milliseconds, and every death inside of one makes all workers wait for so long."""
+FIRST_BYTES = b'{"op_code":'  # of every line that Optuna writes
+
+
+class SharedJournalStorage(JournalStorage, SharedStorage):
+    """Every change is a line of the file; each process reads them all."""
+
+    path: Path
+
+    @contextmanager
+    def claim_lock(
+        self, study_name: str, patience_seconds: float = CLAIM_PATIENCE_SECONDS
+    ) -> Iterator[bool]:
+        """Exclusive for all studies of the file."""
+        with file_lock(_beside(self.path, ".claim"), patience_seconds) as held:
+            yield held
+
+    def set_trial_attrs(
+        self, trial_id: int, user: Mapping[str, Any], system: Mapping[str, Any] = NOTHING
+    ) -> None:
+        """As in `SharedStorage`: all lines are written, and flushed to the disk, at once.
+
+        Optuna has no public call for it; this one writes the lines that its own would.
+        """
+        lines = [
+            {"op_code": JournalOperation.SET_TRIAL_USER_ATTR, "user_attr": {key: value}}
+            for key, value in user.items()
+        ] + [
+            {"op_code": JournalOperation.SET_TRIAL_SYSTEM_ATTR, "system_attr": {key: value}}
+            for key, value in system.items()
+        ]
+        if not lines:
+            self.check_trial_is_updatable(trial_id, self.get_trial(trial_id).state)
+            return
+        head = {"worker_id": self._replay_result.worker_id, "trial_id": trial_id}
+        with self._thread_lock:
+            self._backend.append_logs([{**head, **line} for line in lines])
+            self._read_own(len(lines))
+
+    def _read_own(self, n_lines: int) -> None:
+        """Read on past all of our lines: each one for a finished trial raises by itself."""
+        refusal: UpdateFinishedTrialError | None = None
+        for _ in range(n_lines):
+            try:
+                self._sync_with_backend()
+            except UpdateFinishedTrialError as error:
+                refusal = error
+            else:
+                break
+        if refusal is not None:
+            raise refusal
+
+
+class RepairingLock(JournalFileOpenLock):
+    """Optuna's lock for NFS; whoever takes it cuts off what a writer that died left unfinished.
+
+    Optuna reads past half a line at the end of the file, but the next line would be glued to it,
+    and from then on nobody could read the file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(str(path), grace_period=STALE_SECONDS)
+        self._path = path
+        self._mine: tuple[int, int] | None = None
+
+    def acquire(self) -> bool:
+        """Wait for the lock, take one that was left behind, mend the file."""
+        taken = super().acquire()
+        self._mine = self._found()
+        try:
+            cut_torn_line(self._path)
+        except BaseException:
+            self.release()
+            raise
+        return taken
+
+    def release(self) -> None:
+        """Give it back; a process that was paused may find that it was taken away.
+
+        Also called by whoever takes a lock that was left behind, which is not its own.
+        """
+        mine, self._mine = self._mine, None
+        if mine is None or mine == self._found():
+            with contextlib.suppress(RuntimeError):
+                super().release()
+
+    def _found(self) -> tuple[int, int] | None:
+        """What tells this lock from the next one of the same name."""
+        try:
+            status = os.stat(self._lock_file)
+        except OSError:
+            return None
+        return status.st_ino, status.st_mtime_ns
+
+
+class JournalFile(JournalFileBackend):
+    """Says in one line what is wrong with the disk."""
+
+    def append_logs(self, logs: list[dict[str, Any]]) -> None:
+        """Write changes down; what was torn is cut off by whoever writes next."""
+        try:
+            super().append_logs(logs)
+        except OSError as error:
+            raise StorageError(
+                f"cannot write the journal {self._file_path}: {error.strerror}: make room or mend "
+                "it and run it again, nothing recorded is lost"
+            ) from error
+
+
+def cut_torn_line(path: Path) -> int:
+    """Cut the file back to its last whole line; returns the number of bytes cut off."""
+    with open(path, "rb+") as file:
+        size = file.seek(0, os.SEEK_END)
+        keep = size
+        while keep > 0:
+            start = max(0, keep - 4096)
+            file.seek(start)
+            newline = file.read(keep - start).rfind(b"\n")
+            if newline >= 0:
+                keep = start + newline + 1
+                break
+            keep = start
+        if keep < size:
+            file.truncate(keep)
+    return size - keep
+
+
+def open_worker(path: Path) -> SharedJournalStorage:
+    """Open for writing; creates folder and file when they are missing."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.open("ab").close()
+    except OSError as error:
+        raise StorageError(f"cannot write the journal {path}: {error.strerror}") from error
+    return _open(path)
+
+
+def open_reader(path: Path) -> SharedJournalStorage:
+    """Open an existing file."""
+    if not path.is_file():
+        raise StorageError(f"there is no journal {path} yet: `make study` creates it")
+    return _open(path)
+
+
+def _open(path: Path) -> SharedJournalStorage:
+    _check_file(path)
+    backend = JournalFile(str(path), lock_obj=RepairingLock(path))
+    try:
+        storage = SharedJournalStorage(backend)
+    except (ValueError, KeyError, TypeError, UnicodeDecodeError) as error:
+        raise StorageError(
+            f"{path} cannot be read as a journal ({error}): restore a copy of it, or choose "
+            "another --storage"
+        ) from error
+    except OSError as error:
+        raise StorageError(f"cannot read the journal {path}: {error.strerror}") from error
+    storage.path = path
+    return storage
+
+
+def _check_file(path: Path) -> None:
+    """Refuse what is no journal: without a newline, the next write would cut it to nothing."""
+    try:
+        with open(path, "rb") as file:
+            start = file.read(len(FIRST_BYTES))
+    except OSError as error:
+        raise StorageError(f"cannot read the journal {path}: {error.strerror}") from error
+    if not FIRST_BYTES.startswith(start):
+        raise StorageError(f"{path} is a file of something else: choose another --storage")
+
+
+def _beside(path: Path, suffix: str) -> Path:
+    return path.with_name(path.name + suffix)

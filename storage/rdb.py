@@ -1,0 +1,83 @@
+"""What SQLite, PostgreSQL and MySQL have in common: Optuna's tables."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from optuna.exceptions import UpdateFinishedTrialError
+from optuna.storages import RDBStorage
+from optuna.trial import TrialState
+from sqlalchemy import column, select, table
+from sqlalchemy.dialects import mysql, postgresql, sqlite
+
+from storage.errors import StorageError
+from storage.shared import NOTHING, Heartbeat, SharedStorage
+
+TRIALS = table("trials", column("trial_id"), column("state"))
+USER_ATTRIBUTES, SYSTEM_ATTRIBUTES = (
+    table(name, column("trial_id"), column("key"), column("value_json"))
+    for name in ("trial_user_attributes", "trial_system_attributes")
+)
+TABLES = {"studies", "trials", "version_info"}  # a database with these is one of Optuna's
+
+
+class SharedRDBStorage(RDBStorage, SharedStorage):
+    """Optuna's storage in tables, with several attributes written at once."""
+
+    def set_trial_attrs(
+        self, trial_id: int, user: Mapping[str, Any], system: Mapping[str, Any] = NOTHING
+    ) -> None:
+        """As in `SharedStorage`.
+
+        Optuna has no public call for it, and setting one attribute after another is most of what
+        a trial costs on a database. So this knows three of Optuna's tables.
+        """
+        with self.engine.begin() as connection:
+            # Locked, so that nobody ends the trial before the attributes are in.
+            states = select(TRIALS.c.state).where(TRIALS.c.trial_id == trial_id).with_for_update()
+            state = connection.execute(states).scalar_one_or_none()
+            if state is None:
+                raise KeyError(f"there is no trial with id {trial_id}")
+            if TrialState[state].is_finished():
+                raise UpdateFinishedTrialError(f"trial with id {trial_id} is finished")
+            for into, attrs in ((USER_ATTRIBUTES, user), (SYSTEM_ATTRIBUTES, system)):
+                rows = [
+                    {"trial_id": trial_id, "key": key, "value_json": json.dumps(value)}
+                    for key, value in attrs.items()
+                ]
+                if rows:
+                    connection.execute(_upsert(self.engine.name, into), rows)
+
+
+def _upsert(dialect: str, into: Any) -> Any:
+    """Insert attributes, over those of the same name."""
+    if dialect == "mysql":
+        insert = mysql.insert(into)
+        return insert.on_duplicate_key_update(value_json=insert.inserted.value_json)
+    insert = {"sqlite": sqlite, "postgresql": postgresql}[dialect].insert(into)
+    return insert.on_conflict_do_update(
+        index_elements=["trial_id", "key"], set_={"value_json": insert.excluded.value_json}
+    )
+
+
+def optuna_url(url: str) -> str:
+    """As RDBStorage takes it: Optuna fills {} in its URLs in."""
+    return url.replace("{", "{{").replace("}", "}}")
+
+
+def heartbeat_options(heartbeat: Heartbeat | None) -> dict[str, Any]:
+    """Arguments of RDBStorage."""
+    if heartbeat is None:
+        return {}
+    return {
+        "heartbeat_interval": heartbeat.interval_seconds,
+        "grace_period": heartbeat.grace_seconds,
+        "heartbeat_stale_trial_callback": heartbeat.on_stale,
+    }
+
+
+def wrong_schema(where: str, error: RuntimeError) -> StorageError:
+    """For the tables of another Optuna version; the error's text has the remedy."""
+    return StorageError(f"{where} cannot be opened: {error}")

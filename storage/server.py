@@ -1,0 +1,215 @@
+"""PostgreSQL and MySQL (MariaDB): a database server that several machines share."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import inspect, text
+from sqlalchemy.exc import DBAPIError, OperationalError, SQLAlchemyError
+
+from storage.errors import StorageError
+from storage.patience import again_while_away, waits_for_server
+from storage.rdb import TABLES, SharedRDBStorage, heartbeat_options, optuna_url, wrong_schema
+from storage.shared import CLAIM_PATIENCE_SECONDS, Heartbeat
+from storage.url import redacted
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine import URL, Connection
+
+CONNECT_SECONDS = 10
+DRIVERS = {  # short names people write: the driver that is installed with this project
+    "postgres": "postgresql+psycopg",
+    "postgresql": "postgresql+psycopg",
+    "postgresql+psycopg": "postgresql+psycopg",
+    "mysql": "mysql+pymysql",
+    "mariadb": "mysql+pymysql",
+    "mysql+pymysql": "mysql+pymysql",
+    "mariadb+pymysql": "mysql+pymysql",
+}
+SCHEMA = "batchfront schema"  # name of the lock under which tables are made
+SCHEMA_PATIENCE_SECONDS = 120.0
+# Worth another try: connections lost or refused, shutdown and start, deadlocks, too many clients.
+AWAY_POSTGRESQL = ("08", "57P", "40001", "40P01", "53300")  # how its codes begin
+AWAY_MYSQL = {1040, 1053, 1205, 1213, 1927, 2002, 2003, 2006, 2013, 2055}
+REFUSED = ("authentication failed", "does not exist", "pg_hba.conf")  # by a server that is there
+
+
+def _is_away(error: BaseException) -> bool:
+    """The connection was lost or refused, or the server broke a deadlock.
+
+    Not a full disk or a missing right: these are told at once.
+    """
+    cause = _database_error(error)
+    if cause is None:
+        return False
+    if cause.connection_invalidated:
+        return True
+    return isinstance(cause, OperationalError) and _may_pass(cause.orig)
+
+
+def _may_pass(said: BaseException | None) -> bool:
+    """Whether what the driver raised is worth another try."""
+    number = said.args[0] if said is not None and said.args else None
+    if isinstance(number, int):  # of MySQL
+        return number in AWAY_MYSQL
+    code = getattr(said, "sqlstate", None)
+    if code is not None:
+        return str(code).startswith(AWAY_POSTGRESQL)
+    return not any(words in str(said) for words in REFUSED)  # connecting failed
+
+
+def _database_error(error: BaseException | None) -> DBAPIError | None:
+    """What SQLAlchemy raised; Optuna wraps it, and itself it wraps what the driver raised."""
+    while error is not None and not isinstance(error, DBAPIError):
+        error = error.__cause__
+    return error
+
+
+@waits_for_server(_is_away)
+class ServerStorage(SharedRDBStorage):
+    """Optuna's tables on a server; calls wait while the server restarts."""
+
+    @contextmanager
+    def claim_lock(
+        self, study_name: str, patience_seconds: float = CLAIM_PATIENCE_SECONDS
+    ) -> Iterator[bool]:
+        """A lock of the server, of one study; freed when the connection ends."""
+        lock = f"batchfront {study_name}"
+        with ExitStack() as stack:
+            yield again_while_away(
+                lambda: stack.enter_context(_named_lock(self.engine, lock, patience_seconds)),
+                _is_away,
+            )
+
+
+def open_worker(url: URL, heartbeat: Heartbeat | None) -> ServerStorage:
+    """Open for writing; creates the tables when they are missing."""
+    _check_driver(url)
+    engine = _engine_for_setup(url)
+    try:
+        # Several workers that start together on an empty database would race in creating tables.
+        with _named_lock(engine, SCHEMA, SCHEMA_PATIENCE_SECONDS):
+            return _open(url, **heartbeat_options(heartbeat))
+    finally:
+        engine.dispose()
+
+
+def open_reader(url: URL) -> ServerStorage:
+    """Open existing tables."""
+    if not exists(url):
+        raise StorageError(f"{_shown(url)} has no studies yet: `make study` creates them")
+    return _open(url, skip_table_creation=True)
+
+
+def exists(url: URL) -> bool:
+    """Whether Optuna's tables are there."""
+    _check_driver(url)
+    engine = _engine_for_setup(url)
+    try:
+        return set(inspect(engine).get_table_names()) >= TABLES
+    finally:
+        engine.dispose()
+
+
+def _open(url: URL, **options: Any) -> ServerStorage:
+    try:
+        return ServerStorage(
+            optuna_url(_full(url)),
+            engine_kwargs={"pool_pre_ping": True, "connect_args": _connect_args(url)},
+            **options,
+        )
+    except RuntimeError as error:
+        raise wrong_schema(_shown(url), error) from error
+
+
+def _engine_for_setup(url: URL) -> Any:
+    from sqlalchemy import create_engine
+
+    return create_engine(_full(url), connect_args=_connect_args(url))
+
+
+def _full(url: URL) -> str:
+    return url.set(drivername=DRIVERS[url.drivername]).render_as_string(hide_password=False)
+
+
+def _shown(url: URL) -> str:
+    return redacted(url.render_as_string(hide_password=False))
+
+
+def _connect_args(url: URL) -> dict[str, Any]:
+    if url.drivername.startswith("postgres"):
+        # In a database of encoding SQL_ASCII psycopg would return bytes where text is meant.
+        return {"connect_timeout": CONNECT_SECONDS, "client_encoding": "utf8"}
+    return {"connect_timeout": CONNECT_SECONDS, "charset": "utf8mb4"}
+
+
+def _check_driver(url: URL) -> None:
+    from importlib.util import find_spec
+
+    module = DRIVERS[url.drivername].split("+")[1]
+    if find_spec(module) is None:
+        raise StorageError(f"{_shown(url)} needs the package {module}: pip install {module}")
+    if not url.database:
+        raise StorageError(f"{_shown(url)} names no database: wanted {_shown(url)}/NAME")
+
+
+@contextmanager
+def _named_lock(engine: Any, name: str, patience_seconds: float) -> Iterator[bool]:
+    """Held by the connection it is taken with, so it ends with whoever holds it."""
+    with engine.connect() as connection:
+        take, free = (
+            (_take_postgresql, _free_postgresql)
+            if engine.name == "postgresql"
+            else (_take_mysql, _free_mysql)
+        )
+        held = take(connection, name, patience_seconds)
+        try:
+            yield held
+        finally:
+            if held:
+                with suppress(SQLAlchemyError):  # the lock ended with a connection that was lost
+                    free(connection, name)
+
+
+def _number_of(name: str) -> int:
+    """PostgreSQL's advisory locks have 64-bit numbers."""
+    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big", signed=True)
+
+
+def _take_postgresql(connection: Connection, name: str, patience_seconds: float) -> bool:
+    milliseconds = max(1, round(1000 * patience_seconds))
+    connection.execute(text(f"SET lock_timeout = {milliseconds}"))
+    connection.commit()
+    try:
+        connection.execute(text("SELECT pg_advisory_lock(:key)"), {"key": _number_of(name)})
+    except OperationalError as error:
+        connection.rollback()
+        if getattr(error.orig, "sqlstate", None) == "55P03":  # lock_not_available
+            return False
+        raise
+    finally:
+        connection.execute(text("SET lock_timeout = 0"))
+        connection.commit()  # the lock is the session's; an open transaction would block vacuum
+    return True
+
+
+def _free_postgresql(connection: Connection, name: str) -> None:
+    connection.execute(text("SELECT pg_advisory_unlock(:key)"), {"key": _number_of(name)})
+    connection.commit()
+
+
+def _take_mysql(connection: Connection, name: str, patience_seconds: float) -> bool:
+    words = {"name": _short(name), "seconds": patience_seconds}
+    return connection.execute(text("SELECT GET_LOCK(:name, :seconds)"), words).scalar() == 1
+
+
+def _free_mysql(connection: Connection, name: str) -> None:
+    connection.execute(text("SELECT RELEASE_LOCK(:name)"), {"name": _short(name)})
+
+
+def _short(name: str) -> str:
+    """MySQL takes 64 characters."""
+    return hashlib.sha256(name.encode()).hexdigest()[:60]

@@ -1,0 +1,62 @@
+"""Queues a trial again, with the same parameters, when its worker died or handed it back."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from study.trials import DEATHS, MAX_RETRIES, ROOT, id_of, worker_deaths
+
+if TYPE_CHECKING:
+    from optuna import Study
+    from optuna.storages import BaseStorage
+    from optuna.trial import FrozenTrial
+
+BEAT = "batchfront_beat"  # trial system attribute: how often its worker has shown that it lives
+
+
+def after_death(study: Study, trial: FrozenTrial) -> None:
+    """Queue a trial again that has just been failed because nobody hears of its worker."""
+    n_deaths = worker_deaths(trial) + 1
+    if n_deaths <= MAX_RETRIES:
+        queue_again(study, trial, n_deaths=n_deaths)
+
+
+def queue_again(study: Study, trial: FrozenTrial, *, n_deaths: int) -> None:
+    """Add a waiting trial with the same parameters; its history stands where Optuna looks for it.
+
+    Nothing that was measured goes along: a constraint, which can be written only once, could never
+    be told again. What samplers noted (the point of a grid) does.
+    """
+    import optuna
+    from optuna.trial import TrialState
+
+    noted = {
+        key: value
+        for key, value in trial.system_attrs.items()
+        if not key.startswith(("constraints", BEAT))
+    }
+    history = [*noted.get("retry_history", []), trial.number]
+    study.add_trial(
+        optuna.create_trial(
+            state=TrialState.WAITING,
+            params=trial.params,
+            distributions=trial.distributions,
+            user_attrs={ROOT: history[0], DEATHS: n_deaths},
+            # As optuna.storages.RetryHeartbeatStaleTrialCallback keeps it.
+            system_attrs={**noted, "failed_trial": history[0], "retry_history": history},
+        )
+    )
+
+
+def fail_and_queue(storage: BaseStorage, study: Study, trial: FrozenTrial) -> bool:
+    """Fail a running trial whose worker is gone; exactly one of those who try queues it again."""
+    from optuna.exceptions import UpdateFinishedTrialError
+    from optuna.trial import TrialState
+
+    try:
+        won = storage.set_trial_state_values(id_of(trial), TrialState.FAIL)
+    except UpdateFinishedTrialError:  # another was faster, or the worker lived after all
+        return False
+    if won:
+        after_death(study, trial)
+    return won

@@ -1,0 +1,328 @@
+"""A storm: workers on one study, and a killer among them."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections import Counter
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import optuna
+import torch
+
+from objectives.load import load_objective
+from storage.url import open_storage
+from study.create import create_or_resume
+from study.launch import Job
+from study.quiet import quiet_optuna
+from study.settings import StudySettings
+from study.trials import ROOT, is_finished
+
+HERE = Path(__file__).resolve().parent
+ROOT_FOLDER = HERE.parents[1]
+TABLE = ROOT_FOLDER / "benchmarks" / "tables" / "digits_sgd_momentum.csv.gz"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Weather:
+    """How bad it is."""
+
+    n_workers: int = 8
+    n_trials: int = 300
+    every_seconds: float = 2.0
+    """Between two faults; 0 for none."""
+    grace_seconds: int = 3
+    longest_pause_seconds: float = 8.0
+    kill_share: float = 0.6
+    """Of the faults: the others are pauses (SIGSTOP)."""
+    dashboard: bool = True
+    seed: int = 0
+    limit_seconds: float = 900.0
+
+
+@dataclass
+class Damage:
+    """What happened."""
+
+    faults: Counter[str] = field(default_factory=Counter)
+    seconds: float = 0.0
+    wrong: list[str] = field(default_factory=list)
+    counts: dict[str, int] = field(default_factory=dict)
+    errors: list[str] = field(default_factory=list)  # last words of workers that were not killed
+
+
+class Storm:
+    """One study, its workers and what is done to them."""
+
+    def __init__(self, url: str, weather: Weather, folder: Path) -> None:
+        self.url = url
+        self.weather = weather
+        self.folder = folder
+        self.damage = Damage()
+        self.workers: dict[subprocess.Popen[bytes], Path] = {}
+        self.paused: dict[subprocess.Popen[bytes], float] = {}  # until when
+        self._random = random.Random(weather.seed)
+        self._n_started = 0
+        self._killed: set[subprocess.Popen[bytes]] = set()
+        self.job = self._prepare()
+
+    def _prepare(self) -> Job:
+        optuna.logging.set_verbosity(optuna.logging.ERROR)
+        settings = StudySettings(
+            task=str(TABLE),
+            study_name="storm",
+            storage=self.url,
+            n_trials=self.weather.n_trials,
+            sampler="random",
+            grace=self.weather.grace_seconds,
+            device="cpu",
+        )
+        torch.set_num_threads(1)
+        objective = load_objective(settings.task, device="cpu")
+        with quiet_optuna():
+            _, plan, _ = create_or_resume(
+                open_storage(self.url, mode="worker"),
+                settings,
+                objective,
+                device="cpu",
+                watch=lambda done, total: None,
+            )
+        return Job(
+            storage=self.url,
+            task=settings.task,
+            plan=plan,
+            compiled=False,
+            fingerprint=objective.fingerprint,
+            deadline=None,
+            checkpoints=None,
+        )
+
+    def start_worker(self) -> None:
+        """One more."""
+        self._n_started += 1
+        diary = self.folder / f"diary-{self._n_started}.jsonl"
+        words = self.folder / f"words-{self._n_started}.txt"
+        process = subprocess.Popen(
+            [sys.executable, "-m", "tests.chaos.worker", str(diary)],
+            cwd=ROOT_FOLDER,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=words.open("wb"),
+        )
+        assert process.stdin is not None
+        process.stdin.write(pickle.dumps(self.job))
+        process.stdin.close()
+        self.workers[process] = words
+
+    def rage(self, *between: Any) -> Damage:
+        """Until the study is complete; `between` are called at every moment with the storm."""
+        begun = time.monotonic()
+        with ExitStack() as stack:
+            stack.callback(self._end_all)
+            if self.weather.dashboard:
+                stack.enter_context(Poller(self))
+            for _ in range(self.weather.n_workers):
+                self.start_worker()
+            strike_at = begun + 2 * self.weather.every_seconds
+            while self.workers and time.monotonic() - begun < self.weather.limit_seconds:
+                if self.weather.every_seconds and time.monotonic() >= strike_at:
+                    self._strike()
+                    strike_at = time.monotonic() + self.weather.every_seconds
+                for call in between:
+                    call(self)
+                self._bring_out()
+                time.sleep(0.05)
+        self.damage.seconds = time.monotonic() - begun
+        self.inspect()
+        return self.damage
+
+    def _strike(self) -> None:
+        standing = [w for w in self.workers if w.poll() is None and w not in self.paused]
+        if not standing:
+            return
+        victim = self._random.choice(standing)
+        first = not self.damage.faults["kill -9"]
+        if first or self._random.random() < self.weather.kill_share:
+            self.kill(victim)
+            return
+        seconds = self._random.uniform(0.5, self.weather.longest_pause_seconds)
+        victim.send_signal(signal.SIGSTOP)
+        self.paused[victim] = time.monotonic() + seconds
+        long = seconds > self.weather.grace_seconds
+        self.damage.faults["paused beyond the grace period" if long else "paused briefly"] += 1
+
+    def kill(self, victim: subprocess.Popen[bytes]) -> None:
+        """kill -9, and another one in its place."""
+        self._killed.add(victim)
+        victim.kill()
+        self.damage.faults["kill -9"] += 1
+        self.start_worker()
+
+    def _bring_out(self) -> None:
+        """Let paused ones go on, and see who has ended."""
+        for worker, until in list(self.paused.items()):
+            if time.monotonic() >= until:
+                worker.send_signal(signal.SIGCONT)
+                del self.paused[worker]
+        for worker, words in list(self.workers.items()):
+            if worker.poll() is None:
+                continue
+            del self.workers[worker]
+            if worker.returncode != 0 and worker not in self._killed:
+                text = words.read_text(errors="replace").strip().splitlines()
+                if os.environ.get("CHAOS_DEBUG"):
+                    print("\n".join(text[-30:]))
+                self.damage.errors.append(text[-1] if text else f"exit {worker.returncode}")
+
+    def _end_all(self) -> None:
+        for worker in self.workers:
+            worker.kill()
+            worker.wait()
+
+    def trials(self) -> list[optuna.trial.FrozenTrial]:
+        """As a reader finds them."""
+        storage = open_storage(self.url, mode="reader")
+        return optuna.load_study(study_name="storm", storage=storage).get_trials(deepcopy=False)
+
+    def inspect(self) -> None:
+        """Compare the storage with the diaries, and with what must always hold."""
+        trials = self.trials()
+        states = Counter(t.state.name for t in trials)
+        wrong = self.damage.wrong
+        n_finished = sum(map(is_finished, trials))
+        if [t.number for t in trials] != list(range(len(trials))):
+            wrong.append("numbers are not consecutive")
+        if n_finished != self.weather.n_trials:
+            wrong.append(f"{n_finished} finished, wanted {self.weather.n_trials}")
+        if states["RUNNING"]:
+            wrong.append(f"{states['RUNNING']} still running")
+        if self.workers:
+            wrong.append(f"{len(self.workers)} workers did not end")
+        wrong += self._lost(trials) + _twice(trials) + _broken(self.url)
+        told = sum(len(lines) for lines in self._diaries())
+        self.damage.counts = {
+            "trials": len(trials),
+            "finished": n_finished,
+            "results told": told,
+            "queued again": sum(ROOT in t.user_attrs for t in trials),
+        }
+
+    def _diaries(self) -> list[list[dict[str, Any]]]:
+        found = []
+        for path in self.folder.glob("diary-*.jsonl"):
+            lines = path.read_bytes().split(b"\n")[:-1]
+            found.append([json.loads(line) for line in lines])
+        return found
+
+    def _lost(self, trials: list[optuna.trial.FrozenTrial]) -> list[str]:
+        """Results that a worker was told are kept, and are not."""
+        wrong = []
+        for line in (line for diary in self._diaries() for line in diary):
+            trial = trials[line["number"]]
+            if line["verdict"] == "taken over":
+                self.damage.faults["kept from writing after a pause"] += 1
+                continue
+            if line["values"] is not None and trial.values != line["values"]:
+                wrong.append(f"trial {line['number']}: told {line['values']}, has {trial.values}")
+            if not trial.state.is_finished():
+                wrong.append(f"trial {line['number']} ended and is {trial.state.name}")
+        return wrong
+
+
+def _twice(trials: list[optuna.trial.FrozenTrial]) -> list[str]:
+    """Runs that were queued again and then finished more than once."""
+    ended = Counter(
+        t.user_attrs.get(ROOT, t.number) for t in trials if t.state.name in ("COMPLETE", "PRUNED")
+    )
+    return [f"the run of trial {number} ended {n} times" for number, n in ended.items() if n > 1]
+
+
+def _broken(url: str) -> list[str]:
+    """What the backend itself says of its data."""
+    kind, _, path = url.partition(":///")
+    if kind == "sqlite":
+        import sqlite3
+
+        with sqlite3.connect(path) as connection:
+            (said,) = connection.execute("PRAGMA integrity_check").fetchone()
+        return [] if said == "ok" else [f"integrity check: {said}"]
+    if kind == "journal":
+        for number, line in enumerate(Path(path).read_bytes().split(b"\n")[:-1]):
+            try:
+                json.loads(line)
+            except ValueError:
+                return [f"line {number} of the journal is damaged"]
+    return []
+
+
+class Poller:
+    """optuna-dashboard on the storage, asked for all trials every second, as an open page does."""
+
+    def __init__(self, storm: Storm) -> None:
+        import threading
+
+        self._storm = storm
+        self._port = _free_port()
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._poll, daemon=True)
+
+    def __enter__(self) -> None:
+        import os
+
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "study", "dashboard", "--port", str(self._port)],
+            cwd=ROOT_FOLDER,
+            env={**os.environ, "BATCHFRONT_STORAGE": self._storm.url},
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        self._thread.start()
+
+    def __exit__(self, *exc: object) -> None:
+        self._ended.set()
+        self._thread.join(timeout=10)
+        self._process.kill()
+        self._process.wait()
+
+    def _poll(self) -> None:
+        base = f"http://127.0.0.1:{self._port}/api/studies"
+        with suppress(OSError):  # until it is up
+            while not self._ended.wait(1.0):
+                with suppress(OSError):
+                    urllib.request.urlopen(base, timeout=5).close()
+                    break
+        while not self._ended.wait(1.0):
+            try:
+                with urllib.request.urlopen(base, timeout=60) as answer:
+                    (study,) = json.load(answer)["study_summaries"]
+                with urllib.request.urlopen(f"{base}/{study['study_id']}", timeout=60) as answer:
+                    json.load(answer)
+                self._storm.damage.faults["polls of the dashboard"] += 1
+            except Exception as error:
+                if not self._ended.is_set():
+                    self._storm.damage.errors.append(f"dashboard: {error}")
+
+
+def _free_port() -> int:
+    import socket
+
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def storm(url: str, weather: Weather, *between: Any) -> Damage:
+    """Let it rage in a folder of its own."""
+    with tempfile.TemporaryDirectory() as folder:
+        return Storm(url, weather, Path(folder)).rage(*between)

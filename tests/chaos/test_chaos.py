@@ -1,0 +1,68 @@
+"""A short storm on each storage; `make chaos` lets them rage for minutes."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.chaos.scenarios import (
+    NoTmpfs,
+    full_disk,
+    place,
+    raging,
+    starting_together,
+    torn_journal,
+)
+from tests.chaos.storm import Storm, Weather
+
+SHORT = Weather(
+    n_workers=3, n_trials=40, every_seconds=0.8, grace_seconds=2, longest_pause_seconds=5.0,
+    dashboard=False, limit_seconds=100,
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "kind", ["sqlite", "journal", pytest.param("postgresql", marks=pytest.mark.postgresql)]
+)
+def test_killed_and_paused_workers_lose_nothing(kind):
+    damage = raging(kind, SHORT)
+    assert (damage.wrong, damage.errors) == ([], [])
+    assert damage.faults["kill -9"] >= 1
+    assert damage.counts["finished"] == SHORT.n_trials
+
+
+def test_torn_lines_of_a_journal_lose_nothing():
+    damage = torn_journal(Weather(**{**vars(SHORT), "every_seconds": 0.0, "n_trials": 30}))
+    assert (damage.wrong, damage.errors) == ([], [])
+    assert damage.faults["torn lines"] >= 1
+
+
+def test_a_full_disk_ends_workers_with_the_reason_and_loses_nothing():
+    try:
+        damage = full_disk("sqlite", Weather(**{**vars(SHORT), "every_seconds": 0.0}))
+    except NoTmpfs as error:
+        pytest.skip(f"only root may mount a small disk: {error}")
+    assert (damage.wrong, damage.errors) == ([], [])
+
+
+def test_workers_that_start_together_do_not_overshoot():
+    damage = starting_together("sqlite", 6, 12)
+    assert (damage.wrong, damage.errors) == ([], [])
+    assert damage.counts == {
+        "trials": 12, "finished": 12, "results told": 12, "queued again": 0
+    }  # fmt: skip
+
+
+def test_a_storm_sees_what_is_wrong(tmp_path):
+    """The checks themselves: a result that was changed, and a trial that is missing."""
+    with place("sqlite") as url:
+        rage = Storm(
+            url, Weather(n_trials=2, n_workers=1, every_seconds=0, dashboard=False), tmp_path
+        )
+        assert rage.rage().wrong == []
+        (diary,) = tmp_path.glob("diary-*.jsonl")
+        told = diary.read_text()
+        diary.write_text(told.replace('"number": 0, "verdict"', '"number": 1, "verdict"'))
+        rage.weather = Weather(n_trials=3)
+        rage.inspect()
+        assert any("finished, wanted 3" in wrong for wrong in rage.damage.wrong)
+        assert any("told" in wrong for wrong in rage.damage.wrong)

@@ -1,0 +1,389 @@
+"""Servers that restart, refuse, or are not there; passwords in what is said of them."""
+
+from __future__ import annotations
+
+import glob
+import os
+import pwd
+import shutil
+import socket
+import subprocess
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+import sqlalchemy
+from optuna.exceptions import UpdateFinishedTrialError
+from optuna.trial import TrialState
+from sqlalchemy.engine import make_url
+
+from storage import patience, server
+from storage.errors import StorageError
+from storage.url import open_storage, readable_errors
+from tests import servers
+from tests.storage.conftest import close
+
+SECRET = "hunter2%@:x"
+PROGRAMS = sorted(glob.glob("/usr/lib/postgresql/*/bin/initdb"))
+
+
+class Private:
+    """A PostgreSQL server of our own, with passwords, which a test may stop."""
+
+    def __init__(self, folder: Path) -> None:
+        self._bin = Path(PROGRAMS[-1]).parent
+        self._data = folder / "data"
+        # PostgreSQL refuses to run as root.
+        self._user = {"user": "postgres"} if os.getuid() == 0 else {}
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = probe.getsockname()[1]
+        (folder / "password").write_text(SECRET)
+        self._run(
+            "initdb", "-A", "scram-sha-256", "-U", "me", "-N", "--pwfile", folder / "password"
+        )
+        self._options = f"-p {self.port} -c listen_addresses=127.0.0.1 -k {folder} -F"
+        self.start()
+
+    def _run(self, program: str, *args: Any) -> None:
+        command = [self._bin / program, "-D", self._data, *args]
+        done = subprocess.run(
+            command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, cwd="/", **self._user
+        )
+        assert done.returncode == 0, done.stderr
+
+    def start(self) -> None:
+        self._run("pg_ctl", "-w", "-l", self._data / "log", "-o", self._options, "start")
+
+    def stop(self) -> None:
+        self._run("pg_ctl", "-m", "fast", "-w", "stop")
+
+    def url(self, password: str = SECRET, name: str = "postgres") -> str:
+        url = make_url(f"postgresql://127.0.0.1:{self.port}/{name}")
+        return url.set(username="me", password=password).render_as_string(hide_password=False)
+
+
+@pytest.fixture(scope="module")
+def private() -> Iterator[Private]:
+    if not PROGRAMS:
+        pytest.skip("no PostgreSQL of Debian is installed (/usr/lib/postgresql)")
+    folder = Path(tempfile.mkdtemp(prefix="pg"))  # one that the user postgres may reach
+    try:
+        if os.getuid() == 0:
+            os.chown(folder, pwd.getpwnam("postgres").pw_uid, -1)
+        private = Private(folder)
+        yield private
+        private.stop()
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(params=servers.ON_SERVERS)
+def kind(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+def refused(url: str, **options: Any) -> str:
+    """What is said, in one line, when the storage is not opened."""
+    said = []
+    for mode in ("worker", "reader"):
+        with pytest.raises(StorageError) as caught, readable_errors(url):
+            open_storage(url, mode=mode)
+        said.append(str(caught.value))
+        assert "\n" not in said[-1]
+        assert SECRET not in said[-1]
+    assert said[0] == said[1]
+    return said[0]
+
+
+def drop_connections(kind: str, url: str) -> None:
+    """As a server that restarts does, but only for this database."""
+    name = make_url(url).database
+    with servers.administration(kind) as connection:
+        if kind == "postgresql":
+            connection.exec_driver_sql(
+                f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'"
+            )
+            return
+        for row in connection.exec_driver_sql("SHOW PROCESSLIST").all():
+            if row[3] == name:
+                connection.exec_driver_sql(f"KILL {row[0]}")
+
+
+def test_calls_go_on_after_connections_were_dropped(kind):
+    with servers.database(kind) as url:
+        storage = open_storage(url, mode="worker")
+        study = optuna.create_study(storage=storage, study_name="mine")
+        for n in range(3):
+            drop_connections(kind, url)
+            trial = study.ask({"x": optuna.distributions.FloatDistribution(0, 1)})
+            drop_connections(kind, url)
+            storage.set_trial_attrs(trial._trial_id, {"n": n})
+            with storage.claim_lock("mine") as held:
+                assert held
+                drop_connections(kind, url)
+            study.tell(trial, n)
+        assert [(t.values, t.user_attrs) for t in study.trials] == [
+            ([n], {"n": n}) for n in range(3)
+        ]
+        close(storage)
+
+
+def in_thread(work: Callable[[], Any]) -> Callable[[], Any]:
+    """Runs it beside; what is returned waits for its result."""
+    results: list[Any] = []
+
+    def run() -> None:
+        try:
+            results.append(work())
+        except BaseException as error:
+            results.append(error)
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+
+    def result() -> Any:
+        thread.join(60)
+        return results[0] if results else "still running"
+
+    return result
+
+
+def write_all(storage: Any, study: optuna.Study) -> Callable[[], Any]:
+    def write() -> tuple[bool, int]:
+        with storage.claim_lock(study.study_name) as held:
+            trial = study.ask()
+        storage.set_trial_attrs(trial._trial_id, {"a": 1})
+        study.tell(trial, 1.0)
+        return held, trial.number
+
+    return write
+
+
+@pytest.mark.postgresql
+def test_calls_wait_while_postgresql_restarts(private):
+    storage = open_storage(private.url(), mode="worker")
+    study = optuna.create_study(storage=storage, study_name="mine")
+    private.stop()
+    result = in_thread(write_all(storage, study))
+    time.sleep(0.5)
+    private.start()
+    assert result() == (True, 0)
+    assert study.trials[0].user_attrs == {"a": 1}
+    trial = study.ask()
+    private.stop()
+    result = in_thread(lambda: storage.set_trial_attrs(trial._trial_id, {"b": 2}))
+    time.sleep(0.2)
+    private.start()
+    assert result() is None
+    assert study.trials[1].user_attrs == {"b": 2}
+    close(storage)
+
+
+def test_calls_wait_while_a_proxy_restarts_on_its_port(tmp_path):
+    path = f"sqlite:///{tmp_path}/study.db"
+    with servers.serve(path) as first:
+        url = first.url()
+        storage = open_storage(url, mode="worker")
+        study = optuna.create_study(storage=storage, study_name="mine")
+        first.kill()
+        result = in_thread(write_all(storage, study))
+        with servers.serve(path, "--port", url.rpartition(":")[2]):
+            assert result() == (False, 0)
+            assert study.trials[0].user_attrs == {"a": 1}
+
+
+@pytest.mark.postgresql
+def test_a_proxy_outlives_a_restart_of_its_database(private):
+    with servers.serve(private.url(name="postgres")) as proxy:
+        storage = open_storage(proxy.url(), mode="worker")
+        study = optuna.create_study(storage=storage, study_name="served")
+        private.stop()
+        result = in_thread(write_all(storage, study))
+        time.sleep(0.5)
+        private.start()
+        assert result() == (False, 0)
+        proxy.process.terminate()
+        code, said = proxy.ended()
+        assert code == 143
+        assert SECRET not in said
+
+
+@pytest.mark.postgresql
+def test_a_wrong_password_is_refused_at_once_and_never_shown(private):
+    said = refused(private.url(password=SECRET + "wrong"))
+    assert "password authentication failed" in said
+    assert said.endswith("check user and password, in the URL or ~/.pgpass")
+
+
+@pytest.mark.mysql
+def test_a_wrong_password_of_mysql_is_refused_at_once_and_never_shown():
+    with servers.database("mysql") as url:
+        wrong = make_url(url).set(username="nobody_of_batchfront", password=SECRET)
+        said = refused(wrong.render_as_string(hide_password=False))
+    assert "Access denied" in said
+    assert said.endswith("check user and password in the URL")
+
+
+def test_a_database_that_is_not_there_is_refused_with_the_remedy(kind):
+    with servers.database(kind) as url:
+        name = make_url(url).database or ""
+        said = refused(url.replace(name, "batchfront_none"))
+    assert said.endswith("create it on the server first")
+    assert "batchfront_none" in said
+
+
+@pytest.mark.parametrize("kind", ["postgresql", "mysql"])
+def test_a_server_that_is_not_there_is_told_in_one_line(kind):
+    url = make_url(f"{kind}://127.0.0.1:1/db").set(username="me", password=SECRET)
+    said = refused(url.render_as_string(hide_password=False))
+    assert said.startswith(f"storage {kind}://me:***@127.0.0.1:1/db: ")
+    assert said.endswith("is the server running, and reachable from here?")
+
+
+def test_a_database_must_be_named(kind):
+    assert "names no database: wanted" in refused(f"{kind}://127.0.0.1")
+
+
+@pytest.mark.postgresql
+def test_a_database_without_an_encoding_keeps_text_as_it_is():
+    with servers.database("postgresql", "ENCODING 'SQL_ASCII' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0") as url:  # fmt: skip  # noqa: E501
+        storage = open_storage(url, mode="worker")
+        study = optuna.create_study(storage=storage, study_name="größe")
+        study.set_user_attr("ключ", "大")
+        again = optuna.load_study(study_name="größe", storage=open_storage(url, mode="reader"))
+        assert again.user_attrs == {"ключ": "大"}
+        close(storage)
+
+
+def test_what_will_not_pass_is_not_waited_for(kind):
+    """A table that is gone, text too long for its column."""
+    with servers.database(kind) as url:
+        storage = open_storage(url, mode="worker")
+        study = optuna.create_study(storage=storage, study_name="mine")
+        trial, started = study.ask(), time.monotonic()
+        with pytest.raises(optuna.exceptions.StorageInternalError):
+            study.set_user_attr("k" * 5000, 1)
+        with storage.engine.begin() as connection:
+            connection.exec_driver_sql("DROP TABLE trial_user_attributes")
+        with pytest.raises(sqlalchemy.exc.SQLAlchemyError):
+            storage.set_trial_attrs(trial._trial_id, {"a": 1})
+        assert time.monotonic() - started < 20
+        close(storage)
+
+
+@pytest.mark.parametrize(
+    ("number", "passes"),
+    [(1205, True), (1213, True), (2003, True), (2013, True), (1142, False), (1045, False)],
+)
+def test_errors_of_mysql_are_told_apart_by_their_number(number, passes):
+    import pymysql
+
+    cause = pymysql.err.OperationalError(number, "said")
+    wrapped = sqlalchemy.exc.OperationalError("SELECT 1", {}, cause)
+    wrapped.__cause__ = cause  # as SQLAlchemy raises it
+    assert server._is_away(wrapped) == passes
+    outer = optuna.exceptions.StorageInternalError("during the commit")
+    outer.__cause__ = wrapped
+    assert server._is_away(outer) == passes
+
+
+def test_a_full_disk_of_postgresql_is_told_at_once():
+    from psycopg import errors
+
+    for error, passes in ((errors.DiskFull, False), (errors.AdminShutdown, True)):
+        wrapped = sqlalchemy.exc.OperationalError("INSERT", {}, error("said"))
+        assert server._is_away(wrapped) == passes
+
+
+class Away(Exception):
+    pass
+
+
+class Plain:
+    """Does what it is asked for, and then loses the answer."""
+
+    def __init__(self, storage: Any, lost: int) -> None:
+        self.storage, self.lost, self.n_calls = storage, lost, 0
+
+    def _answer(self, value: Any) -> Any:
+        self.n_calls += 1
+        if self.n_calls <= self.lost:
+            raise Away
+        return value
+
+    def create_new_trial(self, study_id: int) -> int:
+        return self._answer(self.storage.create_new_trial(study_id))
+
+    def set_trial_user_attr(self, trial_id: int, key: str, value: Any) -> None:
+        return self._answer(self.storage.set_trial_user_attr(trial_id, key, value))
+
+    def set_trial_state_values(self, trial_id: int, state: TrialState, values: Any) -> bool:
+        return self._answer(self.storage.set_trial_state_values(trial_id, state, values))
+
+    def fail(self) -> None:
+        self._answer(None)
+        raise KeyError
+
+
+@pytest.fixture
+def memory() -> tuple[optuna.storages.InMemoryStorage, int]:
+    storage = optuna.storages.InMemoryStorage()
+    return storage, storage.create_new_study([optuna.study.StudyDirection.MINIMIZE], "mine")
+
+
+@pytest.fixture
+def losing(memory, monkeypatch) -> Callable[[int], Any]:
+    monkeypatch.setattr(patience, "FIRST_PAUSE_SECONDS", 0.001)
+    waits = patience.waits_for_server(lambda error: isinstance(error, Away))
+
+    class Patient(Plain):
+        pass
+
+    return lambda lost: waits(Patient)(memory[0], lost)
+
+
+def test_a_call_whose_answer_was_lost_is_made_again(memory, losing):
+    storage, study_id = memory
+    assert losing(2).create_new_trial(study_id) == 2
+    assert [trial.state.name for trial in storage.get_all_trials(study_id)] == ["RUNNING"] * 3
+    losing(2).set_trial_user_attr(2, "a", 1)
+    assert storage.get_trial(2).user_attrs == {"a": 1}
+    with pytest.raises(UpdateFinishedTrialError):
+        losing(1).set_trial_state_values(2, TrialState.COMPLETE, [3.0])
+    assert storage.get_trial(2).values == [3.0]
+
+
+def test_other_errors_are_not_tried_again(losing):
+    storage = losing(0)
+    with pytest.raises(KeyError):
+        storage.fail()
+    assert storage.n_calls == 1
+
+
+def test_patience_ends(losing, monkeypatch):
+    monkeypatch.setattr(patience, "PATIENCE_SECONDS", 0.05)
+    with pytest.raises(Away):
+        losing(10**6).fail()
+
+
+def test_the_tables_of_optuna_are_as_set_trial_attrs_knows_them(tmp_path):
+    """Fails when Optuna changes what `storage.rdb` writes past its interface."""
+    storage = open_storage(f"sqlite:///{tmp_path}/study.db", mode="worker")
+    found = sqlalchemy.inspect(storage.engine)
+    attributes = {c["name"]: c for c in found.get_columns("trial_user_attributes")}
+    assert set(attributes) == {"trial_user_attribute_id", "trial_id", "key", "value_json"}
+    assert [c["column_names"] for c in found.get_unique_constraints("trial_user_attributes")] == [
+        ["trial_id", "key"]
+    ]
+    assert {"trial_id", "state"} <= {c["name"] for c in found.get_columns("trials")}
+    trial = optuna.create_study(storage=storage).ask()
+    trial.set_user_attr("a", {"b": [1]})
+    with storage.engine.begin() as connection:
+        select = "SELECT state, value_json FROM trials JOIN trial_user_attributes USING (trial_id)"
+        assert connection.exec_driver_sql(select).all() == [("RUNNING", '{"b": [1]}')]

@@ -1,0 +1,246 @@
+"""The files of deploy/ are what the tools that read them want, and type what our parser takes."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import shutil
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import kubernetes_validate
+import pytest
+import yaml
+
+from study.cli import parser
+
+ROOT = Path(__file__).resolve().parent.parent
+DEPLOY = ROOT / "deploy"
+STUDY = ["python", "-m", "study"]
+SHELLCHECK = shutil.which("shellcheck")
+
+
+def _compose() -> dict:
+    return yaml.safe_load((DEPLOY / "compose.yaml").read_text())
+
+
+def _manifests() -> list[dict]:
+    files = sorted(DEPLOY.glob("kubernetes*.yaml"))
+    return [one for file in files for one in yaml.safe_load_all(file.read_text())]
+
+
+def _job() -> dict:
+    return next(one for one in _manifests() if one["kind"] == "Job")["spec"]
+
+
+def _entrypoint() -> list[str]:
+    (line,) = re.findall(r"^ENTRYPOINT (.*)$", (DEPLOY / "Dockerfile").read_text(), re.MULTILINE)
+    return json.loads(line)
+
+
+def _filled(words: list[str]) -> list[str]:
+    """With the defaults of ${NAME:-default}, and without what a person adds."""
+    return [re.sub(r"\$\{\w+:-([^}]*)\}", r"\1", word) for word in words if word != "$@"]
+
+
+def _command_lines() -> dict[str, list[str]]:
+    """Every `python -m study ...` of the files and documents, by where it stands."""
+    worker = _job()["template"]["spec"]["containers"][0]
+    found = {"kubernetes.yaml": worker["command"] + worker["args"]}
+    for name, service in _compose()["services"].items():
+        if service.get("image") == "batchfront":
+            found[f"compose.yaml {name}"] = _entrypoint() + service["command"]
+    (default,) = re.findall(r"^CMD (.*)$", (DEPLOY / "Dockerfile").read_text(), re.MULTILINE)
+    found["Dockerfile"] = _entrypoint() + json.loads(default)
+    for file in ("deploy/slurm.sh", "deploy/README.md", "docs/clusters.md"):
+        text = (ROOT / file).read_text()
+        if file.endswith(".md"):
+            text = "\n".join(re.findall(r"```\n(.*?)```", text, re.DOTALL))
+        for n, line in enumerate(re.findall(r"^(?!#).*(python -m study .*)$", text, re.MULTILINE)):
+            found[f"{file} {n}"] = shlex.split(line, comments=True)
+    return {where: _filled(words) for where, words in found.items()}
+
+
+@pytest.mark.parametrize("where", _command_lines())
+def test_every_command_line_is_one_that_the_parser_takes(where):
+    words = _command_lines()[where]
+    start = next(n for n in range(len(words)) if words[n : n + 3] == STUDY)
+    parser().parse_args(words[start + 3 :])
+
+
+def test_kubernetes_manifests_fit_their_schemas():
+    kinds = []
+    for manifest in _manifests():
+        kubernetes_validate.validate(manifest, "1.31", strict=True)
+        kinds.append(manifest["kind"])
+    assert sorted(kinds) == ["Job", "PersistentVolumeClaim", "Secret"]
+
+
+def test_a_preempted_pod_is_started_again_and_a_users_error_ends_the_job():
+    job = _job()
+    pod = job["template"]["spec"]
+    assert job["completionMode"] == "Indexed"
+    assert job["completions"] == job["parallelism"] > 1
+    assert pod["restartPolicy"] == "Never", "podFailurePolicy wants it"
+    assert pod["terminationGracePeriodSeconds"] >= 30
+    rules = job["podFailurePolicy"]["rules"]
+    assert rules[0]["onPodConditions"] == [{"type": "DisruptionTarget", "status": "True"}]
+    assert {
+        code: rule["action"] for rule in rules[1:] for code in rule["onExitCodes"]["values"]
+    } == {143: "Ignore", 2: "FailJob"}
+    names = {container["name"] for container in pod["containers"]}
+    assert {rule["onExitCodes"]["containerName"] for rule in rules[1:]} <= names
+
+
+def test_pods_get_the_storage_from_the_secret_and_mount_the_claim():
+    pod = _job()["template"]["spec"]
+    (worker,) = pod["containers"]
+    by_kind = {one["kind"]: one for one in _manifests()}
+    (variable,) = worker["env"]
+    reference = variable["valueFrom"]["secretKeyRef"]
+    assert variable["name"] == "BATCHFRONT_STORAGE"
+    assert reference["name"] == by_kind["Secret"]["metadata"]["name"]
+    assert reference["key"] in by_kind["Secret"]["stringData"]
+    claim = by_kind["PersistentVolumeClaim"]
+    assert claim["spec"]["accessModes"] == ["ReadWriteMany"]
+    (volume,) = pod["volumes"]
+    assert volume["persistentVolumeClaim"]["claimName"] == claim["metadata"]["name"]
+    (mount,) = worker["volumeMounts"]
+    assert mount["name"] == volume["name"]
+    assert mount["mountPath"] == worker["args"][worker["args"].index("--checkpoint-dir") + 1]
+
+
+def test_what_compose_serves_is_reached_from_this_machine_only():
+    services = _compose()["services"]
+    ports = [port for service in services.values() for port in service.get("ports", [])]
+    assert len(ports) == 2
+    assert all(port.startswith("127.0.0.1:") for port in ports)
+
+
+def test_compose_starts_workers_when_the_database_answers():
+    compose = _compose()
+    services = compose["services"]
+    database, worker = services["postgres"], services["worker"]
+    assert "pg_isready" in database["healthcheck"]["test"]
+    assert database["environment"]["POSTGRES_INITDB_ARGS"] == "--encoding=UTF8"
+    for service in (worker, services["dashboard"]):
+        assert service["depends_on"]["postgres"]["condition"] == "service_healthy"
+        url = service["environment"]["BATCHFRONT_STORAGE"]
+        user, _, rest = url.partition("://")[2].partition("@")
+        assert user == database["environment"]["POSTGRES_USER"]
+        assert rest == f"postgres/{database['environment']['POSTGRES_DB']}"
+    assert worker["deploy"]["replicas"] > 1
+    mounted = [v for s in services.values() for v in s.get("volumes", [])]
+    assert {volume.partition(":")[0] for volume in mounted} == set(compose["volumes"])
+
+
+def test_the_image_has_the_folders_that_volumes_cover_for_the_user_it_runs_as():
+    text = (DEPLOY / "Dockerfile").read_text()
+    for volume in _compose()["services"]["worker"]["volumes"]:
+        assert f"{volume.partition(':')[2]}" in re.search(r"chown batchfront (.*)", text)[1].split()
+    assert "USER batchfront" in text
+    assert "-c constraints.txt" in text
+    assert _entrypoint()[0] == "tini", "signals reach Python at any time"
+
+
+def test_no_password_stands_in_any_file():
+    wanted = {"PASSWORD", "${POSTGRES_PASSWORD:?deploy/.env lacks it}"}
+    for path in [*DEPLOY.iterdir(), ROOT / "docs" / "clusters.md"]:
+        text = path.read_text()
+        in_urls = re.findall(r"://[^\s:/@]+:([^\s@]+)@", text)
+        named = re.findall(r"^\s*\w*PASSWORD: (.*?)(?:  #.*)?$", text, re.MULTILINE)
+        assert set(in_urls + named) <= wanted, path
+    ignored = (ROOT / ".gitignore").read_text().split()
+    assert "deploy/.env" in ignored
+
+
+def test_slurm_sends_sigterm_to_the_script_itself_and_requeues():
+    text = (DEPLOY / "slurm.sh").read_text()
+    options = dict(re.findall(r"^#SBATCH --([\w-]+)=?(.*)$", text, re.MULTILINE))
+    assert options["signal"] == "B:TERM@60"
+    assert {"array", "requeue", "cpus-per-task"} <= set(options)
+
+
+def test_the_slurm_script_is_valid_bash():
+    subprocess.run(["bash", "-n", DEPLOY / "slurm.sh"], check=True)
+
+
+@pytest.mark.skipif(
+    SHELLCHECK is None and not os.environ.get("BATCHFRONT_REQUIRE_SHELLCHECK"),
+    reason="needs shellcheck (Debian package shellcheck)",
+)
+def test_shellcheck_finds_nothing_in_the_slurm_script():
+    done = subprocess.run(
+        [SHELLCHECK or "shellcheck", DEPLOY / "slurm.sh"],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout
+
+
+FAKE_PYTHON = """#!/usr/bin/env bash
+echo "$$ $BATCHFRONT_STORAGE $*" > started
+trap 'echo term > signalled; exit 143' TERM
+while [ -f hold ]; do sleep 0.05; done
+"""
+
+
+@pytest.fixture
+def submit(tmp_path):
+    """Runs slurm.sh as Slurm would, with a stand-in for Python; returns the process."""
+    fake = tmp_path / ".venv" / "bin" / "python"
+    fake.parent.mkdir(parents=True)
+    fake.write_text(FAKE_PYTHON)
+    fake.chmod(0o755)
+
+    def start(*args: str, **environment: str) -> subprocess.Popen[str]:
+        kept = {k: v for k, v in os.environ.items() if not k.startswith("BATCHFRONT")}
+        return subprocess.Popen(
+            [DEPLOY / "slurm.sh", *args],
+            env={**kept, "HOME": str(tmp_path), "SLURM_SUBMIT_DIR": str(tmp_path), **environment},
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    return start
+
+
+def test_slurms_signal_reaches_python_and_the_url_is_no_argument(submit, tmp_path):
+    (tmp_path / "hold").touch()
+    process = submit("--n-trials", "9", BATCHFRONT_STORAGE="postgresql+psycopg://host/db")
+    end = time.monotonic() + 20
+    while not (tmp_path / "started").exists() or not (tmp_path / "started").read_text():
+        assert time.monotonic() < end
+        time.sleep(0.02)
+    time.sleep(0.1)
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=20)
+    assert process.returncode == 143
+    assert (tmp_path / "signalled").exists()
+    pid, url, *words = (tmp_path / "started").read_text().split()
+    assert int(pid) == process.pid, "exec: no shell in between"
+    assert url == "postgresql+psycopg://host/db"
+    assert words[:3] == ["-m", "study", "run"]
+    assert words[-2:] == ["--n-trials", "9"]
+    assert url not in words
+
+
+def test_a_storage_file_is_read_only_while_others_cannot(submit, tmp_path):
+    file = tmp_path / ".config" / "batchfront" / "storage"
+    process = submit()
+    assert "neither BATCHFRONT_STORAGE is set" in process.communicate()[1]
+    assert process.returncode == 2
+    file.parent.mkdir(parents=True)
+    file.write_text("sqlite:///a.db\n")
+    file.chmod(0o644)
+    process = submit()
+    assert "others can read" in process.communicate()[1]
+    assert process.returncode == 2
+    file.chmod(0o600)
+    process = submit()
+    assert process.communicate()[1] == ""
+    assert process.returncode == 0
+    assert " sqlite:///a.db " in (tmp_path / "started").read_text()
