@@ -23,6 +23,7 @@ SPARED = "spared"  # a stop that was not carried out: {"epoch", "reach", "rival"
 PRUNER_STATE = "pruner_state"  # what an Optuna pruner noted about a trial
 ROOT = "retry_of"  # number of the trial whose run this one goes on with
 DEATHS = "worker_deaths"  # how many workers have died at it
+PURPOSE = "purpose"  # of a trial that a protocol asked for; a pruner leaves it alone
 SO_FAR = "values_so_far"  # of a stopped trial: [metric or None, seconds of the full run, bytes]
 
 ERROR = "error"  # fail reason: the objective raised an exception
@@ -33,7 +34,7 @@ ATTRIBUTES = (  # of a measured trial, in the order of exports
     VERDICT, REASON, "best_metric", "train_loss", "generalization_gap", "epochs_to_target",
     "n_spikes", "steps", "total_steps", "measured_seconds", "process_seconds",
     "time_off", "planned_train_seconds", UNPROBED, HARDWARE, PREDICTED, "seed", "epochs", "device",
-    "torch_version", "compiled", ROOT, DEATHS, SPARED, CURVE,
+    "torch_version", "compiled", PURPOSE, ROOT, DEATHS, SPARED, CURVE,
 )  # fmt: skip
 
 

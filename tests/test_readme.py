@@ -138,11 +138,11 @@ def test_a_storage_url_is_neither_echoed_nor_an_argument(checkout):
 
 
 def test_the_urls_of_a_copy_are_neither_echoed_nor_arguments(checkout):
-    urls = "FROM=sqlite:///secret-name.db TO=sqlite:///runs/second-name.db"
+    urls = "FROM=sqlite:///absent-name.db TO=sqlite:///runs/second-name.db"
     shown = _run(f"make -n copy {urls}", checkout).stdout
     assert "study copy" in shown
     assert "-name.db" not in shown
-    assert "secret-name.db" in _run(f"make copy {urls} STUDY_NAME=none", checkout).stderr
+    assert "absent-name.db" in _run(f"make copy {urls} STUDY_NAME=none", checkout).stderr
 
 
 def test_a_second_make_starts_at_once(checkout):

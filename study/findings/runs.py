@@ -1,0 +1,96 @@
+"""The runs of a study as evidence: one row a trial, whatever ended it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from study.outcome import grid_stride
+from study.space import batch_size_of
+from study.trials import CURVE, HARDWARE, PREDICTED, PURPOSE, VERDICT, is_feasible, is_finished
+
+if TYPE_CHECKING:
+    from optuna.trial import FrozenTrial
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunRow:
+    """One trial. What was not recorded is None; a run that was stopped has no metric."""
+
+    number: int
+    batch_size: int
+    learning_rate: float
+    seed: int | None
+    hardware: str | None
+    purpose: str | None  # what a protocol asked it for; None: the search
+    finished: bool  # it says something; else it waits, runs, or was lost
+    feasible: bool  # completed within the budgets
+    verdict: str | None
+    metric: float | None  # of the last epoch, of a completed run
+    curve: tuple[float, ...]  # the metric after every `stride` epochs
+    stride: int
+    epochs: int | None  # planned
+    total_steps: int | None  # planned
+    train_seconds: float | None  # of the whole run
+    peak_memory_bytes: int | None
+    train_loss: float | None
+    generalization_gap: float | None
+    n_spikes: int | None
+
+    def epochs_to(self, target: float) -> int | None:
+        """The first recorded epoch whose metric is at least `target`."""
+        reached = (n for n, value in enumerate(self.curve, 1) if value >= target)
+        first = next(reached, None)
+        return None if first is None else first * self.stride
+
+    @property
+    def steps_per_epoch(self) -> float | None:
+        """Optimizer steps."""
+        return self.total_steps / self.epochs if self.total_steps and self.epochs else None
+
+    @property
+    def epoch_seconds(self) -> float | None:
+        """Training seconds of one epoch."""
+        return self.train_seconds / self.epochs if self.train_seconds and self.epochs else None
+
+
+def runs_of(trials: Iterable[FrozenTrial]) -> list[RunRow]:
+    """Those that know their batch size and learning rate, also the ones that wait or run."""
+    asked = ((trial, _params(trial)) for trial in trials)
+    return [_row(trial, params) for trial, params in asked if params is not None]
+
+
+def _params(trial: FrozenTrial) -> tuple[int, float] | None:
+    params = trial.params or trial.system_attrs.get("fixed_params", {})  # of one that waits
+    if not {"log2_batch_size", "learning_rate"} <= set(params):
+        return None
+    return batch_size_of(params), float(params["learning_rate"])
+
+
+def _row(trial: FrozenTrial, params: tuple[int, float]) -> RunRow:
+    attributes = trial.user_attrs
+    values: Sequence[float | None] = trial.values or (None, None, None)
+    metric, seconds, peak = values
+    epochs = attributes.get("epochs")
+    return RunRow(
+        number=trial.number,
+        batch_size=params[0],
+        learning_rate=params[1],
+        seed=attributes.get("seed"),
+        hardware=attributes.get(HARDWARE),
+        purpose=attributes.get(PURPOSE),
+        finished=is_finished(trial) or bool(attributes.get(PREDICTED)),
+        feasible=is_feasible(trial),
+        verdict=attributes.get(VERDICT),
+        metric=metric,
+        curve=tuple(attributes.get(CURVE) or ()),
+        stride=grid_stride(epochs or 1),
+        epochs=epochs,
+        total_steps=attributes.get("total_steps"),
+        train_seconds=seconds,
+        peak_memory_bytes=None if peak is None else int(peak),
+        train_loss=attributes.get("train_loss"),
+        generalization_gap=attributes.get("generalization_gap"),
+        n_spikes=attributes.get("n_spikes"),
+    )
