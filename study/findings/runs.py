@@ -24,7 +24,8 @@ class RunRow:
     seed: int | None
     hardware: str | None
     purpose: str | None  # what a protocol asked it for; None: the search
-    finished: bool  # it says something; else it waits, runs, or was lost
+    waits: bool  # it is queued, or runs
+    finished: bool  # it says something; one that neither waits nor is finished was lost
     feasible: bool  # completed within the budgets
     verdict: str | None
     metric: float | None  # of the last epoch, of a completed run
@@ -80,6 +81,7 @@ def _row(trial: FrozenTrial, params: tuple[int, float]) -> RunRow:
         seed=attributes.get("seed"),
         hardware=attributes.get(HARDWARE),
         purpose=attributes.get(PURPOSE),
+        waits=not trial.state.is_finished(),
         finished=is_finished(trial) or bool(attributes.get(PREDICTED)),
         feasible=is_feasible(trial),
         verdict=attributes.get(VERDICT),
