@@ -50,6 +50,7 @@ class RunRow:
     train_seconds: float | None  # of the whole run
     peak_memory_bytes: int | None
     train_loss: float | None
+    test_metric: float | None
     generalization_gap: float | None
     n_spikes: int | None
     epochs_to_target: float | None  # as recorded, for the target of those who recorded it
@@ -113,6 +114,7 @@ def _row(trial: FrozenTrial, params: tuple[int, float], names: Sequence[str]) ->
         train_seconds=values.get("train_seconds"),
         peak_memory_bytes=values.get("peak_memory_bytes"),
         train_loss=attributes.get("train_loss"),
+        test_metric=attributes.get("test_metric"),
         generalization_gap=attributes.get("generalization_gap"),
         n_spikes=attributes.get("n_spikes"),
         **{name: attributes.get(name) for name in TO_TARGET},

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from study.findings.runs import RunRow
 
 TUNE, SEEDS, SENSITIVITY = "tune", "seeds", "sensitivity"  # purposes of trials
+PURPOSES = (TUNE, SEEDS, SENSITIVITY)
 FIRST_SEEDS = 5  # run before anybody looks whether it is decided
 SHARE = 0.9  # of the seeds that must reach the target
 BASELINE = 64

@@ -53,7 +53,12 @@ def to_run(question: Question, rows: Sequence[RunRow], found: Walk) -> tuple[Ask
         n_missing = N_SEEDS - sum(
             _is_at(row, size, rate) and (row.finished or row.waits) for row in rows
         )
-        one = Asked(batch_size=size, learning_rate=rate, purpose=SENSITIVITY)
+        one = Asked(
+            batch_size=size,
+            learning_rate=rate,
+            purpose=SENSITIVITY,
+            score_test=size == found.answer,
+        )
         asked += max(0, n_missing) * [one]
     return tuple(asked)
 

@@ -29,6 +29,7 @@ class Asked:
     batch_size: int
     learning_rate: float
     purpose: str
+    score_test: bool = False  # at its end, on the test split
 
 
 @dataclass(frozen=True, kw_only=True)
