@@ -57,12 +57,16 @@ class Session:
         settings = self._settings
         device = resolve_device(settings.device)
         objective = loaded(settings, device, self._console)
-        settings.space(SearchSpace()).cut_to(objective.batch_sizes)  # before a database is made
-        epochs_of(settings.epochs, objective)
+        self._check(objective)  # before a database is made
         with quiet_optuna(), readable_errors(settings.storage):
             with measuring_alone(objective, device):
                 study, plan = self._prepare(objective, device)
             return self._search(study, plan, objective)
+
+    def _check(self, objective: Objective) -> None:
+        """Raise StudyError for what cannot be run."""
+        self._settings.space(SearchSpace()).cut_to(objective.batch_sizes)
+        epochs_of(self._settings.epochs, objective)
 
     def _prepare(self, objective: Objective, device: str) -> tuple[Study, Plan]:
         study, plan, is_new = create_or_resume(

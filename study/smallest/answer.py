@@ -103,6 +103,7 @@ def as_json(answer: Answer) -> dict[str, Any]:
         "answer": found.answer,
         "status": "not_shown" if found.answer is None else "shown",
         "reason": found.reason or None,
+        "remedy": found.remedy or None,
         "target": found.target,
         "n_seeds": answer.question.n_seeds,
         "ladder": [asdict(size) for size in answer.table],

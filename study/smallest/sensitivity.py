@@ -55,10 +55,10 @@ def judged(question: Question, rows: Sequence[RunRow]) -> Walk:
         return found
     reason = (
         f"batch size {found.answer} is not clear: it passed on the way down, but only "
-        f"{sum(own.outcomes)} of {len(own.outcomes)} seeds that came later reach the target; "
-        "more --seeds may tell"
+        f"{sum(own.outcomes)} of {len(own.outcomes)} seeds that came later reach the target"
     )
-    return replace(found, answer=None, reason=reason)
+    remedy = f"run it again with --seeds {2 * question.n_seeds}"
+    return replace(found, answer=None, reason=reason, remedy=remedy)
 
 
 def rate_of(found: Walk) -> float | None:

@@ -34,16 +34,19 @@ class SmallestSession(Session):
         self._asking = asking
         self.answer: Answer | None = None  # what run() found
 
+    def _check(self, objective: Objective) -> None:
+        super()._check(objective)
+        if "table" in objective.fingerprint:
+            raise StudyError(
+                f"{objective.name} is played back, so fresh seeds would be the recorded ones "
+                "again: import the table, then smallest --max-trials 0 judges what it holds"
+            )
+
     def _say_resumed(self, n_done: int, plan: Plan) -> None:
         if n_done:
             self._console.print(f"going on from {n_done} recorded trials")
 
     def _search(self, study: Study, plan: Plan, objective: Objective) -> int:
-        if "table" in objective.fingerprint:
-            raise StudyError(
-                f"{plan.task} is played back, so fresh seeds would be the recorded ones again: "
-                "import it (python -m study import TABLE), then smallest --max-trials 0 judges it"
-            )
         question = self._asking.of(plan.space.sizes(), plan.space.learning_rates)
         agenda = Agenda(
             question=question,

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 def answer_line(table: Sequence[SizeEvidence], found: Walk, smallest_tried: int) -> str:
     """The answer in one sentence, or that it is not shown, and why."""
     if found.answer is None or found.target is None:
-        return f"not shown: {found.reason}"
+        return f"not shown: {found.reason}; {found.remedy}"
     own = next(size for size in table if size.batch_size == found.answer)
     low = 0.0 if own.reached_low is None else own.reached_low
     line = (
