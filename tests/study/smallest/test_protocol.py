@@ -1,0 +1,212 @@
+"""What a size needs in order to count, and in which order sizes are looked at."""
+
+from __future__ import annotations
+
+from itertools import product
+
+import pytest
+from scipy.stats import binomtest
+
+from study.errors import StudyError
+from study.smallest.agenda import next_runs
+from study.smallest.evidence import evidence
+from study.smallest.ladder import walk
+from study.smallest.question import (
+    SEEDS,
+    TUNE,
+    check_question,
+    share_interval,
+    target_of,
+)
+from study.smallest.sensitivity import judged
+from study.smallest.size import state_of
+from tests.study.smallest.simulated import TARGET, question, run_row
+
+GOOD, BAD = 0.96, 0.94
+RATE = 0.1
+
+
+def tuned_at(size, *, start=0, rates=(RATE / 3, RATE, RATE * 3)):
+    """One run at each rate, best in the middle."""
+    errors = [abs(i - len(rates) // 2) for i in range(len(rates))]
+    return [
+        run_row(start + i, size, rate, GOOD - 0.02 * errors[i], purpose=TUNE)
+        for i, rate in enumerate(rates)
+    ]
+
+
+def seeds_at(size, outcomes, *, start=100, purpose=SEEDS):
+    return [
+        run_row(start + i, size, RATE, GOOD if good else BAD, purpose=purpose)
+        for i, good in enumerate(outcomes)
+    ]
+
+
+def decided(size, counts):
+    """A tuned size with seeds that decide it."""
+    return [
+        *tuned_at(size, start=size * 1000),
+        *seeds_at(size, 9 * [True] if counts else 2 * [False]),
+    ]
+
+
+def by_definition(counts, start):
+    """The smallest size of an unbroken stretch downwards from the first one that counts."""
+    sizes = sorted(counts)
+    if not counts[start]:
+        above = [size for size in sizes if size > start and counts[size]]
+        below = [size for size in sizes if size < start and counts[size]]
+        if above:
+            return min(above)
+        if not below:
+            return None
+        start = max(below)
+    stretch = start
+    for size in sorted((s for s in sizes if s < start), reverse=True):
+        if not counts[size]:
+            break
+        stretch = size
+    return stretch
+
+
+def test_the_answer_ends_the_unbroken_stretch_of_sizes_that_count():
+    sizes = (8, 16, 32, 64, 128, 256)
+    for outcome in product([True, False], repeat=len(sizes)):
+        counts = dict(zip(sizes, outcome, strict=True))
+        rows = [row for size in sizes for row in decided(size, counts[size])]
+        found = walk(question(sizes=sizes), rows)
+        assert found.answer == by_definition(counts, 64), counts
+
+
+def test_an_undecided_size_on_the_way_down_is_no_answer():
+    rows = [*decided(64, True), *tuned_at(32), *seeds_at(32, 4 * [True])]
+    found = walk(question(sizes=(32, 64)), rows)
+    assert found.answer is None
+    assert "batch size 32 is not decided: 4 of 4 seeds" in found.reason
+    assert {one.batch_size for one in found.to_run} == {32}
+
+
+def test_two_failed_seeds_of_ten_end_a_size():
+    rows = [*tuned_at(64), *seeds_at(64, [True, False, True, False, True])]
+    state = state_of(question(), rows, 64, target=TARGET)
+    assert state.counts is False
+    assert state.to_run == ()
+
+
+def test_after_five_good_seeds_no_more_run_than_could_decide():
+    rows = [*tuned_at(64), *seeds_at(64, 5 * [True])]
+    asked = state_of(question(), rows, 64, target=TARGET).to_run
+    assert [(one.purpose, one.learning_rate) for one in asked] == 4 * [(SEEDS, RATE)]
+
+
+def test_five_seeds_run_first():
+    asked = next_runs(question(sizes=(64,)), tuned_at(64))
+    assert [one.purpose for one in asked] == 5 * [SEEDS]
+
+
+def test_nothing_is_asked_twice_while_runs_are_under_way():
+    rows = [*tuned_at(64), run_row(9, 64, RATE, None, purpose=SEEDS, waits=True, finished=False)]
+    assert len(next_runs(question(sizes=(64,)), rows)) == 0
+
+
+@pytest.mark.parametrize(("k", "n"), [(0, 5), (3, 5), (9, 10), (10, 10)])
+def test_the_interval_of_a_share_is_the_exact_one(k, n):
+    oracle = binomtest(k, n).proportion_ci(0.95, method="exact")
+    assert share_interval(k, n) == pytest.approx((oracle.low, oracle.high))
+
+
+def test_a_size_that_fails_at_the_edge_of_the_rates_is_not_decided():
+    rows = [*tuned_at(64, rates=(RATE, RATE * 3)), *seeds_at(64, 2 * [False])]
+    rows = [row for row in rows if row.learning_rate >= RATE]
+    state = state_of(question(n_seeds=2), rows, 64, target=TARGET)
+    assert state.counts is None
+
+
+def test_a_run_over_its_budget_does_not_reach_the_target():
+    rows = [*tuned_at(64), *seeds_at(64, 9 * [True])]
+    rows[-2:] = [
+        run_row(row.number, 64, RATE, GOOD, purpose=SEEDS, feasible=False) for row in rows[-2:]
+    ]
+    assert sum(state_of(question(), rows, 64, target=TARGET).outcomes) == 7
+
+
+def test_a_size_that_does_not_fit_is_no_candidate_and_is_not_tuned():
+    rows = [*decided(64, True), run_row(0, 32, RATE, None, verdict="out_of_memory", purpose=TUNE)]
+    found = walk(question(sizes=(32, 64)), rows)
+    assert found.answer == 64
+    assert "cannot run: out of memory" in found.looked[1].why
+
+
+def test_recorded_runs_are_judged_at_the_rate_that_the_others_choose():
+    """Each rate has one lucky seed: chosen by itself, it would look as if it reached the target."""
+    rows = [
+        run_row(10 * i + seed, 64, rate, GOOD if seed == i else BAD + 0.002 * (seed % 2))
+        for i, rate in enumerate((0.01, 0.1, 1.0))
+        for seed in range(3)
+    ]
+    state = state_of(question(n_seeds=3), rows, 64, target=TARGET)
+    assert len(state.outcomes) == 3
+    assert sum(state.outcomes) == 0
+
+
+def test_recorded_runs_that_all_reach_it_count():
+    rows = [
+        run_row(10 * i + seed, 64, rate, GOOD - 0.03 * (i != 1))
+        for i, rate in enumerate((0.01, 0.1, 1.0))
+        for seed in range(5)
+    ]
+    state = state_of(question(n_seeds=5), rows, 64, target=TARGET)
+    assert (state.counts, state.learning_rate) == (True, 0.1)
+
+
+def test_within_is_below_the_best_of_the_search_whatever_the_seeds_reach():
+    asked = question(target=None, within=0.01)
+    rows = [
+        run_row(0, 8, RATE, 0.97),
+        *seeds_at(64, [True]),
+        run_row(50, 64, RATE, 0.99, purpose=SEEDS),
+    ]
+    assert target_of(asked, rows) == pytest.approx(0.96)
+    assert target_of(asked, []) is None
+
+
+def test_seeds_that_come_later_can_take_an_answer_back():
+    rows = [
+        *decided(64, True),
+        *seeds_at(64, [True, False, False, False, True], purpose="sensitivity"),
+    ]
+    found = judged(question(sizes=(64,)), rows)
+    assert found.answer is None
+    assert "2 of 5 seeds that came later" in found.reason
+    assert "--seeds 20" in found.remedy
+
+
+def test_evidence_counts_steps_and_seconds_to_the_epoch_of_the_target():
+    runs = [
+        run_row(
+            i, 64, RATE, GOOD, purpose=SEEDS, curve=(0.5, 0.9, 0.951, GOOD), epochs=4,
+            total_steps=80, train_seconds=8.0, n_spikes=i % 2, generalization_gap=0.02,
+        )
+        for i in range(10)
+    ]  # fmt: skip
+    found = walk(question(sizes=(64,)), [*tuned_at(64, start=50), *runs])
+    size = evidence([*tuned_at(64, start=50), *runs], found)[0]
+    assert (size.epochs_to_target, size.steps_to_target, size.seconds_to_target) == (3, 60, 6.0)
+    assert (size.examples_to_target, size.n_spikes) == (3 * 20 * 64, 0.5)
+    assert size.accuracy == pytest.approx(GOOD)
+
+
+@pytest.mark.parametrize(
+    ("target", "within", "seeds", "said"),
+    [
+        (None, None, 10, "neither of --target and --within"),
+        (0.9, 0.1, 10, "both of --target and --within"),
+        (1.5, None, 10, "target is 1.5"),
+        (None, -0.1, 10, "within is -0.1"),
+        (float("nan"), None, 10, "target is nan"),
+        (0.9, None, 1, "seeds is 1"),
+    ],
+)
+def test_a_question_without_an_answer_is_refused(target, within, seeds, said):
+    with pytest.raises(StudyError, match=said):
+        check_question(target, within, seeds)
