@@ -24,6 +24,7 @@ from study.settings import (
     StudySettings,
     with_file,
 )
+from study.verbs_import import add_import_verb
 from study.verbs_storage import add_storage_verbs, chosen_storage
 
 if TYPE_CHECKING:
@@ -94,6 +95,7 @@ def parser() -> argparse.ArgumentParser:
     dashboard_.add_argument("--host", default="127.0.0.1", help="default: %(default)s")
     dashboard_.add_argument("--port", type=int, default=8080, help="default: %(default)s")
     add_storage_verbs(verbs)
+    add_import_verb(verbs)
     return top
 
 
@@ -261,13 +263,15 @@ def front(args: argparse.Namespace) -> None:
 
 def export(args: argparse.Namespace) -> None:
     """Print every trial of a study with parameters, values, verdict and attributes."""
+    from study.create import KEPT, RECORD
     from study.findings.export import export_columns, to_csv, to_json
     from study.trials import full_row, own_params
 
     study, names = _look_at(args)
     trials = study.get_trials(deepcopy=False)
-    rows = [full_row(trial, names) for trial in trials]
-    columns = export_columns(names, own_params(trials))
+    kept = study.user_attrs[RECORD].get(KEPT, [])
+    rows = [full_row(trial, names, kept) for trial in trials]
+    columns = export_columns(names, own_params(trials), kept)
     text = to_csv(rows, columns) if args.format == "csv" else to_json(rows) + "\n"
     if args.output is None:
         sys.stdout.write(text)
