@@ -171,7 +171,9 @@ def heat_map(trials: Trials, names: Sequence[str]) -> go.Figure:
         )
     exponents = [math.log2(row["batch_size"]) for _, row in rows]
     decades = [math.log10(row["learning_rate"]) for _, row in rows] or [0.0]
-    ticks = list(range(math.floor(min(decades)), math.ceil(max(decades)) + 1))
+    steps = (1, 2, 5) if max(decades) - min(decades) < 1 else (1,)
+    powers = range(math.floor(min(decades)), math.ceil(max(decades)) + 1)
+    ticks = [power + math.log10(step) for power in powers for step in steps]
     figure.update_layout(
         title="Batch size x learning rate",
         xaxis={"title": "batch size", **_power_ticks(exponents)},
@@ -189,21 +191,20 @@ def heat_map(trials: Trials, names: Sequence[str]) -> go.Figure:
 def _add_cells(figure: go.Figure, feasible: Any, rows: Any, metric: str) -> None:
     decades = [math.log10(row["learning_rate"]) for _, row in rows]
     low, high = min(decades), max(decades)
-    width = (high - low) / LEARNING_RATE_BINS or 1.0
+    n_bins = min(LEARNING_RATE_BINS, len(set(decades)))  # no empty rows between those of a grid
+    width = (high - low) / n_bins or 1.0
     exponents = [round(math.log2(row["batch_size"])) for _, row in rows]
     first, last = min(exponents), max(exponents)
-    cells: list[list[float | None]] = [
-        [None] * (last - first + 1) for _ in range(LEARNING_RATE_BINS)
-    ]
+    cells: list[list[float | None]] = [[None] * (last - first + 1) for _ in range(n_bins)]
     for trial, row in feasible:
         x = round(math.log2(row["batch_size"])) - first
-        y = min(int((math.log10(row["learning_rate"]) - low) / width), LEARNING_RATE_BINS - 1)
+        y = min(int((math.log10(row["learning_rate"]) - low) / width), n_bins - 1)
         best = cells[y][x]
         if best is None or _better(metric, trial.values[0], best):
             cells[y][x] = trial.values[0]
     figure.add_heatmap(
         x=list(range(first, last + 1)),
-        y=[low + (i + 0.5) * width for i in range(LEARNING_RATE_BINS)],
+        y=[low + (i + 0.5) * width for i in range(n_bins)],
         z=cells,
         colorscale="Viridis",
         reversescale=metric in MINIMIZED,  # bright is good
