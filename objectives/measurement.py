@@ -45,6 +45,7 @@ class TrialParams:
     epochs: int
     seed: int  # of model initialisation and data order, 0..2**31-1
     device: str  # a torch device: "cpu", "cuda:0", "mps"
+    score_test: bool = False  # at the end, on the test split: nothing may be chosen by that
     extra: Mapping[str, Any] = field(default_factory=dict)  # of the task's searched parameters
 
 
@@ -62,6 +63,7 @@ class Measurement:
     planned_train_seconds: float  # what the whole run takes at this run's pace
     peak_memory_bytes: int
     train_loss: float | None  # mean over the last window of steps
+    test_metric: float | None  # on the test split, of the few runs that are scored there
     generalization_gap: float | None  # train minus validation metric, last epoch
     epochs_to_target: int | None
     n_spikes: int  # loss spikes that recovered

@@ -74,6 +74,7 @@ class Run:
         self._steps = 0
         self.latched: Stopped | None = None  # the verdict, once there is one
         self._train_metric: float | None = None
+        self._test_metric: float | None = None
         self._recorded: tuple[float, int] | None = None  # seconds a step and peak bytes
 
     def __enter__(self) -> Run:
@@ -203,6 +204,15 @@ class Run:
             if stopped is not None:
                 self._stop(stopped.verdict, stopped.reason)
 
+    def scored(self, test_accuracy: float) -> None:
+        """After the last epoch, where `params.score_test`: the metric on the test split.
+
+        Raises:
+            ObjectiveError: the metric is out of range: accuracy is a fraction 0..1.
+        """
+        self._check_range(float(test_accuracy), "run.scored")
+        self._test_metric = float(test_accuracy)
+
     def so_far(self) -> tuple[float, int]:
         """Training seconds and peak bytes up to now, free of warm-up: the whole run takes more."""
         seconds = min(self._clock.spent()[0], self._clock.typical()[0])
@@ -246,6 +256,7 @@ class Run:
             planned_train_seconds=wall * max(1.0, guard.total_steps / max(steps, 1)),
             peak_memory_bytes=peak_bytes,
             train_loss=guard.window_mean,
+            test_metric=self._test_metric,
             generalization_gap=self._gap(),
             epochs_to_target=self._epochs_to_target(),
             n_spikes=guard.spikes.recovered,
@@ -285,11 +296,11 @@ class Run:
         self._metering = False
         self._meter.stop()
 
-    def _check_range(self, value: float) -> None:
+    def _check_range(self, value: float, where: str = "run.report") -> None:
         if not math.isfinite(value) or (value <= 1 and (value >= 0 or self.metric == "val_r2")):
             return
         wanted = "at most 1" if self.metric == "val_r2" else "a fraction between 0 and 1"
-        raise ObjectiveError(f"run.report got {self.metric}={value:g}, wanted {wanted}")
+        raise ObjectiveError(f"{where} got {self.metric}={value:g}, wanted {wanted}")
 
     def _gap(self) -> float | None:
         if self._train_metric is None or not self.curve:

@@ -95,6 +95,8 @@ class TaskObjective:
                 data, last = self._data, epoch == params.epochs
                 val = self._evaluate(model, data.x_val, data.y_val)
                 train = self._evaluate(model, data.x_train, data.y_train) if last else None
+                if last and params.score_test:
+                    run.scored(self._evaluate(model, data.x_test, data.y_test))
             run.report(val, train_accuracy=train)
             kept = {name: part.state_dict() for name, part in states.items()}
             run.save({"epoch": epoch, "order": order.get_state(), **kept})

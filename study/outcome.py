@@ -46,6 +46,7 @@ def attributes_of(measured: Measurement, known: SizeCost | None) -> dict[str, An
         REASON: measured.reason or None,
         "best_metric": measured.best_metric,
         "train_loss": measured.train_loss if _finite(measured.train_loss) else None,
+        "test_metric": measured.test_metric if _finite(measured.test_metric) else None,
         "generalization_gap": measured.generalization_gap,
         "epochs_to_target": measured.epochs_to_target,
         "n_spikes": measured.n_spikes,

@@ -25,6 +25,7 @@ PRUNER_STATE = "pruner_state"  # what an Optuna pruner noted about a trial
 ROOT = "retry_of"  # number of the trial whose run this one goes on with
 DEATHS = "worker_deaths"  # how many workers have died at it
 PURPOSE = "purpose"  # of a trial that a protocol asked for; a pruner leaves it alone
+SCORE_TEST = "score_test"  # of a trial that is scored on the test split, too
 SO_FAR = "values_so_far"  # of a stopped trial: [metric or None, seconds of the full run, bytes]
 
 OBJECTIVES = ("val_accuracy", "train_seconds", "peak_memory_bytes")  # or val_r2, for the first
@@ -37,8 +38,8 @@ INTERRUPTED = "interrupted"  # fail reason: Ctrl-C or SIGTERM; none at all: its 
 MAX_RETRIES = 3  # of a trial whose workers die; one that was handed back is always queued again
 
 ATTRIBUTES = (  # of a measured trial, in the order of exports
-    VERDICT, REASON, "best_metric", "train_loss", "generalization_gap", "epochs_to_target",
-    "n_spikes", "steps", "total_steps", "measured_seconds", "process_seconds",
+    VERDICT, REASON, "best_metric", "train_loss", "test_metric", "generalization_gap",
+    "epochs_to_target", "n_spikes", "steps", "total_steps", "measured_seconds", "process_seconds",
     "time_off", "planned_train_seconds", UNPROBED, HARDWARE, PREDICTED, "seed", "epochs", "device",
     "torch_version", "compiled", PURPOSE, ROOT, DEATHS, SPARED, CURVE,
 )  # fmt: skip

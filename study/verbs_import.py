@@ -9,7 +9,7 @@ from typing import Any
 
 from study.quiet import only_errors
 from study.settings import DEFAULT_STORAGE, STORAGE_VARIABLE
-from study.verbs_storage import chosen_storage
+from study.verbs import chosen_storage
 
 
 def add_import_verb(verbs: Any) -> None:

@@ -38,7 +38,8 @@ class RunRow:
     seed: int | None
     hardware: str | None
     purpose: str | None  # what a protocol asked it for; None: the search
-    finished: bool  # it says something; else it waits, runs, or was lost
+    waits: bool  # it is queued, or runs
+    finished: bool  # it says something; one that neither waits nor is finished was lost
     feasible: bool  # completed within the budgets
     verdict: str | None
     metric: float | None  # accuracy or R2 of the last epoch, of a completed run
@@ -49,6 +50,7 @@ class RunRow:
     train_seconds: float | None  # of the whole run
     peak_memory_bytes: int | None
     train_loss: float | None
+    test_metric: float | None
     generalization_gap: float | None
     n_spikes: int | None
     epochs_to_target: float | None  # as recorded, for the target of those who recorded it
@@ -100,6 +102,7 @@ def _row(trial: FrozenTrial, params: tuple[int, float], names: Sequence[str]) ->
         seed=attributes.get("seed"),
         hardware=attributes.get(HARDWARE),
         purpose=attributes.get(PURPOSE),
+        waits=not trial.state.is_finished(),
         finished=is_finished(trial) or bool(attributes.get(PREDICTED)),
         feasible=is_feasible(trial),
         verdict=attributes.get(VERDICT),
@@ -111,6 +114,7 @@ def _row(trial: FrozenTrial, params: tuple[int, float], names: Sequence[str]) ->
         train_seconds=values.get("train_seconds"),
         peak_memory_bytes=values.get("peak_memory_bytes"),
         train_loss=attributes.get("train_loss"),
+        test_metric=attributes.get("test_metric"),
         generalization_gap=attributes.get("generalization_gap"),
         n_spikes=attributes.get("n_spikes"),
         **{name: attributes.get(name) for name in TO_TARGET},

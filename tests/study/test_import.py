@@ -353,7 +353,7 @@ def test_an_import_cut_off_is_no_study_and_is_completed_by_the_same_command(
 
     with monkeypatch.context() as patch:
         patch.setattr(importing, "check_whole", die)
-        assert main(["import", str(few)]) == 13
+        assert main(["import", str(few)]) == 130
     assert main(["ls", "--json"]) == 0
     assert capsys.readouterr().out == "[]\n"
     assert main(["front", "--study-name", few.stem]) == 2

@@ -1,0 +1,225 @@
+"""The best learning rate of one batch size, with an interval, from its runs.
+
+Log error over log rate is a Gaussian process (Matern 5/2). Its scales and its noise are not fitted
+but averaged over a grid, each by its posterior weight: a handful of single runs says little about
+them, and an interval that takes them for known would be too narrow.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from objectives.measurement import Verdict
+from study.findings.runs import RunRow
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Array = NDArray[np.float64]
+
+FAILED = {Verdict.DIVERGED.value, Verdict.NON_FINITE.value, Verdict.STALLED.value}
+USELESS = 1.0  # error of a failed run
+TIE = 0.005  # added to errors before their log: below it, differences are a few examples
+CAP = 1.2  # of log error above the best: a failure is a cliff, a smooth process rings around it
+WITHIN = 0.01  # of accuracy: rates that lose no more are usable
+MIN_RATES = 3
+CLEARLY = 0.9  # probability with which an end of the tried range must be worse than the best
+FAILED_NOISE = 0.3  # variance of a failed run's log error, beyond that between seeds
+
+GRID = 101  # rates at which the curve is drawn
+DRAWS = 500
+SCALES = (0.3, 0.5, 0.8, 1.3)  # decades of the learning rate
+AMPLITUDES = (0.5, 1.0, 2.0)  # deviation of log error
+NOISES = (0.03, 0.06, 0.12, 0.25, 0.5)  # deviation of log error between seeds
+USUAL_NOISE, NOISE_SPREAD = math.log(0.1), 0.7  # a normal prior on its log
+LEVEL = 3.0  # deviation of the curve's unknown level
+
+
+@dataclass(frozen=True, kw_only=True)
+class NotShown:
+    """The data do not say it."""
+
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class RateEstimate:
+    """What the runs of one batch size say about its learning rate."""
+
+    best: float
+    low: float  # of the 95% interval of the best
+    high: float
+    error: float  # at the best rate, smoothed
+    edge: str | None  # "low" or "high": not clearly worse at that end of the tried range
+    usable: tuple[float, float]  # rates within WITHIN of the best, as far as tried
+    usable_decades: tuple[float, float]  # 95% interval of its width
+    tried: tuple[float, float]
+    n_runs: int
+    n_rates: int
+    draws: Array = field(repr=False, compare=False)
+    """(DRAWS,) log10 of the best rate, from the posterior: what the interval was made of."""
+    width_draws: Array = field(repr=False, compare=False)  # (DRAWS,) decades that are usable
+
+    @property
+    def at_edge(self) -> bool:
+        """The best is not bracketed by worse rates on both sides."""
+        return self.edge is not None
+
+    @property
+    def decades(self) -> float:
+        """Width of the usable range."""
+        return math.log10(self.usable[1] / self.usable[0])
+
+
+def rate_runs(rows: Sequence[RunRow], batch_size: int) -> tuple[list[float], list[float]]:
+    """Rates and errors of the runs at a size that ended by themselves or failed.
+
+    A run that was stopped because others were ahead has no final error, and is left out.
+    """
+    here = [row for row in rows if row.batch_size == batch_size and row.finished]
+    seen = [(row.learning_rate, _error(row)) for row in here]
+    known = [(rate, error) for rate, error in seen if error is not None]
+    return [rate for rate, _ in known], [error for _, error in known]
+
+
+def _error(row: RunRow) -> float | None:
+    if row.verdict in FAILED:
+        return USELESS
+    return None if row.metric is None else 1 - row.metric
+
+
+def best_rate(
+    rates: Sequence[float], errors: Sequence[float], *, seed: int = 0
+) -> RateEstimate | NotShown:
+    """The best learning rate of runs, one rate and final error (1 - metric) each.
+
+    A failed run has error 1; what is not finite or beyond 1 counts as that. `seed` is of the draws.
+    """
+    import numpy as np
+
+    x = np.log10(np.asarray(rates, dtype=float))
+    error = np.asarray(errors, dtype=float)
+    error = np.clip(np.where(np.isfinite(error), error, USELESS), 0.0, USELESS)
+    n_rates = len(np.unique(x))
+    if n_rates < MIN_RATES:
+        return NotShown(reason=f"{n_rates} learning rates tried, wanted at least {MIN_RATES}")
+    if (error == USELESS).all():
+        return NotShown(reason=f"all {len(x)} runs failed")
+    at = np.linspace(x.min(), x.max(), GRID)  # (G,)
+    mean, curves = _posterior(x, error, at, np.random.default_rng(seed))
+    return _estimate(at, mean, curves, n_runs=len(x), n_rates=n_rates)
+
+
+def _estimate(at: Array, mean: Array, curves: Array, *, n_runs: int, n_rates: int) -> RateEstimate:
+    """`at`: (G,) log10 rates; `mean`: (G,) log error there; `curves`: (DRAWS, G) drawn."""
+    import numpy as np
+
+    lowest = int(mean.argmin())
+    draws = at[curves.argmin(axis=1)]
+    left, right = _within(mean[None])
+    widths = at[_within(curves)[1]] - at[_within(curves)[0]]
+    low, high = np.quantile(draws, [0.025, 0.975])
+    narrow, wide = np.quantile(widths, [0.025, 0.975])
+    return RateEstimate(
+        best=10 ** float(at[lowest]),
+        low=10 ** float(min(low, at[lowest])),
+        high=10 ** float(max(high, at[lowest])),
+        error=max(0.0, float(np.exp(mean[lowest])) - TIE),
+        edge=_edge(curves, lowest),
+        usable=(10 ** float(at[left[0]]), 10 ** float(at[right[0]])),
+        usable_decades=(float(narrow), float(wide)),
+        tried=(10 ** float(at[0]), 10 ** float(at[-1])),
+        n_runs=n_runs,
+        n_rates=n_rates,
+        draws=draws,
+        width_draws=widths,
+    )
+
+
+def _edge(curves: Array, lowest: int) -> str | None:
+    """The end that is not clearly worse; where neither is, the one more often better."""
+    import numpy as np
+
+    worse = [float(np.mean(curves[:, end] > curves[:, lowest])) for end in (0, -1)]
+    if min(worse) >= CLEARLY:
+        return None
+    return "low" if worse[0] < worse[1] else "high"
+
+
+def _within(curves: Array) -> tuple[Array, Array]:
+    """First and last point of the stretch around each minimum that is at most WITHIN worse."""
+    import numpy as np
+
+    n, n_points = curves.shape
+    lowest = curves.argmin(axis=1)
+    worse = np.exp(curves) > np.exp(curves.min(axis=1))[:, None] + WITHIN
+    index = np.arange(n_points)
+    before = worse & (index < lowest[:, None])
+    after = worse & (index > lowest[:, None])
+    left = np.where(before.any(axis=1), n_points - before[:, ::-1].argmax(axis=1), 0)
+    right = np.where(after.any(axis=1), after.argmax(axis=1) - 1, n_points - 1)
+    return left, right
+
+
+def _posterior(
+    x: Array, error: Array, at: Array, random: np.random.Generator
+) -> tuple[Array, Array]:
+    """Mean (G,) and draws (DRAWS, G) of log(error + TIE) at `at`, over all scales and noises."""
+    import numpy as np
+
+    y = np.log(error + TIE)
+    y = np.minimum(y, y.min() + CAP)
+    extra = np.where(error == USELESS, FAILED_NOISE, 0.0)
+    level = float(np.median(y))
+    shapes, weights = _weights(x, y - level, extra)
+    picked = random.multinomial(DRAWS, weights)
+    mean, curves = np.zeros(len(at)), []
+    for index in np.flatnonzero((picked > 0) | (weights > 1e-3)):
+        here, covariance = _conditional(x, y - level, extra, at, shapes[index])
+        mean += weights[index] * here
+        root = np.linalg.cholesky(covariance + 1e-6 * np.eye(len(at)))
+        curves.append(here + random.standard_normal((picked[index], len(at))) @ root.T)
+    return mean + level, np.concatenate(curves) + level
+
+
+def _kernel(a: Array, b: Array, scale: Array | float, amplitude: Array | float) -> Array:
+    """Matern 5/2 plus an unknown level, (..., len(a), len(b))."""
+    import numpy as np
+
+    r = math.sqrt(5) * np.abs(a[:, None] - b[None, :]) / scale
+    covariance: Array = amplitude**2 * (1 + r + r * r / 3) * np.exp(-r) + LEVEL**2
+    return covariance
+
+
+def _weights(x: Array, y: Array, extra: Array) -> tuple[list[tuple[float, float, float]], Array]:
+    """Every shape of the grid and its posterior probability."""
+    import numpy as np
+
+    shapes = [(s, a, n) for s in SCALES for a in AMPLITUDES for n in NOISES]
+    scale, amplitude, noise = (np.array(c)[:, None, None] for c in zip(*shapes, strict=True))
+    covariance = _kernel(x, x, scale, amplitude)  # (S, N, N)
+    covariance += (noise**2 + extra) * np.eye(len(x))
+    root = np.linalg.cholesky(covariance)
+    white = np.linalg.solve(root, np.broadcast_to(y[:, None], (len(shapes), len(y), 1)))[..., 0]
+    logdet = np.log(np.diagonal(root, axis1=1, axis2=2)).sum(axis=1)
+    prior = -0.5 * ((np.log(noise[:, 0, 0]) - USUAL_NOISE) / NOISE_SPREAD) ** 2
+    density = prior - 0.5 * (white**2).sum(axis=1) - logdet
+    weights = np.exp(density - density.max())
+    return shapes, weights / weights.sum()
+
+
+def _conditional(
+    x: Array, y: Array, extra: Array, at: Array, shape: tuple[float, float, float]
+) -> tuple[Array, Array]:
+    """Mean (G,) and covariance (G, G) given the runs."""
+    import numpy as np
+
+    scale, amplitude, noise = shape
+    covariance = _kernel(x, x, scale, amplitude) + np.diag(noise**2 + extra)
+    across = _kernel(x, at, scale, amplitude)  # (N, G)
+    gain = np.linalg.solve(covariance, across)
+    return gain.T @ y, _kernel(at, at, scale, amplitude) - across.T @ gain

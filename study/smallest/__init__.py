@@ -1,0 +1,1 @@
+"""Finds the smallest batch size that still reaches a target."""

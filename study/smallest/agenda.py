@@ -1,0 +1,76 @@
+"""What the workers run next for a question: computed anew from the study before every trial.
+
+Nothing but the trials is remembered, so that several machines can work at one question, and a
+later call goes on where an earlier one ended.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from study.findings.runs import RunRow, runs_of
+from study.smallest import sensitivity
+from study.smallest.ladder import walk
+from study.smallest.question import PURPOSES, Question
+from study.smallest.size import Asked
+from study.trials import PURPOSE, SCORE_TEST
+
+if TYPE_CHECKING:
+    from optuna import Study
+    from optuna.trial import FrozenTrial
+
+
+@dataclass(frozen=True, kw_only=True)
+class Agenda:
+    """Of one call; travels to worker processes."""
+
+    question: Question
+    metric_names: tuple[str, ...]
+    own: Mapping[str, Any] = field(default_factory=dict)  # values of the task's own parameters
+    limit: int | None = None  # of the study's trials that a question asked for
+
+    def rows(self, trials: Sequence[FrozenTrial]) -> list[RunRow]:
+        """Runs that are evidence, or will be: at the usual values of the task's own parameters."""
+        usual = [trial for trial in trials if self._is_usual(trial)]
+        return [row for row in runs_of(usual, self.metric_names) if row.finished or row.waits]
+
+    def due(self, trials: Sequence[FrozenTrial]) -> list[Asked]:
+        """What to queue now; nothing while runs are under way that must be seen first."""
+        rows = self.rows(trials)
+        asked = next_runs(self.question, rows)
+        if self.limit is None:
+            return asked
+        return asked[: max(0, self.limit - n_asked(rows))]
+
+    def queue(self, study: Study, trials: Sequence[FrozenTrial]) -> int:
+        """Queue what is due, under the claim lock; returns how many trials that were."""
+        asked = self.due(trials)
+        for one in asked:
+            study.enqueue_trial(self._params(one), user_attrs=_attributes(one))
+        return len(asked)
+
+    def _params(self, asked: Asked) -> dict[str, Any]:
+        log2 = asked.batch_size.bit_length() - 1
+        return {"log2_batch_size": log2, "learning_rate": asked.learning_rate, **self.own}
+
+    def _is_usual(self, trial: FrozenTrial) -> bool:
+        params = trial.params or trial.system_attrs.get("fixed_params", {})
+        return all(params.get(name) == value for name, value in self.own.items())
+
+
+def next_runs(question: Question, rows: Sequence[RunRow]) -> list[Asked]:
+    """What the ladder lacks; once the answer is there, what shows how sensitive it is."""
+    found = walk(question, rows)
+    return list(found.to_run or sensitivity.to_run(question, rows, found))
+
+
+def n_asked(rows: Sequence[RunRow]) -> int:
+    """Runs that a question asked for."""
+    return sum(row.purpose in PURPOSES for row in rows)
+
+
+def _attributes(asked: Asked) -> dict[str, Any]:
+    scored = {SCORE_TEST: True} if asked.score_test else {}
+    return {PURPOSE: asked.purpose, **scored}

@@ -1,0 +1,153 @@
+"""The figures behind an answer: one row a batch size."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+from study.findings.rates import RateEstimate, best_rate, rate_runs
+from study.findings.runs import RunRow
+from study.smallest.ladder import Walk
+from study.smallest.question import CONFIDENCE, reaches
+from study.smallest.size import SizeState
+
+TIE = 0.005  # of accuracy: what is closer than this is a few validation examples
+
+
+@dataclass(frozen=True, kw_only=True)
+class SizeEvidence:
+    """Of fresh seeds at the tuned rate. None where nothing was recorded that says it."""
+
+    batch_size: int
+    counts: bool | None
+    why: str
+    learning_rate: float | None
+    learning_rate_low: float | None  # 95% interval of the best rate
+    learning_rate_high: float | None
+    n_runs: int  # at this size, whatever for
+    n_seeds: int
+    n_reached: int
+    reached_low: float | None  # Clopper-Pearson interval of the share of seeds
+    reached_high: float | None
+    accuracy: float | None  # mean of the completed ones
+    accuracy_low: float | None  # 95% interval of that mean, by Student's t
+    accuracy_high: float | None
+    generalization_gap: float | None
+    epochs_to_target: float | None  # medians of the seeds that reached it
+    steps_to_target: float | None
+    examples_to_target: float | None
+    seconds_to_target: float | None
+    train_seconds: float | None  # of a whole run
+    n_spikes: float | None  # mean of a run
+    n_stopped: int  # seeds that did not come to their end
+    peak_memory_bytes: int | None
+    tied: bool | None  # its accuracy cannot be told from that of the answer
+
+
+def evidence(rows: Sequence[RunRow], found: Walk) -> list[SizeEvidence]:
+    """Of the sizes that were looked at, largest first."""
+    states = sorted(found.looked, key=lambda state: -state.batch_size)
+    answer = next((s for s in states if s.batch_size == found.answer), None)
+    target = math.inf if found.target is None else found.target
+    return [_evidence(rows, state, answer, target) for state in states]
+
+
+def _evidence(
+    rows: Sequence[RunRow], state: SizeState, answer: SizeState | None, target: float
+) -> SizeEvidence:
+    size, fresh = state.batch_size, state.fresh
+    rate = best_rate(*rate_runs(rows, size))
+    known = rate if isinstance(rate, RateEstimate) and state.learning_rate else None
+    whole = _known(run.metric for run in fresh)
+    low, high = mean_interval(whole)
+    good = [run for run in fresh if reaches(run, target)]
+    epochs = _median(good, lambda run: run.epochs_to(target))
+    return SizeEvidence(
+        batch_size=size,
+        counts=state.counts,
+        why=state.why,
+        learning_rate=state.learning_rate,
+        learning_rate_low=None if known is None else min(known.low, state.learning_rate or 0.0),
+        learning_rate_high=None if known is None else max(known.high, state.learning_rate or 0.0),
+        n_runs=sum(run.batch_size == size and run.finished for run in rows),
+        n_seeds=len(fresh),
+        n_reached=sum(state.outcomes),
+        reached_low=state.interval[0] if state.interval else None,
+        reached_high=state.interval[1] if state.interval else None,
+        accuracy=mean(whole),
+        accuracy_low=low,
+        accuracy_high=high,
+        generalization_gap=mean(_known(run.generalization_gap for run in fresh)),
+        epochs_to_target=epochs,
+        steps_to_target=_median(good, lambda run: steps_to(run, target)),
+        examples_to_target=None if epochs is None else _examples(rows, epochs),
+        seconds_to_target=_median(good, lambda run: seconds_to(run, target)),
+        train_seconds=_median(good, lambda run: run.train_seconds),
+        n_spikes=mean(_known(run.n_spikes for run in fresh)),
+        n_stopped=sum(run.metric is None for run in fresh),
+        peak_memory_bytes=max(
+            (r.peak_memory_bytes for r in fresh if r.peak_memory_bytes), default=None
+        ),
+        tied=None if answer is None else _tied(state, answer),
+    )
+
+
+def _known(values: Iterable[int | float | None]) -> list[float]:
+    return [value for value in values if value is not None]
+
+
+def mean(values: Sequence[float]) -> float | None:
+    """None of nothing."""
+    return statistics.fmean(values) if values else None
+
+
+def mean_interval(values: Sequence[float]) -> tuple[float, float] | tuple[None, None]:
+    """Of a mean, by Student's t; nothing of fewer than two values."""
+    from scipy.stats import t
+
+    if len(values) < 2:
+        return None, None
+    middle, n = statistics.fmean(values), len(values)
+    half = float(t.ppf((1 + CONFIDENCE) / 2, n - 1)) * statistics.stdev(values) / math.sqrt(n)
+    return middle - half, middle + half
+
+
+def steps_to(run: RunRow, target: float) -> float | None:
+    """Optimizer steps until an epoch ended at the target."""
+    return _times(run.epochs_to(target), run.steps_per_epoch)
+
+
+def seconds_to(run: RunRow, target: float) -> float | None:
+    """Training seconds until then."""
+    return _times(run.epochs_to(target), run.epoch_seconds)
+
+
+def _times(a: float | None, b: float | None) -> float | None:
+    return None if a is None or b is None else a * b
+
+
+def _median(runs: Sequence[RunRow], value: Callable[[RunRow], float | None]) -> float | None:
+    values = _known(value(run) for run in runs)
+    return statistics.median(values) if values else None
+
+
+def _examples(rows: Sequence[RunRow], epochs: float) -> float | None:
+    """Epochs times the training examples: an epoch's last batch is smaller than the others."""
+    full = (math.ceil(run.steps_per_epoch) * run.batch_size for run in rows if run.steps_per_epoch)
+    return _times(epochs, min(full, default=None))
+
+
+def _tied(state: SizeState, answer: SizeState) -> bool | None:
+    """Whether Welch's interval of the difference of mean accuracies holds none, or just a tie."""
+    from scipy.stats import ttest_ind
+
+    ours, its = (_known(run.metric for run in one.fresh) for one in (state, answer))
+    if len(ours) < 2 or len(its) < 2:
+        return None
+    if abs(statistics.fmean(ours) - statistics.fmean(its)) <= TIE:
+        return True
+    if statistics.pstdev(ours) == statistics.pstdev(its) == 0.0:
+        return False
+    return bool(ttest_ind(ours, its, equal_var=False).pvalue > 1 - CONFIDENCE)

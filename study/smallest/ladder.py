@@ -1,0 +1,96 @@
+"""Which sizes are looked at in which order, and what the answer is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from study.findings.runs import RunRow
+from study.smallest.question import TUNE, Question, target_of
+from study.smallest.size import Asked, SizeState, state_of
+from study.smallest.tuning import tuned
+
+Look = Callable[[int], SizeState]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Walk:
+    """`answer` is None where it is not shown; `missing` is then the size that is not decided."""
+
+    target: float | None
+    looked: tuple[SizeState, ...]  # in the order they were looked at
+    answer: int | None = None
+    missing: SizeState | None = None
+    reason: str = ""
+    to_run: tuple[Asked, ...] = ()
+
+
+def walk(question: Question, rows: Sequence[RunRow]) -> Walk:
+    """As far as the recorded runs lead: down from the baseline, or up where that fails.
+
+    The answer is the smallest size such that every size from where the walk found one that counts
+    down to it counts.
+    """
+    target = target_of(question, rows)
+    if target is None:
+        return _no_target(question, rows)
+    seen: dict[int, SizeState] = {}
+
+    def look(size: int) -> SizeState:
+        if size not in seen:
+            first = seen.get(question.start)
+            frozen = first.learning_rate if first is not None else None
+            seen[size] = state_of(question, rows, size, target=target, frozen=frozen)
+        return seen[size]
+
+    answer, missing = _walk(question, look)
+    reason = "" if answer is not None else _reason(question, target, missing)
+    return Walk(
+        target=target,
+        looked=tuple(seen.values()),
+        answer=answer,
+        missing=missing,
+        reason=reason,
+        to_run=missing.to_run if missing is not None else (),
+    )
+
+
+def _walk(question: Question, look: Look) -> tuple[int | None, SizeState | None]:
+    """The answer; or None, and the size that is not decided where that is why."""
+    above = [size for size in question.sizes if size > question.start]
+    below = [size for size in reversed(question.sizes) if size < question.start]
+    found = None
+    for size in [question.start, *above, *below]:
+        state = look(size)
+        if state.counts is None:
+            return None, state
+        if state.counts:
+            found = size
+            break
+    if found is None or found > question.start:  # in between nothing counts
+        return found, None
+    for size in [size for size in below if size < found]:
+        state = look(size)
+        if state.counts is None:
+            return None, state
+        if not state.counts:
+            break
+        found = size
+    return found, None
+
+
+def _no_target(question: Question, rows: Sequence[RunRow]) -> Walk:
+    """Nothing is known that could be come within: the start is tuned first."""
+    tuning = tuned(question, rows, question.start, frozen=None)
+    asked = tuple(
+        Asked(batch_size=question.start, learning_rate=rate, purpose=TUNE) for rate in tuning.to_run
+    )
+    reason = "no run has completed, so there is no accuracy to come within"
+    return Walk(target=None, looked=(), reason=reason, to_run=asked)
+
+
+def _reason(question: Question, target: float, missing: SizeState | None) -> str:
+    if missing is not None:
+        return f"batch size {missing.batch_size} is not decided: {missing.why}"
+    low, high = question.sizes[0], question.sizes[-1]
+    return f"no batch size from {low} to {high} reaches {target:.4g} with enough seeds"

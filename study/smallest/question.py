@@ -1,0 +1,91 @@
+"""What is asked, and when a batch size counts."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from study.errors import StudyError
+
+if TYPE_CHECKING:
+    from study.findings.runs import RunRow
+
+TUNE, SEEDS, SENSITIVITY = "tune", "seeds", "sensitivity"  # purposes of trials
+PURPOSES = (TUNE, SEEDS, SENSITIVITY)
+FIRST_SEEDS = 5  # run before anybody looks whether it is decided
+SHARE = 0.9  # of the seeds that must reach the target
+BASELINE = 64
+CONFIDENCE = 0.95
+
+
+@dataclass(frozen=True, kw_only=True)
+class Question:
+    """Of the smallest batch size."""
+
+    target: float | None = None  # of the validation metric; or:
+    within: float | None = None  # of the best that is known
+    n_seeds: int = 10
+    baseline: int = BASELINE
+    sizes: tuple[int, ...]  # ascending: what may be tried, or was
+    learning_rates: tuple[float, float]  # searched by the study; tuning may go beyond
+
+    @property
+    def needed(self) -> int:
+        """Seeds that must reach the target."""
+        return math.ceil(SHARE * self.n_seeds - 1e-9)
+
+    @property
+    def start(self) -> int:
+        """The size to begin with: the baseline, or the nearest there is."""
+        return min(self.sizes, key=lambda size: abs(math.log(size / self.baseline)))
+
+
+def check_question(target: float | None, within: float | None, n_seeds: int) -> None:
+    """Raise StudyError for a question without an answer."""
+    if (target is None) == (within is None):
+        found = "neither" if target is None else "both"
+        raise StudyError(f"found {found} of --target and --within, wanted one: --target 0.95")
+    if target is not None and not target <= 1:
+        raise StudyError(f"target is {target:g}, wanted a fraction of at most 1")
+    if within is not None and not 0 <= within < 1:
+        raise StudyError(f"within is {within:g}, wanted a fraction of at least 0 and below 1")
+    if n_seeds < 2:
+        raise StudyError(f"seeds is {n_seeds}, wanted at least 2")
+
+
+def target_of(question: Question, rows: Sequence[RunRow]) -> float | None:
+    """The accuracy to reach; None while the best that can be known is not.
+
+    The best known is that of the search, so that it does not move while the ladder is walked;
+    where there was no search, that of tuning at the start.
+    """
+    if question.target is not None or question.within is None:
+        return question.target
+    searched = [r.metric for r in rows if r.purpose is None and r.feasible and r.metric is not None]
+    tuned = [
+        r.metric
+        for r in rows
+        if r.purpose == TUNE
+        and r.batch_size == question.start
+        and r.feasible
+        and r.metric is not None
+    ]
+    known = searched or tuned
+    return max(known) - question.within if known else None
+
+
+def reaches(row: RunRow, target: float) -> bool:
+    """Whether a run completed, within the budgets, at or above the target."""
+    return row.feasible and row.metric is not None and row.metric >= target
+
+
+def share_interval(k: int, n: int) -> tuple[float, float]:
+    """Clopper-Pearson interval of a share of which k of n were seen (Biometrika 26, 1934)."""
+    from scipy.stats import beta
+
+    tail = (1 - CONFIDENCE) / 2
+    low = 0.0 if k == 0 else float(beta.ppf(tail, k, n - k + 1))
+    high = 1.0 if k == n else float(beta.ppf(1 - tail, k + 1, n - k))
+    return low, high

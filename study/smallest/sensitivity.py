@@ -1,0 +1,77 @@
+"""What half and twice the batch size do at the learning rate of the answer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from study.findings.runs import RunRow
+from study.smallest.ladder import Walk
+from study.smallest.question import SENSITIVITY, Question, reaches
+from study.smallest.size import Asked
+
+N_SEEDS = 5  # of each size
+
+
+@dataclass(frozen=True, kw_only=True)
+class Neighbour:
+    """One size at the rate of the answer."""
+
+    batch_size: int
+    learning_rate: float
+    runs: tuple[RunRow, ...]
+    outcomes: tuple[bool, ...]  # of these: whether each reached the target
+
+    @property
+    def n_stopped(self) -> int:
+        """Runs that did not come to their end."""
+        return sum(run.metric is None for run in self.runs)
+
+
+def neighbours(question: Question, rows: Sequence[RunRow], found: Walk) -> list[Neighbour]:
+    """Half the answer, the answer and twice the answer, as far as they may be tried."""
+    rate, target = rate_of(found), found.target
+    if found.answer is None or rate is None or target is None:
+        return []
+    around = [size for size in _around(found.answer) if size in question.sizes]
+    return [_neighbour(rows, size, rate, target) for size in around]
+
+
+def rate_of(found: Walk) -> float | None:
+    """The learning rate of the answer."""
+    rates = {state.batch_size: state.learning_rate for state in found.looked}
+    return None if found.answer is None else rates[found.answer]
+
+
+def to_run(question: Question, rows: Sequence[RunRow], found: Walk) -> tuple[Asked, ...]:
+    """What is missing of these, smallest price first."""
+    rate = rate_of(found)
+    if found.answer is None or rate is None:
+        return ()
+    asked: list[Asked] = []
+    for size in sorted((s for s in _around(found.answer) if s in question.sizes), reverse=True):
+        n_missing = N_SEEDS - sum(
+            _is_at(row, size, rate) and (row.finished or row.waits) for row in rows
+        )
+        one = Asked(
+            batch_size=size,
+            learning_rate=rate,
+            purpose=SENSITIVITY,
+            score_test=size == found.answer,
+        )
+        asked += max(0, n_missing) * [one]
+    return tuple(asked)
+
+
+def _around(size: int) -> tuple[int, ...]:
+    return size // 2, size, 2 * size
+
+
+def _is_at(row: RunRow, size: int, rate: float) -> bool:
+    return (row.purpose, row.batch_size, row.learning_rate) == (SENSITIVITY, size, rate)
+
+
+def _neighbour(rows: Sequence[RunRow], size: int, rate: float, target: float) -> Neighbour:
+    runs = tuple(row for row in rows if _is_at(row, size, rate) and row.finished)
+    outcomes = tuple(reaches(row, target) for row in runs)
+    return Neighbour(batch_size=size, learning_rate=rate, runs=runs, outcomes=outcomes)

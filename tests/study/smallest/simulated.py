@@ -1,0 +1,73 @@
+"""A study whose truth is known: accuracies drawn from a planted surface, no training."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.stats import norm
+
+from study.findings.runs import RunRow
+from study.smallest.agenda import next_runs
+from study.smallest.ladder import Walk, walk
+from study.smallest.question import Question
+
+SIZES = tuple(2**k for k in range(10))
+RATES = (1e-4, 3.0)
+TARGET = 0.95
+World = Callable[[int, float, np.random.Generator], float | None]
+
+
+def question(**changes: object) -> Question:
+    return Question(**{"target": TARGET, "sizes": SIZES, "learning_rates": RATES, **changes})
+
+
+def run_row(number: int, size: int, rate: float, metric: float | None, **changes: object) -> RunRow:
+    """A finished run; without a metric it diverged."""
+    row = {
+        "number": number, "batch_size": size, "learning_rate": rate, "seed": number,
+        "hardware": None, "purpose": None, "waits": False, "finished": True,
+        "feasible": metric is not None, "verdict": "completed" if metric is not None else "diverged",
+        "metric": metric, "curve": (), "stride": 1, "epochs": 20, "total_steps": None,
+        "train_seconds": None, "peak_memory_bytes": None, "train_loss": None, "test_metric": None,
+        "generalization_gap": None, "n_spikes": None, "epochs_to_target": None,
+        "steps_to_target": None, "examples_to_target": None,
+    }  # fmt: skip
+    return RunRow(**{**row, **changes})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Planted:
+    """Log error is a parabola in log2 of the rate, with a cliff; normal noise between seeds.
+
+    `success`: by batch size, the probability that a seed at the best rate reaches the target.
+    """
+
+    success: Callable[[int], float]
+    noise: float = 0.15  # deviation of log error
+    bottom: float = -4.0  # log2 of the best rate at 64
+    tilt: float = 0.5
+    bend: float = 0.05
+    cliff: float = 3.0  # doublings above the best rate at which runs diverge
+
+    def __call__(self, size: int, rate: float, draw: np.random.Generator) -> float | None:
+        off = math.log2(rate) - self.bottom - self.tilt * (math.log2(size) - 6)
+        if off > self.cliff:
+            return None
+        level = math.log(1 - TARGET) - self.noise * norm.ppf(self.success(size))
+        error = math.exp(level + self.bend * off**2 + self.noise * draw.standard_normal())
+        return max(0.0, 1 - error)
+
+
+def simulate(world: World, asked: Question, seed: int) -> tuple[Walk, list[RunRow]]:
+    """Run all that is asked for; returns where that led, and the runs."""
+    draw, rows = np.random.default_rng(seed), []
+    while due := next_runs(asked, rows):
+        for one in due:
+            metric = world(one.batch_size, one.learning_rate, draw)
+            rows.append(
+                run_row(len(rows), one.batch_size, one.learning_rate, metric, purpose=one.purpose)
+            )
+    return walk(asked, rows), rows

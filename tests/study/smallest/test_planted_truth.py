@@ -1,0 +1,66 @@
+"""Where the smallest effective batch size is known, it is found; where it is not, nobody guesses."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+from threadpoolctl import threadpool_limits
+
+from tests.study.smallest.simulated import SIZES, Planted, question, simulate
+
+N = 200
+NONE = 10**9  # larger than any size
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    with threadpool_limits(1):  # tiny matrices: threads would only wait for each other
+        yield
+
+
+def planted(seed: int) -> tuple[int | None, Planted]:
+    """A world of the seed's own shape, and the truth; success at least .98, or at most .5."""
+    draw = random.Random(seed)
+    truth = draw.choice([*SIZES[:8], NONE])
+    good, bad = draw.choice([0.98, 0.99, 0.999]), draw.choice([0.5, 0.3, 0.05])
+    world = Planted(
+        success=lambda size: good if size >= truth else bad,
+        noise=draw.choice([0.05, 0.15, 0.3]),
+        bottom=draw.uniform(-8, 0),
+        tilt=draw.choice([0.0, 0.3, 0.5, 1.0]),
+        bend=draw.choice([0.02, 0.05, 0.1, 0.2]),
+        cliff=draw.choice([1.5, 2.5, 4.0]),
+    )
+    return (None if truth == NONE else truth), world
+
+
+def test_the_planted_size_is_found_in_nine_of_ten_simulations_and_hardly_ever_undercut():
+    right = below = 0
+    for seed in range(N):
+        truth, world = planted(seed)
+        answer = simulate(world, question(), seed)[0].answer
+        right += answer == truth
+        below += answer is not None and (truth is None or answer < truth)
+    assert right >= 0.9 * N
+    assert below <= 0.02 * N
+
+
+def test_success_rates_in_between_are_not_taken_for_success():
+    for seed in range(20):
+        world = Planted(success=lambda size: 0.99 if size >= 16 else 0.7)
+        answer = simulate(world, question(), seed)[0].answer
+        assert answer is None or answer >= 16
+
+
+def test_a_window_of_sizes_below_the_baseline_is_found():
+    world = Planted(success=lambda size: 0.999 if 4 <= size <= 16 else 0.01)
+    answers = [simulate(world, question(), seed)[0].answer for seed in range(5)]
+    assert answers.count(4) >= 4
+
+
+def test_an_optimum_outside_the_searched_rates_is_followed():
+    world = Planted(success=lambda size: 0.999, bottom=-8.0, tilt=1.0)
+    found, rows = simulate(world, question(learning_rates=(1e-3, 1.0)), 0)
+    assert found.answer == 1
+    assert min(row.learning_rate for row in rows) < 1e-3
