@@ -176,7 +176,9 @@ def _attributes(table: Recordings, run: Recording) -> dict[str, Any]:
     read = {name: _plain(run.outcome(name)) for name in READ}
     epochs = table.epochs or read["epochs"]
     seconds, planned = run.outcome("train_seconds"), _planned_seconds(table, run)
-    so_far = [planned if n == "train_seconds" else run.outcome(n) for n in table.objectives]
+    so_far = {name: run.outcome(name) for name in table.objectives}
+    if planned is not None:
+        so_far["train_seconds"] = planned
     return {
         **read,
         **{_attribute(name): _value(text) for name, text in run.last.others.items()},
@@ -188,7 +190,7 @@ def _attributes(table: Recordings, run: Recording) -> dict[str, Any]:
         "measured_seconds": seconds,
         "planned_train_seconds": planned,
         CURVE: on_grid(curve, table.epochs or 1) if curve and table.curves else None,
-        SO_FAR: None if run.verdict is Verdict.COMPLETED else so_far,
+        SO_FAR: None if run.verdict is Verdict.COMPLETED else list(so_far.values()),
     }
 
 
@@ -199,11 +201,11 @@ def _curve(table: Recordings, run: Recording) -> list[float]:
 
 
 def _planned_seconds(table: Recordings, run: Recording) -> float | None:
-    """Of the whole run, at the pace of what was recorded of it."""
+    """Of the whole run, at the pace of the epochs recorded of it; None where that is unknown."""
     seconds = run.outcome("train_seconds")
-    if seconds is None or not table.curves or table.epochs is None:
+    if run.verdict is Verdict.COMPLETED or seconds is None:
         return seconds
-    return seconds / len(run.rows) * table.epochs
+    return seconds / len(run.rows) * table.epochs if table.curves and table.epochs else None
 
 
 def _attribute(column: str) -> str:

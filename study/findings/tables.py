@@ -145,11 +145,12 @@ def summary_lines(trials: Sequence[FrozenTrial]) -> list[str]:
     ).most_common(1)
     if failures:
         lines.append(f"most frequent failure: {failures[0][0].splitlines()[0][:200]}")
-    if stopped and any("measured_seconds" in t.user_attrs for t in finished):
+    planned = [t for t in stopped if "planned_train_seconds" in t.user_attrs]
+    if planned:
         spent = sum(t.user_attrs.get("measured_seconds", 0.0) for t in finished)
         saved = sum(
-            t.user_attrs.get("planned_train_seconds", 0.0) - t.user_attrs.get("measured_seconds", 0)
-            for t in stopped
+            t.user_attrs["planned_train_seconds"] - t.user_attrs.get("measured_seconds", 0.0)
+            for t in planned
         )
         lines.append(
             f"stopping early saved {human_seconds(saved)} of training; "

@@ -21,6 +21,7 @@ from storage.url import open_storage
 from study import importing
 from study.cli import main
 from study.create import IMPORTED, RECORD
+from study.findings.figures import best_per_batch_size, heat_map
 from study.findings.front import non_dominated
 from study.findings.runs import runs_of
 from study.look import the_study
@@ -152,6 +153,23 @@ def test_the_front_of_one_objective_is_its_best_runs(workdir, few, rows):
     assert {row["epochs_to_target"] for row in rows("front")} == {best}
 
 
+def test_the_figures_take_the_fewest_epochs_for_the_best(workdir):
+    study = imported(TO_TARGET)
+    names = study.metric_names
+    lowest: dict[int, float] = {}
+    for row in recorded(TO_TARGET):
+        size, epochs = int(row["batch_size"]), float(row["epochs_to_target"])
+        lowest[size] = min(epochs, lowest.get(size, epochs))
+    best = best_per_batch_size(study.trials, names)
+    assert dict(zip(best.data[1].x, best.data[1].y, strict=True)) == lowest
+    ticks = best.layout.xaxis.ticktext
+    assert "65536" in ticks  # 58880 and 67840 would be written over it
+    assert len(ticks) == 6
+    cells = [z for row in heat_map(study.trials, names).data[0].z for z in row if z is not None]
+    assert set(cells) <= set(lowest.values())
+    assert min(cells) == min(lowest.values())
+
+
 def test_steps_and_examples_to_target_trade_off(table, rows):
     text = """batch_size,learning_rate,steps_to_target,examples_to_target
         10,0.1,100,1000
@@ -218,6 +236,8 @@ def test_marked_runs_are_stopped_trials(table, rows):
     assert [t.constraints["stopped"] for t in study.trials] == [0, 3, 3, 1, 4, 3]
     assert exported[1]["val_accuracy"] == 0.1
     assert study.trials[1].values is None
+    assert main(["report", "-o", "r.html"]) == 0
+    assert "stopping early saved" not in Path("r.html").read_text()  # nobody knows
 
 
 def test_a_run_that_never_reached_the_target_is_kept_as_such(table, rows):
