@@ -24,8 +24,18 @@ run_options = $(call option,--task,TASK) $(call option,--study-name,STUDY_NAME) 
   $(if $(MIXED_HARDWARE),--mixed-hardware)
 look_options = $(call option,--study-name,STUDY_NAME)
 
+smallest_options = $(call option,--task,TASK) $(call option,--study-name,STUDY_NAME) \
+  $(call option,--target,TARGET) $(call option,--within,WITHIN) $(call option,--seeds,SEEDS) \
+  $(call option,--max-trials,MAX_TRIALS) $(call option,--n-workers,N_WORKERS) \
+  $(call option,--seed,SEED) $(call option,--epochs,EPOCHS) $(call option,--device,DEVICE) \
+  $(call option,--batch-sizes,BATCH_SIZES) $(call option,--learning-rates,LEARNING_RATES) \
+  $(call option,--timeout,TIMEOUT) $(call option,--grace,GRACE) \
+  $(call option,--checkpoint-dir,CHECKPOINT_DIR) $(call option,--max-memory,MAX_MEMORY) \
+  $(call option,--max-seconds,MAX_SECONDS) $(call option,--config,CONFIG) \
+  $(if $(COMPILE),--compile)
+
 .DEFAULT_GOAL := help
-.PHONY: help study probe front ls report dashboard serve copy import test chaos lint clean
+.PHONY: help study smallest probe front ls report dashboard serve copy import test chaos lint clean
 
 help: ## show this text
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -41,6 +51,9 @@ probe: .venv/.run ## step time and memory of each batch size
 
 study: .venv/.run $(if $(filter ray,$(LAUNCHER)),.venv/.ray) ## search batch size and learning rate; run again to resume
 	@$(PY) -m study run $(run_options)
+
+smallest: .venv/.run ## smallest batch size that reaches TARGET=0.95, with evidence
+	@$(PY) -m study smallest $(smallest_options)
 
 front: .venv/.run ## show the Pareto front
 	@$(PY) -m study front $(look_options)

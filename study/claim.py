@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from study.interrupts import Interrupts
     from study.ledger import Ledger
     from study.pulse import Pulse
+    from study.smallest.agenda import Agenda
 
 SHORT_PATIENCE_SECONDS = 1.0
 
@@ -41,6 +42,7 @@ class Claims:
         ledger: Ledger,
         pulse: Pulse,
         interrupts: Interrupts,
+        agenda: Agenda | None,
     ) -> None:
         self._storage = storage
         self._study = study
@@ -49,6 +51,7 @@ class Claims:
         self._ledger = ledger
         self._pulse = pulse
         self._interrupts = interrupts
+        self._agenda = agenda
         self._patience = CLAIM_PATIENCE_SECONDS
         self.costs: Costs = plan.costs
         self.limits = known_limits([], plan, plan.costs)
@@ -74,8 +77,7 @@ class Claims:
             # A holder that stood still once will do so again: it is not waited for twice.
             self._patience = CLAIM_PATIENCE_SECONDS if alone else SHORT_PATIENCE_SECONDS
             trials = self._look(alone=alone)
-            n_taken = sum(map(takes_slot, trials))
-            if n_taken >= self._plan.n_trials or self._interrupts.signum is not None:
+            if self._interrupts.signum is not None or self._is_done(trials):
                 return None
             trial = self._ask()
             self._pulse.hold(trial)  # first: who has an owner and no heartbeat is never missed
@@ -94,9 +96,20 @@ class Claims:
         self.n_finished = sum(map(is_finished, trials))
         return trials
 
+    def _is_done(self, trials: Sequence[FrozenTrial]) -> bool:
+        """Whether there is nothing to ask for now; an agenda queues what is next."""
+        if self._agenda is None:
+            return sum(map(takes_slot, trials)) >= self._plan.n_trials
+        waits = any(trial.state.name == "WAITING" for trial in trials)
+        return not waits and self._agenda.queue(self._study, trials) == 0
+
     def _ask(self) -> Trial:
-        """One that waits to be run again, else the sampler's next point."""
-        return self._study.ask(self._plan.space.distributions())
+        """One that waits, else the sampler's next point."""
+        from optuna.trial import TrialState
+
+        waiting = self._study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
+        queued = waiting[0].system_attrs.get("fixed_params", {}) if waiting else {}
+        return self._study.ask(self._plan.space.holding(queued).distributions())
 
     def n_running(self) -> int:
         """Trials that others run, any of which may be left behind.

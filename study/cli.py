@@ -14,6 +14,7 @@ from study.errors import StudyError
 from study.verbs_import import add_import_verb
 from study.verbs_look import add_looking_verbs
 from study.verbs_run import add_training_verbs
+from study.verbs_smallest import add_smallest_verb
 from study.verbs_storage import add_storage_verbs
 
 USER_ERRORS = (StudyError, ObjectiveError, StorageError)
@@ -50,6 +51,7 @@ def parser() -> argparse.ArgumentParser:
     verbs = top.add_subparsers(title="verbs", metavar="VERB", required=True)
     add_training_verbs(verbs)
     add_looking_verbs(verbs)
+    add_smallest_verb(verbs)
     add_storage_verbs(verbs)
     add_import_verb(verbs)
     return top

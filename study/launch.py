@@ -23,6 +23,7 @@ from study.worker import Worker
 
 if TYPE_CHECKING:
     from objectives.load import Objective
+    from study.smallest.agenda import Agenda
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +37,7 @@ class Job:
     fingerprint: dict[str, str]  # of the objective, which every process loads for itself
     deadline: float | None  # of time.monotonic()
     checkpoints: Path | None  # folder
+    agenda: Agenda | None = None  # what is run instead of a sampler's proposals
 
 
 def run_here(job: Job, objective: Objective, interrupts: Interrupts, emit: Emit) -> None:
@@ -77,6 +79,7 @@ def run_here(job: Job, objective: Objective, interrupts: Interrupts, emit: Emit)
             interrupts=interrupts,
             emit=emit,
             deadline=job.deadline,
+            agenda=job.agenda,
         ).run()
 
 

@@ -8,7 +8,7 @@ from objectives.measurement import TrialParams
 from objectives.run import Run
 from study.search.samplers import derive_seed
 from study.space import batch_size_of
-from study.trials import ROOT
+from study.trials import ROOT, SCORE_TEST
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -28,6 +28,7 @@ def params_of(trial: Trial, plan: Plan) -> TrialParams:
         epochs=plan.epochs,
         seed=derive_seed(plan.seed, _root(trial), purpose="trial"),
         device=plan.device,
+        score_test=bool(trial.user_attrs.get(SCORE_TEST)),
         extra=plan.space.own(trial.params),
     )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from study.trials import DEATHS, MAX_RETRIES, ROOT, id_of, worker_deaths
+from study.trials import DEATHS, MAX_RETRIES, PURPOSE, ROOT, SCORE_TEST, id_of, worker_deaths
 
 if TYPE_CHECKING:
     from optuna import Study
@@ -25,7 +25,7 @@ def queue_again(study: Study, trial: FrozenTrial, *, n_deaths: int) -> None:
     """Add a waiting trial with the same parameters; its history stands where Optuna looks for it.
 
     Nothing that was measured goes along: a constraint, which can be written only once, could never
-    be told again. What samplers noted (the point of a grid) does.
+    be told again. What samplers noted (the point of a grid) does, and what it was asked for.
     """
     import optuna
     from optuna.trial import TrialState
@@ -35,13 +35,14 @@ def queue_again(study: Study, trial: FrozenTrial, *, n_deaths: int) -> None:
         for key, value in trial.system_attrs.items()
         if not key.startswith(("constraints", BEAT))
     }
+    asked = {k: v for k, v in trial.user_attrs.items() if k in (PURPOSE, SCORE_TEST)}
     history = [*noted.get("retry_history", []), trial.number]
     study.add_trial(
         optuna.create_trial(
             state=TrialState.WAITING,
             params=trial.params,
             distributions=trial.distributions,
-            user_attrs={ROOT: history[0], DEATHS: n_deaths},
+            user_attrs={**asked, ROOT: history[0], DEATHS: n_deaths},
             # As optuna.storages.RetryHeartbeatStaleTrialCallback keeps it.
             system_attrs={**noted, "failed_trial": history[0], "retry_history": history},
         )

@@ -18,13 +18,13 @@ from study.create import Plan, create_or_resume, epochs_of, new_plan, resumed_pl
 from study.findings.front import pareto_front
 from study.findings.tables import front_table, summary_lines
 from study.interrupts import Interrupts
-from study.launch import Job, measuring_alone, run_here
+from study.launch import Job, measuring_alone
 from study.look import find_study
 from study.progress import Progress
 from study.quiet import quiet_optuna
 from study.settings import STORAGE_VARIABLE, StudySettings
 from study.space import SearchSpace
-from study.team import Team, WorkerDied
+from study.team import WorkerDied, run_workers
 from study.trials import HARDWARE, is_finished
 from study.worker import RepeatedFailure
 
@@ -57,12 +57,16 @@ class Session:
         settings = self._settings
         device = resolve_device(settings.device)
         objective = loaded(settings, device, self._console)
-        settings.space(SearchSpace()).cut_to(objective.batch_sizes)  # before a database is made
-        epochs_of(settings.epochs, objective)
+        self._check(objective)  # before a database is made
         with quiet_optuna(), readable_errors(settings.storage):
             with measuring_alone(objective, device):
                 study, plan = self._prepare(objective, device)
             return self._search(study, plan, objective)
+
+    def _check(self, objective: Objective) -> None:
+        """Raise StudyError for what cannot be run."""
+        self._settings.space(SearchSpace()).cut_to(objective.batch_sizes)
+        epochs_of(self._settings.epochs, objective)
 
     def _prepare(self, objective: Objective, device: str) -> tuple[Study, Plan]:
         study, plan, is_new = create_or_resume(
@@ -88,8 +92,11 @@ class Session:
                 f"batch sizes {low}..{high} were cut to what data, memory and budgets allow: "
                 f"{plan.space.batch_sizes[0]}..{plan.space.batch_sizes[1]}"
             )
-        n_done = n_finished(study)
+        self._say_resumed(n_finished(study), plan)
+
+    def _say_resumed(self, n_done: int, plan: Plan) -> None:
         if n_done:
+            say = self._console.print
             say(f"resuming: {n_done} of {plan.n_trials} trials are recorded")
 
     def _search(self, study: Study, plan: Plan, objective: Objective) -> int:
@@ -110,19 +117,21 @@ class Session:
             return 1
         return self._interrupts.exit_code
 
-    def _launch(self, study: Study, plan: Plan, objective: Objective) -> Exception | None:
-        settings = self._settings
-        n_workers = settings.n_workers or 1
-        deadline = None if plan.timeout is None else time.monotonic() + plan.timeout
-        job = Job(
-            storage=settings.storage,
-            task=settings.task,
+    def _job(self, plan: Plan, objective: Objective) -> Job:
+        return Job(
+            storage=self._settings.storage,
+            task=self._settings.task,
             plan=plan,
             compiled=objective.compiled,
             fingerprint=objective.fingerprint,
-            deadline=deadline,
-            checkpoints=checkpoints_of(settings),
+            deadline=None if plan.timeout is None else time.monotonic() + plan.timeout,
+            checkpoints=checkpoints_of(self._settings),
         )
+
+    def _launch(self, study: Study, plan: Plan, objective: Objective) -> Exception | None:
+        settings = self._settings
+        n_workers = settings.n_workers or 1
+        job = self._job(plan, objective)
         here = [
             at_known_cost(trial, plan.costs)
             for trial in study.get_trials(deepcopy=False)
@@ -140,11 +149,7 @@ class Session:
         )
         with progress:
             try:
-                if n_workers == 1:
-                    with measuring_alone(objective, plan.device):
-                        run_here(job, objective, self._interrupts, progress)
-                else:
-                    Team(job, n_workers, self._interrupts, progress).run()
+                run_workers(job, objective, n_workers, self._interrupts, progress)
             except (RepeatedFailure, WorkerDied) as failure:
                 return failure
         return None

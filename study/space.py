@@ -44,6 +44,12 @@ class SearchSpace:
             **more,
         }
 
+    def holding(self, params: Mapping[str, Any]) -> SearchSpace:
+        """Wide enough for a learning rate that was queued: tuning may leave the range."""
+        low, high = self.learning_rates
+        rate = params.get("learning_rate", low)
+        return replace(self, learning_rates=(min(low, rate), max(high, rate)))
+
     def sizes(self) -> list[int]:
         """All batch sizes, ascending."""
         low, high = (size.bit_length() - 1 for size in self.batch_sizes)

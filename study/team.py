@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 from objectives.measurement import ObjectiveError
 from storage.errors import StorageError
@@ -23,6 +23,9 @@ from study.interrupts import EXIT_SECONDS, Interrupts
 from study.launch import Job, measuring_alone, run_here
 from study.quiet import quiet_optuna
 from study.worker import RepeatedFailure
+
+if TYPE_CHECKING:
+    from objectives.load import Objective
 
 SAME_CRASHES = 5  # of one worker with no trial ended in between; above what a trial is retried
 LONGEST_PAUSE_SECONDS = 8.0  # before a crashed worker is started again
@@ -151,6 +154,22 @@ class Team:
                 f"worker {place.number} died {place.crashes} times in a row, the last time "
                 f"{_how(code)}; run the same command again to complete the study"
             )
+
+
+def run_workers(
+    job: Job, objective: Objective, n_workers: int, interrupts: Interrupts, emit: Emit
+) -> None:
+    """One worker in this process, or several in their own.
+
+    Raises:
+        RepeatedFailure: trials in a row failed the same way.
+        WorkerDied: a worker process crashed again and again.
+    """
+    if n_workers > 1:
+        Team(job, n_workers, interrupts, emit).run()
+        return
+    with measuring_alone(objective, job.plan.device):
+        run_here(job, objective, interrupts, emit)
 
 
 def _how(code: int | None) -> str:

@@ -63,6 +63,16 @@ def add_settings(verbs: Any, name: str, verb: Any, text: str, options: Iterable[
     return parser_
 
 
+def add_compile(parser_: argparse.ArgumentParser) -> None:
+    """The option of verbs that train."""
+    parser_.add_argument(
+        "--compile",
+        action="store_true",
+        default=argparse.SUPPRESS,
+        help="compile the whole training step: worth it for small batches and long runs",
+    )
+
+
 def add_look(
     verbs: Any, name: str, verb: Any, text: str, *, study: bool = True, as_json: bool = False
 ) -> argparse.ArgumentParser:

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from study.verbs import OPTIONS, add_settings, chosen_settings, console_of
+from study.verbs import OPTIONS, add_compile, add_settings, chosen_settings, console_of
 
 PROBE_OPTIONS = (
     "task",
@@ -26,7 +26,7 @@ RECORD_OPTIONS = ("task", "epochs", "device", "batch-sizes", "learning-rates")
 def add_training_verbs(verbs: Any) -> None:
     """Tell the parser of them."""
     run_ = add_settings(verbs, "run", run, "search, or resume a search", OPTIONS)
-    _add_compile(run_)
+    add_compile(run_)
     run_.add_argument(
         "--mixed-hardware",
         action="store_true",
@@ -35,7 +35,7 @@ def add_training_verbs(verbs: Any) -> None:
     )
     text = "step time and memory of each batch size"
     probe_ = add_settings(verbs, "probe", probe, text, PROBE_OPTIONS)
-    _add_compile(probe_)
+    add_compile(probe_)
     probe_.add_argument("--again", action="store_true", help="measure even if the study knows")
     probe_.add_argument("--json", action="store_true", help="print JSON")
     text = "sweep a grid into a table of training curves, to be played back"
@@ -43,15 +43,6 @@ def add_training_verbs(verbs: Any) -> None:
     record_.add_argument("--n-rates", type=int, default=9, help="default: %(default)s")
     record_.add_argument("--n-seeds", type=int, default=3, help="default: %(default)s")
     record_.add_argument("-o", "--output", type=Path, help="default: runs/TASK-curves.csv")
-
-
-def _add_compile(parser_: argparse.ArgumentParser) -> None:
-    parser_.add_argument(
-        "--compile",
-        action="store_true",
-        default=argparse.SUPPRESS,
-        help="compile the whole training step: worth it for small batches and long runs",
-    )
 
 
 def run(args: argparse.Namespace) -> int:

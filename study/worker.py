@@ -20,9 +20,10 @@ from study.limits import Excuse
 from study.outcome import attributes_of, way_of_failing
 from study.prepare import checkpoint_of, params_of, run_of
 from study.pruning.choose import make_stop_rule
+from study.pruning.decision import NeverStop
 from study.slots import device_turn
 from study.space import batch_size_of
-from study.trials import ERROR, INTERRUPTED
+from study.trials import ERROR, INTERRUPTED, PURPOSE
 from study.watched import WatchedRun
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from storage.checkpoint import Checkpoint
     from storage.shared import SharedStorage
     from study.pulse import Pulse
+    from study.smallest.agenda import Agenda
 
 SAME_FAILURES = 3  # in a row, and the worker gives up
 MAX_REFUSALS = 100  # in a row: then nothing that can run is left
@@ -47,7 +49,7 @@ class RepeatedFailure(Exception):
 
 
 class Worker:
-    """Runs trials of one study in this process until the total is reached."""
+    """Runs trials of one study in this process until the total is reached, or the agenda done."""
 
     def __init__(
         self,
@@ -62,6 +64,7 @@ class Worker:
         interrupts: Interrupts,
         emit: Emit,
         deadline: float | None = None,  # of time.monotonic()
+        agenda: Agenda | None = None,  # what is run instead of the sampler's proposals
     ) -> None:
         self._storage = storage
         self._study = study
@@ -76,6 +79,7 @@ class Worker:
             ledger=self._ledger,
             pulse=pulse,
             interrupts=interrupts,
+            agenda=agenda,
         )
         self._pulse = pulse
         self._checkpoints = checkpoints
@@ -209,7 +213,7 @@ class Worker:
             params=params_of(trial, self._plan),
             run=run_of(self._plan, self._objective, measure_memory=known is None),
             known=known,
-            rule=self._stop_rule,
+            rule=NeverStop() if PURPOSE in trial.user_attrs else self._stop_rule,
             checkpoint=checkpoint,
             interrupts=self._interrupts,
             say=partial(self._say, trial, "epoch"),

@@ -154,7 +154,7 @@ def _within(curves: Array) -> tuple[Array, Array]:
     """First and last point of the stretch around each minimum that is at most WITHIN worse."""
     import numpy as np
 
-    n, n_points = curves.shape
+    n_points = curves.shape[1]
     lowest = curves.argmin(axis=1)
     worse = np.exp(curves) > np.exp(curves.min(axis=1))[:, None] + WITHIN
     index = np.arange(n_points)

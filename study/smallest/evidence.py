@@ -87,15 +87,17 @@ def _evidence(
         train_seconds=_median(good, lambda run: run.train_seconds),
         n_spikes=mean(_known(run.n_spikes for run in fresh)),
         n_stopped=sum(run.metric is None for run in fresh),
-        peak_memory_bytes=max(
-            (r.peak_memory_bytes for r in fresh if r.peak_memory_bytes), default=None
-        ),
+        peak_memory_bytes=_largest(run.peak_memory_bytes for run in fresh),
         tied=None if answer is None else _tied(state, answer),
     )
 
 
 def _known(values: Iterable[int | float | None]) -> list[float]:
     return [value for value in values if value is not None]
+
+
+def _largest(values: Iterable[int | None]) -> int | None:
+    return max((value for value in values if value), default=None)
 
 
 def mean(values: Sequence[float]) -> float | None:

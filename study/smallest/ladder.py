@@ -10,6 +10,7 @@ from study.smallest.question import TUNE, Question, target_of
 from study.smallest.size import Asked, SizeState, state_of
 from study.smallest.tuning import tuned
 
+GO_ON = "run it again, without --max-trials"
 Look = Callable[[int], SizeState]
 
 
@@ -21,7 +22,8 @@ class Walk:
     looked: tuple[SizeState, ...]  # in the order they were looked at
     answer: int | None = None
     missing: SizeState | None = None
-    reason: str = ""
+    reason: str = ""  # why nothing is shown
+    remedy: str = ""  # what to do then
     to_run: tuple[Asked, ...] = ()
 
 
@@ -44,13 +46,14 @@ def walk(question: Question, rows: Sequence[RunRow]) -> Walk:
         return seen[size]
 
     answer, missing = _walk(question, look)
-    reason = "" if answer is not None else _reason(question, target, missing)
+    reason, remedy = ("", "") if answer is not None else _reason(question, target, missing)
     return Walk(
         target=target,
         looked=tuple(seen.values()),
         answer=answer,
         missing=missing,
         reason=reason,
+        remedy=remedy,
         to_run=missing.to_run if missing is not None else (),
     )
 
@@ -86,11 +89,13 @@ def _no_target(question: Question, rows: Sequence[RunRow]) -> Walk:
         Asked(batch_size=question.start, learning_rate=rate, purpose=TUNE) for rate in tuning.to_run
     )
     reason = "no run has completed, so there is no accuracy to come within"
-    return Walk(target=None, looked=(), reason=reason, to_run=asked)
+    return Walk(target=None, looked=(), reason=reason, remedy=GO_ON, to_run=asked)
 
 
-def _reason(question: Question, target: float, missing: SizeState | None) -> str:
+def _reason(question: Question, target: float, missing: SizeState | None) -> tuple[str, str]:
+    """Why there is no answer, and what to do."""
     if missing is not None:
-        return f"batch size {missing.batch_size} is not decided: {missing.why}"
+        return f"batch size {missing.batch_size} is not decided: {missing.why}", GO_ON
     low, high = question.sizes[0], question.sizes[-1]
-    return f"no batch size from {low} to {high} reaches {target:.4g} with enough seeds"
+    reason = f"no batch size from {low} to {high} reaches {target:.4g} with enough seeds"
+    return reason, "choose a lower target, or more epochs in another study"

@@ -103,13 +103,14 @@ def _seeded(
     group = [row for row in seeds if row.learning_rate == rate]
     done = [row for row in group if row.finished]
     state = _judged(question, done, target, _at(size, rate, mine))
-    decided = _decided(question, state.outcomes)
-    if decided is False:
+    if _decided(question, state.outcomes) is False:
         return _second_attempt(question, rows, seeds, state)
-    if decided or len(done) < len(group):
+    if state.counts or len(done) < len(group):
         return state
-    n_wanted = FIRST_SEEDS if len(group) < FIRST_SEEDS else question.n_seeds
-    n_missing = min(n_wanted, question.n_seeds) - len(group)
+    n_missing = FIRST_SEEDS - len(group)
+    if n_missing <= 0:  # no more than could decide it
+        n_missing = question.needed - sum(state.outcomes)
+    n_missing = min(n_missing, question.n_seeds - len(group))
     return replace(state, to_run=_asked(size, n_missing * [rate], SEEDS))
 
 

@@ -14,7 +14,8 @@ APART = 3.0  # factor between the first rates of a size
 SAME = 1.5  # factor within which a rate counts as tried
 BEYOND = 1.2  # factor by which tried rates must lie beyond the best one, on either side
 SWEEP = 7  # rates over the whole range, where nothing is known at all
-MAX_TUNE = 9  # runs of a size
+ENOUGH = 5  # runs of a size, where the best rate lies between others: seeds will tell more
+MAX_TUNE = 9
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,9 +39,9 @@ def tuned(question: Question, rows: Sequence[RunRow], size: int, *, frozen: floa
     best = _tidy(RateModel(rows, size).best(*_range(question, tried)))
     if n_tuned == 0:
         return Tuning(rate=None, to_run=_first(best, tried, frozen))
-    missing = _missing(best, tried)
-    if missing is None or n_tuned >= MAX_TUNE or not tried:
-        return Tuning(rate=best, bracketed=is_bracketed(best, tried))
+    missing, bracketed = _missing(best, tried), is_bracketed(best, tried)
+    if missing is None or n_tuned >= (ENOUGH if bracketed else MAX_TUNE) or not tried:
+        return Tuning(rate=best, bracketed=bracketed)
     return Tuning(rate=None, to_run=(_tidy(missing),))
 
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 def answer_line(table: Sequence[SizeEvidence], found: Walk, smallest_tried: int) -> str:
     """The answer in one sentence, or that it is not shown, and why."""
     if found.answer is None or found.target is None:
-        return f"not shown: {found.reason}"
+        return f"not shown: {found.reason}; {found.remedy}"
     own = next(size for size in table if size.batch_size == found.answer)
     low = 0.0 if own.reached_low is None else own.reached_low
     line = (
@@ -66,24 +66,19 @@ def advice_line(found: Walk, advised: Advice) -> str:
 
 def ladder_table(table: Sequence[SizeEvidence], target: float | None) -> Table:
     """Whether each size counts, and how well it trains."""
-    columns = ("batch size", "learning rate (95%)", "runs", "reach it", "(95%)", "accuracy (95%)")
-    more = ("gap", "spikes", "stopped", "counts")
-    at = "" if target is None else f" of {target:.4g}"
-    shown = plain_table(f"fresh seeds at the tuned rate, target{at}", _right(columns + more))
+    columns = ("batch size", "learning rate (95%)", "seeds that reach it", "accuracy (95%)")
+    at = "" if target is None else f", target {target:.4g}"
+    shown = plain_table(f"fresh seeds at the tuned rate{at}", _right((*columns, "counts")))
     for size in table:
         shown.add_row(
             str(size.batch_size),
             _with_interval(
                 size.learning_rate, size.learning_rate_low, size.learning_rate_high, ".2g"
             ),
-            str(size.n_runs),
-            f"{size.n_reached}/{size.n_seeds}",
-            _interval(size.reached_low, size.reached_high, ".2f"),
+            f"{size.n_reached} of {size.n_seeds} "
+            f"({_interval(size.reached_low, size.reached_high, '.0%')})",
             _with_interval(size.accuracy, size.accuracy_low, size.accuracy_high, ".3f"),
-            _number(size.generalization_gap, ".3f"),
-            _number(size.n_spikes, ".2g"),
-            str(size.n_stopped),
-            {True: "yes", False: "no", None: "?"}[size.counts] + (" tied" if size.tied else ""),
+            {True: "yes", False: "no", None: "?"}[size.counts],
         )
     return shown
 
@@ -91,15 +86,10 @@ def ladder_table(table: Sequence[SizeEvidence], target: float | None) -> Table:
 def price_table(table: Sequence[SizeEvidence], advised: Advice | None) -> Table:
     """What reaching the target takes at each size."""
     columns = ("batch size", "epochs to it", "steps", "examples", "seconds", "cost of halving")
-    shown = plain_table(
-        "to the target, medians of the seeds that reach it",
-        _right((*columns, "whole run", "peak memory")),
-    )
+    shown = plain_table("to the target, medians of the seeds that reach it", _right(columns))
     halving = {} if advised is None else advised.halving_seconds
     for size in table:
-        seconds, whole = size.seconds_to_target, size.train_seconds
-        more = halving.get(size.batch_size)
-        peak = size.peak_memory_bytes
+        seconds, more = size.seconds_to_target, halving.get(size.batch_size)
         shown.add_row(
             str(size.batch_size),
             _number(size.epochs_to_target, "g"),
@@ -107,8 +97,25 @@ def price_table(table: Sequence[SizeEvidence], advised: Advice | None) -> Table:
             _number(size.examples_to_target, ",.0f"),
             "-" if seconds is None else human_seconds(seconds),
             "-" if more is None else f"{'-' if more < 0 else '+'}{human_seconds(abs(more))}",
+        )
+    return shown
+
+
+def stability_table(table: Sequence[SizeEvidence]) -> Table:
+    """How the same seeds trained, whether or not they reached the target."""
+    columns = ("batch size", "all runs", "whole run", "peak memory", "generalization gap")
+    more = ("spikes a run", "stopped early")
+    shown = plain_table("fresh seeds, whole runs", _right(columns + more))
+    for size in table:
+        whole, peak = size.train_seconds, size.peak_memory_bytes
+        shown.add_row(
+            str(size.batch_size),
+            str(size.n_runs),
             "-" if whole is None else human_seconds(whole),
             "-" if peak is None else human_bytes(peak),
+            _number(size.generalization_gap, ".3f"),
+            _number(size.n_spikes, ".2g"),
+            str(size.n_stopped),
         )
     return shown
 

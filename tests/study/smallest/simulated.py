@@ -11,8 +11,9 @@ from scipy.stats import norm
 
 from study.findings.runs import RunRow
 from study.smallest.agenda import next_runs
-from study.smallest.ladder import Walk, walk
+from study.smallest.ladder import Walk
 from study.smallest.question import Question
+from study.smallest.sensitivity import judged
 
 SIZES = tuple(2**k for k in range(10))
 RATES = (1e-4, 3.0)
@@ -29,7 +30,8 @@ def run_row(number: int, size: int, rate: float, metric: float | None, **changes
     row = {
         "number": number, "batch_size": size, "learning_rate": rate, "seed": number,
         "hardware": None, "purpose": None, "waits": False, "finished": True,
-        "feasible": metric is not None, "verdict": "completed" if metric is not None else "diverged",
+        "feasible": metric is not None,
+        "verdict": "diverged" if metric is None else "completed",
         "metric": metric, "curve": (), "stride": 1, "epochs": 20, "total_steps": None,
         "train_seconds": None, "peak_memory_bytes": None, "train_loss": None, "test_metric": None,
         "generalization_gap": None, "n_spikes": None, "epochs_to_target": None,
@@ -70,4 +72,4 @@ def simulate(world: World, asked: Question, seed: int) -> tuple[Walk, list[RunRo
             rows.append(
                 run_row(len(rows), one.batch_size, one.learning_rate, metric, purpose=one.purpose)
             )
-    return walk(asked, rows), rows
+    return judged(asked, rows), rows

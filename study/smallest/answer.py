@@ -1,0 +1,134 @@
+"""The whole answer: judged from rows, shown to people and machines."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from study.create import RECORD
+from study.errors import StudyError
+from study.findings.runs import RunRow, runs_of
+from study.smallest.advice import Advice, Frozen, advice, frozen
+from study.smallest.evidence import SizeEvidence, evidence, mean
+from study.smallest.ladder import Walk
+from study.smallest.question import Question, check_question
+from study.smallest.sensitivity import Neighbour, judged, neighbours
+from study.space import SearchSpace
+
+if TYPE_CHECKING:
+    from optuna import Study
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asking:
+    """What a person asks for."""
+
+    target: float | None
+    within: float | None
+    n_seeds: int = 10
+    max_trials: int | None = None  # of this call
+
+    def check(self) -> None:
+        """Raise StudyError for a question without an answer."""
+        check_question(self.target, self.within, self.n_seeds)
+        if self.max_trials is not None and self.max_trials < 0:
+            raise StudyError(f"max_trials is {self.max_trials}, wanted at least 0")
+
+    def of(self, sizes: Sequence[int], learning_rates: tuple[float, float]) -> Question:
+        """The question at these batch sizes."""
+        return Question(
+            target=self.target,
+            within=self.within,
+            n_seeds=self.n_seeds,
+            sizes=tuple(sizes),
+            learning_rates=learning_rates,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """With all that it rests on."""
+
+    question: Question
+    found: Walk
+    table: list[SizeEvidence]
+    advised: Advice | None
+    frozen: Frozen | None
+    around: list[Neighbour]
+
+
+def answer_of(question: Question, rows: Sequence[RunRow]) -> Answer:
+    """What the rows say."""
+    found = judged(question, rows)
+    table = evidence(rows, found)
+    return Answer(
+        question=question,
+        found=found,
+        table=table,
+        advised=advice(rows, table, found),
+        frozen=frozen(rows, found, question.start),
+        around=neighbours(question, rows, found),
+    )
+
+
+def recorded_answer(study: Study, asking: Asking) -> Answer:
+    """From what is recorded, whoever ran it and whatever for.
+
+    Raises:
+        StudyError: the study holds no runs, or no accuracy.
+    """
+    names = list(study.metric_names or [])
+    rows = [row for row in runs_of(study.get_trials(deepcopy=False), names) if row.finished]
+    if not any(row.metric is not None for row in rows):
+        raise StudyError(
+            f"study {study.study_name!r} holds no completed run with an accuracy: run make smallest"
+        )
+    record = study.user_attrs[RECORD]
+    if "table" in record:  # of a replay, whose steps stand for epochs
+        rows = [replace(row, total_steps=None) for row in rows]
+    if "space" in record:
+        space = SearchSpace.from_dict(record["space"])
+        return answer_of(asking.of(space.sizes(), space.learning_rates), rows)
+    rates = [row.learning_rate for row in rows]
+    sizes = sorted({row.batch_size for row in rows})
+    return answer_of(asking.of(sizes, (min(rates), max(rates))), rows)
+
+
+def as_json(answer: Answer) -> dict[str, Any]:
+    """For machines: `answer` is a batch size or null, `status` shown or not_shown."""
+    found, around = answer.found, answer.around
+    return {
+        "answer": found.answer,
+        "status": "not_shown" if found.answer is None else "shown",
+        "reason": found.reason or None,
+        "remedy": found.remedy or None,
+        "target": found.target,
+        "n_seeds": answer.question.n_seeds,
+        "ladder": [asdict(size) for size in answer.table],
+        "advice": None if answer.advised is None else asdict(answer.advised),
+        "frozen": None if answer.frozen is None else asdict(answer.frozen),
+        "sensitivity": [_neighbour(one) for one in around],
+        "test": test_scores(around),
+    }
+
+
+def test_scores(around: Sequence[Neighbour]) -> list[float]:
+    """Of the answer's seeds that were scored on the test split."""
+    scores = (run.test_metric for one in around for run in one.runs)
+    return [score for score in scores if score is not None and math.isfinite(score)]
+
+
+def _neighbour(one: Neighbour) -> dict[str, Any]:
+    known = [run.metric for run in one.runs if run.metric is not None]
+    return {
+        "batch_size": one.batch_size,
+        "learning_rate": one.learning_rate,
+        "n_seeds": len(one.outcomes),
+        "n_reached": sum(one.outcomes),
+        "accuracy": mean(known),
+        "lowest_accuracy": min(known, default=None),
+        "n_spikes": mean([run.n_spikes for run in one.runs if run.n_spikes is not None]),
+        "n_stopped": one.n_stopped,
+    }

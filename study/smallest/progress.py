@@ -1,0 +1,67 @@
+"""Shows which run of the ladder is under way."""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from study.events import Event
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+class LadderProgress:
+    """A live line on a terminal; one line per ended run elsewhere. How many will come is open."""
+
+    def __init__(self, console: Console, *, n_epochs: int) -> None:
+        from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+        self._console = console
+        self._n_epochs = n_epochs
+        self._n_ended = 0
+        self._doing: dict[int, str] = {}  # by worker
+        self._bar = Progress(
+            SpinnerColumn(),
+            TimeElapsedColumn(),
+            TextColumn("{task.description}"),
+            console=console,
+            disable=not console.is_terminal,
+        )
+        self._task = self._bar.add_task("starting", total=None)
+
+    def __enter__(self) -> LadderProgress:
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._bar.stop()
+
+    def __call__(self, event: Event) -> None:
+        """Take one worker's event."""
+        did = self._did(event)
+        if event.kind == "ended":
+            self._n_ended += 1
+            if not self._console.is_terminal:
+                print(f"run {self._n_ended}: {did}", file=self._console.file)
+        self._doing[event.worker] = did
+        lines = [did for _, did in sorted(self._doing.items())]
+        self._bar.update(self._task, description="\n".join([f"{self._n_ended} runs", *lines]))
+        if event.reason and event.verdict == "failed":
+            self._console.print(f"trial {event.number} failed: {event.reason}", soft_wrap=True)
+
+    def _did(self, event: Event) -> str:
+        if event.kind == "waiting":
+            return f"waiting for {event.n_running} trials that others run"
+        metric = event.values[0] if event.values is not None else event.metric
+        state = event.verdict or f"epoch {event.epoch}/{self._n_epochs}"
+        shown = "" if metric is None else f" {metric:.3f}"
+        return (
+            f"batch size {event.batch_size}, learning rate {event.learning_rate:.2g}: "
+            f"{state}{shown}"
+        )

@@ -1,0 +1,93 @@
+"""One `smallest`: walks the ladder with the workers of this machine, then says what it shows."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from objectives.parameter import usual_values
+from study.create import Plan
+from study.errors import StudyError
+from study.findings.words import human_seconds
+from study.session import Session
+from study.settings import StudySettings
+from study.smallest.agenda import Agenda, n_asked
+from study.smallest.answer import Answer, Asking, answer_of
+from study.smallest.progress import LadderProgress
+from study.smallest.question import Question
+from study.smallest.tuning import MAX_TUNE
+from study.team import WorkerDied, run_workers
+from study.worker import RepeatedFailure
+
+if TYPE_CHECKING:
+    from optuna import Study
+    from rich.console import Console
+
+    from objectives.load import Objective
+
+
+class SmallestSession(Session):
+    """Opens or creates the study as a search does; the protocol takes the sampler's place."""
+
+    def __init__(self, settings: StudySettings, asking: Asking, console: Console) -> None:
+        super().__init__(settings, console)
+        self._asking = asking
+        self.answer: Answer | None = None  # what run() found
+
+    def _check(self, objective: Objective) -> None:
+        super()._check(objective)
+        if "table" in objective.fingerprint:
+            raise StudyError(
+                f"{objective.name} is played back, so fresh seeds would be the recorded ones "
+                "again: import the table, then smallest --max-trials 0 judges what it holds"
+            )
+
+    def _say_resumed(self, n_done: int, plan: Plan) -> None:
+        if n_done:
+            self._console.print(f"going on from {n_done} recorded trials")
+
+    def _search(self, study: Study, plan: Plan, objective: Objective) -> int:
+        question = self._asking.of(plan.space.sizes(), plan.space.learning_rates)
+        agenda = Agenda(
+            question=question,
+            metric_names=plan.metric_names,
+            own=usual_values(objective.search),
+        )
+        n_before = n_asked(agenda.rows(study.get_trials(deepcopy=False)))
+        if self._asking.max_trials is not None:
+            agenda = replace(agenda, limit=n_before + self._asking.max_trials)
+        self._say_price(plan, question)
+        with self._interrupts.installed():
+            failure = self._walk(plan, objective, agenda)
+        trials = study.get_trials(deepcopy=False)
+        self.answer = answer_of(question, [row for row in agenda.rows(trials) if row.finished])
+        if failure is not None:
+            self._console.print(f"error: {failure}", style="red", soft_wrap=True)
+            return 1
+        return self._interrupts.exit_code
+
+    def _say_price(self, plan: Plan, question: Question) -> None:
+        """What the walk down may take: people should know before they wait."""
+        a_run = {size: cost.train_seconds for size, cost in plan.costs.items()}
+        a_size = {
+            size: (a_run.get(size) or 0.0) * (MAX_TUNE + question.n_seeds)
+            for size in question.sizes
+            if size <= question.start
+        }
+        smallest = min(a_size)
+        self._console.print(
+            f"at most {human_seconds(sum(a_size.values()))} of training from batch size "
+            f"{question.start} down to {smallest}, of which {human_seconds(a_size[smallest])} at "
+            f"{smallest}; what is recorded is not run again",
+            soft_wrap=True,
+        )
+
+    def _walk(self, plan: Plan, objective: Objective, agenda: Agenda) -> Exception | None:
+        job = replace(self._job(plan, objective), agenda=agenda)
+        with LadderProgress(self._console, n_epochs=plan.epochs) as progress:
+            try:
+                n_workers = self._settings.n_workers or 1
+                run_workers(job, objective, n_workers, self._interrupts, progress)
+            except (RepeatedFailure, WorkerDied) as failure:
+                return failure
+        return None
