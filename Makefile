@@ -35,7 +35,7 @@ smallest_options = $(call option,--task,TASK) $(call option,--study-name,STUDY_N
   $(if $(COMPILE),--compile)
 
 .DEFAULT_GOAL := help
-.PHONY: help study smallest probe front ls report dashboard serve copy test chaos lint clean
+.PHONY: help study smallest probe front ls report dashboard serve copy import test chaos lint clean
 
 help: ## show this text
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -72,6 +72,9 @@ serve: .venv/.run ## let workers elsewhere share the storage (gRPC)
 
 copy: .venv/.run ## copy a study: make copy FROM=URL TO=URL
 	@$(PY) -m study copy $(look_options)
+
+import: .venv/.run ## make a study from recorded runs: make import RUNS=runs.csv
+	@$(PY) -m study import $(if $(value RUNS),$(call quote,$(value RUNS))) $(look_options)
 
 test: .venv/.test ## run the tests
 	@$(PY) -m pytest $(PYTEST_ARGS)

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+TO_TARGET = ("epochs_to_target", "steps_to_target", "examples_to_target")  # of recorded runs
+
 
 class ObjectiveError(Exception):
     """A task, its data or its training loop is not usable; the message says what to change."""

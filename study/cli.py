@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 from objectives.measurement import ObjectiveError
 from storage.errors import StorageError
 from study.errors import StudyError
+from study.verbs_import import add_import_verb
 from study.verbs_look import add_looking_verbs
 from study.verbs_run import add_training_verbs
 from study.verbs_smallest import add_smallest_verb
@@ -52,4 +53,5 @@ def parser() -> argparse.ArgumentParser:
     add_looking_verbs(verbs)
     add_smallest_verb(verbs)
     add_storage_verbs(verbs)
+    add_import_verb(verbs)
     return top

@@ -16,7 +16,7 @@ from study.costs import Costs, from_stored, to_stored
 from study.errors import StudyError
 from study.findings.front import pareto_front
 from study.space import batch_size_of
-from study.trials import HARDWARE, UNPROBED
+from study.trials import HARDWARE, OBJECTIVES, UNPROBED
 
 if TYPE_CHECKING:
     from optuna import Study
@@ -123,4 +123,5 @@ def at_known_cost(trial: FrozenTrial, costs: Costs) -> FrozenTrial:
 def fronts_by_hardware(study: Study) -> dict[str, list[FrozenTrial]]:
     """One Pareto front for each hardware."""
     groups = by_hardware(study, study.get_trials(deepcopy=False))
-    return {name: pareto_front(trials) for name, trials in groups.items()}
+    names = study.metric_names or OBJECTIVES
+    return {name: pareto_front(trials, names) for name, trials in groups.items()}

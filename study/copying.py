@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import re
 import shlex
-import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from storage.url import open_storage, readable_errors, redacted
-from study.create import RECORD
+from study.create import IMPORTED, RECORD
 from study.errors import StudyError
 from study.look import the_study
 from study.retry import BEAT
 from study.trials import DEATHS, ROOT, id_of
+from study.writing import add_missing, check_whole, is_start, new_or_found
 
 if TYPE_CHECKING:
     from optuna import Study
@@ -23,7 +22,6 @@ if TYPE_CHECKING:
 
     from storage.shared import SharedStorage
 
-SHOW_AFTER_SECONDS = 2.0
 NOTE_OF_TRIAL = re.compile(r"dashboard:(\d+):note_.+")  # keys of optuna-dashboard
 PARENTS = re.compile(r"\w+:parent:\d+")  # keys of Optuna's genetic samplers
 Say = Callable[[str], None]
@@ -49,13 +47,15 @@ def copy_study(source_url: str, target_url: str, study_name: str | None, say: Sa
         n_before = len(target.get_trials(deepcopy=False))
         if n_before:
             say(f"{n_before} of {len(trials)} trials were copied before: going on")
-        for trial in _shown(trials[n_before:]):
-            storage.create_new_trial(target._study_id, template_trial=trial)
+        add_missing(target, trials, doing="copying trials")
         _finish(target, trials, attributes, [id_of(trial) for trial in found])
     n_running = sum(trial.state.name == "RUNNING" for trial in found)
     if n_running:
         say(f"running trials run nowhere in the copy: {n_running} are queued there")
     name, url = shlex.quote(source.study_name), shlex.quote(redacted(target_url))
+    if IMPORTED in attributes[0][RECORD]:  # there is nothing to go on with
+        say(f"copied {len(trials)} trials; look: make front STUDY_NAME={name} STORAGE={url}")
+        return
     say(
         f"copied {len(trials)} trials; go on, with the TASK as before: "
         f"make study STUDY_NAME={name} STORAGE={url}"
@@ -87,44 +87,20 @@ def _target(
     storage: SharedStorage, source: Study, trials: Sequence[FrozenTrial], where: str
 ) -> Study:
     """The study to copy into: a new one, or an unfinished copy."""
-    import optuna
-
     name = source.study_name
-    with storage.claim_lock(name):
-        if name not in optuna.get_all_study_names(storage):
-            return optuna.create_study(
-                storage=storage, study_name=name, directions=source.directions
-            )
-    target = optuna.load_study(study_name=name, storage=storage)
+    target = new_or_found(storage, name, source.directions)
     there = target.get_trials(deepcopy=False)
     if RECORD in target.user_attrs:
         raise StudyError(
             f"{where} already has a study {name!r} of {len(there)} trials: go on with it, or "
             "choose another storage for --to"
         )
-    if target.directions != source.directions or not _is_start(there, trials):
+    if target.directions != source.directions or not is_start(there, trials):
         raise StudyError(
             f"{where} has a study {name!r} that is no unfinished copy of this one as it is now: "
             "choose another storage for --to"
         )
     return target
-
-
-def _is_start(there: Sequence[FrozenTrial], trials: Sequence[FrozenTrial]) -> bool:
-    same = all(_content(a) == _content(b) for a, b in zip(there, trials, strict=False))
-    return len(there) <= len(trials) and same
-
-
-def _content(trial: FrozenTrial) -> str:
-    """All but ids and times: MySQL keeps whole seconds. As text, since NaN equals nothing."""
-    from optuna.distributions import distribution_to_json
-
-    distributions = {k: distribution_to_json(d) for k, d in trial.distributions.items()}
-    parts = (
-        trial.number, trial.state.name, trial.values, trial.params, distributions,
-        trial.user_attrs, trial.system_attrs, trial.intermediate_values,
-    )  # fmt: skip
-    return json.dumps(parts, sort_keys=True)
 
 
 def _attributes(study: Study) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -140,12 +116,7 @@ def _finish(
     old_ids: Sequence[int],
 ) -> None:
     """Write what belongs to the study as a whole, once all trials are there; the record last."""
-    there = target.get_trials(deepcopy=False)
-    if len(there) != len(trials) or not _is_start(there, trials):
-        raise StudyError(
-            f"the copy of {target.study_name!r} is not equal to its source: does another process "
-            "write to it? end that one and choose another storage for --to"
-        )
+    there = check_whole(target, trials)
     user, system = attributes
     new_ids = dict(zip(old_ids, map(id_of, there), strict=True))
     for key, value in _with_ids(system, new_ids):
@@ -165,22 +136,3 @@ def _with_ids(system: dict[str, Any], new_ids: dict[int, int]) -> Iterator[tuple
             yield key, [new_ids[old] for old in value if old in new_ids]
         else:
             yield key, value
-
-
-def _shown(trials: Sequence[FrozenTrial]) -> Iterator[FrozenTrial]:
-    """The trials, with a progress bar on a terminal once it takes long."""
-    from rich.console import Console
-    from rich.progress import Progress
-
-    console = Console(stderr=True)
-    show_at = time.monotonic() + SHOW_AFTER_SECONDS
-    progress = Progress(console=console, transient=True, disable=not console.is_terminal)
-    task = progress.add_task("copying trials", total=len(trials))
-    try:
-        for trial in trials:
-            yield trial
-            progress.advance(task)
-            if time.monotonic() > show_at:
-                progress.start()  # again is nothing new
-    finally:
-        progress.stop()

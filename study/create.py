@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 RECORD = "batchfront"  # study attribute: what must not change within a study
 DEFAULTS = "batchfront_defaults"  # study attribute: what a resume uses unless told otherwise
+IMPORTED = "imported"  # in the record of a study of recorded runs: the table they came from
+KEPT = "kept"  # in the same: attributes of its trials that no other study has
 DEFAULT_RISK = 0.02  # of the pruner front
 DEFAULT_GRACE_SECONDS = 60
 FORMAT = 2  # 1 did not record architecture, loss and source
@@ -75,7 +77,7 @@ def open_study(storage: BaseStorage, study_name: str) -> Study:
     if RECORD not in study.user_attrs:
         raise StudyError(
             f"study {study_name!r} was not made by batchfront, or is a copy that was cut off: "
-            "choose another --study-name, or give the copy command again"
+            "choose another --study-name, or give the copy (or import) command again"
         )
     return study
 
@@ -189,6 +191,11 @@ def epochs_of(asked: int | None, objective: Objective) -> int:
 def resumed_plan(study: Study, settings: StudySettings, objective: Objective, device: str) -> Plan:
     """What the settings leave open comes from the study, so that a bare rerun resumes it."""
     stored = study.user_attrs[RECORD]
+    if IMPORTED in stored:
+        raise StudyError(
+            f"study {study.study_name!r} was imported from {stored[IMPORTED]['file']}: there is "
+            "nothing to train or to probe, choose another --study-name"
+        )
     defaults = study.user_attrs.get(DEFAULTS, {})
     filled = replace(
         settings,

@@ -100,7 +100,7 @@ class Session:
             say(f"resuming: {n_done} of {plan.n_trials} trials are recorded")
 
     def _search(self, study: Study, plan: Plan, objective: Objective) -> int:
-        from study.findings.board import publish
+        from study.findings.board import note, publish
 
         if n_finished(study) >= plan.n_trials:
             self._console.print("nothing to do: for more trials pass a larger N_TRIALS")
@@ -109,7 +109,7 @@ class Session:
         with self._interrupts.installed():
             failure = self._launch(study, plan, objective)
             self._outcome(study)
-            publish(study, plan)
+            publish(study, note(plan), plan.metric_names)
         done = n_finished(study) >= plan.n_trials
         if failure is not None and not (done and isinstance(failure, WorkerDied)):
             self.failure = failure

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from objectives.measurement import TO_TARGET
 from study.space import batch_size_of, has_batch_size
 
 if TYPE_CHECKING:
@@ -27,7 +28,6 @@ PURPOSE = "purpose"  # of a trial that a protocol asked for; a pruner leaves it 
 SCORE_TEST = "score_test"  # of a trial that is scored on the test split, too
 SO_FAR = "values_so_far"  # of a stopped trial: [metric or None, seconds of the full run, bytes]
 
-TO_TARGET = ("epochs_to_target", "steps_to_target", "examples_to_target")
 OBJECTIVES = ("val_accuracy", "train_seconds", "peak_memory_bytes")  # or val_r2, for the first
 MINIMIZED = ("train_seconds", "peak_memory_bytes", "train_loss", *TO_TARGET)
 """Objectives where less is better; studies of recorded runs have those that were recorded. Any

@@ -65,13 +65,15 @@ def front(args: argparse.Namespace) -> None:
 
 def export(args: argparse.Namespace) -> None:
     """Print every trial of a study with parameters, values, verdict and attributes."""
+    from study.create import KEPT, RECORD
     from study.findings.export import export_columns, to_csv, to_json
     from study.trials import full_row, own_params
 
     study, names = looked_at(args)
     trials = study.get_trials(deepcopy=False)
-    rows = [full_row(trial, names) for trial in trials]
-    columns = export_columns(names, own_params(trials))
+    kept = study.user_attrs[RECORD].get(KEPT, [])
+    rows = [full_row(trial, names, kept) for trial in trials]
+    columns = export_columns(names, own_params(trials), kept)
     text = to_csv(rows, columns) if args.format == "csv" else to_json(rows) + "\n"
     if args.output is None:
         sys.stdout.write(text)

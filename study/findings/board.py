@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from html import escape
 from typing import TYPE_CHECKING, Any
 
 from study.comparable import by_hardware
 from study.create import Plan
-from study.findings.figures import front_3d
+from study.findings.figures import best_per_batch_size, front_3d
 from study.findings.front import pareto_front
-from study.trials import is_feasible
+from study.trials import MINIMIZED, OBJECTIVES, is_feasible
 
 if TYPE_CHECKING:
     from optuna import Study
@@ -33,24 +34,39 @@ def note(plan: Plan) -> str:
     )
 
 
-def publish(study: Study, plan: Plan) -> None:
-    """Put the note and a small 3-D front on the study's page."""
+def note_of_imported(record: Mapping[str, Any]) -> str:
+    """What a study of recorded runs is and how to read it, in Markdown."""
+    names, source = record["objectives"], record["imported"]
+    aims = ", ".join(f"{n} ({'minimize' if n in MINIMIZED else 'maximize'})" for n in names)
+    return (
+        f"Runs recorded elsewhere, imported from **{source['file']}**: task {record['task']}.\n\n"
+        f"Objectives: {aims}.\n\n"
+        "How to read it: COMPLETE trials ran to the end. PRUNED trials did not, or failed on the "
+        "way; their `verdict` and `reason` are in the user attributes."
+    )
+
+
+def publish(study: Study, text: str, names: Sequence[str]) -> None:
+    """Put the note and a small figure on the study's page."""
     from optuna_dashboard import save_note, save_plotly_graph_object
 
     if not stored_note(study):  # people edit it in the dashboard: never overwrite
-        save_note(study, note(plan))
+        save_note(study, text)
+    draw = front_3d if len(names) == len(OBJECTIVES) else best_per_batch_size
     groups = by_hardware(study, study.get_trials(deepcopy=False))
     for number, (hardware, trials) in enumerate(groups.items(), 1):
-        figure = front_3d(thinned_trials(trials), plan.metric_names)
+        figure = draw(thinned_trials(trials, names), names)
         figure.layout.template = None  # 7 kB that the page has of its own
         if hardware:
             figure.update_layout(title=f"Pareto front on {escape(hardware)}")
         save_plotly_graph_object(study, figure, graph_object_id=f"pareto-front-{number}")
 
 
-def thinned_trials(trials: list[FrozenTrial]) -> list[FrozenTrial]:
+def thinned_trials(
+    trials: list[FrozenTrial], names: Sequence[str] = OBJECTIVES
+) -> list[FrozenTrial]:
     """The front, and the newest of the other completed trials, FIGURE_POINTS in all."""
-    front = pareto_front(trials)[:FIGURE_POINTS]
+    front = pareto_front(trials, names)[:FIGURE_POINTS]
     numbers = {trial.number for trial in front}
     rest = [t for t in trials if is_feasible(t) and t.number not in numbers]
     room = FIGURE_POINTS - len(front)

@@ -31,7 +31,10 @@ def to_csv(rows: Sequence[dict[str, Any]], columns: Sequence[str]) -> str:
     return out.getvalue()
 
 
-def export_columns(metric_names: Sequence[str], own: Sequence[str]) -> list[str]:
-    """Columns of `full_row`, in order; `own`: parameters of the task."""
+def export_columns(
+    metric_names: Sequence[str], own: Sequence[str], kept: Sequence[str] = ()
+) -> list[str]:
+    """Columns of `full_row`, in order; `own`: parameters of the task, `kept`: of imported runs."""
     params = ("number", "batch_size", "learning_rate", *own)
-    return ["state", *params, *metric_names, *ATTRIBUTES, FAIL_REASON]
+    columns = ["state", *params, *metric_names, *ATTRIBUTES, *kept, FAIL_REASON]
+    return list(dict.fromkeys(columns))  # of imported runs an attribute may be an objective

@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from html import escape
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from study.findings.front import pareto_front
-from study.findings.words import human_bytes, human_seconds, short
-from study.trials import VERDICT, is_feasible, own_params, trial_row
+from study.findings.words import said, short
+from study.trials import MINIMIZED, VERDICT, is_feasible, own_params, trial_row
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -29,14 +30,15 @@ LEARNING_RATE_BINS = 12
 
 def axis_title(name: str) -> str:
     """An objective's name with its unit."""
-    return TITLES.get(name, name.replace("val_", "validation ").replace("r2", "R2"))
+    words = name.replace("val_", "validation ").replace("r2", "R2").replace("_", " ")
+    return TITLES.get(name, words)
 
 
 def front_3d(trials: Trials, names: Sequence[str]) -> go.Figure:
     """Accuracy over time and memory; the front in colour by batch size."""
     import plotly.graph_objects as go
 
-    front = pareto_front(trials)
+    front = pareto_front(trials, names)
     numbers = {trial.number for trial in front}
     rest = [t for t in trials if is_feasible(t) and t.number not in numbers]
     figure = go.Figure()
@@ -71,14 +73,15 @@ def front_3d(trials: Trials, names: Sequence[str]) -> go.Figure:
 
 
 def projections(trials: Trials, names: Sequence[str]) -> go.Figure:
-    """The three pairs of objectives side by side."""
+    """Pairs of objectives side by side: all of three, else each with the first."""
     from plotly.subplots import make_subplots
 
-    front = pareto_front(trials)
+    front = pareto_front(trials, names)
     numbers = {trial.number for trial in front}
     rest = [t for t in trials if is_feasible(t) and t.number not in numbers]
-    figure = make_subplots(rows=1, cols=3, horizontal_spacing=0.08)
-    for column, (x, y) in enumerate([(1, 0), (2, 0), (1, 2)], 1):
+    pairs = [(x, 0) for x in range(1, len(names))] + ([(1, 2)] if len(names) == 3 else [])
+    figure = make_subplots(rows=1, cols=len(pairs), horizontal_spacing=0.08)
+    for column, (x, y) in enumerate(pairs, 1):
         for label, some, color in (("other completed", rest, OTHER), ("front", front, FRONT)):
             figure.add_scatter(
                 x=[t.values[x] for t in some],
@@ -102,7 +105,7 @@ def projections(trials: Trials, names: Sequence[str]) -> go.Figure:
 
 
 def best_per_batch_size(trials: Trials, names: Sequence[str]) -> go.Figure:
-    """The best metric reached at each batch size, over all completed trials."""
+    """The best of the first objective at each batch size, over all completed trials."""
     import plotly.graph_objects as go
 
     feasible = [t for t in trials if is_feasible(t)]
@@ -110,7 +113,7 @@ def best_per_batch_size(trials: Trials, names: Sequence[str]) -> go.Figure:
     best: dict[int, FrozenTrial] = {}
     for trial, row in zip(feasible, rows, strict=True):
         size = row["batch_size"]
-        if size not in best or trial.values[0] > best[size].values[0]:
+        if size not in best or _better(names[0], trial.values[0], best[size].values[0]):
             best[size] = trial
     sizes = sorted(best)
     figure = go.Figure()
@@ -134,7 +137,7 @@ def best_per_batch_size(trials: Trials, names: Sequence[str]) -> go.Figure:
     )
     figure.update_layout(
         title="Best result per batch size",
-        xaxis={"title": "batch size", "type": "log", "tickvals": sizes, "ticktext": sizes},
+        xaxis={"title": "batch size", "type": "log", **_size_ticks(sizes)},
         yaxis={"title": axis_title(names[0])},
         legend={"orientation": "h", "y": -0.2},
         height=420,
@@ -143,7 +146,7 @@ def best_per_batch_size(trials: Trials, names: Sequence[str]) -> go.Figure:
 
 
 def heat_map(trials: Trials, names: Sequence[str]) -> go.Figure:
-    """Best metric per cell of (batch size, learning rate); crosses are runs that were stopped."""
+    """Best of the first objective per cell; crosses are runs that were stopped."""
     import plotly.graph_objects as go
 
     rows = [(t, trial_row(t, names)) for t in trials if t.state.name in ("COMPLETE", "PRUNED")]
@@ -168,7 +171,9 @@ def heat_map(trials: Trials, names: Sequence[str]) -> go.Figure:
         )
     exponents = [math.log2(row["batch_size"]) for _, row in rows]
     decades = [math.log10(row["learning_rate"]) for _, row in rows] or [0.0]
-    ticks = list(range(math.floor(min(decades)), math.ceil(max(decades)) + 1))
+    steps = (1, 2, 5) if max(decades) - min(decades) < 1 else (1,)
+    powers = range(math.floor(min(decades)), math.ceil(max(decades)) + 1)
+    ticks = [power + math.log10(step) for power in powers for step in steps]
     figure.update_layout(
         title="Batch size x learning rate",
         xaxis={"title": "batch size", **_power_ticks(exponents)},
@@ -186,30 +191,45 @@ def heat_map(trials: Trials, names: Sequence[str]) -> go.Figure:
 def _add_cells(figure: go.Figure, feasible: Any, rows: Any, metric: str) -> None:
     decades = [math.log10(row["learning_rate"]) for _, row in rows]
     low, high = min(decades), max(decades)
-    width = (high - low) / LEARNING_RATE_BINS or 1.0
+    n_bins = min(LEARNING_RATE_BINS, len(set(decades)))  # no empty rows between those of a grid
+    width = (high - low) / n_bins or 1.0
     exponents = [round(math.log2(row["batch_size"])) for _, row in rows]
     first, last = min(exponents), max(exponents)
-    cells: list[list[float | None]] = [
-        [None] * (last - first + 1) for _ in range(LEARNING_RATE_BINS)
-    ]
+    cells: list[list[float | None]] = [[None] * (last - first + 1) for _ in range(n_bins)]
     for trial, row in feasible:
         x = round(math.log2(row["batch_size"])) - first
-        y = min(int((math.log10(row["learning_rate"]) - low) / width), LEARNING_RATE_BINS - 1)
-        cells[y][x] = max(trial.values[0], cells[y][x] if cells[y][x] is not None else -math.inf)
+        y = min(int((math.log10(row["learning_rate"]) - low) / width), n_bins - 1)
+        best = cells[y][x]
+        if best is None or _better(metric, trial.values[0], best):
+            cells[y][x] = trial.values[0]
     figure.add_heatmap(
         x=list(range(first, last + 1)),
-        y=[low + (i + 0.5) * width for i in range(LEARNING_RATE_BINS)],
+        y=[low + (i + 0.5) * width for i in range(n_bins)],
         z=cells,
         colorscale="Viridis",
+        reversescale=metric in MINIMIZED,  # bright is good
         colorbar={"title": axis_title(metric)},
         hoverinfo="skip",
         name="best per cell",
     )
 
 
+def _better(name: str, value: float, than: float) -> bool:
+    return value < than if name in MINIMIZED else value > than
+
+
 def _power_ticks(exponents: Sequence[float]) -> dict[str, Any]:
     ticks = sorted({round(e) for e in exponents})
     return {"tickvals": ticks, "ticktext": [str(2**e) for e in ticks]}
+
+
+def _size_ticks(sizes: Sequence[int]) -> dict[str, Any]:
+    """Every batch size; powers of two instead where recorded ones lie too close to be read."""
+    exponents = [math.log2(size) for size in sizes]
+    if all(b - a >= 0.5 for a, b in pairwise(exponents)):
+        return {"tickvals": sizes, "ticktext": sizes}
+    powers = _power_ticks(exponents)["ticktext"]
+    return {"tickvals": list(map(int, powers)), "ticktext": powers}
 
 
 def _label(trial: FrozenTrial, names: Sequence[str]) -> str:
@@ -222,12 +242,9 @@ def _label(trial: FrozenTrial, names: Sequence[str]) -> str:
         *(escape(f"{name} {short(row[name])}") for name in own_params([trial])),
     ]
     if trial.values is not None:
-        metric, seconds, peak = trial.values
-        lines += [
-            f"{escape(axis_title(names[0]))} {metric:.4f}",
-            human_seconds(seconds),
-            human_bytes(peak),
-        ]
+        for name in names:
+            what = "" if name in TITLES else f"{escape(axis_title(name))} "  # their units say it
+            lines.append(what + said(name, row[name]))
     else:
         lines.append(escape(str(trial.user_attrs.get(VERDICT))))
     return "<br>".join(lines)

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 from typing import TYPE_CHECKING, Any
 
 from study.comparable import by_hardware
-from study.create import RECORD
+from study.create import IMPORTED, RECORD
 from study.findings import figures
 from study.findings.front import pareto_front
 from study.findings.tables import summary_lines
-from study.findings.words import human_bytes, human_seconds, short
+from study.findings.words import said, short
 from study.space import SearchSpace
-from study.trials import own_params, trial_row
+from study.trials import OBJECTIVES, own_params, trial_row
 
 if TYPE_CHECKING:
     from optuna import Study
@@ -33,20 +33,18 @@ def report_html(study: Study, *, note: str) -> str:
     """The page for one study; everything that was stored is escaped."""
     from plotly.offline import get_plotlyjs
 
-    names = study.metric_names or []
+    names = study.metric_names or OBJECTIVES
     trials = study.get_trials(deepcopy=False)
     record: dict[str, Any] = study.user_attrs[RECORD]
-    space = SearchSpace.from_dict(record["space"])
     parts = [
         f"<h1>{escape(study.study_name)}</h1>",
-        f'<p class="facts">task {escape(str(record["task"]))} · {escape(str(space))} · '
-        f"{escape(str(record['epochs']))} epochs</p>",
+        f'<p class="facts">{escape(_facts(record))}</p>',
         *(f"<p>{escape(line)}</p>" for line in summary_lines(trials)),
         f'<div class="note">{escape(note)}</div>' if note else "",
     ]
     for hardware, some in by_hardware(study, trials).items():
         parts.append(f"<h2>{escape(hardware)}</h2>" if hardware else "")
-        parts.append(_front_html(pareto_front(some), names))
+        parts.append(_front_html(pareto_front(some, names), names))
         parts += _figures_html(some, names)
     script = f"<script>{get_plotlyjs()}</script>"  # once, for all figures
     title = escape(study.study_name)
@@ -55,6 +53,18 @@ def report_html(study: Study, *, note: str) -> str:
         f'<html lang="en"><head><meta charset="utf-8"><title>{title}: batchfront</title>'
         f"<style>{STYLE}</style>{script}</head><body>{''.join(parts)}</body></html>\n"
     )
+
+
+def _facts(record: Mapping[str, Any]) -> str:
+    """What the study is about, in a line."""
+    facts = [f"task {record['task']}"]
+    if IMPORTED in record:
+        facts.append(f"{record[IMPORTED]['runs']} runs imported from {record[IMPORTED]['file']}")
+    else:
+        facts.append(str(SearchSpace.from_dict(record["space"])))
+    if record["epochs"]:
+        facts.append(f"{record['epochs']} epochs")
+    return " · ".join(facts)
 
 
 def _front_html(front: Sequence[FrozenTrial], names: Sequence[str]) -> str:
@@ -66,25 +76,21 @@ def _front_html(front: Sequence[FrozenTrial], names: Sequence[str]) -> str:
     body = []
     for trial in front:
         row = trial_row(trial, names)
-        metric, seconds, peak = trial.values
         cells = (
             row["number"],
             row["batch_size"],
             f"{row['learning_rate']:.3g}",
             *(short(row.get(name)) for name in own),
-            f"{metric:.4f}",
-            human_seconds(seconds),
-            human_bytes(peak),
+            *(said(name, row[name]) for name in names),
         )
         body.append("<tr>" + "".join(f"<td>{escape(str(c))}</td>" for c in cells) + "</tr>")
     return f"<h2>Pareto front</h2><table><tr>{head}</tr>{''.join(body)}</table>"
 
 
 def _figures_html(trials: Sequence[FrozenTrial], names: Sequence[str]) -> list[str]:
-    makers = (
-        figures.front_3d,
-        figures.projections,
-        figures.best_per_batch_size,
-        figures.heat_map,
-    )
+    makers = [figures.best_per_batch_size, figures.heat_map]
+    if len(names) > 1:  # imported runs may have one objective only, or two
+        makers.insert(0, figures.projections)
+    if len(names) == len(OBJECTIVES):
+        makers.insert(0, figures.front_3d)
     return [make(trials, names).to_html(full_html=False, include_plotlyjs=False) for make in makers]

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from objectives.measurement import TO_TARGET
 from study.outcome import grid_stride
 from study.space import batch_size_of, has_batch_size
 from study.trials import (
@@ -14,7 +15,6 @@ from study.trials import (
     MINIMIZED,
     PREDICTED,
     PURPOSE,
-    TO_TARGET,
     VERDICT,
     is_feasible,
     is_finished,

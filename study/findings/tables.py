@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from study.costs import TIME_OFF, Costs, SizeCost, advice
-from study.findings.words import human_bytes, human_seconds, short
+from study.findings.words import human_bytes, human_seconds, said, short
 from study.trials import PREDICTED, REASON, VERDICT, is_finished, own_params, trial_row
 
 if TYPE_CHECKING:
@@ -41,15 +41,12 @@ def front_table(
     table = plain_table(title, [(n, "right") for n in names])
     for trial in front:
         row = trial_row(trial, metric_names)
-        metric, seconds, peak = trial.values
         table.add_row(
             str(row["number"]),
             str(row["batch_size"]),
             f"{row['learning_rate']:.3g}",
             *(short(row.get(name)) for name in own),
-            f"{metric:.4f}",
-            human_seconds(seconds),
-            human_bytes(peak),
+            *(said(name, row[name]) for name in metric_names),
         )
     return table
 
@@ -148,11 +145,12 @@ def summary_lines(trials: Sequence[FrozenTrial]) -> list[str]:
     ).most_common(1)
     if failures:
         lines.append(f"most frequent failure: {failures[0][0].splitlines()[0][:200]}")
-    if stopped:
+    planned = [t for t in stopped if "planned_train_seconds" in t.user_attrs]
+    if planned:
         spent = sum(t.user_attrs.get("measured_seconds", 0.0) for t in finished)
         saved = sum(
-            t.user_attrs.get("planned_train_seconds", 0.0) - t.user_attrs.get("measured_seconds", 0)
-            for t in stopped
+            t.user_attrs["planned_train_seconds"] - t.user_attrs.get("measured_seconds", 0.0)
+            for t in planned
         )
         lines.append(
             f"stopping early saved {human_seconds(saved)} of training; "

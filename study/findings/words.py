@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from objectives.measurement import TO_TARGET
+
 
 def human_bytes(n: float) -> str:
     """`1.5 KiB`, with three significant digits."""
@@ -24,6 +26,17 @@ def human_seconds(seconds: float) -> str:
         return f"{seconds:.3g} s"
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes} min {rest:02d} s"
+
+
+def said(name: str, value: float | None) -> str:
+    """The value of an objective."""
+    if value is None:
+        return "-"
+    if name == "train_seconds":
+        return human_seconds(value)
+    if name == "peak_memory_bytes":
+        return human_bytes(value)
+    return f"{value:.10g}" if name in TO_TARGET else f"{value:.4f}"
 
 
 def short(value: Any) -> str:

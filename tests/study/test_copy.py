@@ -21,6 +21,7 @@ from study import copying
 from study.cli import main
 from study.create import DIRECTIONS, RECORD
 from study.quiet import quiet_optuna
+from study.writing import content
 from tests import servers
 from tests.study.conftest import finish, spawn
 
@@ -73,7 +74,7 @@ def everything(url: str, *, times: bool = True) -> Any:
     (found,) = storage.get_all_studies()
     trials = [
         (
-            copying._content(trial),
+            content(trial),
             *((trial.datetime_start, trial.datetime_complete) if times else ()),
         )
         for trial in storage.get_all_trials(found._study_id)
