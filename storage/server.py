@@ -14,21 +14,12 @@ from storage.errors import StorageError
 from storage.patience import again_while_away, waits_for_server
 from storage.rdb import TABLES, SharedRDBStorage, heartbeat_options, optuna_url, wrong_schema
 from storage.shared import CLAIM_PATIENCE_SECONDS, Heartbeat
-from storage.url import redacted
+from storage.url import DRIVERS, redacted
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import URL, Connection
 
 CONNECT_SECONDS = 10
-DRIVERS = {  # short names people write: the driver that is installed with this project
-    "postgres": "postgresql+psycopg",
-    "postgresql": "postgresql+psycopg",
-    "postgresql+psycopg": "postgresql+psycopg",
-    "mysql": "mysql+pymysql",
-    "mariadb": "mysql+pymysql",
-    "mysql+pymysql": "mysql+pymysql",
-    "mariadb+pymysql": "mysql+pymysql",
-}
 SCHEMA = "batchfront schema"  # name of the lock under which tables are made
 SCHEMA_PATIENCE_SECONDS = 120.0
 # Worth another try: connections lost or refused, shutdown and start, deadlocks, too many clients.

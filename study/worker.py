@@ -15,9 +15,9 @@ from study.create import Plan
 from study.errors import StudyError
 from study.events import Emit, Event
 from study.interrupts import Interrupted, Interrupts
-from study.ledger import Ledger, word_for
+from study.ledger import Ledger
 from study.limits import Excuse
-from study.outcome import attributes_of, way_of_failing
+from study.outcome import time_off, way_of_failing
 from study.prepare import checkpoint_of, params_of, run_of
 from study.pruning.choose import make_stop_rule
 from study.slots import device_turn
@@ -226,7 +226,7 @@ class Worker:
 
     def _tell(self, trial: Trial, measured: Measurement, watched: WatchedRun) -> None:
         known, curve = self._known(trial), watched.curve
-        if abs(attributes_of(measured, known).get("time_off") or 0.0) > TIME_OFF:
+        if abs(time_off(measured, known) or 0.0) > TIME_OFF:
             self._doubted.add(batch_size_of(trial.params))
         if measured.verdict is not Verdict.COMPLETED or measured.metric is None:
             decision = watched.decision
@@ -235,7 +235,8 @@ class Worker:
             return
         values, grade = self._ledger.completed(trial, measured, known=known, curve=curve)
         feasible = values if grade == 0.0 else None
-        self._say(trial, "ended", values=feasible, metric=values[0], verdict=word_for(grade))
+        verdict = Verdict.OVER_BUDGET if grade else Verdict.COMPLETED
+        self._say(trial, "ended", values=feasible, metric=values[0], verdict=verdict.value)
 
     def _fail(self, trial: Trial, reason: str, message: str) -> None:
         self._ledger.failed(trial, reason, message)
