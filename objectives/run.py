@@ -132,11 +132,10 @@ class Run:
                 of your own. Those of torch, NumPy and Python are kept for you, and so is what the
                 run has measured. A loaded file may hold nothing else (`weights_only=True`).
         """
-        self._raise_latched()
-        if self.keep is None:
-            return
-        with self._clock.standing_still():
-            self.keep({"run": self._state(), "loop": dict(state)})
+        if self.keep is not None and self.latched is None:
+            with self._clock.standing_still():
+                self.keep({"run": self._state(), "loop": dict(state)})
+        self._raise_latched()  # after it: who leaves wants this epoch kept
 
     def _state(self) -> dict[str, Any]:
         return {
@@ -270,7 +269,8 @@ class Run:
         # as long as the run is kept, which would falsify the memory baseline of the next run.
         if self.latched is not None:
             raise Stopped(self.latched.verdict, self.latched.reason)
-        if self.leaving is not None:
+        # One that has taken its last step has no other epoch to go on to, and completes.
+        if self.leaving is not None and self._steps != self._begun().total_steps:
             raise self.leaving
 
     def _meter_step(self) -> None:

@@ -110,8 +110,6 @@ class WatchedRun:
             except OSError as error:
                 warnings.warn(f"no checkpoint of trial {self._trial.number}: {error}", stacklevel=2)
         self._leave_if_asked()
-        if self._run.leaving is not None:
-            raise self._run.leaving
 
     def _progress(self, curve: tuple[float, ...]) -> Progress:
         """With the known cost of the size, or what the run has cost so far."""

@@ -344,6 +344,35 @@ def test_a_run_that_goes_on_did_not_start_over(workdir, rows, write_task):
     assert row["metric_curve"] == [0.0, 0.1, 0.2, 0.3, 0.4]
 
 
+@pytest.mark.parametrize(("epoch", "ends"), [(2, ["FAIL", "COMPLETE"]), (4, ["COMPLETE"])])
+def test_the_epoch_that_a_signal_lets_end_is_kept(
+    workdir, rows, write_task, monkeypatch, epoch, ends
+):
+    """None is trained twice: the next process goes on after it, unless it was the last."""
+    monkeypatch.setenv("SIGNAL_IN", str(epoch))
+    task = write_task("""
+        import os, signal
+        def objective(params, run):
+            first = run.restored["epoch"] if run.restored else 0
+            run.begin(10 * params.epochs)
+            for epoch in range(first, params.epochs):
+                if params.seed:
+                    with open("trained", "a") as file:
+                        print(epoch, file=file)
+                    if str(epoch) == os.environ["SIGNAL_IN"]:
+                        os.kill(os.getpid(), signal.SIGINT)
+                for _ in range(10):
+                    run.step(0.5)
+                run.report(0.1 * epoch)
+                run.save({"epoch": epoch + 1})
+    """)
+    command = ["run", "--task", task, "--epochs", "5", "--sampler", "random", "--n-trials", "1"]
+    assert main(command) == 130
+    assert main(command) == 0
+    assert (workdir / "trained").read_text().split() == ["0", "1", "2", "3", "4"]
+    assert [r["state"] for r in rows("export")] == ends
+
+
 def test_with_checkpoints_off_nothing_is_kept_and_a_retry_starts_over(workdir, rows):
     (workdir / "hold").touch()
     command = (*TASK, "--n-trials", "1", "--checkpoint-dir", "none")
