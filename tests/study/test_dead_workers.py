@@ -373,6 +373,24 @@ def test_the_epoch_that_a_signal_lets_end_is_kept(
     assert [r["state"] for r in rows("export")] == ends
 
 
+def test_a_run_that_raises_leaves_no_checkpoint(workdir, rows, write_task):
+    """Not the last one either, after which the worker gives up."""
+    task = write_task("""
+        def objective(params, run):
+            run.begin(20)
+            run.step(0.5)
+            run.report(0.1)
+            run.save({})
+            if params.seed:
+                raise OSError("no data")
+            run.report(0.1)
+    """)
+    command = ("run", "--task", task, "--epochs", "2", "--sampler", "random", "--n-trials", "9")
+    assert main(list(command)) == 1
+    assert [r["state"] for r in rows("export")] == ["FAIL"] * 3
+    assert list((workdir / "runs" / "checkpoints").iterdir()) == []
+
+
 def test_with_checkpoints_off_nothing_is_kept_and_a_retry_starts_over(workdir, rows):
     (workdir / "hold").touch()
     command = (*TASK, "--n-trials", "1", "--checkpoint-dir", "none")
