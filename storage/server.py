@@ -172,18 +172,16 @@ def _number_of(name: str) -> int:
 
 def _take_postgresql(connection: Connection, name: str, patience_seconds: float) -> bool:
     milliseconds = max(1, round(1000 * patience_seconds))
-    connection.execute(text(f"SET lock_timeout = {milliseconds}"))
-    connection.commit()
     try:
-        connection.execute(text("SELECT pg_advisory_lock(:key)"), {"key": _number_of(name)})
+        # The timeout ends with the transaction; the lock is the session's. An open transaction
+        # would block vacuum.
+        with connection.begin():
+            connection.execute(text(f"SET LOCAL lock_timeout = {milliseconds}"))
+            connection.execute(text("SELECT pg_advisory_lock(:key)"), {"key": _number_of(name)})
     except OperationalError as error:
-        connection.rollback()
         if getattr(error.orig, "sqlstate", None) == "55P03":  # lock_not_available
             return False
         raise
-    finally:
-        connection.execute(text("SET lock_timeout = 0"))
-        connection.commit()  # the lock is the session's; an open transaction would block vacuum
     return True
 
 
