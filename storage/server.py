@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 CONNECT_SECONDS = 10
 SCHEMA = "batchfront schema"  # name of the lock under which tables are made
+LAST_TABLE = "alembic_version"  # that Optuna makes
 SCHEMA_PATIENCE_SECONDS = 120.0
 # Worth another try: connections lost or refused, shutdown and start, deadlocks, too many clients.
 AWAY_POSTGRESQL = ("08", "57P", "40001", "40P01", "53300")  # how its codes begin
@@ -96,11 +97,11 @@ def open_reader(url: URL) -> ServerStorage:
 
 
 def exists(url: URL) -> bool:
-    """Whether Optuna's tables are there."""
+    """Whether Optuna's tables are there, all of them: who looks must not write what is missing."""
     _check_driver(url)
     engine = _engine_for_setup(url)
     try:
-        return set(inspect(engine).get_table_names()) >= TABLES
+        return set(inspect(engine).get_table_names()) >= {*TABLES, LAST_TABLE}
     finally:
         engine.dispose()
 

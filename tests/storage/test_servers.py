@@ -158,6 +158,20 @@ def test_waiting_for_a_lock_ends_with_the_reason_and_leaves_no_timeout():
         engine.dispose()
 
 
+def test_a_reader_leaves_tables_alone_that_are_just_being_made(kind):
+    from optuna.storages._rdb.models import BaseModel
+
+    with servers.database(kind) as url:
+        engine = sqlalchemy.create_engine(url)
+        BaseModel.metadata.create_all(engine)
+        with pytest.raises(StorageError, match="has no studies yet"):
+            open_storage(url, mode="reader")
+        assert "alembic_version" not in sqlalchemy.inspect(engine).get_table_names()
+        engine.dispose()
+        close(open_storage(url, mode="worker"))
+        close(open_storage(url, mode="reader"))
+
+
 def in_thread(work: Callable[[], Any]) -> Callable[[], Any]:
     """Runs it beside; what is returned waits for its result."""
     results: list[Any] = []
