@@ -53,7 +53,7 @@ class ProbeRun(Run):
 
     def step(self, loss: Any) -> None:
         """Count one step; what it lost plays no part in what it costs."""
-        self._meter_step()
+        self._meter.step()
         self._seen += 1
         if self._since is not None:
             self._block_steps += 1

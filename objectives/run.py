@@ -16,7 +16,8 @@ from objectives.measurement import (
     TrialParams,
     Verdict,
 )
-from objectives.memory import MEASURED_STEPS, NoMeter, memory_meter
+from objectives.memory import NoMeter, memory_meter
+from objectives.metering import FirstSteps
 from objectives.randomness import random_states, restore_random_states
 
 ShouldStop = Callable[[tuple[float, ...]], Stopped | None]
@@ -63,12 +64,9 @@ class Run:
         """Raised when the loop goes on to another epoch: whoever watches wants it to end."""
         self._earlier: dict[str, Any] | None = None  # our own state in that process
         self._device = device
-        self._peak_before = 0  # bytes, of that process
         self._clock = Clock(synchronizer(device))
-        self._meter = memory_meter(device, compiled=compiled) if measure_memory else NoMeter()
-        self._metering = False
-        self._metered_steps = 0
-        self._instrumented = False  # some step of this epoch was slowed down by the meter
+        meter = memory_meter(device, compiled=compiled) if measure_memory else NoMeter()
+        self._meter = FirstSteps(meter)
         self._guard: DivergenceGuard | None = None
         self._guard_settings = guard
         self._steps = 0
@@ -79,12 +77,11 @@ class Run:
 
     def __enter__(self) -> Run:
         self._meter.start()
-        self._metering = self._meter.slows_down
         return self
 
     def __exit__(self, *exc: object) -> None:
         self._clock.stop()
-        self._stop_meter()
+        self._meter.stop()
 
     def begin(
         self,
@@ -121,7 +118,7 @@ class Run:
         self._clock.go_on_from(state["laps"])
         self._steps, self._train_metric = state["steps"], state["train_metric"]
         self.curve[:] = state["curve"]
-        self._peak_before = state["peak_bytes"]
+        self._meter.earlier_peak_bytes = state["peak_bytes"]
         restore_random_states(state["random"], self._device)
 
     def save(self, state: Mapping[str, Any]) -> None:
@@ -133,11 +130,10 @@ class Run:
                 of your own. Those of torch, NumPy and Python are kept for you, and so is what the
                 run has measured. A loaded file may hold nothing else (`weights_only=True`).
         """
-        self._raise_latched()
-        if self.keep is None:
-            return
-        with self._clock.standing_still():
-            self.keep({"run": self._state(), "loop": dict(state)})
+        if self.keep is not None and self.latched is None:
+            with self._clock.standing_still():
+                self.keep({"run": self._state(), "loop": dict(state)})
+        self._raise_latched()  # after it: who leaves wants this epoch kept
 
     def _state(self) -> dict[str, Any]:
         return {
@@ -146,12 +142,9 @@ class Run:
             "steps": self._steps,
             "train_metric": self._train_metric,
             "curve": list(self.curve),
-            "peak_bytes": self._peak(),
+            "peak_bytes": self._meter.peak_bytes,
             "random": random_states(self._device),
         }
-
-    def _peak(self) -> int:
-        return max(self._peak_before, self._meter.peak_bytes)
 
     def recorded(self, *, step_seconds: float, peak_memory_bytes: int) -> None:
         """Say what the run cost when it was recorded: a replay trains nothing to be measured."""
@@ -164,8 +157,7 @@ class Run:
             Stopped: the loss is non-finite, exploded or never left chance level.
         """
         self._raise_latched()
-        if self._metering:
-            self._meter_step()
+        self._meter.step()
         self._steps += 1
         verdict = self._begun().step(loss.detach() if hasattr(loss, "detach") else loss)
         if verdict is not None:
@@ -191,8 +183,7 @@ class Run:
         self._raise_latched()
         guard = self._begun()
         with self._clock.standing_still():
-            self._clock.lap(instrumented=self._instrumented)
-            self._instrumented = False
+            self._clock.lap(instrumented=self._meter.end_epoch())
             value = float(val_accuracy)
             self._check_range(value)
             verdict = guard.report(value)
@@ -216,7 +207,7 @@ class Run:
     def so_far(self) -> tuple[float, int]:
         """Training seconds and peak bytes up to now, free of warm-up: the whole run takes more."""
         seconds = min(self._clock.spent()[0], self._clock.typical()[0])
-        return seconds, self._peak()
+        return seconds, self._meter.peak_bytes
 
     @property
     def share_done(self) -> float:
@@ -241,7 +232,7 @@ class Run:
                 )
         stopped = self.latched
         wall, process = self._clock.spent() if stopped else self._clock.typical()
-        steps, peak_bytes = self._steps, self._peak()
+        steps, peak_bytes = self._steps, self._meter.peak_bytes
         if self._recorded is not None:
             step_seconds, peak_bytes = self._recorded
             wall = process = step_seconds * steps
@@ -281,20 +272,9 @@ class Run:
         # as long as the run is kept, which would falsify the memory baseline of the next run.
         if self.latched is not None:
             raise Stopped(self.latched.verdict, self.latched.reason)
-        if self.leaving is not None:
+        # One that has taken its last step has no other epoch to go on to, and completes.
+        if self.leaving is not None and self._steps != self._begun().total_steps:
             raise self.leaving
-
-    def _meter_step(self) -> None:
-        """A meter that slows steps down sees only the first ones."""
-        if self._metering:
-            self._instrumented = True
-            self._metered_steps += 1
-            if self._metered_steps >= MEASURED_STEPS:
-                self._stop_meter()
-
-    def _stop_meter(self) -> None:
-        self._metering = False
-        self._meter.stop()
 
     def _check_range(self, value: float, where: str = "run.report") -> None:
         if not math.isfinite(value) or (value <= 1 and (value >= 0 or self.metric == "val_r2")):

@@ -91,7 +91,7 @@ class RepairingLock(JournalFileOpenLock):
         self._mine = self._found()
         try:
             cut_torn_line(self._path)
-        except BaseException:
+        except BaseException:  # Ctrl-C too: a lock left behind makes everybody wait
             self.release()
             raise
         return taken

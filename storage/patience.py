@@ -7,7 +7,8 @@ import inspect
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 PATIENCE_SECONDS = 300.0  # how long a server may be away before a worker gives up
@@ -16,6 +17,17 @@ LONGEST_PAUSE_SECONDS = 5.0
 Class = TypeVar("Class", bound=type)
 
 log = logging.getLogger("batchfront")
+_thread = threading.local()
+
+
+@contextmanager
+def impatient() -> Iterator[None]:
+    """On this thread, calls inside fail at once while the server is away."""
+    _thread.impatient = True
+    try:
+        yield
+    finally:
+        _thread.impatient = False
 
 
 def waits_for_server(is_away: Callable[[BaseException], bool]) -> Callable[[Class], Class]:
@@ -63,6 +75,8 @@ def _patient(
 
 def again_while_away(call: Callable[[], Any], is_away: Callable[[BaseException], bool]) -> Any:
     """What `call` returns, made again for PATIENCE_SECONDS while it fails for that reason."""
+    if getattr(_thread, "impatient", False):
+        return call()
     give_up_at = time.monotonic() + PATIENCE_SECONDS
     pause = FIRST_PAUSE_SECONDS
     while True:

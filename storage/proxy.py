@@ -20,7 +20,6 @@ from storage.patience import waits_for_server
 from storage.shared import CLAIM_PATIENCE_SECONDS, SharedStorage
 
 CONNECT_SECONDS = 10.0
-DEFAULT_PORT = 13000
 FINISH_SECONDS = 10.0  # how long calls in flight may take when the server ends
 N_THREADS = 10  # calls at a time
 AWAY = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED)  # by a server that ends

@@ -14,22 +14,14 @@ from storage.errors import StorageError
 from storage.patience import again_while_away, waits_for_server
 from storage.rdb import TABLES, SharedRDBStorage, heartbeat_options, optuna_url, wrong_schema
 from storage.shared import CLAIM_PATIENCE_SECONDS, Heartbeat
-from storage.url import redacted
+from storage.url import DRIVERS, redacted
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import URL, Connection
 
 CONNECT_SECONDS = 10
-DRIVERS = {  # short names people write: the driver that is installed with this project
-    "postgres": "postgresql+psycopg",
-    "postgresql": "postgresql+psycopg",
-    "postgresql+psycopg": "postgresql+psycopg",
-    "mysql": "mysql+pymysql",
-    "mariadb": "mysql+pymysql",
-    "mysql+pymysql": "mysql+pymysql",
-    "mariadb+pymysql": "mysql+pymysql",
-}
 SCHEMA = "batchfront schema"  # name of the lock under which tables are made
+LAST_TABLE = "alembic_version"  # that Optuna makes
 SCHEMA_PATIENCE_SECONDS = 120.0
 # Worth another try: connections lost or refused, shutdown and start, deadlocks, too many clients.
 AWAY_POSTGRESQL = ("08", "57P", "40001", "40P01", "53300")  # how its codes begin
@@ -105,11 +97,11 @@ def open_reader(url: URL) -> ServerStorage:
 
 
 def exists(url: URL) -> bool:
-    """Whether Optuna's tables are there."""
+    """Whether Optuna's tables are there, all of them: who looks must not write what is missing."""
     _check_driver(url)
     engine = _engine_for_setup(url)
     try:
-        return set(inspect(engine).get_table_names()) >= TABLES
+        return set(inspect(engine).get_table_names()) >= {*TABLES, LAST_TABLE}
     finally:
         engine.dispose()
 
@@ -181,18 +173,16 @@ def _number_of(name: str) -> int:
 
 def _take_postgresql(connection: Connection, name: str, patience_seconds: float) -> bool:
     milliseconds = max(1, round(1000 * patience_seconds))
-    connection.execute(text(f"SET lock_timeout = {milliseconds}"))
-    connection.commit()
     try:
-        connection.execute(text("SELECT pg_advisory_lock(:key)"), {"key": _number_of(name)})
+        # The timeout ends with the transaction; the lock is the session's. An open transaction
+        # would block vacuum.
+        with connection.begin():
+            connection.execute(text(f"SET LOCAL lock_timeout = {milliseconds}"))
+            connection.execute(text("SELECT pg_advisory_lock(:key)"), {"key": _number_of(name)})
     except OperationalError as error:
-        connection.rollback()
         if getattr(error.orig, "sqlstate", None) == "55P03":  # lock_not_available
             return False
         raise
-    finally:
-        connection.execute(text("SET lock_timeout = 0"))
-        connection.commit()  # the lock is the session's; an open transaction would block vacuum
     return True
 
 

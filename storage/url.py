@@ -16,6 +16,16 @@ if TYPE_CHECKING:
     from storage.shared import Heartbeat, SharedStorage
 
 Mode = Literal["worker", "reader"]
+DEFAULT_PORT = 13000  # of a gRPC proxy; Optuna's own
+DRIVERS = {  # short names people write: the driver that is installed with this project
+    "postgres": "postgresql+psycopg",
+    "postgresql": "postgresql+psycopg",
+    "postgresql+psycopg": "postgresql+psycopg",
+    "mysql": "mysql+pymysql",
+    "mariadb": "mysql+pymysql",
+    "mysql+pymysql": "mysql+pymysql",
+    "mariadb+pymysql": "mysql+pymysql",
+}
 WANTED = (
     "sqlite:///path/to/file.db, postgresql+psycopg://user@host/database, "
     "mysql+pymysql://user@host/database, journal:///path/to/file.log or grpc://host:port"
@@ -191,8 +201,6 @@ def _parsed(url: str) -> tuple[URL, str]:
     from sqlalchemy.engine import make_url
     from sqlalchemy.exc import ArgumentError
 
-    from storage.server import DRIVERS
-
     try:
         parsed = make_url(url)
     except (ArgumentError, ValueError):
@@ -226,6 +234,4 @@ def _file_of(parsed: URL) -> Path:
 def _address_of(parsed: URL) -> tuple[str, int]:
     if not parsed.host or parsed.database or parsed.password:
         raise StorageError(f"{parsed!r} is no address of a gRPC server: wanted grpc://host:port")
-    from storage.proxy import DEFAULT_PORT
-
     return parsed.host, parsed.port or DEFAULT_PORT

@@ -11,7 +11,7 @@ from storage.url import open_storage, readable_errors, redacted
 from study.create import IMPORTED, RECORD
 from study.errors import StudyError
 from study.look import the_study
-from study.retry import BEAT
+from study.retry import noted_by_samplers
 from study.trials import DEATHS, ROOT, id_of
 from study.writing import add_missing, check_whole, is_start, new_or_found
 
@@ -69,15 +69,13 @@ def _template(trial: FrozenTrial) -> FrozenTrial:
 
     if trial.state != TrialState.RUNNING:
         return trial
-    # As `queue_again` leaves out what was measured, since a constraint can be told only once.
     kept = {k: v for k, v in trial.user_attrs.items() if k in (ROOT, DEATHS)}
-    noted = {k: v for k, v in trial.system_attrs.items() if not k.startswith(("constraints", BEAT))}
     queued = optuna.create_trial(
         state=TrialState.WAITING,
         params=trial.params,
         distributions=trial.distributions,
         user_attrs=kept,
-        system_attrs=noted,
+        system_attrs=noted_by_samplers(trial),
     )
     queued.number = trial.number
     return queued

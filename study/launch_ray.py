@@ -31,7 +31,7 @@ from study.ray_ship import shipment
 from study.ray_tasks import cancel, end_of, starter
 from study.session import Session, n_finished
 from study.settings import StudySettings
-from study.team import WorkerDied
+from study.team import SAME_CRASHES, WorkerDied
 from study.trials import is_finished
 
 if TYPE_CHECKING:
@@ -40,7 +40,6 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 POLL_SECONDS = 1.0
-MAX_DEATHS = 5  # in a row, without a trial finished in between
 STOP_SECONDS = EXIT_SECONDS + 1  # how long workers get to hand back their trials
 
 
@@ -165,11 +164,11 @@ class RaySession(Session):
         slot.deaths = slot.deaths + 1 if done == slot.n_finished else 1
         slot.n_finished = done
         words = f"worker {slot.number} died ({end.said})"
-        if slot.deaths < MAX_DEATHS:
+        if slot.deaths < SAME_CRASHES:
             self._console.print(f"{words}; starting it again", soft_wrap=True)
             self._running[start()] = slot
             return
-        words += f", {MAX_DEATHS} times in a row without a trial finished"
+        words += f", {SAME_CRASHES} times in a row without a trial finished"
         self._console.print(words, soft_wrap=True)
         self.failure = self.failure or WorkerDied(words)
 

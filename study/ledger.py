@@ -6,7 +6,7 @@ import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from objectives.measurement import Measurement, TrialParams, Verdict
+from objectives.measurement import Measurement, TrialParams
 from study.limits import OVER_BUDGET_GRADE, Excuse
 from study.outcome import GRADES, attributes_of, mirror_constraint, told_values
 from study.owner import this_process
@@ -118,9 +118,9 @@ class Ledger:
 
     def handed_back(self, trial: Trial, message: str) -> None:
         """Ended by a signal, and queued for whoever comes next."""
-        n_deaths = worker_deaths(trial)
         self.failed(trial, INTERRUPTED, message)
-        queue_again(self._study, self._storage.get_trial(id_of(trial)), n_deaths=n_deaths)
+        told = self._storage.get_trial(id_of(trial))
+        queue_again(self._study, told, n_deaths=worker_deaths(told))
 
     def _pruned(self, trial: Trial, attributes: Mapping[str, Any], grade: float) -> None:
         from optuna.trial import TrialState
@@ -154,8 +154,3 @@ def _excused(why: Excuse, cost: SizeCost | None) -> dict[str, Any]:
         REASON: why.reason,
         SO_FAR: None if cost is None else [None, cost.train_seconds, cost.memory],
     }
-
-
-def word_for(grade: float) -> str:
-    """The verdict on a completed trial."""
-    return (Verdict.OVER_BUDGET if grade else Verdict.COMPLETED).value

@@ -38,9 +38,7 @@ def attributes_of(measured: Measurement, known: SizeCost | None) -> dict[str, An
     _, planned, peak = told_values(measured, known)
     if known is None:
         planned = measured.planned_train_seconds
-    off = None
-    if known is not None and known.step_seconds:
-        off = round(measured.train_seconds / (known.step_seconds * measured.steps) - 1, 3)
+    off = time_off(measured, known)
     return {
         VERDICT: measured.verdict.value,
         REASON: measured.reason or None,
@@ -54,10 +52,17 @@ def attributes_of(measured: Measurement, known: SizeCost | None) -> dict[str, An
         "total_steps": measured.total_steps,
         "measured_seconds": measured.train_seconds,
         "process_seconds": measured.process_seconds,
-        "time_off": off if off is not None and abs(off) > TIME_OFF and not stopped else None,
+        "time_off": off if off is not None and abs(off) > TIME_OFF else None,
         "planned_train_seconds": planned,
         SO_FAR: [measured.metric, planned, peak] if stopped else None,
     }
+
+
+def time_off(measured: Measurement, known: SizeCost | None) -> float | None:
+    """By what share a completed run took longer than its size is known to; None where unknown."""
+    if measured.verdict is not Verdict.COMPLETED or known is None or not known.step_seconds:
+        return None
+    return round(measured.train_seconds / (known.step_seconds * measured.steps) - 1, 3)
 
 
 def mirror_constraint(study: Study, trial: Trial, grade: float) -> None:

@@ -12,6 +12,7 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any
 
+from storage.patience import impatient
 from study.retry import BEAT, fail_and_queue
 from study.trials import OWNER, id_of
 
@@ -58,17 +59,28 @@ class Pulse:
             self._trial_id = None
 
     def _live(self) -> None:
-        due = time.monotonic()
+        due, away = time.monotonic(), False
         while not self._ended.wait(max(0.0, due - time.monotonic())):
-            # Whoever was paused itself has missed the beats of others.
-            paused = time.monotonic() - due > self._interval
+            # Whoever was paused itself has missed the beats of others; and after a storage was
+            # away, all get an interval to beat again.
+            missed = away or time.monotonic() - due > self._interval
             due = time.monotonic() + self._interval
-            try:
+            away = not self._round(missed=missed)
+
+    def _round(self, *, missed: bool) -> bool:
+        """Whether the storage answered; one that is away is asked again in the next round.
+
+        Not waited for here: the worker would wait for our lock meanwhile.
+        """
+        try:
+            with impatient():
                 with self._lock:
                     self._beat()
-                self._look_for_the_dead(paused=paused)
-            except Exception as error:  # a storage that is away; the trial goes on without
-                log.debug("no heartbeat: %s", error)
+                self._look_for_the_dead(missed=missed)
+        except Exception as error:  # the trial goes on without
+            log.debug("no heartbeat: %s", error)
+            return False
+        return True
 
     def _beat(self) -> None:
         from optuna.storages import RDBStorage
@@ -81,11 +93,11 @@ class Pulse:
         self._count += 1
         self._storage.set_trial_system_attr(self._trial_id, BEAT, self._count)
 
-    def _look_for_the_dead(self, *, paused: bool) -> None:
+    def _look_for_the_dead(self, *, missed: bool) -> None:
         from optuna.storages import fail_stale_trials
         from optuna.trial import TrialState
 
-        if paused:
+        if missed:
             self._silence.forget()
             return
         fail_stale_trials(self._study)  # whoever runs workers has silenced its warning

@@ -10,7 +10,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from objectives.load import OURS, TABLES, task_file, task_name
+from objectives.import_file import OURS
+from objectives.load import TABLES, task_file, task_name
 from storage.url import anchored
 from study.errors import StudyError
 from study.settings import StudySettings

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from study.trials import DEATHS, MAX_RETRIES, PURPOSE, ROOT, SCORE_TEST, id_of, worker_deaths
 
@@ -24,17 +24,12 @@ def after_death(study: Study, trial: FrozenTrial) -> None:
 def queue_again(study: Study, trial: FrozenTrial, *, n_deaths: int) -> None:
     """Add a waiting trial with the same parameters; its history stands where Optuna looks for it.
 
-    Nothing that was measured goes along: a constraint, which can be written only once, could never
-    be told again. What samplers noted (the point of a grid) does, and what it was asked for.
+    Nothing that was measured goes along. What it was asked for does.
     """
     import optuna
     from optuna.trial import TrialState
 
-    noted = {
-        key: value
-        for key, value in trial.system_attrs.items()
-        if not key.startswith(("constraints", BEAT))
-    }
+    noted = noted_by_samplers(trial)
     asked = {k: v for k, v in trial.user_attrs.items() if k in (PURPOSE, SCORE_TEST)}
     history = [*noted.get("retry_history", []), trial.number]
     study.add_trial(
@@ -47,6 +42,18 @@ def queue_again(study: Study, trial: FrozenTrial, *, n_deaths: int) -> None:
             system_attrs={**noted, "failed_trial": history[0], "retry_history": history},
         )
     )
+
+
+def noted_by_samplers(trial: FrozenTrial) -> dict[str, Any]:
+    """System attributes that a trial takes along when it runs again, like the point of a grid.
+
+    A constraint does not: it can be written only once, and could never be told again.
+    """
+    return {
+        key: value
+        for key, value in trial.system_attrs.items()
+        if not key.startswith(("constraints", BEAT))
+    }
 
 
 def fail_and_queue(storage: BaseStorage, study: Study, trial: FrozenTrial) -> bool:

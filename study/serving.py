@@ -15,7 +15,7 @@ from study.interrupts import Interrupts
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 EVERYWHERE = ("0.0.0.0", "::")  # noqa: S104  # names of it, not a choice
 POLL_SECONDS = 0.1
-EXIT_SECONDS = 5.0  # for a call that is still at a storage which does not answer
+LAST_CALL_SECONDS = 5.0  # for a call that is still at a storage which does not answer
 
 
 def serve(url: str, *, host: str, port: int, say: Callable[[str], None]) -> int:
@@ -60,6 +60,6 @@ def _address(host: str, port: int) -> str:
 
 def _end_soon(exit_code: int) -> None:
     """Python waits at its end for threads, and one may be at a storage that is away."""
-    timer = threading.Timer(EXIT_SECONDS, os._exit, (exit_code,))
+    timer = threading.Timer(LAST_CALL_SECONDS, os._exit, (exit_code,))
     timer.daemon = True
     timer.start()

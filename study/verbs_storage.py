@@ -7,12 +7,11 @@ import os
 import sys
 from typing import Any
 
+from storage.url import DEFAULT_PORT
 from study.errors import StudyError
 from study.quiet import only_errors
 from study.settings import DEFAULT_STORAGE, FROM_VARIABLE, STORAGE_VARIABLE, TO_VARIABLE
 from study.verbs import chosen_storage
-
-DEFAULT_PORT = 13000  # Optuna's own
 
 
 def add_storage_verbs(verbs: Any) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 import warnings
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from objectives.measurement import Measurement, Stopped, TrialParams
@@ -57,7 +58,7 @@ class WatchedRun:
         self._curve_due = time.monotonic() + CURVE_SECONDS
         run.should_stop = self._each_epoch
         if checkpoint is not None:
-            run.keep = self._keep
+            run.keep = partial(self._keep, checkpoint)
 
     @property
     def curve(self) -> list[float]:
@@ -102,17 +103,13 @@ class WatchedRun:
         if self._interrupts.signum is not None:
             self._run.leaving = Interrupted(self._interrupts.signum)
 
-    def _keep(self, state: dict[str, Any]) -> None:
-        if self._checkpoint is None:
-            return
+    def _keep(self, checkpoint: Checkpoint, state: dict[str, Any]) -> None:
         with self._interrupts.held():
             try:
-                self._checkpoint.save(state)
+                checkpoint.save(state)
             except OSError as error:
                 warnings.warn(f"no checkpoint of trial {self._trial.number}: {error}", stacklevel=2)
         self._leave_if_asked()
-        if self._run.leaving is not None:
-            raise self._run.leaving
 
     def _progress(self, curve: tuple[float, ...]) -> Progress:
         """With the known cost of the size, or what the run has cost so far."""

@@ -15,15 +15,15 @@ from study.create import Plan
 from study.errors import StudyError
 from study.events import Emit, Event
 from study.interrupts import Interrupted, Interrupts
-from study.ledger import Ledger, word_for
+from study.ledger import Ledger
 from study.limits import Excuse
-from study.outcome import attributes_of, way_of_failing
+from study.outcome import time_off, way_of_failing
 from study.prepare import checkpoint_of, params_of, run_of
 from study.pruning.choose import make_stop_rule
 from study.pruning.decision import NeverStop
 from study.slots import device_turn
 from study.space import batch_size_of
-from study.trials import ERROR, INTERRUPTED, PURPOSE
+from study.trials import ERROR, PURPOSE
 from study.watched import WatchedRun
 
 if TYPE_CHECKING:
@@ -143,11 +143,11 @@ class Worker:
         if excuse is None:
             self._refusals = 0
             return False
+        self._ledger.refused(trial, excuse, self._cost_of(trial))
+        self._forget(trial)  # what an earlier worker of its run has kept
         self._refusals += 1
         if self._refusals >= MAX_REFUSALS:
-            self._ledger.failed(trial, INTERRUPTED, excuse.reason)
             raise RepeatedFailure(f"{MAX_REFUSALS} proposals in a row cannot run: {excuse.reason}")
-        self._ledger.refused(trial, excuse, self._cost_of(trial))
         return True
 
     def _probe_again(self) -> None:
@@ -168,29 +168,25 @@ class Worker:
 
     def _run_trial(self, trial: Trial) -> None:
         self._say(trial, "started")
-        checkpoint = self._checkpoint_of(trial)
-        watched = self._watched(trial, checkpoint)
+        watched = self._watched(trial)
         try:
             measurement = watched.measure(self._objective)
         except Interrupted:
-            self._ledger.handed_back(trial, "ended by a signal")
-            self._say(trial, "ended", verdict="interrupted")
+            self._hand_back(trial, "ended by a signal")
             return
         except (Exception, SystemExit) as error:  # user code may raise anything; we go on
             if error is watched.broken:  # not the user's objective failed
-                if isinstance(error, StudyError):  # but a pruner, so the trial can be handed back
-                    self._fail(trial, INTERRUPTED, str(error))
+                if isinstance(error, StudyError):  # but a pruner, which can be mended
+                    self._hand_back(trial, str(error))
                 raise
             if is_out_of_memory(error):
                 self._out_of_memory(trial, error)
             else:
-                self._fail(trial, ERROR, f"{type(error).__name__}: {error}")
-                self._note_failure(error)
+                self._fail(trial, error)
         else:
             self._failures.clear()
             self._tell(trial, measurement, watched)
-        if checkpoint is not None:
-            checkpoint.remove()
+            self._forget(trial)
 
     def _checkpoint_of(self, trial: Trial) -> Checkpoint | None:
         if self._checkpoints is None:
@@ -203,9 +199,10 @@ class Worker:
         free_memory(error)
         excuse: Excuse = self._claims.limits.out_of_memory(size, f"ran out of memory: {said[:300]}")
         self._ledger.out_of_memory(trial, excuse, self._cost_of(trial))
+        self._forget(trial)
         self._say(trial, "ended", verdict=excuse.verdict.value)
 
-    def _watched(self, trial: Trial, checkpoint: Checkpoint | None) -> WatchedRun:
+    def _watched(self, trial: Trial) -> WatchedRun:
         known = self._known(trial)
         return WatchedRun(
             study=self._study,
@@ -214,7 +211,7 @@ class Worker:
             run=run_of(self._plan, self._objective, measure_memory=known is None),
             known=known,
             rule=NeverStop() if PURPOSE in trial.user_attrs else self._stop_rule,
-            checkpoint=checkpoint,
+            checkpoint=self._checkpoint_of(trial),
             interrupts=self._interrupts,
             say=partial(self._say, trial, "epoch"),
         )
@@ -230,7 +227,7 @@ class Worker:
 
     def _tell(self, trial: Trial, measured: Measurement, watched: WatchedRun) -> None:
         known, curve = self._known(trial), watched.curve
-        if abs(attributes_of(measured, known).get("time_off") or 0.0) > TIME_OFF:
+        if abs(time_off(measured, known) or 0.0) > TIME_OFF:
             self._doubted.add(batch_size_of(trial.params))
         if measured.verdict is not Verdict.COMPLETED or measured.metric is None:
             decision = watched.decision
@@ -239,12 +236,26 @@ class Worker:
             return
         values, grade = self._ledger.completed(trial, measured, known=known, curve=curve)
         feasible = values if grade == 0.0 else None
-        self._say(trial, "ended", values=feasible, metric=values[0], verdict=word_for(grade))
+        verdict = Verdict.OVER_BUDGET if grade else Verdict.COMPLETED
+        self._say(trial, "ended", values=feasible, metric=values[0], verdict=verdict.value)
 
-    def _fail(self, trial: Trial, reason: str, message: str) -> None:
-        self._ledger.failed(trial, reason, message)
-        word = "interrupted" if reason == INTERRUPTED else "failed"
-        self._say(trial, "ended", verdict=word, reason=message)
+    def _fail(self, trial: Trial, error: BaseException) -> None:
+        message = f"{type(error).__name__}: {error}"
+        self._ledger.failed(trial, ERROR, message)
+        self._forget(trial)
+        self._say(trial, "ended", verdict="failed", reason=message)
+        self._note_failure(error)
+
+    def _hand_back(self, trial: Trial, why: str) -> None:
+        """With its checkpoint, to whoever comes next."""
+        self._ledger.handed_back(trial, why)
+        self._say(trial, "ended", verdict="interrupted", reason=why)
+
+    def _forget(self, trial: Trial) -> None:
+        """Its checkpoint, once it is told; one that was taken over belongs to another."""
+        checkpoint = self._checkpoint_of(trial)
+        if checkpoint is not None:
+            checkpoint.remove()
 
     def _note_failure(self, error: BaseException) -> None:
         self._failures.append(way_of_failing(error))

@@ -82,7 +82,7 @@ def own_pruner(spec: str) -> BasePruner:
     """From `path/to/mine.py:name`: a pruner, or something to be called that returns one."""
     from optuna.pruners import BasePruner
 
-    from objectives.load import import_file
+    from objectives.import_file import import_file
     from objectives.measurement import ObjectiveError
 
     path, _, name = spec.rpartition(":")

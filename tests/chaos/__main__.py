@@ -14,6 +14,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from tests.chaos.damage import Damage
 from tests.chaos.scenarios import (
     NoTmpfs,
     full_disk,
@@ -24,7 +25,7 @@ from tests.chaos.scenarios import (
     starting_together,
     torn_journal,
 )
-from tests.chaos.storm import Damage, Weather
+from tests.chaos.storm import Weather
 
 TRIALS_PER_MINUTE = 120  # what the slowest storage gets done on two cores under all the faults
 

@@ -14,7 +14,8 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from tests.chaos.storm import Damage, Storm, Weather, storm
+from tests.chaos.damage import Damage
+from tests.chaos.storm import Storm, Weather, storm
 from tests.servers import Serve, database
 
 CALM = Weather(every_seconds=0.0, dashboard=False)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import pickle
 import random
 import signal
@@ -11,10 +10,9 @@ import subprocess
 import sys
 import tempfile
 import time
-import urllib.request
 from collections import Counter
-from contextlib import ExitStack, suppress
-from dataclasses import dataclass, field
+from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,9 +26,10 @@ from study.launch import Job
 from study.quiet import quiet_optuna
 from study.settings import StudySettings
 from study.trials import ROOT, is_finished
+from tests.chaos.damage import Damage
+from tests.chaos.poller import Poller
 
-HERE = Path(__file__).resolve().parent
-ROOT_FOLDER = HERE.parents[1]
+ROOT_FOLDER = Path(__file__).resolve().parents[2]
 TABLE = ROOT_FOLDER / "benchmarks" / "tables" / "digits_sgd_momentum.csv.gz"
 
 
@@ -49,17 +48,6 @@ class Weather:
     dashboard: bool = True
     seed: int = 0
     limit_seconds: float = 900.0
-
-
-@dataclass
-class Damage:
-    """What happened."""
-
-    faults: Counter[str] = field(default_factory=Counter)
-    seconds: float = 0.0
-    wrong: list[str] = field(default_factory=list)
-    counts: dict[str, int] = field(default_factory=dict)
-    errors: list[str] = field(default_factory=list)  # last words of workers that were not killed
 
 
 class Storm:
@@ -131,7 +119,7 @@ class Storm:
         with ExitStack() as stack:
             stack.callback(self._end_all)
             if self.weather.dashboard:
-                stack.enter_context(Poller(self))
+                stack.enter_context(Poller(self.url, self.damage))
             for _ in range(self.weather.n_workers):
                 self.start_worker()
             strike_at = begun + 2 * self.weather.every_seconds
@@ -181,8 +169,6 @@ class Storm:
             del self.workers[worker]
             if worker.returncode != 0 and worker not in self._killed:
                 text = words.read_text(errors="replace").strip().splitlines()
-                if os.environ.get("CHAOS_DEBUG"):
-                    print("\n".join(text[-30:]))
                 self.damage.errors.append(text[-1] if text else f"exit {worker.returncode}")
 
     def _end_all(self) -> None:
@@ -264,62 +250,6 @@ def _broken(url: str) -> list[str]:
             except ValueError:
                 return [f"line {number} of the journal is damaged"]
     return []
-
-
-class Poller:
-    """optuna-dashboard on the storage, asked for all trials every second, as an open page does."""
-
-    def __init__(self, storm: Storm) -> None:
-        import threading
-
-        self._storm = storm
-        self._port = _free_port()
-        self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._poll, daemon=True)
-
-    def __enter__(self) -> None:
-        import os
-
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "study", "dashboard", "--port", str(self._port)],
-            cwd=ROOT_FOLDER,
-            env={**os.environ, "BATCHFRONT_STORAGE": self._storm.url},
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-        self._thread.start()
-
-    def __exit__(self, *exc: object) -> None:
-        self._ended.set()
-        self._thread.join(timeout=10)
-        self._process.kill()
-        self._process.wait()
-
-    def _poll(self) -> None:
-        base = f"http://127.0.0.1:{self._port}/api/studies"
-        with suppress(OSError):  # until it is up
-            while not self._ended.wait(1.0):
-                with suppress(OSError):
-                    urllib.request.urlopen(base, timeout=5).close()
-                    break
-        while not self._ended.wait(1.0):
-            try:
-                with urllib.request.urlopen(base, timeout=60) as answer:
-                    (study,) = json.load(answer)["study_summaries"]
-                with urllib.request.urlopen(f"{base}/{study['study_id']}", timeout=60) as answer:
-                    json.load(answer)
-                self._storm.damage.faults["polls of the dashboard"] += 1
-            except Exception as error:
-                if not self._ended.is_set():
-                    self._storm.damage.errors.append(f"dashboard: {error}")
-
-
-def _free_port() -> int:
-    import socket
-
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def storm(url: str, weather: Weather, *between: Any) -> Damage:

@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from objectives.load import _refuse_shadows, load_objective
+from objectives.import_file import _refuse_shadows
+from objectives.load import load_objective
 from objectives.measurement import ObjectiveError, Verdict
 from tests.objectives.conftest import train
 

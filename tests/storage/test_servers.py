@@ -134,6 +134,44 @@ def test_calls_go_on_after_connections_were_dropped(kind):
         close(storage)
 
 
+@pytest.mark.postgresql
+def test_waiting_for_a_lock_ends_with_the_reason_and_leaves_no_timeout():
+    with servers.database("postgresql") as url:
+        engine = open_storage(url, mode="worker").engine
+
+        def take(seconds: float) -> tuple[bool, str]:
+            with engine.connect() as connection:
+                held = server._take_postgresql(connection, "mine", seconds)
+                return held, connection.exec_driver_sql("SHOW lock_timeout").scalar_one()
+
+        with server._named_lock(engine, "mine", 1.0):
+            assert take(0.05) == (False, "0")
+            waiter = in_thread(lambda: take(60))
+            name = make_url(url).database
+            waiting = "SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+            with servers.administration("postgresql") as connection:
+                while not (pids := connection.exec_driver_sql(waiting).scalars().all()):
+                    time.sleep(0.01)
+                connection.exec_driver_sql(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false")
+                connection.exec_driver_sql(f"SELECT pg_terminate_backend({pids[0]})")
+            assert waiter().orig.sqlstate == "57P01"  # not that it cannot connect again
+        engine.dispose()
+
+
+def test_a_reader_leaves_tables_alone_that_are_just_being_made(kind):
+    from optuna.storages._rdb.models import BaseModel
+
+    with servers.database(kind) as url:
+        engine = sqlalchemy.create_engine(url)
+        BaseModel.metadata.create_all(engine)
+        with pytest.raises(StorageError, match="has no studies yet"):
+            open_storage(url, mode="reader")
+        assert "alembic_version" not in sqlalchemy.inspect(engine).get_table_names()
+        engine.dispose()
+        close(open_storage(url, mode="worker"))
+        close(open_storage(url, mode="reader"))
+
+
 def in_thread(work: Callable[[], Any]) -> Callable[[], Any]:
     """Runs it beside; what is returned waits for its result."""
     results: list[Any] = []
@@ -370,6 +408,15 @@ def test_patience_ends(losing, monkeypatch):
     monkeypatch.setattr(patience, "PATIENCE_SECONDS", 0.05)
     with pytest.raises(Away):
         losing(10**6).fail()
+
+
+def test_who_is_impatient_is_told_at_once(losing):
+    storage = losing(1)
+    with patience.impatient(), pytest.raises(Away):
+        storage.fail()
+    assert storage.n_calls == 1
+    with pytest.raises(KeyError):
+        losing(1).fail()
 
 
 def test_the_tables_of_optuna_are_as_set_trial_attrs_knows_them(tmp_path):

@@ -255,6 +255,19 @@ def test_running_out_of_memory_is_evidence_and_happens_at_most_three_times(
     assert row["n_trials"] == (12 if sampler == "gp" else 40), "predicted ones do not count"
 
 
+def test_where_nothing_can_run_a_worker_gives_up_and_fails_no_trial(
+    write_task, rows, capsys, monkeypatch
+):
+    monkeypatch.setattr("study.worker.MAX_REFUSALS", 3)
+    name = write_task(OUT_OF_MEMORY.format(condition="type(run).__name__ == 'Run'"))
+    argv = ["run", "--task", name, "--batch-sizes", "32:64", "--epochs", "1"]
+    assert main([*argv, "--sampler", "random", "--n-trials", "9"]) == 1
+    assert "3 proposals in a row cannot run: batch size" in capsys.readouterr().err
+    exported = rows("export")
+    assert {(r["state"], r["verdict"]) for r in exported} == {("PRUNED", "out_of_memory")}
+    assert [r["predicted"] for r in exported[-3:]] == [True] * 3
+
+
 def test_sizes_whose_probe_runs_out_of_memory_are_cut(write_task, rows, capsys):
     name = write_task(OUT_OF_MEMORY.format(condition="True"))
     assert main(["run", "--task", name, "--epochs", "2", "--n-trials", "8"]) == 0

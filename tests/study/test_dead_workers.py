@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import threading
@@ -19,6 +20,7 @@ from optuna.trial import TrialState
 from objectives.load import load_objective
 from objectives.measurement import TrialParams, Verdict
 from objectives.run import Run, carry_out
+from storage.patience import waits_for_server
 from storage.shared import Heartbeat
 from storage.url import open_storage
 from study.budgets import Budgets
@@ -220,6 +222,51 @@ def test_silence_is_measured_from_the_last_new_beat_by_the_watchers_clock(monkey
     assert after(50, beating(1, 8)) == []
 
 
+class Losing:
+    """A storage that loses the first calls."""
+
+    def __init__(self, lost: float) -> None:
+        self.lost, self.n_answered = lost, 0
+
+    def set_trial_system_attr(self, trial_id: int, key: str, value: Any) -> None:
+        self.lost -= 1
+        if self.lost >= 0:
+            raise ConnectionError
+        self.n_answered += 1
+
+
+@waits_for_server(lambda error: isinstance(error, ConnectionError))
+class Gone(Losing):
+    """As one on a server: calls wait for it."""
+
+
+def pulse_of(storage: Gone) -> Pulse:
+    study = SimpleNamespace(get_trials=lambda **_: [])
+    heartbeat = SimpleNamespace(interval_seconds=0.1, grace_seconds=1)
+    pulse = Pulse(storage=storage, study=study, heartbeat=heartbeat)
+    pulse._trial_id = 0
+    return pulse
+
+
+def test_a_pulse_whose_server_is_away_does_not_keep_its_worker_waiting():
+    with pulse_of(Gone(math.inf)) as pulse:
+        time.sleep(0.3)
+        letting_go = threading.Thread(target=pulse.let_go, daemon=True)
+        letting_go.start()
+        letting_go.join(10)
+        assert not letting_go.is_alive()
+
+
+def test_after_a_storage_was_away_all_may_beat_again_before_anybody_counts_as_dead(monkeypatch):
+    storage, looks = Gone(2), []
+    monkeypatch.setattr(
+        "optuna.storages.fail_stale_trials", lambda study: looks.append(storage.n_answered)
+    )
+    with pulse_of(storage):
+        wait_until(lambda: looks)
+    assert looks[0] >= 2
+
+
 @pytest.mark.parametrize("name", SAMPLERS)
 def test_no_sampler_of_ours_does_anything_after_a_trial(name):
     """The ledger tells trials without asking the sampler; here is why it may."""
@@ -342,6 +389,53 @@ def test_a_run_that_goes_on_did_not_start_over(workdir, rows, write_task):
     assert (workdir / "trained").read_text().split() == ["0", "1", "2", "3", "4"]
     (row,) = [r for r in rows("export") if r["state"] == "COMPLETE"]
     assert row["metric_curve"] == [0.0, 0.1, 0.2, 0.3, 0.4]
+
+
+@pytest.mark.parametrize(("epoch", "ends"), [(2, ["FAIL", "COMPLETE"]), (4, ["COMPLETE"])])
+def test_the_epoch_that_a_signal_lets_end_is_kept(
+    workdir, rows, write_task, monkeypatch, epoch, ends
+):
+    """None is trained twice: the next process goes on after it, unless it was the last."""
+    monkeypatch.setenv("SIGNAL_IN", str(epoch))
+    task = write_task("""
+        import os, signal
+        def objective(params, run):
+            first = run.restored["epoch"] if run.restored else 0
+            run.begin(10 * params.epochs)
+            for epoch in range(first, params.epochs):
+                if params.seed:
+                    with open("trained", "a") as file:
+                        print(epoch, file=file)
+                    if str(epoch) == os.environ["SIGNAL_IN"]:
+                        os.kill(os.getpid(), signal.SIGINT)
+                for _ in range(10):
+                    run.step(0.5)
+                run.report(0.1 * epoch)
+                run.save({"epoch": epoch + 1})
+    """)
+    command = ["run", "--task", task, "--epochs", "5", "--sampler", "random", "--n-trials", "1"]
+    assert main(command) == 130
+    assert main(command) == 0
+    assert (workdir / "trained").read_text().split() == ["0", "1", "2", "3", "4"]
+    assert [r["state"] for r in rows("export")] == ends
+
+
+def test_a_run_that_raises_leaves_no_checkpoint(workdir, rows, write_task):
+    """Not the last one either, after which the worker gives up."""
+    task = write_task("""
+        def objective(params, run):
+            run.begin(20)
+            run.step(0.5)
+            run.report(0.1)
+            run.save({})
+            if params.seed:
+                raise OSError("no data")
+            run.report(0.1)
+    """)
+    command = ("run", "--task", task, "--epochs", "2", "--sampler", "random", "--n-trials", "9")
+    assert main(list(command)) == 1
+    assert [r["state"] for r in rows("export")] == ["FAIL"] * 3
+    assert list((workdir / "runs" / "checkpoints").iterdir()) == []
 
 
 def test_with_checkpoints_off_nothing_is_kept_and_a_retry_starts_over(workdir, rows):

@@ -168,6 +168,10 @@ def test_a_pruner_that_raises_ends_the_run_with_its_name_and_loses_nothing(
     assert "Raising failed: KeyError: 'lost'" in capsys.readouterr().err
     assert main([*RUN, "--n-trials", "9", "--pruner", "none"]) == 0
     assert rows("ls")[0]["n_trials"] == 9
+    (lost,) = [row for row in rows("export") if row["fail_reason"] == "interrupted"]
+    (again,) = [row for row in rows("export") if row["retry_of"] == lost["number"]]
+    assert again["learning_rate"] == lost["learning_rate"]
+    assert again["state"] == "COMPLETE"
 
 
 LOOP = """

@@ -17,11 +17,12 @@ from rich.console import Console
 
 from study.cli import main
 from study.errors import StudyError
-from study.launch_ray import MAX_DEATHS, RaySession, Slot
+from study.launch_ray import RaySession, Slot
 from study.ray_cluster import Cluster, check_cluster
 from study.ray_node import DIED, Ended
 from study.ray_ship import ROOT, shipment
 from study.settings import StudySettings
+from study.team import SAME_CRASHES
 
 from .conftest import finish, spawn
 
@@ -203,9 +204,9 @@ def test_a_worker_that_dies_over_and_over_is_given_up(workdir):
     session = RaySession(StudySettings(), Console(file=io.StringIO(), width=200))
     slot, dead = Slot(number=3), Ended(code=DIED, said="killed")
     session._study = SimpleNamespace(get_trials=lambda **_: [])
-    for _ in range(MAX_DEATHS):
+    for _ in range(SAME_CRASHES):
         session._died(slot, dead, start=object)
-    assert len(session._running) == MAX_DEATHS - 1
+    assert len(session._running) == SAME_CRASHES - 1
     assert "worker 3 died (killed), 5 times in a row without a trial" in str(session.failure)
 
 
@@ -214,7 +215,7 @@ def test_a_trial_finished_between_two_deaths_starts_the_count_again(workdir):
     finished = []
     session._study = SimpleNamespace(get_trials=lambda **_: finished)
     slot = Slot(number=0)
-    for _ in range(3 * MAX_DEATHS):
+    for _ in range(3 * SAME_CRASHES):
         session._died(slot, Ended(code=DIED), start=object)
         state = SimpleNamespace(name="COMPLETE", is_finished=lambda: True)
         finished.append(SimpleNamespace(state=state, user_attrs={}))
