@@ -32,7 +32,7 @@ smallest_options = $(call option,--task,TASK) $(call option,--study-name,STUDY_N
   $(call option,--timeout,TIMEOUT) $(call option,--grace,GRACE) \
   $(call option,--checkpoint-dir,CHECKPOINT_DIR) $(call option,--max-memory,MAX_MEMORY) \
   $(call option,--max-seconds,MAX_SECONDS) $(call option,--config,CONFIG) \
-  $(if $(COMPILE),--compile)
+  $(call option,--output,OUTPUT) $(if $(COMPILE),--compile)
 
 .DEFAULT_GOAL := help
 .PHONY: help study smallest probe front ls report dashboard serve copy import test chaos lint clean

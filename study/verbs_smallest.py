@@ -5,9 +5,10 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from study.verbs import add_compile, add_settings, chosen_settings, console_of
+from study.verbs import add_compile, add_settings, chosen_settings, console_of, write_out
 
 if TYPE_CHECKING:
     from study.settings import StudySettings
@@ -47,6 +48,7 @@ def add_smallest_verb(verbs: Any) -> None:
     verb.add_argument(
         "--max-trials", type=int, help="of this call; 0 judges what is recorded; default: no limit"
     )
+    verb.add_argument("-o", "--output", type=Path, help="write a figure of it to this HTML file")
     verb.add_argument("--json", action="store_true", help="print JSON")
 
 
@@ -65,6 +67,10 @@ def smallest(args: argparse.Namespace) -> int:
     code, answer = (_recorded if asking.max_trials == 0 else _walked)(settings, asking)
     if answer is None:
         return code
+    if args.output is not None:
+        from study.smallest.figure import ladder_figure
+
+        write_out(args.output, ladder_figure(answer).to_html())
     if args.json:
         print(json.dumps(as_json(answer), indent=2))
     else:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from study.create import RECORD
+from study.create import IMPORTED, RECORD
 from study.errors import StudyError
 from study.findings.runs import RunRow, runs_of
 from study.smallest.advice import Advice, Frozen, advice, frozen
@@ -88,12 +88,16 @@ def recorded_answer(study: Study, asking: Asking) -> Answer:
     record = study.user_attrs[RECORD]
     if "table" in record:  # of a replay, whose steps stand for epochs
         rows = [replace(row, total_steps=None) for row in rows]
-    if "space" in record:
+    if IMPORTED not in record:
         space = SearchSpace.from_dict(record["space"])
         return answer_of(asking.of(space.sizes(), space.learning_rates), rows)
     rates = [row.learning_rate for row in rows]
     sizes = sorted({row.batch_size for row in rows})
-    return answer_of(asking.of(sizes, (min(rates), max(rates))), rows)
+    answer = answer_of(asking.of(sizes, (min(rates), max(rates))), rows)
+    if answer.found.missing is None:
+        return answer
+    remedy = "record more runs where these come from, or ask for fewer --seeds"
+    return replace(answer, found=replace(answer.found, remedy=remedy))
 
 
 def as_json(answer: Answer) -> dict[str, Any]:

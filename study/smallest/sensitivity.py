@@ -35,7 +35,8 @@ def neighbours(question: Question, rows: Sequence[RunRow], found: Walk) -> list[
     if found.answer is None or rate is None or target is None:
         return []
     around = [size for size in _around(found.answer) if size in question.sizes]
-    return [_neighbour(rows, size, rate, target) for size in around]
+    seen = [_neighbour(rows, size, rate, target) for size in around]
+    return [one for one in seen if one.runs]
 
 
 def judged(question: Question, rows: Sequence[RunRow]) -> Walk:

@@ -178,7 +178,8 @@ def _judged(
     outcomes = tuple(reaches(row, target) for row in fresh[: question.n_seeds])
     counts, why = _decided(question, outcomes), ""
     if counts is None:
-        why = f"{sum(outcomes)} of {len(outcomes)} seeds reach it so far, {question.n_seeds} count"
+        n, k = len(outcomes), sum(outcomes)
+        why = f"{k} of {n} seeds reach it so far, of {question.n_seeds} asked for"
     if counts is False and not state.bracketed:
         counts, why = None, "its best learning rate lies on the edge of those that were tried"
     fresh = tuple(fresh[: question.n_seeds])
