@@ -24,13 +24,13 @@ if TYPE_CHECKING:
 FAILED = {Verdict.DIVERGED.value, Verdict.NON_FINITE.value, Verdict.STALLED.value}
 USELESS = 1.0  # error of a failed run
 TIE = 0.005  # added to errors before their log: below it, differences are a few examples
-CAP = 1.2  # of log error above the best: a failure is a cliff, a smooth process rings around it
+CAP = 2.5  # of log error above the best: a failure is a cliff, a smooth process rings around it
 WITHIN = 0.01  # of accuracy: rates that lose no more are usable
 MIN_RATES = 3
 CLEARLY = 0.9  # probability with which an end of the tried range must be worse than the best
-FAILED_NOISE = 0.3  # variance of a failed run's log error, beyond that between seeds
+FAILED_NOISE = 1.0  # variance of a failed run's log error, beyond that between seeds
 
-GRID = 101  # rates at which the curve is drawn
+GRID = 81  # rates at which the curve is drawn
 DRAWS = 500
 SCALES = (0.3, 0.5, 0.8, 1.3)  # decades of the learning rate
 AMPLITUDES = (0.5, 1.0, 2.0)  # deviation of log error
@@ -109,20 +109,15 @@ def best_rate(
         return NotShown(reason=f"{n_rates} learning rates tried, wanted at least {MIN_RATES}")
     if (error == USELESS).all():
         return NotShown(reason=f"all {len(x)} runs failed")
+    random = np.random.default_rng(seed)
     at = np.linspace(x.min(), x.max(), GRID)  # (G,)
-    mean, curves = _posterior(x, error, at, np.random.default_rng(seed))
-    return _estimate(at, mean, curves, n_runs=len(x), n_rates=n_rates)
-
-
-def _estimate(at: Array, mean: Array, curves: Array, *, n_runs: int, n_rates: int) -> RateEstimate:
-    """`at`: (G,) log10 rates; `mean`: (G,) log error there; `curves`: (DRAWS, G) drawn."""
-    import numpy as np
-
+    mean, curves = _posterior(x, error, at, random)
     lowest = int(mean.argmin())
     draws = at[curves.argmin(axis=1)]
-    left, right = _within(mean[None])
-    widths = at[_within(curves)[1]] - at[_within(curves)[0]]
     low, high = np.quantile(draws, [0.025, 0.975])
+    ends = _usable(at, lowest, curves, np.unique(x), random)
+    widths = ends[:, 1] - ends[:, 0]
+    first, last = np.median(ends, axis=0)
     narrow, wide = np.quantile(widths, [0.025, 0.975])
     return RateEstimate(
         best=10 ** float(at[lowest]),
@@ -130,10 +125,10 @@ def _estimate(at: Array, mean: Array, curves: Array, *, n_runs: int, n_rates: in
         high=10 ** float(max(high, at[lowest])),
         error=max(0.0, float(np.exp(mean[lowest])) - TIE),
         edge=_edge(curves, lowest),
-        usable=(10 ** float(at[left[0]]), 10 ** float(at[right[0]])),
+        usable=(10 ** float(first), 10 ** float(last)),
         usable_decades=(float(narrow), float(wide)),
         tried=(10 ** float(at[0]), 10 ** float(at[-1])),
-        n_runs=n_runs,
+        n_runs=len(x),
         n_rates=n_rates,
         draws=draws,
         width_draws=widths,
@@ -150,19 +145,30 @@ def _edge(curves: Array, lowest: int) -> str | None:
     return "low" if worse[0] < worse[1] else "high"
 
 
-def _within(curves: Array) -> tuple[Array, Array]:
-    """First and last point of the stretch around each minimum that is at most WITHIN worse."""
+def _usable(
+    at: Array, lowest: int, curves: Array, tried: Array, random: np.random.Generator
+) -> Array:
+    """Ends of the usable range, (DRAWS, 2) log10 rates.
+
+    Between two tried rates, one usable and one not, there may be a cliff that no smooth curve
+    shows: the end is drawn evenly between them.
+    """
     import numpy as np
 
-    n, n_points = curves.shape
-    lowest = curves.argmin(axis=1)
-    worse = np.exp(curves) > np.exp(curves.min(axis=1))[:, None] + WITHIN
-    index = np.arange(n_points)
-    before = worse & (index < lowest[:, None])
-    after = worse & (index > lowest[:, None])
-    left = np.where(before.any(axis=1), n_points - before[:, ::-1].argmax(axis=1), 0)
-    right = np.where(after.any(axis=1), after.argmax(axis=1) - 1, n_points - 1)
-    return left, right
+    limit = np.exp(curves[:, lowest]) + WITHIN
+    index = np.rint((tried - at[0]) / (at[1] - at[0])).astype(int)
+    worse = np.exp(curves[:, index]) > limit[:, None]  # (DRAWS, N)
+    ends = np.full((len(curves), 2), at[lowest])
+    for side, sign in enumerate((-1, 1)):
+        beyond = sign * (tried - at[lowest]) > 0
+        if not beyond.any():
+            continue
+        reach, out = tried[beyond][::sign], worse[:, beyond][:, ::sign]  # outwards, M rates
+        n_usable = np.where(out.any(axis=1), out.argmax(axis=1), len(reach))
+        stops = np.concatenate([[at[lowest]], reach, reach[-1:]])  # (M + 2,)
+        inner, outer = stops[n_usable], stops[n_usable + 1]
+        ends[:, side] = inner + random.random(len(curves)) * (outer - inner)
+    return ends
 
 
 def _posterior(
