@@ -12,6 +12,7 @@ from objectives.measurement import ObjectiveError
 from storage.errors import StorageError
 from study.errors import StudyError
 from study.verbs_look import add_looking_verbs
+from study.verbs_rates import add_rates_verbs
 from study.verbs_run import add_training_verbs
 from study.verbs_storage import add_storage_verbs
 
@@ -49,5 +50,6 @@ def parser() -> argparse.ArgumentParser:
     verbs = top.add_subparsers(title="verbs", metavar="VERB", required=True)
     add_training_verbs(verbs)
     add_looking_verbs(verbs)
+    add_rates_verbs(verbs)
     add_storage_verbs(verbs)
     return top

@@ -63,6 +63,7 @@ class RateEstimate:
     draws: Array = field(repr=False, compare=False)
     """(DRAWS,) log10 of the best rate, from the posterior: what the interval was made of."""
     width_draws: Array = field(repr=False, compare=False)  # (DRAWS,) decades that are usable
+    error_draws: Array = field(repr=False, compare=False)  # (DRAWS,) error at the best rate
 
     @property
     def at_edge(self) -> bool:
@@ -132,6 +133,7 @@ def best_rate(
         n_rates=n_rates,
         draws=draws,
         width_draws=widths,
+        error_draws=np.exp(curves[:, lowest]) - TIE,
     )
 
 
