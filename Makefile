@@ -20,7 +20,7 @@ run_options = $(call option,--task,TASK) $(call option,--study-name,STUDY_NAME) 
   $(call option,--timeout,TIMEOUT) $(call option,--grace,GRACE) \
   $(call option,--checkpoint-dir,CHECKPOINT_DIR) $(call option,--max-memory,MAX_MEMORY) \
   $(call option,--max-seconds,MAX_SECONDS) $(call option,--min-accuracy,MIN_ACCURACY) \
-  $(call option,--config,CONFIG) $(if $(COMPILE),--compile) \
+  $(call option,--diagnostics,DIAGNOSTICS) $(call option,--config,CONFIG) $(if $(COMPILE),--compile) \
   $(if $(MIXED_HARDWARE),--mixed-hardware)
 look_options = $(call option,--study-name,STUDY_NAME)
 

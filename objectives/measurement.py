@@ -12,6 +12,9 @@ class ObjectiveError(Exception):
     """A task, its data or its training loop is not usable; the message says what to change."""
 
 
+DIAGNOSTICS = ("distance", "sharpness")
+
+
 class Verdict(StrEnum):
     """Why a run ended."""
 
@@ -44,6 +47,7 @@ class TrialParams:
     seed: int  # of model initialisation and data order, 0..2**31-1
     device: str  # a torch device: "cpu", "cuda:0", "mps"
     extra: Mapping[str, Any] = field(default_factory=dict)  # of the task's searched parameters
+    diagnostics: tuple[str, ...] = ()  # some of DIAGNOSTICS, to be computed when the run completes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,3 +69,6 @@ class Measurement:
     n_spikes: int  # loss spikes that recovered
     steps: int  # optimizer steps run
     total_steps: int  # optimizer steps planned
+    weight_norm: float | None = None  # of all parameters, at the end of a completed run
+    distance_from_init: float | None = None
+    sharpness: float | None = None

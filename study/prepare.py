@@ -29,6 +29,7 @@ def params_of(trial: Trial, plan: Plan) -> TrialParams:
         seed=derive_seed(plan.seed, _root(trial), purpose="trial"),
         device=plan.device,
         extra=plan.space.own(trial.params),
+        diagnostics=plan.diagnostics,
     )
 
 
