@@ -31,7 +31,7 @@ def rates_table(estimates: Estimates) -> Table:
             f"{found.best:.3g}",
             _span(found.low, found.high),
             _span(*found.usable),
-            f"{found.decades:.1f} ({narrow:.1f} to {wide:.1f})",
+            f"{found.decades:.1f} ({narrow:.1f}..{wide:.1f})",
             str(found.n_runs),
             _span(*found.tried),
             f"{found.edge} edge" if found.edge else "",
@@ -40,7 +40,7 @@ def rates_table(estimates: Estimates) -> Table:
 
 
 def _span(low: float, high: float) -> str:
-    return f"{low:.2g} to {high:.2g}"
+    return f"{low:.2g}..{high:.2g}"
 
 
 def law_sentence(law: RateLaw | NotShown) -> str:

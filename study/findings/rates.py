@@ -32,10 +32,12 @@ FAILED_NOISE = 1.0  # variance of a failed run's log error, beyond that between 
 
 GRID = 81  # rates at which the curve is drawn
 DRAWS = 500
+SAME = 1e-9  # decades
 SCALES = (0.3, 0.5, 0.8, 1.3)  # decades of the learning rate
 AMPLITUDES = (0.5, 1.0, 2.0)  # deviation of log error
 NOISES = (0.03, 0.06, 0.12, 0.25, 0.5)  # deviation of log error between seeds
 USUAL_NOISE, NOISE_SPREAD = math.log(0.1), 0.7  # a normal prior on its log
+NEGLIGIBLE = 0.02  # of the most probable combination
 LEVEL = 3.0  # deviation of the curve's unknown level
 
 
@@ -53,7 +55,7 @@ class RateEstimate:
     best: float
     low: float  # of the 95% interval of the best
     high: float
-    error: float  # at the best rate, smoothed
+    error: float  # at the best of the tried rates, smoothed
     edge: str | None  # "low" or "high": not clearly worse at that end of the tried range
     usable: tuple[float, float]  # rates within WITHIN of the best, as far as tried
     usable_decades: tuple[float, float]  # 95% interval of its width
@@ -63,12 +65,17 @@ class RateEstimate:
     draws: Array = field(repr=False, compare=False)
     """(DRAWS,) log10 of the best rate, from the posterior: what the interval was made of."""
     width_draws: Array = field(repr=False, compare=False)  # (DRAWS,) decades that are usable
-    error_draws: Array = field(repr=False, compare=False)  # (DRAWS,) error at the best rate
+    error_draws: Array = field(repr=False, compare=False)  # (DRAWS,) error at that rate
 
     @property
     def at_edge(self) -> bool:
         """The best is not bracketed by worse rates on both sides."""
         return self.edge is not None
+
+    @property
+    def is_cut(self) -> bool:
+        """The usable range reaches an end of what was tried."""
+        return self.usable[0] <= self.tried[0] or self.usable[1] >= self.tried[1]
 
     @property
     def decades(self) -> float:
@@ -114,9 +121,13 @@ def best_rate(
     at = np.linspace(x.min(), x.max(), GRID)  # (G,)
     mean, curves = _posterior(x, error, at, random)
     lowest = int(mean.argmin())
+    tried = np.unique(x)
+    index = np.rint((tried - at[0]) / (at[1] - at[0])).astype(int)  # of each tried rate in `at`
+    home = int(index[mean[index].argmin()])
     draws = at[curves.argmin(axis=1)]
     low, high = np.quantile(draws, [0.025, 0.975])
-    ends = _usable(at, lowest, curves, np.unique(x), random)
+    worse = np.exp(curves[:, index]) > np.exp(curves[:, home])[:, None] + WITHIN
+    ends = _usable(float(at[home]), tried, worse, random)
     widths = ends[:, 1] - ends[:, 0]
     first, last = np.median(ends, axis=0)
     narrow, wide = np.quantile(widths, [0.025, 0.975])
@@ -124,7 +135,7 @@ def best_rate(
         best=10 ** float(at[lowest]),
         low=10 ** float(min(low, at[lowest])),
         high=10 ** float(max(high, at[lowest])),
-        error=max(0.0, float(np.exp(mean[lowest])) - TIE),
+        error=max(0.0, float(np.exp(mean[home])) - TIE),
         edge=_edge(curves, lowest),
         usable=(10 ** float(first), 10 ** float(last)),
         usable_decades=(float(narrow), float(wide)),
@@ -133,7 +144,7 @@ def best_rate(
         n_rates=n_rates,
         draws=draws,
         width_draws=widths,
-        error_draws=np.exp(curves[:, lowest]) - TIE,
+        error_draws=np.exp(curves[:, home]) - TIE,
     )
 
 
@@ -148,28 +159,25 @@ def _edge(curves: Array, lowest: int) -> str | None:
 
 
 def _usable(
-    at: Array, lowest: int, curves: Array, tried: Array, random: np.random.Generator
+    home: float, tried: Array, worse: NDArray[np.bool_], random: np.random.Generator
 ) -> Array:
-    """Ends of the usable range, (DRAWS, 2) log10 rates.
+    """Ends of the usable range around `home`, (DRAWS, 2) log10 rates.
 
-    Between two tried rates, one usable and one not, there may be a cliff that no smooth curve
-    shows: the end is drawn evenly between them.
+    `worse`: (DRAWS, N), which of the tried rates are not usable. Between two of which one is and
+    one is not, there may be a cliff that no smooth curve shows: the end is drawn evenly between.
     """
     import numpy as np
 
-    limit = np.exp(curves[:, lowest]) + WITHIN
-    index = np.rint((tried - at[0]) / (at[1] - at[0])).astype(int)
-    worse = np.exp(curves[:, index]) > limit[:, None]  # (DRAWS, N)
-    ends = np.full((len(curves), 2), at[lowest])
+    ends = np.full((len(worse), 2), home)
     for side, sign in enumerate((-1, 1)):
-        beyond = sign * (tried - at[lowest]) > 0
+        beyond = sign * (tried - home) > SAME
         if not beyond.any():
             continue
         reach, out = tried[beyond][::sign], worse[:, beyond][:, ::sign]  # outwards, M rates
         n_usable = np.where(out.any(axis=1), out.argmax(axis=1), len(reach))
-        stops = np.concatenate([[at[lowest]], reach, reach[-1:]])  # (M + 2,)
+        stops = np.concatenate([[home], reach, reach[-1:]])  # (M + 2,)
         inner, outer = stops[n_usable], stops[n_usable + 1]
-        ends[:, side] = inner + random.random(len(curves)) * (outer - inner)
+        ends[:, side] = inner + random.random(len(worse)) * (outer - inner)
     return ends
 
 
@@ -186,7 +194,7 @@ def _posterior(
     shapes, weights = _weights(x, y - level, extra)
     picked = random.multinomial(DRAWS, weights)
     mean, curves = np.zeros(len(at)), []
-    for index in np.flatnonzero((picked > 0) | (weights > 1e-3)):
+    for index in np.flatnonzero(weights):
         here, covariance = _conditional(x, y - level, extra, at, shapes[index])
         mean += weights[index] * here
         root = np.linalg.cholesky(covariance + 1e-6 * np.eye(len(at)))
@@ -217,6 +225,7 @@ def _weights(x: Array, y: Array, extra: Array) -> tuple[list[tuple[float, float,
     prior = -0.5 * ((np.log(noise[:, 0, 0]) - USUAL_NOISE) / NOISE_SPREAD) ** 2
     density = prior - 0.5 * (white**2).sum(axis=1) - logdet
     weights = np.exp(density - density.max())
+    weights[weights < NEGLIGIBLE] = 0.0
     return shapes, weights / weights.sum()
 
 
