@@ -120,14 +120,18 @@ def decided(name: str, low: float, high: float, text: str, figures: Mapping[str,
     return not_shown(name, f"{text}: no clear effect", **figures)
 
 
-def all_claims(
-    rows: Sequence[RunRow], *, target: float | None = None, seed: int = 0
-) -> list[Claim]:
-    """Every belief, in the order of the table."""
+def rules() -> dict[str, Rule]:
+    """By the name of the belief, in the order of the table."""
     from study.findings.claims_cost import COST_CLAIMS
     from study.findings.claims_learning import LEARNING_CLAIMS
     from study.findings.claims_rates import RATE_CLAIMS
 
+    return {**COST_CLAIMS, **LEARNING_CLAIMS, **RATE_CLAIMS}
+
+
+def all_claims(
+    rows: Sequence[RunRow], *, target: float | None = None, seed: int = 0
+) -> list[Claim]:
+    """Every belief about these runs."""
     evidence = Evidence(rows=rows, target=target, seed=seed)
-    rules: dict[str, Rule] = {**COST_CLAIMS, **LEARNING_CLAIMS, **RATE_CLAIMS}
-    return [rule(name, evidence) for name, rule in rules.items()]
+    return [rule(name, evidence) for name, rule in rules().items()]

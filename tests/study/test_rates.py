@@ -67,7 +67,7 @@ def test_the_interval_of_the_exponent_covers_the_truth_and_tells_the_laws_apart(
     for seed in range(n):
         exponent = (0.0, 0.5, 1.0)[seed % 3]
         random = np.random.default_rng(2000 + seed)
-        sizes = [1, 4, 16, 64]
+        sizes = [1, 4, 16, 64, 256]
         truths = {b: -3 + exponent * math.log10(b) + 0.05 * random.standard_normal() for b in sizes}
         law = rate_law({b: estimate(truths[b], GRID, seed + b) for b in sizes}, seed=seed)
         assert isinstance(law, RateLaw)
