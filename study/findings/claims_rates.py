@@ -50,7 +50,7 @@ def scaling(name: str, evidence: Evidence, *, exponent: float) -> Claim:
     law = rate_law(evidence.tuned, confidence=CONFIDENCE, seed=evidence.seed)
     if isinstance(law, NotShown):
         return not_shown(name, law.reason)
-    text = f"exponent {law.exponent:.2f} ({law.low:.2f} to {law.high:.2f})"
+    text = f"exponent {law.exponent:.2f} ({law.low:.3f} to {law.high:.3f})"
     figures = {"exponent": law.exponent, "interval": [law.low, law.high]}
     if not law.low <= exponent <= law.high:
         return Claim(name=name, verdict=DISAGREE, figures=figures, text=text)

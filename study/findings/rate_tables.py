@@ -107,7 +107,7 @@ def rates_figure(estimates: Estimates, law: RateLaw | NotShown) -> go.Figure:
         gaps[1].extend((*e.usable, None))
     figure.add_scatter(
         x=gaps[0], y=gaps[1], mode="lines", name="usable: within 0.01 of the best",
-        line={"width": 9, "color": "#e2e8f0"},
+        line={"width": 9, "color": "#fdba74"},
     )  # fmt: skip
     figure.add_scatter(
         x=sizes,
