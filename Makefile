@@ -20,7 +20,7 @@ run_options = $(call option,--task,TASK) $(call option,--study-name,STUDY_NAME) 
   $(call option,--timeout,TIMEOUT) $(call option,--grace,GRACE) \
   $(call option,--checkpoint-dir,CHECKPOINT_DIR) $(call option,--max-memory,MAX_MEMORY) \
   $(call option,--max-seconds,MAX_SECONDS) $(call option,--min-accuracy,MIN_ACCURACY) \
-  $(call option,--config,CONFIG) $(if $(COMPILE),--compile) \
+  $(call option,--diagnostics,DIAGNOSTICS) $(call option,--config,CONFIG) $(if $(COMPILE),--compile) \
   $(if $(MIXED_HARDWARE),--mixed-hardware)
 look_options = $(call option,--study-name,STUDY_NAME)
 
@@ -35,13 +35,14 @@ smallest_options = $(call option,--task,TASK) $(call option,--study-name,STUDY_N
   $(call option,--output,OUTPUT) $(if $(COMPILE),--compile)
 
 .DEFAULT_GOAL := help
-.PHONY: help study smallest probe front ls report dashboard serve copy import test chaos lint clean
+.PHONY: help study smallest probe front ls rates claims report dashboard serve copy import test chaos \
+  lint clean
 
 help: ## show this text
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
 	@echo "variables of make study: TASK STUDY_NAME STORAGE N_TRIALS N_WORKERS LAUNCHER RAY_ADDRESS"
 	@echo "  SAMPLER PRUNER PRUNER_RISK SEED EPOCHS DEVICE TARGET BATCH_SIZES LEARNING_RATES TIMEOUT"
-	@echo "  GRACE CHECKPOINT_DIR MAX_MEMORY MAX_SECONDS MIN_ACCURACY COMPILE MIXED_HARDWARE CONFIG"
+	@echo "  DIAGNOSTICS GRACE CHECKPOINT_DIR MAX_MEMORY MAX_SECONDS MIN_ACCURACY COMPILE MIXED_HARDWARE CONFIG"
 	@echo "  as in: make study TASK=mine.py N_TRIALS=60 BATCH_SIZES=8:256"
 
 probe: .venv/.run ## step time and memory of each batch size
@@ -60,6 +61,12 @@ front: .venv/.run ## show the Pareto front
 
 ls: .venv/.run ## list the studies
 	@$(PY) -m study ls
+
+rates: .venv/.run ## best learning rate of each batch size, and its law
+	@$(PY) -m study rates $(look_options) $(call option,-o,OUTPUT)
+
+claims: .venv/.run ## common beliefs about batch size, held against a study
+	@$(PY) -m study claims $(look_options) $(call option,--target,TARGET)
 
 report: .venv/.run ## write one HTML page of figures
 	@$(PY) -m study report $(look_options)

@@ -14,6 +14,9 @@ class ObjectiveError(Exception):
     """A task, its data or its training loop is not usable; the message says what to change."""
 
 
+DIAGNOSTICS = ("distance", "sharpness")
+
+
 class Verdict(StrEnum):
     """Why a run ended."""
 
@@ -47,6 +50,7 @@ class TrialParams:
     device: str  # a torch device: "cpu", "cuda:0", "mps"
     score_test: bool = False  # at the end, on the test split: nothing may be chosen by that
     extra: Mapping[str, Any] = field(default_factory=dict)  # of the task's searched parameters
+    diagnostics: tuple[str, ...] = ()  # some of DIAGNOSTICS, to be computed when the run completes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,3 +73,6 @@ class Measurement:
     n_spikes: int  # loss spikes that recovered
     steps: int  # optimizer steps run
     total_steps: int  # optimizer steps planned
+    weight_norm: float | None = None  # of all parameters, at the end of a completed run
+    distance_from_init: float | None = None
+    sharpness: float | None = None

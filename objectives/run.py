@@ -74,6 +74,7 @@ class Run:
         self._train_metric: float | None = None
         self._test_metric: float | None = None
         self._recorded: tuple[float, int] | None = None  # seconds a step and peak bytes
+        self._diagnosed: dict[str, float | None] = {}
 
     def __enter__(self) -> Run:
         self._meter.start()
@@ -149,6 +150,24 @@ class Run:
     def recorded(self, *, step_seconds: float, peak_memory_bytes: int) -> None:
         """Say what the run cost when it was recorded: a replay trains nothing to be measured."""
         self._recorded = step_seconds, peak_memory_bytes
+
+    def diagnosed(
+        self,
+        *,
+        weight_norm: float | None = None,
+        distance_from_init: float | None = None,
+        sharpness: float | None = None,
+    ) -> None:
+        """After the last epoch, where `params.diagnostics` asks for it: see objectives/diagnose.py.
+
+        Compute them inside `validating()`.
+        """
+        found = {
+            "weight_norm": weight_norm,
+            "distance_from_init": distance_from_init,
+            "sharpness": sharpness,
+        }
+        self._diagnosed = {name: value for name, value in found.items() if _is_number(value)}
 
     def step(self, loss: Any) -> None:
         """Record one optimizer step's mean training loss, a float or a scalar tensor.
@@ -253,6 +272,7 @@ class Run:
             n_spikes=guard.spikes.recovered,
             steps=steps,
             total_steps=guard.total_steps,
+            **({} if stopped else self._diagnosed),
         )
 
     def _begun(self) -> DivergenceGuard:
@@ -292,6 +312,10 @@ class Run:
             return None
         reached = (n for n, value in enumerate(self.curve, 1) if value >= self._target)
         return next(reached, None)
+
+
+def _is_number(value: float | None) -> bool:
+    return value is not None and math.isfinite(value)
 
 
 def carry_out(objective: Callable[[TrialParams, Run], None], params: TrialParams, run: Run) -> None:

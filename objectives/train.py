@@ -8,6 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from objectives.compiled import CompiledStep
+from objectives.diagnose import diagnose
 from objectives.feed import Batches, make_feed
 from objectives.measurement import ObjectiveError, TrialParams
 from objectives.optimizer import build_optimizer, step_function
@@ -100,6 +101,22 @@ class TaskObjective:
             run.report(val, train_accuracy=train)
             kept = {name: part.state_dict() for name, part in states.items()}
             run.save({"epoch": epoch, "order": order.get_state(), **kept})
+        if params.diagnostics:
+            with run.validating():
+                run.diagnosed(**self._diagnose(params, task, model))
+
+    def _diagnose(
+        self, params: TrialParams, task: Task, model: nn.Module
+    ) -> dict[str, float | None]:
+        return diagnose(
+            params.diagnostics,
+            model,
+            task=task,
+            x=self._data.x_train,
+            y=self._data.y_train,
+            seed=params.seed,
+            device=self._device,
+        )
 
     def predict_peak_bytes(self, batch_size: int) -> int | None:
         """Peak memory without running it; None where no prediction can be trusted."""

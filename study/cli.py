@@ -11,8 +11,10 @@ from typing import Any, NoReturn
 from objectives.measurement import ObjectiveError
 from storage.errors import StorageError
 from study.errors import StudyError
+from study.verbs_claims import add_claims_verbs
 from study.verbs_import import add_import_verb
 from study.verbs_look import add_looking_verbs
+from study.verbs_rates import add_rates_verbs
 from study.verbs_run import add_training_verbs
 from study.verbs_smallest import add_smallest_verb
 from study.verbs_storage import add_storage_verbs
@@ -52,6 +54,8 @@ def parser() -> argparse.ArgumentParser:
     add_training_verbs(verbs)
     add_looking_verbs(verbs)
     add_smallest_verb(verbs)
+    add_rates_verbs(verbs)
+    add_claims_verbs(verbs)
     add_storage_verbs(verbs)
     add_import_verb(verbs)
     return top

@@ -51,6 +51,7 @@ class Plan:
     pruner_risk: float
     seed: int
     target: float | None
+    diagnostics: tuple[str, ...] = ()  # asked of completed runs
     device: str
     hardware: str  # id of a fingerprint
     costs: Costs
@@ -151,6 +152,7 @@ def new_plan(settings: StudySettings, objective: Objective, name: str, device: s
         pruner_risk=DEFAULT_RISK if settings.pruner_risk is None else settings.pruner_risk,
         seed=settings.seed if settings.seed is not None else 0,
         target=settings.target,
+        diagnostics=settings.asked_diagnostics() or (),
         device=device,
         hardware=hardware_id(hardware(device)),
         costs={},
@@ -208,6 +210,7 @@ def resumed_plan(study: Study, settings: StudySettings, objective: Objective, de
         seed=settings.seed if settings.seed is not None else defaults.get("seed"),
         target=settings.target if settings.target is not None else defaults.get("target"),
         grace=settings.grace or defaults.get("grace_seconds"),
+        diagnostics=settings.diagnostics or ",".join(defaults.get("diagnostics", ())) or None,
     )
     plan = new_plan(filled, objective, study.study_name, device)
     space = replace(SearchSpace.from_dict(stored["space"]), search=objective.search)
@@ -257,7 +260,16 @@ def _create(storage: BaseStorage, plan: Plan, objective: Objective) -> Study:
     )
     with quiet_optuna():
         study.set_metric_names(list(plan.metric_names))
-    names = ("sampler", "pruner", "pruner_risk", "seed", "target", "grace_seconds", "study_id")
+    names = (
+        "sampler",
+        "pruner",
+        "pruner_risk",
+        "seed",
+        "target",
+        "grace_seconds",
+        "study_id",
+        "diagnostics",
+    )
     defaults = {name: getattr(plan, name) for name in names}
     study.set_user_attr(DEFAULTS, {**defaults, "asked": plan.asked.as_dict()})
     remember_hardware(study, plan)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from objectives.measurement import Measurement, Verdict
 from study.costs import TIME_OFF, SizeCost
 from study.pruning.decision import MAX_GRADE
-from study.trials import REASON, SO_FAR, VERDICT, id_of
+from study.trials import DIAGNOSED, REASON, SO_FAR, VERDICT, id_of
 
 if TYPE_CHECKING:
     from optuna import Study
@@ -48,6 +48,7 @@ def attributes_of(measured: Measurement, known: SizeCost | None) -> dict[str, An
         "generalization_gap": measured.generalization_gap,
         "epochs_to_target": measured.epochs_to_target,
         "n_spikes": measured.n_spikes,
+        **{name: getattr(measured, name) for name in DIAGNOSED},
         "steps": measured.steps,
         "total_steps": measured.total_steps,
         "measured_seconds": measured.train_seconds,

@@ -30,6 +30,7 @@ def params_of(trial: Trial, plan: Plan) -> TrialParams:
         device=plan.device,
         score_test=bool(trial.user_attrs.get(SCORE_TEST)),
         extra=plan.space.own(trial.params),
+        diagnostics=plan.diagnostics,
     )
 
 

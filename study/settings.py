@@ -8,6 +8,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
+from objectives.measurement import DIAGNOSTICS
 from study.budgets import Budgets, parse_bytes
 from study.errors import StudyError
 from study.space import SearchSpace, parse_batch_sizes, parse_learning_rates
@@ -54,6 +55,8 @@ class StudySettings:
     device: str = "auto"
     target: float | None = None
     """Validation metric for epochs-to-target; no default."""
+    diagnostics: str | None = None
+    """Of completed runs: some of DIAGNOSTICS, with commas between them; default none."""
     batch_sizes: str | None = None
     """LOW:HIGH, powers of two; default 1:512."""
     learning_rates: str | None = None
@@ -103,6 +106,20 @@ class StudySettings:
             raise StudyError(f"study_name is {self.study_name!r}, wanted one printable line")
         self.space(SearchSpace())
         self.budgets()
+        self.asked_diagnostics()
+
+    def asked_diagnostics(self) -> tuple[str, ...] | None:
+        """None where nothing is said.
+
+        Raises:
+            StudyError: an unknown one.
+        """
+        if self.diagnostics is None:
+            return None
+        names = tuple(name.strip() for name in self.diagnostics.split(","))
+        for name in names:
+            check_choice("diagnostic", name, (*DIAGNOSTICS, "none"))
+        return tuple(name for name in names if name != "none")
 
     def budgets(self) -> Budgets:
         """The limits the user named.

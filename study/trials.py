@@ -33,13 +33,16 @@ MINIMIZED = ("train_seconds", "peak_memory_bytes", "train_loss", *TO_TARGET)
 """Objectives where less is better; studies of recorded runs have those that were recorded. Any
 other is the metric."""
 
+DIAGNOSED = ("weight_norm", "distance_from_init", "sharpness")  # where a run was asked for them
+
 ERROR = "error"  # fail reason: the objective raised an exception
 INTERRUPTED = "interrupted"  # fail reason: Ctrl-C or SIGTERM; none at all: its worker died
 MAX_RETRIES = 3  # of a trial whose workers die; one that was handed back is always queued again
 
 ATTRIBUTES = (  # of a measured trial, in the order of exports
     VERDICT, REASON, "best_metric", "train_loss", "test_metric", "generalization_gap",
-    "epochs_to_target", "n_spikes", "steps", "total_steps", "measured_seconds", "process_seconds",
+    "epochs_to_target", "n_spikes", *DIAGNOSED, "steps", "total_steps", "measured_seconds",
+    "process_seconds",
     "time_off", "planned_train_seconds", UNPROBED, HARDWARE, PREDICTED, "seed", "epochs", "device",
     "torch_version", "compiled", PURPOSE, ROOT, DEATHS, SPARED, CURVE,
 )  # fmt: skip

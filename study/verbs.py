@@ -10,6 +10,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from objectives.measurement import DIAGNOSTICS
 from study.errors import StudyError
 from study.settings import (
     DEFAULT_STORAGE,
@@ -40,6 +41,7 @@ OPTIONS: dict[str, tuple[type, str]] = {
     "epochs": (int, "default: the task's own"),
     "device": (str, "cpu, cuda, cuda:1, mps or auto; default: auto"),
     "target": (float, "validation metric for epochs-to-target"),
+    "diagnostics": (str, f"{', '.join(DIAGNOSTICS)}: of completed runs; default: none"),
     "batch-sizes": (str, "LOW:HIGH, powers of two; default: 1:512"),
     "learning-rates": (str, "LOW:HIGH; default: 1e-4:3"),
     "timeout": (float, "seconds after which no new trial starts"),

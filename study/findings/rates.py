@@ -24,18 +24,20 @@ if TYPE_CHECKING:
 FAILED = {Verdict.DIVERGED.value, Verdict.NON_FINITE.value, Verdict.STALLED.value}
 USELESS = 1.0  # error of a failed run
 TIE = 0.005  # added to errors before their log: below it, differences are a few examples
-CAP = 1.2  # of log error above the best: a failure is a cliff, a smooth process rings around it
+CAP = 2.5  # of log error above the best: a failure is a cliff, a smooth process rings around it
 WITHIN = 0.01  # of accuracy: rates that lose no more are usable
 MIN_RATES = 3
 CLEARLY = 0.9  # probability with which an end of the tried range must be worse than the best
-FAILED_NOISE = 0.3  # variance of a failed run's log error, beyond that between seeds
+FAILED_NOISE = 1.0  # variance of a failed run's log error, beyond that between seeds
 
-GRID = 101  # rates at which the curve is drawn
+GRID = 81  # rates at which the curve is drawn
 DRAWS = 500
+SAME = 1e-9  # decades
 SCALES = (0.3, 0.5, 0.8, 1.3)  # decades of the learning rate
 AMPLITUDES = (0.5, 1.0, 2.0)  # deviation of log error
 NOISES = (0.03, 0.06, 0.12, 0.25, 0.5)  # deviation of log error between seeds
 USUAL_NOISE, NOISE_SPREAD = math.log(0.1), 0.7  # a normal prior on its log
+NEGLIGIBLE = 0.02  # of the most probable combination
 LEVEL = 3.0  # deviation of the curve's unknown level
 
 
@@ -53,7 +55,7 @@ class RateEstimate:
     best: float
     low: float  # of the 95% interval of the best
     high: float
-    error: float  # at the best rate, smoothed
+    error: float  # at the best of the tried rates, smoothed
     edge: str | None  # "low" or "high": not clearly worse at that end of the tried range
     usable: tuple[float, float]  # rates within WITHIN of the best, as far as tried
     usable_decades: tuple[float, float]  # 95% interval of its width
@@ -63,11 +65,17 @@ class RateEstimate:
     draws: Array = field(repr=False, compare=False)
     """(DRAWS,) log10 of the best rate, from the posterior: what the interval was made of."""
     width_draws: Array = field(repr=False, compare=False)  # (DRAWS,) decades that are usable
+    error_draws: Array = field(repr=False, compare=False)  # (DRAWS,) error at that rate
 
     @property
     def at_edge(self) -> bool:
         """The best is not bracketed by worse rates on both sides."""
         return self.edge is not None
+
+    @property
+    def is_cut(self) -> bool:
+        """The usable range reaches an end of what was tried."""
+        return self.usable[0] <= self.tried[0] or self.usable[1] >= self.tried[1]
 
     @property
     def decades(self) -> float:
@@ -109,34 +117,34 @@ def best_rate(
         return NotShown(reason=f"{n_rates} learning rates tried, wanted at least {MIN_RATES}")
     if (error == USELESS).all():
         return NotShown(reason=f"all {len(x)} runs failed")
+    random = np.random.default_rng(seed)
     at = np.linspace(x.min(), x.max(), GRID)  # (G,)
-    mean, curves = _posterior(x, error, at, np.random.default_rng(seed))
-    return _estimate(at, mean, curves, n_runs=len(x), n_rates=n_rates)
-
-
-def _estimate(at: Array, mean: Array, curves: Array, *, n_runs: int, n_rates: int) -> RateEstimate:
-    """`at`: (G,) log10 rates; `mean`: (G,) log error there; `curves`: (DRAWS, G) drawn."""
-    import numpy as np
-
+    mean, curves = _posterior(x, error, at, random)
     lowest = int(mean.argmin())
+    tried = np.unique(x)
+    index = np.rint((tried - at[0]) / (at[1] - at[0])).astype(int)  # of each tried rate in `at`
+    home = int(index[mean[index].argmin()])
     draws = at[curves.argmin(axis=1)]
-    left, right = _within(mean[None])
-    widths = at[_within(curves)[1]] - at[_within(curves)[0]]
     low, high = np.quantile(draws, [0.025, 0.975])
+    worse = np.exp(curves[:, index]) > np.exp(curves[:, home])[:, None] + WITHIN
+    ends = _usable(float(at[home]), tried, worse, random)
+    widths = ends[:, 1] - ends[:, 0]
+    first, last = np.median(ends, axis=0)
     narrow, wide = np.quantile(widths, [0.025, 0.975])
     return RateEstimate(
         best=10 ** float(at[lowest]),
         low=10 ** float(min(low, at[lowest])),
         high=10 ** float(max(high, at[lowest])),
-        error=max(0.0, float(np.exp(mean[lowest])) - TIE),
+        error=max(0.0, float(np.exp(mean[home])) - TIE),
         edge=_edge(curves, lowest),
-        usable=(10 ** float(at[left[0]]), 10 ** float(at[right[0]])),
+        usable=(10 ** float(first), 10 ** float(last)),
         usable_decades=(float(narrow), float(wide)),
         tried=(10 ** float(at[0]), 10 ** float(at[-1])),
-        n_runs=n_runs,
+        n_runs=len(x),
         n_rates=n_rates,
         draws=draws,
         width_draws=widths,
+        error_draws=np.exp(curves[:, home]) - TIE,
     )
 
 
@@ -150,19 +158,27 @@ def _edge(curves: Array, lowest: int) -> str | None:
     return "low" if worse[0] < worse[1] else "high"
 
 
-def _within(curves: Array) -> tuple[Array, Array]:
-    """First and last point of the stretch around each minimum that is at most WITHIN worse."""
+def _usable(
+    home: float, tried: Array, worse: NDArray[np.bool_], random: np.random.Generator
+) -> Array:
+    """Ends of the usable range around `home`, (DRAWS, 2) log10 rates.
+
+    `worse`: (DRAWS, N), which of the tried rates are not usable. Between two of which one is and
+    one is not, there may be a cliff that no smooth curve shows: the end is drawn evenly between.
+    """
     import numpy as np
 
-    n_points = curves.shape[1]
-    lowest = curves.argmin(axis=1)
-    worse = np.exp(curves) > np.exp(curves.min(axis=1))[:, None] + WITHIN
-    index = np.arange(n_points)
-    before = worse & (index < lowest[:, None])
-    after = worse & (index > lowest[:, None])
-    left = np.where(before.any(axis=1), n_points - before[:, ::-1].argmax(axis=1), 0)
-    right = np.where(after.any(axis=1), after.argmax(axis=1) - 1, n_points - 1)
-    return left, right
+    ends = np.full((len(worse), 2), home)
+    for side, sign in enumerate((-1, 1)):
+        beyond = sign * (tried - home) > SAME
+        if not beyond.any():
+            continue
+        reach, out = tried[beyond][::sign], worse[:, beyond][:, ::sign]  # outwards, M rates
+        n_usable = np.where(out.any(axis=1), out.argmax(axis=1), len(reach))
+        stops = np.concatenate([[home], reach, reach[-1:]])  # (M + 2,)
+        inner, outer = stops[n_usable], stops[n_usable + 1]
+        ends[:, side] = inner + random.random(len(worse)) * (outer - inner)
+    return ends
 
 
 def _posterior(
@@ -178,7 +194,7 @@ def _posterior(
     shapes, weights = _weights(x, y - level, extra)
     picked = random.multinomial(DRAWS, weights)
     mean, curves = np.zeros(len(at)), []
-    for index in np.flatnonzero((picked > 0) | (weights > 1e-3)):
+    for index in np.flatnonzero(weights):
         here, covariance = _conditional(x, y - level, extra, at, shapes[index])
         mean += weights[index] * here
         root = np.linalg.cholesky(covariance + 1e-6 * np.eye(len(at)))
@@ -209,6 +225,7 @@ def _weights(x: Array, y: Array, extra: Array) -> tuple[list[tuple[float, float,
     prior = -0.5 * ((np.log(noise[:, 0, 0]) - USUAL_NOISE) / NOISE_SPREAD) ** 2
     density = prior - 0.5 * (white**2).sum(axis=1) - logdet
     weights = np.exp(density - density.max())
+    weights[weights < NEGLIGIBLE] = 0.0
     return shapes, weights / weights.sum()
 
 
