@@ -146,8 +146,15 @@ def _said(name: str, parameter: Parameter) -> str:
 
 
 def batch_size_of(params: Mapping[str, Any]) -> int:
-    """Examples per step, from a trial's params."""
+    """Examples per step, from a trial's params; recorded runs may have any whole size."""
+    if "batch_size" in params:
+        return int(params["batch_size"])
     return int(2 ** params["log2_batch_size"])
+
+
+def has_batch_size(params: Mapping[str, Any]) -> bool:
+    """Whether a trial's params say it."""
+    return "batch_size" in params or "log2_batch_size" in params
 
 
 def parse_batch_sizes(text: str) -> tuple[int, int]:

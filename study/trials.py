@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from study.space import batch_size_of
+from study.space import batch_size_of, has_batch_size
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial, Trial
@@ -25,6 +25,12 @@ ROOT = "retry_of"  # number of the trial whose run this one goes on with
 DEATHS = "worker_deaths"  # how many workers have died at it
 PURPOSE = "purpose"  # of a trial that a protocol asked for; a pruner leaves it alone
 SO_FAR = "values_so_far"  # of a stopped trial: [metric or None, seconds of the full run, bytes]
+
+TO_TARGET = ("epochs_to_target", "steps_to_target", "examples_to_target")
+OBJECTIVES = ("val_accuracy", "train_seconds", "peak_memory_bytes")  # or val_r2, for the first
+MINIMIZED = ("train_seconds", "peak_memory_bytes", "train_loss", *TO_TARGET)
+"""Objectives where less is better; studies of recorded runs have those that were recorded. Any
+other is the metric."""
 
 ERROR = "error"  # fail reason: the objective raised an exception
 INTERRUPTED = "interrupted"  # fail reason: Ctrl-C or SIGTERM; none at all: its worker died
@@ -74,32 +80,42 @@ def is_feasible(trial: FrozenTrial) -> bool:
 def own_params(trials: Iterable[FrozenTrial]) -> list[str]:
     """Names of what a task lets the search vary besides batch size and learning rate."""
     names = dict.fromkeys(name for trial in trials for name in trial.params)
-    return [name for name in names if name not in ("log2_batch_size", "learning_rate")]
+    return [n for n in names if n not in ("batch_size", "log2_batch_size", "learning_rate")]
 
 
-def trial_row(trial: FrozenTrial, metric_names: Iterable[str]) -> dict[str, Any]:
+def values_by_name(trial: FrozenTrial, names: Sequence[str]) -> dict[str, Any]:
+    """Objective values; None where a stopped trial has none."""
+    if trial.values is None:
+        return dict.fromkeys(names)
+    values = dict(zip(names, trial.values, strict=True))
+    if "peak_memory_bytes" in values:
+        values["peak_memory_bytes"] = int(values["peak_memory_bytes"])  # Optuna stores floats
+    return values
+
+
+def trial_row(trial: FrozenTrial, metric_names: Sequence[str]) -> dict[str, Any]:
     """Number, parameters and objective values; None where a stopped trial has none."""
-    names = list(metric_names)
-    values: list[Any] = [None] * len(names)
-    if trial.values is not None:
-        values = [*trial.values[:2], int(trial.values[2])]  # bytes; Optuna stores floats
     return {
         "number": trial.number,
-        "batch_size": batch_size_of(trial.params) if "log2_batch_size" in trial.params else None,
+        "batch_size": batch_size_of(trial.params) if has_batch_size(trial.params) else None,
         "learning_rate": trial.params.get("learning_rate"),
         **{name: trial.params[name] for name in own_params([trial])},
-        **dict(zip(names, values, strict=True)),
+        **values_by_name(trial, metric_names),
     }
 
 
-def full_row(trial: FrozenTrial, metric_names: Iterable[str]) -> dict[str, Any]:
-    """`trial_row` with state and attributes; a stopped trial shows the values it had."""
-    names = list(metric_names)
-    row = {"state": trial.state.name, **trial_row(trial, names)}
+def full_row(
+    trial: FrozenTrial, metric_names: Sequence[str], kept: Iterable[str] = ()
+) -> dict[str, Any]:
+    """`trial_row` with state and attributes; a stopped trial shows the values it had.
+
+    `kept`: attributes that only imported runs have.
+    """
+    row = {"state": trial.state.name, **trial_row(trial, metric_names)}
     attributes = trial.user_attrs
+    row.update({key: attributes.get(key) for key in (*ATTRIBUTES, *kept) if key not in row})
     if trial.values is None and SO_FAR in attributes:
-        row.update(zip(names, attributes[SO_FAR], strict=True))
-    row.update({key: attributes.get(key) for key in ATTRIBUTES})
+        row.update(zip(metric_names, attributes[SO_FAR], strict=True))
     lost = "worker died" if trial.state.name == "FAIL" else None
     row[FAIL_REASON] = attributes.get(FAIL_REASON, lost)
     return row

@@ -7,8 +7,19 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from study.outcome import grid_stride
-from study.space import batch_size_of
-from study.trials import CURVE, HARDWARE, PREDICTED, PURPOSE, VERDICT, is_feasible, is_finished
+from study.space import batch_size_of, has_batch_size
+from study.trials import (
+    CURVE,
+    HARDWARE,
+    MINIMIZED,
+    PREDICTED,
+    PURPOSE,
+    TO_TARGET,
+    VERDICT,
+    is_feasible,
+    is_finished,
+    values_by_name,
+)
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
@@ -16,7 +27,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class RunRow:
-    """One trial. What was not recorded is None; a run that was stopped has no metric."""
+    """One trial. What was not recorded is None; a run that was stopped has no metric.
+
+    Imported runs may lack any objective, and may say to-target figures instead of curves.
+    """
 
     number: int
     batch_size: int
@@ -27,7 +41,7 @@ class RunRow:
     finished: bool  # it says something; else it waits, runs, or was lost
     feasible: bool  # completed within the budgets
     verdict: str | None
-    metric: float | None  # of the last epoch, of a completed run
+    metric: float | None  # accuracy or R2 of the last epoch, of a completed run
     curve: tuple[float, ...]  # the metric after every `stride` epochs
     stride: int
     epochs: int | None  # planned
@@ -37,6 +51,9 @@ class RunRow:
     train_loss: float | None
     generalization_gap: float | None
     n_spikes: int | None
+    epochs_to_target: float | None  # as recorded, for the target of those who recorded it
+    steps_to_target: float | None
+    examples_to_target: float | None
 
     def epochs_to(self, target: float) -> int | None:
         """The first recorded epoch whose metric is at least `target`."""
@@ -55,23 +72,26 @@ class RunRow:
         return self.train_seconds / self.epochs if self.train_seconds and self.epochs else None
 
 
-def runs_of(trials: Iterable[FrozenTrial]) -> list[RunRow]:
-    """Those that know their batch size and learning rate, also the ones that wait or run."""
+def runs_of(trials: Iterable[FrozenTrial], metric_names: Sequence[str]) -> list[RunRow]:
+    """Those that know their batch size and learning rate, also the ones that wait or run.
+
+    `metric_names`: the study's, in its order.
+    """
     asked = ((trial, _params(trial)) for trial in trials)
-    return [_row(trial, params) for trial, params in asked if params is not None]
+    return [_row(trial, params, metric_names) for trial, params in asked if params is not None]
 
 
 def _params(trial: FrozenTrial) -> tuple[int, float] | None:
     params = trial.params or trial.system_attrs.get("fixed_params", {})  # of one that waits
-    if not {"log2_batch_size", "learning_rate"} <= set(params):
+    if not has_batch_size(params) or "learning_rate" not in params:
         return None
     return batch_size_of(params), float(params["learning_rate"])
 
 
-def _row(trial: FrozenTrial, params: tuple[int, float]) -> RunRow:
+def _row(trial: FrozenTrial, params: tuple[int, float], names: Sequence[str]) -> RunRow:
     attributes = trial.user_attrs
-    values: Sequence[float | None] = trial.values or (None, None, None)
-    metric, seconds, peak = values
+    values = values_by_name(trial, names)
+    metric = next((name for name in names if name not in MINIMIZED), "")
     epochs = attributes.get("epochs")
     return RunRow(
         number=trial.number,
@@ -83,14 +103,15 @@ def _row(trial: FrozenTrial, params: tuple[int, float]) -> RunRow:
         finished=is_finished(trial) or bool(attributes.get(PREDICTED)),
         feasible=is_feasible(trial),
         verdict=attributes.get(VERDICT),
-        metric=metric,
+        metric=values.get(metric),
         curve=tuple(attributes.get(CURVE) or ()),
         stride=grid_stride(epochs or 1),
         epochs=epochs,
         total_steps=attributes.get("total_steps"),
-        train_seconds=seconds,
-        peak_memory_bytes=None if peak is None else int(peak),
+        train_seconds=values.get("train_seconds"),
+        peak_memory_bytes=values.get("peak_memory_bytes"),
         train_loss=attributes.get("train_loss"),
         generalization_gap=attributes.get("generalization_gap"),
         n_spikes=attributes.get("n_spikes"),
+        **{name: attributes.get(name) for name in TO_TARGET},
     )
