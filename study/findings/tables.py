@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 WIDTH = 100
 
 
-def _plain_table(title: str, columns: Sequence[tuple[str, str]]) -> Table:
+def plain_table(title: str, columns: Sequence[tuple[str, str]]) -> Table:
+    """Without columns' lines; each column a name and how it is justified."""
     from rich import box
     from rich.table import Table
 
@@ -37,7 +38,7 @@ def front_table(
         names = [name.replace("_", " ") for name in names]
     where = f" on {hardware}" if hardware else ""
     title = f"Pareto front{where}: {len(front)} trials"
-    table = _plain_table(title, [(n, "right") for n in names])
+    table = plain_table(title, [(n, "right") for n in names])
     for trial in front:
         row = trial_row(trial, metric_names)
         metric, seconds, peak = trial.values
@@ -79,7 +80,7 @@ def costs_table(costs: Costs) -> Table:
     """`probe`: one batch size a line, bars for throughput and memory."""
     columns = ("batch size", "step", "examples/s", "", "peak memory", "", "predicted")
     justify = ("right", "right", "right", "left", "right", "left", "right")
-    table = _plain_table("", list(zip(columns, justify, strict=True)))
+    table = plain_table("", list(zip(columns, justify, strict=True)))
     most = max((c.examples_per_second or 0.0 for c in costs.values()), default=0.0)
     largest = max((c.memory or 0 for c in costs.values()), default=0)
     for cost in costs.values():
@@ -125,7 +126,7 @@ def studies_table(rows: Sequence[dict[str, Any]]) -> Table:
     """`ls`: one study a line."""
     keys = ("n_trials", "n_complete", "n_pruned", "n_fail", "n_running")
     columns = [("study_name", "left"), *((key, "right") for key in keys)]
-    table = _plain_table("", columns)
+    table = plain_table("", columns)
     for row in rows:
         table.add_row(row["study_name"], *(str(row[key]) for key in keys))
     return table
