@@ -10,6 +10,7 @@ from typing import Any
 from study.errors import StudyError
 from study.quiet import only_errors
 from study.settings import DEFAULT_STORAGE, FROM_VARIABLE, STORAGE_VARIABLE, TO_VARIABLE
+from study.verbs import chosen_storage
 
 DEFAULT_PORT = 13000  # Optuna's own
 
@@ -28,11 +29,6 @@ def add_storage_verbs(verbs: Any) -> None:
     copy_.add_argument("--from", dest="source", help=f"default: ${FROM_VARIABLE}")
     copy_.add_argument("--to", dest="target", help=f"default: ${TO_VARIABLE}")
     copy_.add_argument("--study-name", help="default: the only study there is")
-
-
-def chosen_storage(args: argparse.Namespace) -> str:
-    """What was said, else the environment's, else the default."""
-    return args.storage or os.environ.get(STORAGE_VARIABLE) or DEFAULT_STORAGE
 
 
 def serve(args: argparse.Namespace) -> int:

@@ -1,0 +1,115 @@
+"""Which trial a worker runs next: asked for under one lock, and ours from the start."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from storage.shared import CLAIM_PATIENCE_SECONDS
+from study.comparable import stored_costs
+from study.costs import Costs
+from study.limits import known_limits
+from study.owner import fail_lost_trials
+from study.prepare import params_of
+from study.trials import OWNER, is_finished, takes_slot
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from optuna import Study
+    from optuna.trial import FrozenTrial, Trial
+
+    from objectives.load import Objective
+    from storage.shared import SharedStorage
+    from study.create import Plan
+    from study.interrupts import Interrupts
+    from study.ledger import Ledger
+    from study.pulse import Pulse
+
+SHORT_PATIENCE_SECONDS = 1.0
+
+
+class Claims:
+    """Of one worker; also what the study was like when it last looked."""
+
+    def __init__(
+        self,
+        *,
+        storage: SharedStorage,
+        study: Study,
+        plan: Plan,
+        objective: Objective,
+        ledger: Ledger,
+        pulse: Pulse,
+        interrupts: Interrupts,
+    ) -> None:
+        self._storage = storage
+        self._study = study
+        self._plan = plan
+        self._objective = objective
+        self._ledger = ledger
+        self._pulse = pulse
+        self._interrupts = interrupts
+        self._patience = CLAIM_PATIENCE_SECONDS
+        self.costs: Costs = plan.costs
+        self.limits = known_limits([], plan, plan.costs)
+        self.n_finished = 0
+
+    def next(self) -> Trial | None:
+        """The next trial, or None when all slots are taken."""
+        from optuna.exceptions import UpdateFinishedTrialError
+
+        while True:
+            try:
+                return self._claim()
+            except UpdateFinishedTrialError:  # paused right after it was asked for
+                self._pulse.let_go()
+
+    def _claim(self) -> Trial | None:
+        """A trial that is ours from the start.
+
+        Counting and asking happen under one lock, so that workers never overshoot the total, and
+        a sampler sees the parameters of every trial that runs beside its own.
+        """
+        with self._storage.claim_lock(self._plan.study_name, self._patience) as alone:
+            # A holder that stood still once will do so again: it is not waited for twice.
+            self._patience = CLAIM_PATIENCE_SECONDS if alone else SHORT_PATIENCE_SECONDS
+            trials = self._look(alone=alone)
+            n_taken = sum(map(takes_slot, trials))
+            if n_taken >= self._plan.n_trials or self._interrupts.signum is not None:
+                return None
+            trial = self._ask()
+            self._pulse.hold(trial)  # first: who has an owner and no heartbeat is never missed
+            probed = self._plan.space.is_probed(trial.params)
+            params = params_of(trial, self._plan)
+            self._ledger.claimed(trial, params, self._objective, probed=probed)
+            return trial
+
+    def _look(self, *, alone: bool) -> Sequence[FrozenTrial]:
+        """All trials, those of dead workers queued again; and what they say of costs and limits."""
+        trials = self._study.get_trials(deepcopy=False)
+        if fail_lost_trials(self._storage, self._study, trials, alone=alone):
+            trials = self._study.get_trials(deepcopy=False)
+        self.costs = stored_costs(self._study, self._plan.hardware)
+        self.limits = known_limits(trials, self._plan, self.costs)
+        self.n_finished = sum(map(is_finished, trials))
+        return trials
+
+    def _ask(self) -> Trial:
+        """One that waits to be run again, else the sampler's next point."""
+        return self._study.ask(self._plan.space.distributions())
+
+    def n_running(self) -> int:
+        """Trials that others run, any of which may be left behind.
+
+        0 when nobody would notice: workers of versions without a heartbeat are not waited for.
+        """
+        from optuna.trial import TrialState
+
+        running = self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+        return len(running) if any(_will_be_missed(trial) for trial in running) else 0
+
+
+def _will_be_missed(trial: FrozenTrial) -> bool:
+    """Whether somebody will notice if its worker dies."""
+    owner = trial.user_attrs.get(OWNER)
+    return owner is None or "boot" in owner  # versions without a heartbeat did not write that

@@ -1,0 +1,66 @@
+"""What a trial is run with: its parameters, its checkpoint, its `Run`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from objectives.measurement import TrialParams
+from objectives.run import Run
+from study.search.samplers import derive_seed
+from study.space import batch_size_of
+from study.trials import ROOT
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from optuna.trial import Trial
+
+    from objectives.load import Objective
+    from storage.checkpoint import Checkpoint
+    from study.create import Plan
+
+
+def params_of(trial: Trial, plan: Plan) -> TrialParams:
+    """What an objective is called with."""
+    return TrialParams(
+        batch_size=batch_size_of(trial.params),
+        learning_rate=trial.params["learning_rate"],
+        epochs=plan.epochs,
+        seed=derive_seed(plan.seed, _root(trial), purpose="trial"),
+        device=plan.device,
+        extra=plan.space.own(trial.params),
+    )
+
+
+def checkpoint_of(trial: Trial, plan: Plan, objective: Objective, folder: Path) -> Checkpoint:
+    """The same for a trial and those that take it up; another on other hardware."""
+    from storage.checkpoint import Checkpoint
+
+    params = params_of(trial, plan)
+    identity = {
+        "study": plan.study_name,
+        "study_id": plan.study_id,
+        "trial": _root(trial),
+        "params": trial.params,
+        "epochs": params.epochs,
+        "seed": params.seed,
+        "hardware": plan.hardware,
+        "compiled": objective.compiled,
+    }
+    return Checkpoint(folder, identity)
+
+
+def run_of(plan: Plan, objective: Objective, *, measure_memory: bool) -> Run:
+    """For one trial."""
+    return Run(
+        device=plan.device,
+        metric=objective.metric,
+        target=plan.target,
+        measure_memory=measure_memory,
+        compiled=objective.compiled,
+    )
+
+
+def _root(trial: Trial) -> int:
+    """Number of the trial whose run this one goes on with, or its own."""
+    return int(trial.user_attrs.get(ROOT, trial.number))

@@ -1,0 +1,100 @@
+"""The verbs that train: run, probe and record."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import sys
+from pathlib import Path
+from typing import Any
+
+from study.verbs import OPTIONS, add_settings, chosen_settings, console_of
+
+PROBE_OPTIONS = (
+    "task",
+    "study-name",
+    "storage",
+    "epochs",
+    "device",
+    "batch-sizes",
+    "learning-rates",
+)
+
+RECORD_OPTIONS = ("task", "epochs", "device", "batch-sizes", "learning-rates")
+
+
+def add_training_verbs(verbs: Any) -> None:
+    """Tell the parser of them."""
+    run_ = add_settings(verbs, "run", run, "search, or resume a search", OPTIONS)
+    _add_compile(run_)
+    run_.add_argument(
+        "--mixed-hardware",
+        action="store_true",
+        default=argparse.SUPPRESS,
+        help="let this hardware join a study timed on another: one front for each",
+    )
+    text = "step time and memory of each batch size"
+    probe_ = add_settings(verbs, "probe", probe, text, PROBE_OPTIONS)
+    _add_compile(probe_)
+    probe_.add_argument("--again", action="store_true", help="measure even if the study knows")
+    probe_.add_argument("--json", action="store_true", help="print JSON")
+    text = "sweep a grid into a table of training curves, to be played back"
+    record_ = add_settings(verbs, "record", record, text, RECORD_OPTIONS)
+    record_.add_argument("--n-rates", type=int, default=9, help="default: %(default)s")
+    record_.add_argument("--n-seeds", type=int, default=3, help="default: %(default)s")
+    record_.add_argument("-o", "--output", type=Path, help="default: runs/TASK-curves.csv")
+
+
+def _add_compile(parser_: argparse.ArgumentParser) -> None:
+    parser_.add_argument(
+        "--compile",
+        action="store_true",
+        default=argparse.SUPPRESS,
+        help="compile the whole training step: worth it for small batches and long runs",
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Search batch size and learning rate until the study has n_trials; run again to resume."""
+    settings, console = chosen_settings(args), console_of(sys.stderr)
+    if settings.launcher == "ray":
+        from study.launch_ray import RaySession
+
+        return RaySession(settings, console).run()
+    from study.session import Session
+
+    return Session(settings, console).run()
+
+
+def probe(args: argparse.Namespace) -> None:
+    """Measure step time, throughput and peak memory of every batch size of the space."""
+    from study.findings.export import to_json
+    from study.findings.tables import advice_lines, cost_row, costs_table
+    from study.session import probe_costs
+
+    costs = probe_costs(chosen_settings(args), console_of(sys.stderr), again=args.again)
+    if args.json:
+        print(to_json([cost_row(cost) for cost in costs.values()]))
+        return
+    console = console_of(sys.stdout)
+    console.print(costs_table(costs))
+    for line in advice_lines(costs):
+        console.print(line)
+
+
+def record(args: argparse.Namespace) -> None:
+    """Train at every batch size, learning rate and seed of a grid and write the curves down.
+
+    The same command resumes. `run --task TABLE.csv` then plays them back, without training.
+    """
+    from study.record import record as sweep
+
+    path, n_runs = sweep(
+        chosen_settings(args),
+        args.output,
+        n_rates=args.n_rates,
+        n_seeds=args.n_seeds,
+        console=console_of(sys.stderr),
+    )
+    command = f"make study TASK={shlex.quote(str(path))}"
+    print(f"{n_runs} runs in {path}; try: {command}", file=sys.stderr)
