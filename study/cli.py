@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 from objectives.measurement import ObjectiveError
 from storage.errors import StorageError
 from study.errors import StudyError
+from study.verbs_critical import add_critical_verbs
 from study.verbs_look import add_looking_verbs
 from study.verbs_run import add_training_verbs
 from study.verbs_storage import add_storage_verbs
@@ -50,4 +51,5 @@ def parser() -> argparse.ArgumentParser:
     add_training_verbs(verbs)
     add_looking_verbs(verbs)
     add_storage_verbs(verbs)
+    add_critical_verbs(verbs)
     return top

@@ -122,7 +122,7 @@ def critical_batch(
         reason = f"{len(used)} of {len(rows)} batch sizes can be used, a line wants {MIN_SIZES}"
         return Critical(reason=reason, sizes=rows)
     rng = np.random.default_rng(seed)
-    evidence = gather([(runs.batch_size, runs.to_target) for runs in used], rng)
+    evidence = gather([(runs.batch_size, runs.to_target) for runs in used], rng, resolution)
     line = straight_lines(evidence.sizes, evidence.medians[None])
     fitted = line[0] + line[1] * evidence.sizes
     scatter = scatter_of(evidence, fitted)
@@ -132,7 +132,7 @@ def critical_batch(
         loo_error=float(np.abs(evidence.misses[0]).mean()),
         scatter=scatter,
     )
-    against = contradiction(evidence, resolution)
+    against = contradiction(evidence)
     if against:
         return replace(found, reason=against)
     noise = np.exp(widened(scatter, len(used)) * rng.standard_normal(evidence.replicates.shape))

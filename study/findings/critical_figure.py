@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from study.findings.critical import Critical, Line
 from study.findings.figures import FRONT, OTHER
@@ -44,8 +45,8 @@ def critical_figure(found: Critical, *, unit: str) -> go.Figure:
     )
     figure.update_layout(
         title="Critical batch size" if line else "Critical batch size: not shown",
-        xaxis={"title": "batch size", "type": "log", "dtick": "D1"},
-        yaxis={"title": f"{unit} to the target", "type": "log", "dtick": "D2"},
+        xaxis={"title": "batch size", "type": "log", **_ticks([size for size, _ in runs])},
+        yaxis={"title": f"{unit} to the target", "type": "log", **_ticks([c for _, c in there])},
         legend={"orientation": "h", "y": -0.2},
         height=480,
     )
@@ -72,9 +73,21 @@ def _add_line(figure: go.Figure, line: Line, sizes: Sequence[int]) -> None:
     costs = line.e_min.value * (1 + x / line.b_crit.value)
     figure.add_scatter(x=x, y=costs, mode="lines", name="line", line={"color": FRONT})
     for estimate, name in ((line.overhead_20, "20% more"), (line.b_crit, "critical")):
-        figure.add_vline(
-            x=estimate.value,
-            line={"color": OTHER, "dash": "dot"},
-            annotation={"text": f"{name}: {short_number(estimate.value)}", "textangle": -90},
-            annotation_position="bottom left",
+        figure.add_vline(x=estimate.value, line={"color": OTHER, "dash": "dot"})
+        figure.add_annotation(  # not the line's own: that forgets that the axis is logarithmic
+            x=math.log10(estimate.value),
+            y=1,
+            yref="paper",
+            yanchor="bottom",
+            showarrow=False,
+            text=f"{name}: {short_number(estimate.value)}",
         )
+
+
+def _ticks(values: Sequence[float]) -> dict[str, Any]:
+    """Round numbers with all their digits; more of them within a decade."""
+    low, high = min(values, default=1.0), max(values, default=1.0)
+    digits = (1, 2, 5) if high > 10 * low else range(1, 10)
+    decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    ticks = [digit * 10.0**decade for decade in decades for digit in digits]
+    return {"tickvals": ticks, "ticktext": [short_number(tick) for tick in ticks]}

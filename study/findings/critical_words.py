@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from math import isfinite
 from typing import TYPE_CHECKING, Any
 
 from study.findings.critical import Critical, Estimate, Line, SizeFit
@@ -40,7 +40,9 @@ def caveats(found: Critical, data: ToTarget) -> list[str]:
     used = [row for row in found.sizes if not row.runs.left_out]
     lines = []
     if found.loo_error is not None:
-        lines.append(f"leave-one-size-out error: {found.loo_error:.1%} on average")
+        lines.append(
+            f"the line through the other sizes misses a size by {found.loo_error:.1%} on average"
+        )
     if found.scatter:
         lines.append(
             f"sizes scatter around the line by {found.scatter:.1%} more than their seeds explain; "
@@ -72,8 +74,9 @@ def _on_resolution(used: Sequence[SizeFit], data: ToTarget) -> list[str]:
         return []
     step = "epoch" if data.resolution == 1 else f"{data.resolution:g} epochs"
     return [
-        f"costs are counted every {step}, {data.resolution / least:.0%} of the least: a run gets "
-        "there up to that much sooner, and the intervals do not cover it"
+        f"costs are counted every {step}, {data.resolution / least:.0%} of the least: runs get "
+        "there up to that much sooner; the intervals cover the rounding, but not that all costs "
+        "and the critical size read too high by half of it"
     ]
 
 
@@ -105,12 +108,12 @@ def critical_table(found: Critical, data: ToTarget) -> Table:
 def as_json(found: Critical, data: ToTarget, target: float | None) -> dict[str, Any]:
     """For machines. Estimates are null unless `status` is `shown`."""
     line = found.line
-    estimates = {
-        "e_min": line and line.e_min,
-        "b_crit": line and line.b_crit,
-        "overhead_20": line and line.overhead_20,
-        "s_min": line and _steps(line, data),
-    }
+    estimates: dict[str, Estimate | None] = dict.fromkeys(
+        ("e_min", "b_crit", "overhead_20", "s_min")
+    )
+    if line is not None:
+        found_ = (line.e_min, line.b_crit, line.overhead_20, _steps(line, data))
+        estimates = dict(zip(estimates, found_, strict=True))
     answer: dict[str, Any] = {
         "status": "shown" if line else "not_shown",
         "reason": found.reason,
@@ -119,7 +122,7 @@ def as_json(found: Critical, data: ToTarget, target: float | None) -> dict[str, 
     }
     for name, estimate in estimates.items():
         answer[name] = None if estimate is None else estimate.value
-        answer[f"{name}_interval"] = None if estimate is None else [estimate.low, estimate.high]
+        answer[f"{name}_interval"] = None if estimate is None else _bounds(estimate)
     return {
         **answer,
         "b_crit_at_least": found.at_least,
@@ -139,10 +142,16 @@ def _row(row: SizeFit) -> dict[str, Any]:
         "n_runs": len(runs.to_target),
         "n_reached": runs.n_reached,
         "left_out": runs.left_out or None,
-        "to_target": None if row.median is None else asdict(row.median),
+        "to_target": None if row.median is None else row.median.value,
+        "to_target_interval": None if row.median is None else _bounds(row.median),
         "fitted": row.fitted,
         "miss": row.miss,
     }
+
+
+def _bounds(estimate: Estimate) -> list[float | None]:
+    """JSON has no infinity: null where seeds do not bound a median."""
+    return [bound if isfinite(bound) else None for bound in (estimate.low, estimate.high)]
 
 
 def _steps(line: Line, data: ToTarget) -> Estimate | None:

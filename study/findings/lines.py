@@ -24,9 +24,10 @@ TOLERATED_MISS = 0.25  # of a size by the line through the others
 class Evidence:
     """Medians of K sizes, and of as many again for each of R replicates."""
 
+    resolution: float  # costs are known up to this much
     sizes: Array  # (K,)
     medians: Array  # (K,)
-    replicates: Array  # (R, K), seeds drawn again within each size; inf: the target not reached
+    replicates: Array  # (R, K), seeds drawn again within each size; inf: not reached
     errors: Array  # (K,), standard errors of the medians' logarithms, for tests
     misses: Array  # (1 + R, K), predicted / median - 1; the first row is that of `medians`
 
@@ -36,16 +37,22 @@ class Evidence:
         return [f"{size:g}" for size in self.sizes]
 
 
-def gather(used: Sequence[tuple[int, Sequence[float]]], rng: np.random.Generator) -> Evidence:
-    """From batch sizes, each with the costs of its runs."""
+def gather(
+    used: Sequence[tuple[int, Sequence[float]]], rng: np.random.Generator, resolution: float
+) -> Evidence:
+    """From batch sizes, each with the costs of its runs; these are known up to `resolution`."""
     import numpy as np
 
     sizes = np.array([float(size) for size, _ in used])
     costs = [np.array(some) for _, some in used]
     medians = np.array([np.median(some) for some in costs])
     drawn = [np.median(rng.choice(some, (REPLICATES, len(some))), axis=1) for some in costs]
-    replicates = np.stack(drawn, axis=1)
+    drawn_again = np.stack(drawn, axis=1)
+    rounding = resolution * (rng.random(drawn_again.shape) - 0.5)  # of a size, not of a run
+    # No cost is below half of what was counted: one of 1 epoch took between none and one.
+    replicates = np.maximum(drawn_again + rounding, 0.5 * drawn_again)
     return Evidence(
+        resolution=resolution,
         sizes=sizes,
         medians=medians,
         replicates=replicates,
@@ -137,13 +144,18 @@ def interval(values: Array, level: float = LEVEL) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def contradiction(evidence: Evidence, resolution: float) -> str:
-    """Why these medians are no line, or "". Costs are known up to `resolution`."""
+def contradiction(evidence: Evidence) -> str:
+    """Why these medians are no line, or ""."""
     spread = evidence.medians.max() - evidence.medians.min()
-    if spread <= resolution:
+    if spread <= evidence.resolution:
         return (
-            f"the sizes differ by {spread:g}, and costs are known up to {resolution:g} only: "
-            "choose a higher target, or record more often"
+            f"the sizes differ by {spread:g}, and costs are known up to {evidence.resolution:g} "
+            "only: choose a higher target, or record more often"
+        )
+    if evidence.medians.min() <= evidence.resolution:
+        return (
+            f"some size takes {evidence.medians.min():g}, and costs are known up to "
+            f"{evidence.resolution:g} only: choose a higher target, or record more often"
         )
     return _fall(evidence) or _miss(evidence)
 
