@@ -13,6 +13,7 @@ from storage.errors import StorageError
 from study.errors import StudyError
 from study.verbs_critical import add_critical_verbs
 from study.verbs_look import add_looking_verbs
+from study.verbs_noise import add_noise_verbs
 from study.verbs_run import add_training_verbs
 from study.verbs_storage import add_storage_verbs
 
@@ -52,4 +53,5 @@ def parser() -> argparse.ArgumentParser:
     add_looking_verbs(verbs)
     add_storage_verbs(verbs)
     add_critical_verbs(verbs)
+    add_noise_verbs(verbs)
     return top
