@@ -25,10 +25,10 @@ run_options = $(call option,--task,TASK) $(call option,--study-name,STUDY_NAME) 
 look_options = $(call option,--study-name,STUDY_NAME)
 
 .DEFAULT_GOAL := help
-.PHONY: help study probe front ls report dashboard serve copy test chaos lint clean
+.PHONY: help study probe front ls report critical-batch dashboard serve copy test chaos lint clean
 
 help: ## show this text
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
 	@echo "variables of make study: TASK STUDY_NAME STORAGE N_TRIALS N_WORKERS LAUNCHER RAY_ADDRESS"
 	@echo "  SAMPLER PRUNER PRUNER_RISK SEED EPOCHS DEVICE TARGET BATCH_SIZES LEARNING_RATES TIMEOUT"
 	@echo "  GRACE CHECKPOINT_DIR MAX_MEMORY MAX_SECONDS MIN_ACCURACY COMPILE MIXED_HARDWARE CONFIG"
@@ -50,6 +50,9 @@ ls: .venv/.run ## list the studies
 
 report: .venv/.run ## write one HTML page of figures
 	@$(PY) -m study report $(look_options)
+
+critical-batch: .venv/.run ## the largest batch size that still saves steps: TARGET=0.95
+	@$(PY) -m study critical-batch $(look_options) $(call option,--target,TARGET)
 
 dashboard: .venv/.run ## serve optuna-dashboard on 127.0.0.1
 	@$(PY) -m study dashboard $(call option,--port,PORT)

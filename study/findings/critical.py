@@ -119,7 +119,10 @@ def critical_batch(
     used = [runs for runs in sizes if not runs.left_out]
     rows = [SizeFit(runs=runs) for runs in sizes]
     if len(used) < MIN_SIZES:
-        reason = f"{len(used)} of {len(rows)} batch sizes can be used, a line wants {MIN_SIZES}"
+        reason = (
+            f"{len(used)} of {len(rows)} batch sizes can be used, a line wants {MIN_SIZES}: give "
+            f"each at least {MIN_SEEDS} seeds at its best learning rate, or choose a lower target"
+        )
         return Critical(reason=reason, sizes=rows)
     rng = np.random.default_rng(seed)
     evidence = gather([(runs.batch_size, runs.to_target) for runs in used], rng, resolution)
