@@ -35,11 +35,11 @@ smallest_options = $(call option,--task,TASK) $(call option,--study-name,STUDY_N
   $(call option,--output,OUTPUT) $(if $(COMPILE),--compile)
 
 .DEFAULT_GOAL := help
-.PHONY: help study smallest probe front ls rates claims report dashboard serve copy import test chaos \
-  lint clean
+.PHONY: help study smallest probe front ls rates claims critical-batch report dashboard serve copy \
+  import test chaos lint clean
 
 help: ## show this text
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
 	@echo "variables of make study: TASK STUDY_NAME STORAGE N_TRIALS N_WORKERS LAUNCHER RAY_ADDRESS"
 	@echo "  SAMPLER PRUNER PRUNER_RISK SEED EPOCHS DEVICE TARGET BATCH_SIZES LEARNING_RATES TIMEOUT"
 	@echo "  DIAGNOSTICS GRACE CHECKPOINT_DIR MAX_MEMORY MAX_SECONDS MIN_ACCURACY COMPILE MIXED_HARDWARE CONFIG"
@@ -70,6 +70,9 @@ claims: .venv/.run ## common beliefs about batch size, held against a study
 
 report: .venv/.run ## write one HTML page of figures
 	@$(PY) -m study report $(look_options)
+
+critical-batch: .venv/.run ## the largest batch size that still saves steps: TARGET=0.95
+	@$(PY) -m study critical-batch $(look_options) $(call option,--target,TARGET)
 
 dashboard: .venv/.run ## serve optuna-dashboard on 127.0.0.1
 	@$(PY) -m study dashboard $(call option,--port,PORT)

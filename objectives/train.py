@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import copy
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from objectives.compiled import CompiledStep
 from objectives.diagnose import diagnose
 from objectives.feed import Batches, make_feed
+from objectives.gradients import Gradients
 from objectives.measurement import ObjectiveError, TrialParams
 from objectives.optimizer import build_optimizer, step_function
 from objectives.parameter import usual_values
 from objectives.predict import predict_peak_bytes
 from objectives.randomness import seed_everything
-from objectives.run import Run
+from objectives.run import Run, carry_out
 from objectives.task import Task, baseline, check_data, check_forward, check_task, fingerprint
 
 if TYPE_CHECKING:
@@ -117,6 +120,45 @@ class TaskObjective:
             seed=params.seed,
             device=self._device,
         )
+
+    def models_after(
+        self, params: TrialParams, epochs: Sequence[int]
+    ) -> Iterator[tuple[int, nn.Module, float | None]]:
+        """The models of one run before it starts (epoch 0) and after the epochs asked for.
+
+        Each comes with its validation metric, None for epoch 0. It is the run that a trial of the
+        same parameters is, whose checkpoints are caught here instead of written.
+
+        Raises:
+            ObjectiveError: the run ended before the last of the epochs.
+        """
+        task, last = self._declared.at(params.extra) if self.search else self.task, max(epochs)
+        run = Run(device=self._device, metric=self.metric, measure_memory=False)
+        kept: dict[int, Any] = {}
+
+        def keep(saved: dict[str, Any]) -> None:
+            if saved["loop"]["epoch"] in epochs:
+                kept[saved["loop"]["epoch"]] = copy.deepcopy(saved["loop"]["model"])
+
+        run.keep = keep
+        if last > 0:
+            carry_out(self, replace(params, epochs=last), run)
+        if run.latched is not None:
+            raise ObjectiveError(
+                f"the run ended in epoch {len(run.curve) + 1} of {last}, {run.latched.verdict}: "
+                f"{run.latched.reason}; choose another learning rate, or earlier epochs"
+            )
+        for epoch in sorted(set(epochs)):
+            seed_everything(params.seed)
+            model = task.model().to(self._device)
+            if epoch > 0:
+                model.load_state_dict(kept.pop(epoch))
+            yield epoch, model, run.curve[epoch - 1] if epoch else None
+
+    def gradients(self, model: nn.Module) -> Gradients:
+        """Of the task's loss over its training split."""
+        data = self._data
+        return Gradients(model, self.task.loss, data.x_train, data.y_train, device=self._device)
 
     def predict_peak_bytes(self, batch_size: int) -> int | None:
         """Peak memory without running it; None where no prediction can be trusted."""

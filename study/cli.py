@@ -12,8 +12,10 @@ from objectives.measurement import ObjectiveError
 from storage.errors import StorageError
 from study.errors import StudyError
 from study.verbs_claims import add_claims_verbs
+from study.verbs_critical import add_critical_verbs
 from study.verbs_import import add_import_verb
 from study.verbs_look import add_looking_verbs
+from study.verbs_noise import add_noise_verbs
 from study.verbs_rates import add_rates_verbs
 from study.verbs_run import add_training_verbs
 from study.verbs_smallest import add_smallest_verb
@@ -58,4 +60,6 @@ def parser() -> argparse.ArgumentParser:
     add_claims_verbs(verbs)
     add_storage_verbs(verbs)
     add_import_verb(verbs)
+    add_critical_verbs(verbs)
+    add_noise_verbs(verbs)
     return top

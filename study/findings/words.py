@@ -42,3 +42,9 @@ def said(name: str, value: float | None) -> str:
 def short(value: Any) -> str:
     """A parameter's value in a table."""
     return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+def short_number(value: float) -> str:
+    """Three significant digits: `0.123`, `46.8`, `46,800`."""
+    rounded = float(f"{value:.3g}")
+    return f"{rounded:,.0f}" if abs(rounded) >= 100 else f"{rounded:g}"
