@@ -21,9 +21,16 @@ run_options = $(call option,--task,TASK) $(call option,--study-name,STUDY_NAME) 
   $(call option,--checkpoint-dir,CHECKPOINT_DIR) $(call option,--max-memory,MAX_MEMORY) \
   $(call option,--max-seconds,MAX_SECONDS) $(call option,--min-accuracy,MIN_ACCURACY) \
   $(call option,--diagnostics,DIAGNOSTICS) $(call option,--config,CONFIG) $(if $(COMPILE),--compile) \
-  $(if $(MIXED_HARDWARE),--mixed-hardware)
+  $(if $(MIXED_HARDWARE),--mixed-hardware) $(technique_options)
 look_options = $(call option,--study-name,STUDY_NAME)
 
+technique_options = $(call option,--micro-batch-sizes,MICRO_BATCH_SIZES) \
+  $(call option,--precision,PRECISION) $(call option,--schedule,SCHEDULE) \
+  $(call option,--rate-schedule,RATE_SCHEDULE) $(call option,--warmup-examples,WARMUP_EXAMPLES) \
+  $(call option,--beta2-half-life,BETA2_HALF_LIFE) \
+  $(call option,--ghost-batch-size,GHOST_BATCH_SIZE) \
+  $(call option,--data-parallel,DATA_PARALLEL) $(call option,--shards,SHARDS) \
+  $(if $(CHECKPOINT_ACTIVATIONS),--checkpoint-activations)
 smallest_options = $(call option,--task,TASK) $(call option,--study-name,STUDY_NAME) \
   $(call option,--target,TARGET) $(call option,--within,WITHIN) $(call option,--seeds,SEEDS) \
   $(call option,--max-trials,MAX_TRIALS) $(call option,--n-workers,N_WORKERS) \
@@ -32,7 +39,7 @@ smallest_options = $(call option,--task,TASK) $(call option,--study-name,STUDY_N
   $(call option,--timeout,TIMEOUT) $(call option,--grace,GRACE) \
   $(call option,--checkpoint-dir,CHECKPOINT_DIR) $(call option,--max-memory,MAX_MEMORY) \
   $(call option,--max-seconds,MAX_SECONDS) $(call option,--config,CONFIG) \
-  $(call option,--output,OUTPUT) $(if $(COMPILE),--compile)
+  $(call option,--output,OUTPUT) $(if $(COMPILE),--compile) $(technique_options)
 
 .DEFAULT_GOAL := help
 .PHONY: help study smallest probe front ls rates claims critical-batch report dashboard serve copy \

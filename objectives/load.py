@@ -16,6 +16,7 @@ from typing import Any, Protocol, TypeVar
 from objectives.import_file import import_file
 from objectives.measurement import ObjectiveError, TrialParams
 from objectives.parameter import Parameter, check_search
+from objectives.recipe import PLAIN, Recipe, only_plain
 from objectives.run import Run
 from objectives.task import DEFAULT_EPOCHS, Task
 
@@ -99,7 +100,9 @@ class CustomLoop:
         """A loop of your own cannot be predicted, only probed."""
 
 
-def load_objective(spec: str, *, device: str, compiled: bool = False) -> Objective:
+def load_objective(
+    spec: str, *, device: str, compiled: bool = False, recipe: Recipe = PLAIN
+) -> Objective:
     """The objective that `spec` names, ready to train on `device`; its step compiled if asked for.
 
     Raises:
@@ -109,11 +112,12 @@ def load_objective(spec: str, *, device: str, compiled: bool = False) -> Objecti
     if spec in BUNDLED:
         home, factory = BUNDLED[spec]
         found = getattr(import_module(home), factory)
-        return _prepare(found, name=spec, device=device, compiled=compiled)
+        return _prepare(found, name=spec, device=device, compiled=compiled, recipe=recipe)
     if spec.endswith(TABLES):
+        only_plain(recipe, f"{spec} is played back")
         return _replay(spec, compiled=compiled)
     name, found = _own(spec)
-    return _prepare(found, name=name, device=device, compiled=compiled)
+    return _prepare(found, name=name, device=device, compiled=compiled, recipe=recipe)
 
 
 def task_name(spec: str) -> str:
@@ -186,7 +190,7 @@ def _find(module: ModuleType, name: str, path: Path) -> tuple[str, Any]:
     )
 
 
-def _prepare(found: Any, *, name: str, device: str, compiled: bool) -> Objective:
+def _prepare(found: Any, *, name: str, device: str, compiled: bool, recipe: Recipe) -> Objective:
     from objectives.train import TaskObjective
 
     if callable(found) and not isinstance(found, CustomLoop | Task):
@@ -198,8 +202,11 @@ def _prepare(found: Any, *, name: str, device: str, compiled: bool) -> Objective
     if isinstance(found, Task):
         task = found
         return _guarded(
-            lambda: TaskObjective(task, name=name, device=device, compiled=compiled), name
+            lambda: TaskObjective(task, name=name, device=device, compiled=compiled, recipe=recipe),
+            name,
         )
+    if isinstance(found, CustomLoop):
+        only_plain(recipe, f"{name} is a training loop of your own")
     if isinstance(found, CustomLoop) and compiled:
         raise ObjectiveError(
             f"{name} is a training loop of your own, and --compile compiles the step of ours: "

@@ -18,6 +18,7 @@ from objectives.optimizer import build_optimizer, step_function
 from objectives.parameter import usual_values
 from objectives.predict import predict_peak_bytes
 from objectives.randomness import seed_everything
+from objectives.recipe import PLAIN, Recipe
 from objectives.run import Run, carry_out
 from objectives.task import Task, baseline, check_data, check_forward, check_task, fingerprint
 
@@ -39,12 +40,22 @@ class TaskObjective:
             that must not be compiled.
     """
 
-    def __init__(self, task: Task, *, name: str, device: str, compiled: bool = False) -> None:
+    def __init__(
+        self,
+        task: Task,
+        *,
+        name: str,
+        device: str,
+        compiled: bool = False,
+        recipe: Recipe = PLAIN,
+    ) -> None:
         import torch
 
         check_task(task)
         self._declared = task
-        self.search = task.search
+        recipe.check()
+        self.recipe = recipe
+        self.search = {**task.search, **recipe.search}
         self.task = task = task.at(usual_values(task.search))
         self.name = name
         self.metric = "val_accuracy" if task.metric == "accuracy" else "val_r2"
@@ -64,6 +75,12 @@ class TaskObjective:
         self._device = device
         self._data = data
         self._feed = make_feed(data.x_train, data.y_train, device=device)
+        if recipe.stored:
+            self.fingerprint["recipe"] = recipe.stored
+        if compiled and recipe != PLAIN:
+            raise ObjectiveError(
+                f"a compiled step knows nothing of {recipe.stored}: run without --compile"
+            )
         if compiled and self.search:
             raise ObjectiveError(
                 f"task {name!r} searches {', '.join(self.search)}, and a compiled step is one for "

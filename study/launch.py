@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from objectives.load import CustomLoop
+from objectives.recipe import Recipe
 from storage.url import open_storage
 from study.comparable import stored_costs
 from study.create import Plan, open_study, prober_of
@@ -34,6 +35,7 @@ class Job:
     task: str
     plan: Plan
     compiled: bool
+    recipe: Recipe
     fingerprint: dict[str, str]  # of the objective, which every process loads for itself
     deadline: float | None  # of time.monotonic()
     checkpoints: Path | None  # folder

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from objectives.device import resolve_device
 from objectives.load import load_objective
+from objectives.recipe import Recipe
 from storage.checkpoint import checkpoint_folder
 from storage.url import folder_of, open_storage, readable_errors, redacted
 from study.comparable import at_known_cost, fronts_by_hardware, store_costs, stored_costs
@@ -25,6 +26,7 @@ from study.quiet import quiet_optuna
 from study.settings import STORAGE_VARIABLE, StudySettings
 from study.space import SearchSpace
 from study.team import WorkerDied, run_workers
+from study.techniques import recipe_of, stored_recipe
 from study.trials import HARDWARE, is_finished
 from study.worker import RepeatedFailure
 
@@ -123,6 +125,7 @@ class Session:
             task=self._settings.task,
             plan=plan,
             compiled=objective.compiled,
+            recipe=Recipe.from_stored(objective.fingerprint.get("recipe", "")),
             fingerprint=objective.fingerprint,
             deadline=None if plan.timeout is None else time.monotonic() + plan.timeout,
             checkpoints=checkpoints_of(self._settings),
@@ -219,7 +222,8 @@ def loaded(settings: StudySettings, device: str, console: Console) -> Objective:
     """The objective, its step compiled where the settings ask for that."""
     if settings.compile:
         console.print("compiling the training step: some ten seconds")
-    return load_objective(settings.task, device=device, compiled=settings.compile)
+    recipe = recipe_of(settings, stored_recipe(settings))
+    return load_objective(settings.task, device=device, compiled=settings.compile, recipe=recipe)
 
 
 def probe_costs(settings: StudySettings, console: Console, *, again: bool) -> Costs:

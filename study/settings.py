@@ -12,6 +12,7 @@ from objectives.measurement import DIAGNOSTICS
 from study.budgets import Budgets, parse_bytes
 from study.errors import StudyError
 from study.space import SearchSpace, parse_batch_sizes, parse_learning_rates
+from study.techniques import recipe_of
 
 STORAGE_VARIABLE = "BATCHFRONT_STORAGE"  # environment: URLs may hold passwords
 DEFAULT_STORAGE = "sqlite:///runs/batchfront.db"
@@ -75,6 +76,27 @@ class StudySettings:
     """Seconds after which a silent worker's trial is given to another; default 60."""
     checkpoint_dir: str | None = None
     """Where runs are kept after each epoch, or none; default: beside an SQLite file or journal."""
+    micro_batch_sizes: str | None = None
+    """Examples of one forward and backward pass, 8 for all runs or LOW:HIGH to search; default: the
+    whole batch."""
+    precision: str | None = None
+    """float32, bfloat16 or float16, or several to search: float32,bfloat16; default float32."""
+    schedule: str | None = None
+    """Of the batch size: constant, doubling or noise-scale; default constant."""
+    rate_schedule: str | None = None
+    """Of the learning rate: constant or cosine; default constant."""
+    warmup_examples: int | None = None
+    """Over which the learning rate rises; default 0."""
+    beta2_half_life: float | None = None
+    """Of Adam's second moment, in examples; default: the task's own beta2."""
+    ghost_batch_size: int | None = None
+    """Examples that share batch-norm statistics; default: the (micro) batch."""
+    checkpoint_activations: bool | None = None
+    """Compute activations again in the backward pass instead of keeping them."""
+    data_parallel: int | None = None
+    """Ranks that train one trial together; default 1."""
+    shards: str | None = None
+    """What each rank gets of a batch: striped or block; default striped."""
     mixed_hardware: bool = False
     """Let another hardware join: one front for each."""
 
@@ -106,6 +128,7 @@ class StudySettings:
             raise StudyError(f"study_name is {self.study_name!r}, wanted one printable line")
         self.space(SearchSpace())
         self.budgets()
+        recipe_of(self)
         self.asked_diagnostics()
 
     def asked_diagnostics(self) -> tuple[str, ...] | None:

@@ -47,10 +47,35 @@ OPTIONS: dict[str, tuple[type, str]] = {
     "timeout": (float, "seconds after which no new trial starts"),
     "grace": (int, "seconds after which a silent worker's trial goes to another; default: 60"),
     "checkpoint-dir": (str, "default: beside an SQLite file or journal; none: lose started runs"),
+    "micro-batch-sizes": (
+        str,
+        "examples of a pass, or LOW:HIGH to search; default: the batch",
+    ),
+    "precision": (str, "float32, bfloat16 or float16; several, with commas, are searched"),
+    "schedule": (str, "of the batch size: constant, doubling or noise-scale"),
+    "rate-schedule": (str, "of the learning rate: constant or cosine"),
+    "warmup-examples": (int, "over which the learning rate rises; default: 0"),
+    "beta2-half-life": (float, "of Adam's second moment, in examples; default: the task's beta2"),
+    "ghost-batch-size": (int, "examples that share batch-norm statistics; default: the batch"),
+    "data-parallel": (int, "ranks that train one trial together; default: 1"),
+    "shards": (str, "what each rank gets of a batch: striped or block; default: striped"),
     "max-memory": (str, "budget for a run's peak memory, like 2GiB"),
     "max-seconds": (float, "budget for a run's training time"),
     "min-accuracy": (float, "a run that ends below it is infeasible"),
 }
+
+
+TECHNIQUES = (
+    "micro-batch-sizes",
+    "precision",
+    "schedule",
+    "rate-schedule",
+    "warmup-examples",
+    "beta2-half-life",
+    "ghost-batch-size",
+    "data-parallel",
+    "shards",
+)
 
 
 def add_settings(verbs: Any, name: str, verb: Any, text: str, options: Iterable[str]) -> Any:
@@ -72,6 +97,16 @@ def add_compile(parser_: argparse.ArgumentParser) -> None:
         action="store_true",
         default=argparse.SUPPRESS,
         help="compile the whole training step: worth it for small batches and long runs",
+    )
+
+
+def add_checkpoint_activations(parser_: argparse.ArgumentParser) -> None:
+    """The option of verbs that train."""
+    parser_.add_argument(
+        "--checkpoint-activations",
+        action="store_true",
+        default=argparse.SUPPRESS,
+        help="compute activations again in the backward pass: less memory, more time",
     )
 
 

@@ -8,7 +8,15 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from study.verbs import OPTIONS, add_compile, add_settings, chosen_settings, console_of
+from study.verbs import (
+    OPTIONS,
+    TECHNIQUES,
+    add_checkpoint_activations,
+    add_compile,
+    add_settings,
+    chosen_settings,
+    console_of,
+)
 
 PROBE_OPTIONS = (
     "task",
@@ -18,6 +26,7 @@ PROBE_OPTIONS = (
     "device",
     "batch-sizes",
     "learning-rates",
+    *TECHNIQUES,
 )
 
 RECORD_OPTIONS = ("task", "epochs", "device", "batch-sizes", "learning-rates")
@@ -27,6 +36,7 @@ def add_training_verbs(verbs: Any) -> None:
     """Tell the parser of them."""
     run_ = add_settings(verbs, "run", run, "search, or resume a search", OPTIONS)
     add_compile(run_)
+    add_checkpoint_activations(run_)
     run_.add_argument(
         "--mixed-hardware",
         action="store_true",
@@ -36,6 +46,7 @@ def add_training_verbs(verbs: Any) -> None:
     text = "step time and memory of each batch size"
     probe_ = add_settings(verbs, "probe", probe, text, PROBE_OPTIONS)
     add_compile(probe_)
+    add_checkpoint_activations(probe_)
     probe_.add_argument("--again", action="store_true", help="measure even if the study knows")
     probe_.add_argument("--json", action="store_true", help="print JSON")
     text = "sweep a grid into a table of training curves, to be played back"

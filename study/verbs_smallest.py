@@ -8,7 +8,15 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from study.verbs import add_compile, add_settings, chosen_settings, console_of, write_out
+from study.verbs import (
+    TECHNIQUES,
+    add_checkpoint_activations,
+    add_compile,
+    add_settings,
+    chosen_settings,
+    console_of,
+    write_out,
+)
 
 if TYPE_CHECKING:
     from study.settings import StudySettings
@@ -29,6 +37,7 @@ SETTINGS = (
     "checkpoint-dir",
     "max-memory",
     "max-seconds",
+    *TECHNIQUES,
 )
 
 
@@ -37,6 +46,7 @@ def add_smallest_verb(verbs: Any) -> None:
     text = "the smallest batch size that still reaches a target, with evidence"
     verb = add_settings(verbs, "smallest", smallest, text, SETTINGS)
     add_compile(verb)
+    add_checkpoint_activations(verb)
     words = "validation accuracy (R2) that a run must end at or above"
     verb.add_argument("--target", type=float, default=argparse.SUPPRESS, help=words)
     verb.add_argument(

@@ -1,0 +1,116 @@
+"""How a run trains besides its batch size and learning rate; the defaults change nothing."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any
+
+from objectives.measurement import ObjectiveError
+from objectives.parameter import Parameter
+
+PRECISIONS = ("float32", "bfloat16", "float16")
+SCHEDULES = ("constant", "doubling", "noise-scale")  # of the batch size
+RATE_SCHEDULES = ("constant", "cosine")
+SHARDS = ("striped", "block")
+MICRO = "log2_micro_batch_size"  # names of searched parameters
+PRECISION = "precision"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """Of our own loop. What is searched takes its value from a trial's parameters: see `at`."""
+
+    micro_batch_sizes: tuple[int, int] | None = None
+    """Examples of one forward and backward pass, powers of two: equal ends fix it, others are
+    searched. Gradients accumulate to the batch size. None: whole batches."""
+    precisions: tuple[str, ...] = ("float32",)  # of PRECISIONS; several are searched
+    schedule: str = "constant"  # of SCHEDULES
+    rate_schedule: str = "constant"  # of RATE_SCHEDULES
+    warmup_examples: int = 0  # over which the learning rate rises from 0
+    beta2_half_life: float | None = None  # of Adam's second moment, in examples
+    ghost_batch_size: int | None = None  # examples that share batch-norm statistics
+    checkpoint_activations: bool = False
+    data_parallel: int = 1  # ranks that train one trial together
+    shards: str = "striped"  # of SHARDS
+
+    @property
+    def search(self) -> dict[str, Parameter]:
+        """What of it is searched; all of that bears cost."""
+        found = {}
+        if self.micro_batch_sizes is not None and len(set(self.micro_batch_sizes)) > 1:
+            low, high = (size.bit_length() - 1 for size in self.micro_batch_sizes)
+            found[MICRO] = Parameter(low=low, high=high)
+        if len(self.precisions) > 1:
+            found[PRECISION] = Parameter(choices=self.precisions)
+        return found
+
+    def at(self, values: Mapping[str, Any]) -> Recipe:
+        """Nothing is left to be searched: with a trial's own values."""
+        micro = self.micro_batch_sizes
+        if MICRO in values:
+            micro = (2 ** int(values[MICRO]),) * 2
+        precisions = (values[PRECISION],) if PRECISION in values else self.precisions[:1]
+        return replace(self, micro_batch_sizes=micro, precisions=precisions)
+
+    def micro_batch_size(self, batch_size: int) -> int:
+        """Of one forward and backward pass of a recipe that `at` gave; at most the batch."""
+        return min(batch_size, self.micro_batch_sizes[0]) if self.micro_batch_sizes else batch_size
+
+    @property
+    def precision(self) -> str:
+        """Of a recipe that `at` gave."""
+        return self.precisions[0]
+
+    @property
+    def stored(self) -> str:
+        """What differs from the defaults, as text; "" where nothing does."""
+        plain = asdict(PLAIN)
+        changed = {key: value for key, value in asdict(self).items() if value != plain[key]}
+        return json.dumps(changed, sort_keys=True) if changed else ""
+
+    @staticmethod
+    def from_stored(text: str) -> Recipe:
+        """From what `stored` gave."""
+        found: dict[str, Any] = json.loads(text) if text else {}
+        for key, value in found.items():
+            found[key] = tuple(value) if isinstance(value, list) else value
+        return Recipe(**found)
+
+    def check(self) -> None:
+        """Raise ObjectiveError for what no run could do."""
+        for name, value, choices in (
+            ("schedule", self.schedule, SCHEDULES),
+            ("rate_schedule", self.rate_schedule, RATE_SCHEDULES),
+            ("shards", self.shards, SHARDS),
+            *(("precision", precision, PRECISIONS) for precision in self.precisions),
+        ):
+            if value not in choices:
+                raise ObjectiveError(f"{name} is {value!r}, wanted {', '.join(choices)}")
+        if len(set(self.precisions)) < max(1, len(self.precisions)):
+            raise ObjectiveError(f"precision is {','.join(self.precisions)}, which repeats itself")
+        for name, number, low in (
+            ("warmup_examples", self.warmup_examples, 0),
+            ("ghost_batch_size", self.ghost_batch_size, 1),
+            ("data_parallel", self.data_parallel, 1),
+        ):
+            if number is not None and number < low:
+                raise ObjectiveError(f"{name} is {number}, wanted at least {low}")
+        if self.beta2_half_life is not None and not 0 < self.beta2_half_life < float("inf"):
+            raise ObjectiveError(
+                f"beta2_half_life is {self.beta2_half_life:g}, wanted examples above 0"
+            )
+
+
+PLAIN = Recipe()
+
+
+def only_plain(recipe: Recipe, what: str) -> None:
+    """Raise ObjectiveError where `what` cannot follow a recipe."""
+    if recipe != PLAIN:
+        names = [field.name for field in fields(Recipe) if f'"{field.name}"' in recipe.stored]
+        raise ObjectiveError(
+            f"{', '.join(names)} is for tasks that our own loop trains, and {what}: "
+            "leave it out, or bring a Task"
+        )

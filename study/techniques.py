@@ -1,0 +1,58 @@
+"""Settings of how runs train, as a `Recipe`; what is left open comes from the study."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from objectives.measurement import ObjectiveError
+from objectives.recipe import PLAIN, Recipe
+from study.errors import StudyError
+from study.space import parse_batch_sizes
+
+if TYPE_CHECKING:
+    from study.settings import StudySettings
+
+SAME_NAMES = (
+    "schedule",
+    "rate_schedule",
+    "warmup_examples",
+    "beta2_half_life",
+    "ghost_batch_size",
+    "checkpoint_activations",
+    "data_parallel",
+    "shards",
+)
+
+
+def recipe_of(settings: StudySettings, base: Recipe = PLAIN) -> Recipe:
+    """`base` with what the user named in place of its own.
+
+    Raises:
+        StudyError: what no run could do.
+    """
+    given: dict[str, Any] = {name: getattr(settings, name) for name in SAME_NAMES}
+    named = {name: value for name, value in given.items() if value is not None}
+    if settings.precision is not None:
+        named["precisions"] = tuple(part.strip() for part in settings.precision.split(","))
+    if settings.micro_batch_sizes is not None:
+        named["micro_batch_sizes"] = parse_batch_sizes(settings.micro_batch_sizes)
+    recipe = replace(base, **named)
+    try:
+        recipe.check()
+    except ObjectiveError as error:
+        raise StudyError(str(error)) from None
+    return recipe
+
+
+def stored_recipe(settings: StudySettings) -> Recipe:
+    """Of the study that the settings name; the plain one where there is none yet."""
+    from objectives.load import task_name
+    from study.create import RECORD
+    from study.look import study_so_far
+
+    name = settings.study_name or task_name(settings.task)
+    study = study_so_far(settings.storage, name)
+    return (
+        PLAIN if study is None else Recipe.from_stored(study.user_attrs[RECORD].get("recipe", ""))
+    )
