@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from objectives.device import resolve_device
+from objectives.hardware import is_out_of_memory
 from objectives.load import CustomLoop, load_objective
-from objectives.measurement import TrialParams
+from objectives.measurement import ObjectiveError, TrialParams
 from objectives.noise_scale import (
+    LARGE,
     N_DRAWS,
     SIZES,
     Moments,
@@ -104,14 +106,21 @@ def measure(settings: NoiseSettings, *, begin: Callable[[int], Callable[[int], N
     objective = _with_model(load_objective(settings.task, device=device), settings.task)
     params = _params(settings, objective, device)
     sizes = [size for size in SIZES if size <= (objective.batch_sizes[1] or 1)]
-    n_methods = 2
-    each = n_methods * settings.n_draws + len(sizes) * settings.n_norms
+    each = 2 * settings.n_draws + len(sizes) * settings.n_norms  # two estimators
     watch = begin(each * len(set(settings.looked_at)))
-    with measuring_alone(objective, device):  # as trials run: else it were another run
-        found = [
-            _at(epoch, metric, objective.gradients(model), sizes, settings, watch)
-            for epoch, model, metric in objective.models_after(params, settings.looked_at)
-        ]
+    try:
+        with measuring_alone(objective, device):  # as trials run: else it were another run
+            found = [
+                _at(epoch, metric, objective.gradients(model), sizes, settings, watch)
+                for epoch, model, metric in objective.models_after(params, settings.looked_at)
+            ]
+    except ObjectiveError:
+        raise
+    except (Exception, SystemExit) as error:  # user code may raise anything
+        hint = f"; {LARGE} examples are taken at once" if is_out_of_memory(error) else ""
+        raise ObjectiveError(
+            f"{objective.name} fails: {type(error).__name__}: {error}{hint}"
+        ) from error
     return TaskNoise(
         name=objective.name,
         metric=objective.metric,

@@ -172,7 +172,7 @@ def _estimated(found: Critical, line: tuple[Array, Array], lines: tuple[Array, A
     e_min, slope = (float(part[0]) for part in line)
     low, high = interval(inverse_b_crit(*lines))
     if low <= 0:
-        at_least = 1 / high if high > 0 else None
+        at_least = 1 / high if 0 < high < float("inf") else None
         bound = f"; B_crit is at least {at_least:,.0f}" if at_least else ""
         reason = (
             f"the costs do not clearly grow with the batch size{bound}: run larger sizes, or more "

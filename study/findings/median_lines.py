@@ -135,11 +135,11 @@ def widened(scatter: float, n_sizes: int) -> float:
     return float(scatter * t.ppf(tail, n_sizes - 2) / norm.ppf(tail))
 
 
-def interval(values: Array, level: float = LEVEL) -> tuple[float, float]:
-    """The middle `level` of replicates; some may be infinite."""
+def interval(values: Array) -> tuple[float, float]:
+    """The middle LEVEL of replicates; some may be infinite."""
     import numpy as np
 
-    tail = (1 - level) / 2
+    tail = (1 - LEVEL) / 2
     low, high = np.quantile(values[~np.isnan(values)], [tail, 1 - tail], method="nearest")
     return float(low), float(high)
 

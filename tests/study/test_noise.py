@@ -81,6 +81,21 @@ def test_a_gradient_lost_in_noise_is_refused(write_task, rows, capsys):
     assert "epoch 0, two batch sizes: not shown" in capsys.readouterr().out
 
 
+def test_what_a_task_raises_is_one_line(write_task, capsys):
+    failing = (
+        BATCH_NORM.replace("nn.functional.cross_entropy", "loss")
+        + """
+    def loss(output, target):
+        if output.requires_grad:
+            raise KeyError("mine")
+        return nn.functional.cross_entropy(output, target)
+    """
+    )
+    failing = failing.replace("task = Task(", "task = lambda: Task(")
+    assert main(["noise-scale", "--task", write_task(failing)]) == 2
+    assert "fails: KeyError: 'mine'" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [
