@@ -117,11 +117,17 @@ def best_rate(
         return NotShown(reason=f"{n_rates} learning rates tried, wanted at least {MIN_RATES}")
     if (error == USELESS).all():
         return NotShown(reason=f"all {len(x)} runs failed")
-    random = np.random.default_rng(seed)
-    at = np.linspace(x.min(), x.max(), GRID)  # (G,)
+    return _estimate(x, error, np.random.default_rng(seed))
+
+
+def _estimate(x: Array, error: Array, random: np.random.Generator) -> RateEstimate:
+    """`x`: log10 rates."""
+    import numpy as np
+
+    tried = np.unique(x)
+    at = np.linspace(tried[0], tried[-1], GRID)
     mean, curves = _posterior(x, error, at, random)
     lowest = int(mean.argmin())
-    tried = np.unique(x)
     index = np.rint((tried - at[0]) / (at[1] - at[0])).astype(int)  # of each tried rate in `at`
     home = int(index[mean[index].argmin()])
     draws = at[curves.argmin(axis=1)]
@@ -141,7 +147,7 @@ def best_rate(
         usable_decades=(float(narrow), float(wide)),
         tried=(10 ** float(at[0]), 10 ** float(at[-1])),
         n_runs=len(x),
-        n_rates=n_rates,
+        n_rates=len(tried),
         draws=draws,
         width_draws=widths,
         error_draws=np.exp(curves[:, home]) - TIE,
@@ -181,21 +187,46 @@ def _usable(
     return ends
 
 
-def _posterior(
-    x: Array, error: Array, at: Array, random: np.random.Generator
-) -> tuple[Array, Array]:
-    """Mean (G,) and draws (DRAWS, G) of log(error + TIE) at `at`, over all scales and noises."""
+@dataclass(frozen=True, kw_only=True)
+class _Points:
+    """Runs, G groups of the same rate and fate: their means say all there is, but for the noise."""
+
+    x: Array  # (G,) log10 rates
+    y: Array  # (G,) mean of log(error + TIE), less their level
+    n: Array  # (G,) runs
+    squares: Array  # (G,) sum of squares around the mean
+    extra: Array  # (G,) variance beyond that between seeds
+
+
+def _points(x: Array, error: Array) -> tuple[_Points, float]:
+    """And the level."""
     import numpy as np
 
     y = np.log(error + TIE)
     y = np.minimum(y, y.min() + CAP)
-    extra = np.where(error == USELESS, FAILED_NOISE, 0.0)
     level = float(np.median(y))
-    shapes, weights = _weights(x, y - level, extra)
+    failed = error == USELESS
+    keys, group, n = np.unique(
+        np.stack([x, failed]), axis=1, return_inverse=True, return_counts=True
+    )
+    mean = np.bincount(group, y - level) / n
+    squares = np.bincount(group, (y - level - mean[group]) ** 2).astype(float)
+    extra = FAILED_NOISE * keys[1]
+    return _Points(x=keys[0], y=mean, n=n.astype(float), squares=squares, extra=extra), level
+
+
+def _posterior(
+    x: Array, error: Array, at: Array, random: np.random.Generator
+) -> tuple[Array, Array]:
+    """Mean and draws (DRAWS, ...) of log(error + TIE) at `at`, over all scales and noises."""
+    import numpy as np
+
+    points, level = _points(x, error)
+    shapes, weights = _weights(points)
     picked = random.multinomial(DRAWS, weights)
     mean, curves = np.zeros(len(at)), []
     for index in np.flatnonzero(weights):
-        here, covariance = _conditional(x, y - level, extra, at, shapes[index])
+        here, covariance = _conditional(points, at, shapes[index])
         mean += weights[index] * here
         root = np.linalg.cholesky(covariance + 1e-6 * np.eye(len(at)))
         curves.append(here + random.standard_normal((picked[index], len(at))) @ root.T)
@@ -211,32 +242,36 @@ def _kernel(a: Array, b: Array, scale: Array | float, amplitude: Array | float) 
     return covariance
 
 
-def _weights(x: Array, y: Array, extra: Array) -> tuple[list[tuple[float, float, float]], Array]:
+def _weights(points: _Points) -> tuple[list[tuple[float, float, float]], Array]:
     """Every shape of the grid and its posterior probability."""
     import numpy as np
 
     shapes = [(s, a, n) for s in SCALES for a in AMPLITUDES for n in NOISES]
     scale, amplitude, noise = (np.array(c)[:, None, None] for c in zip(*shapes, strict=True))
-    covariance = _kernel(x, x, scale, amplitude)  # (S, N, N)
-    covariance += (noise**2 + extra) * np.eye(len(x))
+    variance = noise[:, 0] ** 2 + points.extra  # (S, G) of a run
+    covariance = _kernel(points.x, points.x, scale, amplitude)  # (S, G, G)
+    covariance += (variance / points.n)[:, None, :] * np.eye(len(points.x))
     root = np.linalg.cholesky(covariance)
-    white = np.linalg.solve(root, np.broadcast_to(y[:, None], (len(shapes), len(y), 1)))[..., 0]
-    logdet = np.log(np.diagonal(root, axis1=1, axis2=2)).sum(axis=1)
-    prior = -0.5 * ((np.log(noise[:, 0, 0]) - USUAL_NOISE) / NOISE_SPREAD) ** 2
-    density = prior - 0.5 * (white**2).sum(axis=1) - logdet
+    wanted = np.broadcast_to(points.y[:, None], (len(shapes), len(points.y), 1))
+    white = np.linalg.solve(root, wanted)[..., 0]
+    between = 0.5 * (white**2).sum(axis=1) + np.log(np.diagonal(root, 0, 1, 2)).sum(axis=1)
+    within = 0.5 * (points.squares / variance + (points.n - 1) * np.log(variance)).sum(axis=1)
+    prior = 0.5 * ((np.log(noise[:, 0, 0]) - USUAL_NOISE) / NOISE_SPREAD) ** 2
+    density = -prior - between - within
     weights = np.exp(density - density.max())
     weights[weights < NEGLIGIBLE] = 0.0
     return shapes, weights / weights.sum()
 
 
 def _conditional(
-    x: Array, y: Array, extra: Array, at: Array, shape: tuple[float, float, float]
+    points: _Points, at: Array, shape: tuple[float, float, float]
 ) -> tuple[Array, Array]:
-    """Mean (G,) and covariance (G, G) given the runs."""
+    """Mean and covariance at `at`, given the runs."""
     import numpy as np
 
     scale, amplitude, noise = shape
-    covariance = _kernel(x, x, scale, amplitude) + np.diag(noise**2 + extra)
-    across = _kernel(x, at, scale, amplitude)  # (N, G)
+    covariance = _kernel(points.x, points.x, scale, amplitude)
+    covariance += np.diag((noise**2 + points.extra) / points.n)
+    across = _kernel(points.x, at, scale, amplitude)
     gain = np.linalg.solve(covariance, across)
-    return gain.T @ y, _kernel(at, at, scale, amplitude) - across.T @ gain
+    return gain.T @ points.y, _kernel(at, at, scale, amplitude) - across.T @ gain

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -190,6 +191,14 @@ def test_times_of_other_hardware_are_not_mixed_in():
     rows = made(more=costs(lambda b: 1 / b))
     strange = run_row(4, 0.1, metric=0.9, train_seconds=1e-6, hardware="b")
     assert claim(FASTER, [*rows, strange]).verdict == "agree"
+
+
+def test_the_best_quarter_of_each_size_is_judged_apart():
+    """After 2 epochs good runs all look alike, and bad ones are bad already."""
+    rows = [replace(r, curve=(0.2, min(r.curve[1], 0.93), *r.curve[2:])) for r in made()]
+    found = claim(EARLY, rows)
+    assert found.verdict == "agree"
+    assert found.figures["among_best_quarter"][0] < 0.3
 
 
 def test_runs_without_spikes_show_nothing_about_them():

@@ -81,7 +81,7 @@ def test_one_size_that_was_tuned_differently_hardly_moves_the_line():
     x = np.arange(9.0)
     random = np.random.default_rng(0)
     draws = 0.5 * x[:, None] + 0.1 * random.standard_normal((9, 500))
-    draws[2] += 1.5
+    draws[0] += 1.5
     line = fit_line(x, draws, finest=0.05, seed=0)
     assert line.slope == pytest.approx(0.5, abs=0.05)
     assert line.interval(0.95)[0] < 0.5 < line.interval(0.95)[1]
