@@ -77,9 +77,12 @@ class Claims:
             # A holder that stood still once will do so again: it is not waited for twice.
             self._patience = CLAIM_PATIENCE_SECONDS if alone else SHORT_PATIENCE_SECONDS
             trials = self._look(alone=alone)
-            if self._interrupts.signum is not None or self._is_done(trials):
+            if self._interrupts.signum is not None:
                 return None
-            trial = self._ask()
+            trials = self._with_agenda(trials)
+            if self._is_done(trials):
+                return None
+            trial = self._ask(trials)
             self._pulse.hold(trial)  # first: who has an owner and no heartbeat is never missed
             probed = self._plan.space.is_probed(trial.params)
             params = params_of(trial, self._plan)
@@ -96,19 +99,23 @@ class Claims:
         self.n_finished = sum(map(is_finished, trials))
         return trials
 
+    def _with_agenda(self, trials: Sequence[FrozenTrial]) -> Sequence[FrozenTrial]:
+        """What an agenda has next is queued, where nothing waits."""
+        if self._agenda is None or _next_waiting(trials) is not None:
+            return trials
+        n_queued = self._agenda.queue(self._study, trials)
+        return self._study.get_trials(deepcopy=False) if n_queued else trials
+
     def _is_done(self, trials: Sequence[FrozenTrial]) -> bool:
-        """Whether there is nothing to ask for now; an agenda queues what is next."""
-        if self._agenda is None:
-            return sum(map(takes_slot, trials)) >= self._plan.n_trials
-        waits = any(trial.state.name == "WAITING" for trial in trials)
-        return not waits and self._agenda.queue(self._study, trials) == 0
+        """Whether there is nothing to ask for now."""
+        if self._agenda is not None:
+            return _next_waiting(trials) is None
+        return sum(map(takes_slot, trials)) >= self._plan.n_trials
 
-    def _ask(self) -> Trial:
+    def _ask(self, trials: Sequence[FrozenTrial]) -> Trial:
         """One that waits, else the sampler's next point."""
-        from optuna.trial import TrialState
-
-        waiting = self._study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
-        queued = waiting[0].system_attrs.get("fixed_params", {}) if waiting else {}
+        waiting = _next_waiting(trials)
+        queued = {} if waiting is None else waiting.system_attrs.get("fixed_params", {})
         return self._study.ask(self._plan.space.holding(queued).distributions())
 
     def n_running(self) -> int:
@@ -120,6 +127,11 @@ class Claims:
 
         running = self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
         return len(running) if any(_will_be_missed(trial) for trial in running) else 0
+
+
+def _next_waiting(trials: Sequence[FrozenTrial]) -> FrozenTrial | None:
+    """The trial that Optuna takes up before it asks a sampler."""
+    return next((trial for trial in trials if trial.state.name == "WAITING"), None)
 
 
 def _will_be_missed(trial: FrozenTrial) -> bool:

@@ -155,6 +155,19 @@ def test_rates_beyond_the_searched_range_are_kept_by_retries_and_copies(task, ro
     assert [t.params for t in copy.get_trials()] == [t.params for t in trials_of()]
 
 
+def test_parameters_of_the_task_keep_their_usual_values(write_task, rows):
+    write_task(
+        f"""
+        from objectives.load import CustomLoop
+        from objectives.parameter import Parameter
+        {textwrap.indent(textwrap.dedent(LADDER), 8 * " ")}
+        objective = CustomLoop(function=objective, search={{"width": Parameter(low=1, high=9)}})
+        """
+    )
+    assert rows("smallest", *ARGS[:-1], "64", "--target", "0.95")["answer"] == 64
+    assert {trial.params["width"] for trial in trials_of()} == {5}
+
+
 def test_a_table_is_not_replayed_but_says_what_to_do(workdir, capsys):
     columns = "task,optimizer,batch_size,learning_rate,seed,epoch,train_loss,val_accuracy"
     header = f"{columns},train_seconds,peak_memory_bytes\n"
