@@ -108,7 +108,8 @@ def larger_is_faster_to_target(name: str, evidence: Evidence) -> Claim:
         epochs = row.epochs_to(target)
         return math.inf if epochs is None else epochs * row.epoch_seconds
 
-    if all(row.epochs_to(target) is None for row in evidence.tuned_rows):
+    curves = [row for row in evidence.tuned_rows if row.curve]
+    if curves and all(row.epochs_to(target) is None for row in curves):
         return not_shown(name, f"no tuned run reaches {target:g}")
     return _trend(name, evidence, seconds, sign=-1, what="seconds to the target")
 
