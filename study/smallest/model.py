@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from objectives.measurement import Verdict
+from study.findings.rates import FAILED
 from study.search.surface import TIE, TILTS, USUAL_NOISE, USUAL_TILT, Shape, Surface, usual_shape
 
 if TYPE_CHECKING:
@@ -35,7 +35,6 @@ BOTTOM_STEP = 0.5  # doublings between two bottoms that are tried
 MARGIN = 4.0  # doublings beyond the rates that were run, for a bottom
 OFF_PARABOLA = 0.05  # variance of log error
 TILT_SPREAD = 0.4  # of a normal prior, as in the search
-FAILED = {Verdict.DIVERGED.value, Verdict.NON_FINITE.value, Verdict.STALLED.value}
 
 
 @dataclass(frozen=True, kw_only=True)

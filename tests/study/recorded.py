@@ -9,8 +9,8 @@ from objectives.table import Table
 from study.findings.runs import RunRow
 
 BLANK: dict[str, Any] = {field.name: None for field in fields(RunRow)} | {
-    "number": 0, "finished": True, "feasible": True, "verdict": "completed", "stride": 1,
-    "curve": (), "epochs": 20,
+    "number": 0, "waits": False, "finished": True, "feasible": True, "verdict": "completed",
+    "stride": 1, "curve": (), "epochs": 20,
 }  # fmt: skip
 
 

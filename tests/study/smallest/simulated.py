@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from scipy.stats import norm
@@ -14,6 +15,7 @@ from study.smallest.agenda import next_runs
 from study.smallest.ladder import Walk
 from study.smallest.question import Question
 from study.smallest.sensitivity import judged
+from tests.study import recorded
 
 SIZES = tuple(2**k for k in range(10))
 RATES = (1e-4, 3.0)
@@ -25,19 +27,11 @@ def question(**changes: object) -> Question:
     return Question(**{"target": TARGET, "sizes": SIZES, "learning_rates": RATES, **changes})
 
 
-def run_row(number: int, size: int, rate: float, metric: float | None, **changes: object) -> RunRow:
+def run_row(number: int, size: int, rate: float, metric: float | None, **changes: Any) -> RunRow:
     """A finished run; without a metric it diverged."""
-    row = {
-        "number": number, "batch_size": size, "learning_rate": rate, "seed": number,
-        "hardware": None, "purpose": None, "waits": False, "finished": True,
-        "feasible": metric is not None,
-        "verdict": "diverged" if metric is None else "completed",
-        "metric": metric, "curve": (), "stride": 1, "epochs": 20, "total_steps": None,
-        "train_seconds": None, "peak_memory_bytes": None, "train_loss": None, "test_metric": None,
-        "generalization_gap": None, "n_spikes": None, "epochs_to_target": None,
-        "steps_to_target": None, "examples_to_target": None,
-    }  # fmt: skip
-    return RunRow(**{**row, **changes})
+    verdict = "diverged" if metric is None else "completed"
+    known = {"metric": metric, "feasible": metric is not None, "verdict": verdict, "seed": number}
+    return recorded.run_row(size, rate, number=number, **{**known, **changes})
 
 
 @dataclass(frozen=True, kw_only=True)
