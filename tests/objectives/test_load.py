@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from objectives.load import _refuse_shadows, load_objective
+import objectives.load
+from objectives.load import load_objective
 from objectives.measurement import ObjectiveError, Verdict
 from tests.objectives.conftest import train
 
@@ -234,8 +235,12 @@ def test_a_neighbour_with_the_name_of_our_packages_is_refused(write, name):
     assert name.split("/")[0] in said
 
 
-def test_our_own_packages_do_not_shadow_themselves():
-    _refuse_shadows(ROOT)  # as for a task file kept in the checkout
+def test_our_own_packages_do_not_shadow_themselves(write, monkeypatch):
+    """As for a task file kept in the checkout."""
+    folder, file = write("", name="storage/__init__.py").parents[1], write(LOOP)
+    assert "has the name of one of batchfront's own packages" in refused(file)
+    monkeypatch.setattr(objectives.load, "__file__", str(folder / "objectives" / "load.py"))
+    assert train(load(file)).result().metric == 0.5
 
 
 @pytest.mark.parametrize("name", ["json.py", "torch.py", "my.dotted.py", "two words.py"])
