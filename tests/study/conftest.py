@@ -11,9 +11,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import optuna
 import pytest
 
+from storage.url import open_storage
 from study.cli import main
+from study.create import DIRECTIONS
+from study.space import SearchSpace
+from tests.servers import database
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -72,6 +77,31 @@ def rows(workdir: Path, capsys: pytest.CaptureFixture[str]) -> Callable[..., Any
         return json.loads(capsys.readouterr().out)
 
     return read
+
+
+@pytest.fixture(
+    params=["sqlite", "journal", pytest.param("postgresql", marks=pytest.mark.postgresql)]
+)
+def shared_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """An empty storage of each kind that several workers share."""
+    if request.param == "postgresql":
+        with database("postgresql") as found:
+            yield found
+    else:
+        yield f"{request.param}:///{tmp_path}/shared.{request.param}"
+
+
+@pytest.fixture
+def shared_study(shared_url: str) -> optuna.Study:
+    """A study in it, without trials."""
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    storage = open_storage(shared_url, mode="worker")
+    return optuna.create_study(study_name="mine", storage=storage, directions=list(DIRECTIONS))
+
+
+def ask(study: optuna.Study) -> optuna.Trial:
+    """A trial of the usual space."""
+    return study.ask(SearchSpace().distributions())
 
 
 def spawn(

@@ -9,13 +9,14 @@ import pytest
 from optuna.trial import TrialState
 
 from study.budgets import Budgets
-from study.costs import SizeCost
 from study.limits import Limits
 from study.search.choose import make_sampler
 from study.search.samplers import derive_seed, projected
 from study.settings import SAMPLERS
 from study.space import SearchSpace
 from study.trials import CONSTRAINT, SO_FAR, VERDICT
+
+from .cost_aware import costs_by
 
 SPACE = SearchSpace()
 DIRECTIONS = ["maximize", "minimize", "minimize"]
@@ -27,16 +28,7 @@ def _cost(size: int) -> tuple[float, float]:
 
 
 def _limits(study=None) -> Limits:
-    costs = {
-        size: SizeCost(
-            batch_size=size,
-            step_seconds=_cost(size)[0],
-            peak_memory_bytes=int(_cost(size)[1]),
-            predicted_peak_memory_bytes=None,
-            total_steps=1,
-        )
-        for size in SPACE.sizes()
-    }
+    costs = costs_by(_cost, SPACE.sizes())
     return Limits(costs=costs, budgets=Budgets(), failed_size=None, device_bytes=2**40)
 
 
