@@ -3,34 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 import optuna
 from optuna.trial import TrialState
 
 from study.budgets import Budgets
-from study.costs import Costs, SizeCost
 from study.limits import Limits
 from study.search.choose import make_sampler
 from study.space import SearchSpace, batch_size_of
 from study.trials import CONSTRAINT, CURVE, SO_FAR, VERDICT
 
+from .known import costs_by
+
 SPACE = SearchSpace()
-
-
-def costs_by(of: Callable[[int], tuple[float, float]], sizes: Iterable[int]) -> Costs:
-    """What probes said: `of` gives seconds of a run and bytes."""
-    return {
-        size: SizeCost(
-            batch_size=size,
-            step_seconds=of(size)[0],
-            peak_memory_bytes=int(of(size)[1]),
-            predicted_peak_memory_bytes=None,
-            total_steps=1,
-        )
-        for size in sizes
-    }
 
 
 def cost(size: int) -> tuple[float, int]:

@@ -16,7 +16,7 @@ from study.settings import SAMPLERS
 from study.space import SearchSpace
 from study.trials import CONSTRAINT, SO_FAR, VERDICT
 
-from .cost_aware import costs_by
+from .known import costs_by
 
 SPACE = SearchSpace()
 DIRECTIONS = ["maximize", "minimize", "minimize"]

@@ -15,7 +15,7 @@ from study.search.prices import Prices
 from study.search.surface import TIE, Guess, Surface, fit_shape, usual_shape
 from study.space import SearchSpace
 
-from .cost_aware import costs_by
+from .known import costs_by
 
 WORST = 0.8
 OWN = {
