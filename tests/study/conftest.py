@@ -67,6 +67,12 @@ def write_task(workdir: Path) -> Callable[[str], str]:
 
 
 @pytest.fixture
+def source(workdir: Path) -> str:
+    """Where a study to be copied may be made."""
+    return f"sqlite:///{workdir}/source.db"
+
+
+@pytest.fixture
 def rows(workdir: Path, capsys: pytest.CaptureFixture[str]) -> Callable[..., Any]:
     """What a verb prints with --json."""
 
