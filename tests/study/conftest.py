@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 import textwrap
@@ -45,13 +47,35 @@ PLANTED = """
 """
 
 
+@pytest.fixture(autouse=True)
+def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A probe that other work disturbs is repeated at once."""
+    monkeypatch.setattr("study.costs.PATIENCE_SECONDS", 0.0)
+
+
 @pytest.fixture
-def workdir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def workdir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty folder to run in, with a quick task `planted.py`."""
     (tmp_path / "planted.py").write_text(textwrap.dedent(PLANTED))
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("BATCHFRONT_STORAGE", raising=False)
     return tmp_path
+
+
+@pytest.fixture(scope="session")
+def recorded(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., None]:
+    """Makes what a run of `planted.py` leaves in a folder; the run itself is made once."""
+    made: dict[tuple[str, ...], Path] = {}
+
+    def record(folder: Path, *argv: str) -> None:
+        if argv not in made:
+            made[argv] = tmp_path_factory.mktemp("recorded")
+            shutil.copy(folder / "planted.py", made[argv])
+            with contextlib.chdir(made[argv]):
+                assert main(list(argv)) == 0
+        shutil.copytree(made[argv] / "runs", folder / "runs")
+
+    return record
 
 
 @pytest.fixture

@@ -20,9 +20,9 @@ def _load(name: str = "planted.py:objective") -> optuna.Study:
 
 
 @pytest.fixture
-def study(workdir) -> optuna.Study:
+def study(workdir, recorded) -> optuna.Study:
     """Twelve trials of the planted task."""
-    assert main([*PLANTED, "--n-trials", "12", "--target", "0.52"]) == 0
+    recorded(workdir, *PLANTED, "--n-trials", "12", "--target", "0.52")
     return _load()
 
 
