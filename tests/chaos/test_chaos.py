@@ -17,7 +17,7 @@ from tests.chaos.scenarios import (
 from tests.chaos.storm import Storm, Weather
 
 SHORT = Weather(
-    n_workers=3, n_trials=30, every_seconds=0.8, grace_seconds=2, longest_pause_seconds=3.0,
+    n_workers=3, n_trials=40, every_seconds=1.5, grace_seconds=2, longest_pause_seconds=3.0,
     dashboard=False, limit_seconds=100,
 )  # fmt: skip
 
@@ -33,14 +33,14 @@ def test_killed_and_paused_workers_lose_nothing(kind):
 
 
 def test_torn_lines_of_a_journal_lose_nothing():
-    damage = torn_journal(replace(SHORT, every_seconds=0.0))
+    damage = torn_journal(replace(SHORT, every_seconds=0.0, n_trials=30))
     assert (damage.wrong, damage.errors) == ([], [])
     assert damage.faults["torn lines"] >= 1
 
 
 def test_a_full_disk_ends_workers_with_the_reason_and_loses_nothing():
     try:
-        damage = full_disk("sqlite", replace(SHORT, every_seconds=0.0, n_trials=40))
+        damage = full_disk("sqlite", replace(SHORT, every_seconds=0.0))
     except NoTmpfs as error:
         pytest.skip(f"only root may mount a small disk: {error}")
     assert (damage.wrong, damage.errors) == ([], [])

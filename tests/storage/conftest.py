@@ -38,7 +38,8 @@ def path(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def url(path: Path) -> str:
-    return f"sqlite:///{path}"
+    """Of the kind that the file's ending tells."""
+    return f"{'journal' if path.suffix == '.log' else 'sqlite'}:///{path}"
 
 
 @pytest.fixture(scope="package")
