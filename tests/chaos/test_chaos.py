@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import pytest
@@ -56,15 +57,16 @@ def test_workers_that_start_together_do_not_overshoot():
 
 
 def test_a_storm_sees_what_is_wrong(tmp_path):
-    """The checks themselves: a result that was changed, and a trial that is missing."""
+    """The checks themselves: a result that is another, and a trial that is missing."""
     with place("sqlite") as url:
         rage = Storm(
             url, Weather(n_trials=2, n_workers=1, every_seconds=0, dashboard=False), tmp_path
         )
         assert rage.rage().wrong == []
         (diary,) = tmp_path.glob("diary-*.jsonl")
-        told = diary.read_text()
-        diary.write_text(told.replace('"number": 0, "verdict"', '"number": 1, "verdict"'))
+        first, *others = diary.read_text().splitlines(keepends=True)
+        changed = {**json.loads(first), "verdict": "completed", "values": [2.0, 0.0, 0.0]}
+        diary.write_text("".join([json.dumps(changed) + "\n", *others]))
         rage.weather = Weather(n_trials=3)
         rage.inspect()
         assert any("finished, wanted 3" in wrong for wrong in rage.damage.wrong)
