@@ -19,7 +19,7 @@ from tests.chaos.storm import Storm, Weather
 
 SHORT = Weather(
     n_workers=3, n_trials=40, every_seconds=1.5, grace_seconds=2, longest_pause_seconds=3.0,
-    dashboard=False, limit_seconds=100,
+    dashboard=False, limit_seconds=200,
 )  # fmt: skip
 
 
