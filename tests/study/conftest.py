@@ -64,7 +64,7 @@ def workdir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture(scope="session")
 def recorded(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., None]:
-    """Makes what a run of `planted.py` leaves in a folder; the run itself is made once."""
+    """Makes what a run leaves in a folder; the run itself is made once."""
     made: dict[tuple[str, ...], Path] = {}
 
     def record(folder: Path, *argv: str) -> None:

@@ -14,6 +14,7 @@ from .conftest import ROOT
 
 TABLE = ROOT / "benchmarks" / "tables" / "digits_cnn_sgd.csv.gz"
 RUN = ("run", "--task", str(TABLE), "--batch-sizes", "2:512", "--sampler", "random")
+UNPRUNED = (*RUN, "--n-trials", "30", "--pruner", "none")
 
 
 def _study() -> optuna.Study:
@@ -80,8 +81,8 @@ def test_two_workers_prune_by_successive_halving(workdir, rows):
     assert all(PRUNER_STATE in _study().trials[row["number"]].user_attrs for row in pruned)
 
 
-def test_without_a_pruner_only_divergence_stops_runs(workdir, rows):
-    assert main([*RUN, "--n-trials", "40", "--pruner", "none"]) == 0
+def test_without_a_pruner_only_divergence_stops_runs(workdir, recorded, rows):
+    recorded(workdir, *UNPRUNED)
     assert {row["verdict"] for row in rows("export")} <= {"completed", "stalled", "diverged"}
 
 
@@ -228,9 +229,9 @@ def test_a_table_is_searched_where_it_was_recorded(workdir, rows):
     assert {row["batch_size"] for row in rows("export")} <= set(read_table(TABLE).batch_sizes)
 
 
-def test_a_replayed_study_tells_the_recorded_time_and_memory(workdir, rows):
+def test_a_replayed_study_tells_the_recorded_time_and_memory(workdir, recorded, rows):
     table = read_table(TABLE)
-    assert main([*RUN, "--n-trials", "20", "--pruner", "none"]) == 0
+    recorded(workdir, *UNPRUNED)
     for row in rows("export"):
         size = row["batch_size"]
         assert row["train_seconds"] == pytest.approx(table.epoch_seconds(size) * 10)
