@@ -117,11 +117,11 @@ def _command_lines_and_environments() -> bytes:
 
 
 def test_a_study_runs_on_all_nodes_with_the_users_code_and_no_secret_shown(launch, workdir, rows):
-    url = "sqlite:///secret-name.db"
+    url = "sqlite:///secret-of-ray.db"
     process = launch("--n-trials", "6", BATCHFRONT_STORAGE=url)
     (workdir / "log.hold").touch()
     _until(lambda: _both_nodes_work(workdir), process)
-    assert b"secret-name" not in _command_lines_and_environments()
+    assert b"secret-of-ray" not in _command_lines_and_environments()
     (workdir / "log.hold").unlink()
     code, out, err = finish(process)
     assert (code, out) == (0, ""), err
