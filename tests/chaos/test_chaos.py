@@ -24,13 +24,18 @@ SHORT = Weather(
 
 
 @pytest.mark.parametrize(
-    "kind", ["sqlite", "journal", pytest.param("postgresql", marks=pytest.mark.postgresql)]
+    ("kind", "n_trials"),
+    [
+        ("sqlite", 40),
+        ("journal", 40),
+        pytest.param("postgresql", 24, marks=pytest.mark.postgresql),  # each takes longer there
+    ],
 )
-def test_killed_and_paused_workers_lose_nothing(kind):
-    damage = raging(kind, SHORT)
+def test_killed_and_paused_workers_lose_nothing(kind, n_trials):
+    damage = raging(kind, replace(SHORT, n_trials=n_trials))
     assert (damage.wrong, damage.errors) == ([], [])
     assert damage.faults["kill -9"] >= 1
-    assert damage.counts["finished"] == SHORT.n_trials
+    assert damage.counts["finished"] == n_trials
 
 
 def test_torn_lines_of_a_journal_lose_nothing():
