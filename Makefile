@@ -61,7 +61,7 @@ copy: .venv/.run ## copy a study: make copy FROM=URL TO=URL
 	@$(PY) -m study copy $(look_options)
 
 test: .venv/.test ## run the tests
-	@$(PY) -m pytest -n 2 --dist worksteal $(PYTEST_ARGS)
+	@$(PY) -m pytest $(PYTEST_ARGS)
 
 chaos: .venv/.test ## kill and pause workers for minutes; nothing may be lost
 	@$(PY) -m tests.chaos $(CHAOS_ARGS)
