@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import sys
+import textwrap
+from collections.abc import Callable, Iterator
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,7 +16,7 @@ from torch import nn
 import objectives.clock
 import objectives.probe
 from objectives.load import load_objective
-from objectives.measurement import Stopped, TrialParams
+from objectives.measurement import ObjectiveError, Stopped, TrialParams
 from objectives.run import Run
 from objectives.task import Data, Task, sgd_momentum
 from objectives.train import TaskObjective
@@ -108,3 +111,43 @@ def fake(monkeypatch: pytest.MonkeyPatch) -> FakeTime:
 def digits() -> Any:
     """The bundled digits, ready on the CPU."""
     return load_objective("digits", device="cpu")
+
+
+LOOP = """
+    def objective(params, run):
+        run.begin(10)
+        run.step(1.0)
+        run.report(0.5)
+"""
+WriteFile = Callable[..., Path]
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Iterator[WriteFile]:
+    """Writes a file to load from; what was imported is forgotten afterwards."""
+    path, modules = list(sys.path), set(sys.modules)
+
+    def write_file(*parts: str, name: str = "mine.py") -> Path:
+        file = tmp_path / name
+        file.parent.mkdir(exist_ok=True, parents=True)
+        file.write_text("\n".join(map(textwrap.dedent, parts)))
+        return file
+
+    yield write_file
+    sys.path[:] = path
+    for name in set(sys.modules) - modules:
+        origin = getattr(sys.modules[name], "__file__", None)
+        if origin and Path(origin).is_relative_to(tmp_path):
+            del sys.modules[name]
+
+
+def load(spec: Any) -> Any:
+    return load_objective(str(spec), device="cpu")
+
+
+def refused(spec: Any) -> str:
+    """What is said, in one line, when it is not loaded."""
+    with pytest.raises(ObjectiveError) as caught:
+        load(spec)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)

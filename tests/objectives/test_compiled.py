@@ -7,6 +7,7 @@ from functools import partial
 import pytest
 import torch
 from torch import nn
+from torch._dynamo.utils import counters
 
 from objectives.load import load_objective
 from objectives.measurement import ObjectiveError
@@ -55,9 +56,11 @@ def test_a_compiled_run_follows_the_ordinary_one(pair, batch_size, learning_rate
 def test_one_graph_serves_every_size_and_rate_of_a_process(pair):
     objective, _ = pair
     train(objective, batch_size=1)
+    graphs = counters["stats"]["unique_graphs"]
     with torch._dynamo.config.patch(error_on_recompile=True):
         for batch_size, rate in [(2, 0.1), (7, 0.01), (33, 0.02), (100, 0.03), (1, 0.04)]:
-            train(objective, batch_size=batch_size, learning_rate=rate).result()
+            assert train(objective, batch_size=batch_size, learning_rate=rate).result().steps
+    assert counters["stats"]["unique_graphs"] == graphs > 0
 
 
 def test_a_compiled_run_repeats_bit_for_bit(pair):

@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
 import sys
 import textwrap
-from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from objectives.import_file import _refuse_shadows
-from objectives.load import load_objective
-from objectives.measurement import ObjectiveError, Verdict
-from tests.objectives.conftest import train
-
-ROOT = Path(__file__).resolve().parents[2]
+import objectives.import_file
+from objectives.measurement import Verdict
+from tests.objectives.conftest import LOOP, load, refused, train
 
 TASK = """
     import torch
@@ -34,43 +27,6 @@ TASK = """
         )
         return Task(**{**given, **changes})
 """
-LOOP = """
-    def objective(params, run):
-        run.begin(10)
-        run.step(1.0)
-        run.report(0.5)
-"""
-WriteFile = Callable[..., Path]
-
-
-@pytest.fixture
-def write(tmp_path: Path) -> Iterator[WriteFile]:
-    """Writes a file to load from; what was imported is forgotten afterwards."""
-    path, modules = list(sys.path), set(sys.modules)
-
-    def write_file(*parts: str, name: str = "mine.py") -> Path:
-        file = tmp_path / name
-        file.parent.mkdir(exist_ok=True, parents=True)
-        file.write_text("\n".join(map(textwrap.dedent, parts)))
-        return file
-
-    yield write_file
-    sys.path[:] = path
-    for name in set(sys.modules) - modules:
-        origin = getattr(sys.modules[name], "__file__", None)
-        if origin and Path(origin).is_relative_to(tmp_path):
-            del sys.modules[name]
-
-
-def load(spec: Any) -> Any:
-    return load_objective(str(spec), device="cpu")
-
-
-def refused(spec: Any) -> str:
-    with pytest.raises(ObjectiveError) as caught:
-        load(spec)
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -154,66 +110,6 @@ def test_a_task_that_fails_is_refused_with_its_error(write, made, said):
     assert f"task 'mine.py:task' fails: {said}" in refused(write(TASK, made))
 
 
-def test_a_bare_function_is_a_training_loop(write):
-    objective = load(f"{write(LOOP)}:objective")
-    assert (objective.name, objective.metric) == ("mine.py:objective", "val_accuracy")
-    assert objective.batch_sizes == (1, None)
-    assert train(objective).result().metric == 0.5
-
-
-def test_a_loop_of_ones_own_may_say_more_about_itself(write):
-    wrapped = """
-        from objectives.load import CustomLoop
-        loop = CustomLoop(
-            function=objective, metric="val_r2", default_epochs=3, n_train=99,
-            fingerprint={"data": "v1"},
-        )
-    """
-    objective = load(f"{write(LOOP, wrapped)}:loop")
-    assert (objective.name, objective.metric) == ("mine.py:loop", "val_r2")
-    assert (objective.batch_sizes, objective.default_epochs) == ((1, 99), 3)
-    assert objective.fingerprint["data"] == "v1"
-    assert train(objective).result().metric == 0.5
-
-
-@pytest.mark.parametrize(
-    "made",
-    [
-        "task = objective",
-        "from functools import partial\ntask = partial(partial(objective))",
-        "class Own:\n    def __call__(self, params, run): objective(params, run)\ntask = Own()",
-    ],
-    ids=["function", "partial", "object"],
-)
-def test_the_source_of_a_loop_is_part_of_its_fingerprint(write, made):
-    one = load(write(LOOP, made, name="one.py"))
-    same = load(write(LOOP, made, name="same.py"))
-    other = load(write(LOOP.replace("0.5", "0.75"), made, name="other.py"))
-    assert train(one).result().metric == 0.5
-    assert one.fingerprint == same.fingerprint != other.fingerprint
-
-
-@pytest.mark.parametrize(
-    ("wrong", "said"),
-    [("metric='f1'", "wanted val_accuracy or val_r2"), ("default_epochs=0", "wanted at least 1")],
-)
-def test_a_loop_that_says_something_wrong_about_itself_is_refused(write, wrong, said):
-    made = f"from objectives.load import CustomLoop\ntask = CustomLoop(function=objective, {wrong})"
-    assert said in refused(write(LOOP, made))
-
-
-def test_a_loop_of_ones_own_is_seeded(write):
-    loop = """
-        import random, numpy, torch
-        def objective(params, run):
-            run.begin(1)
-            run.report(torch.rand(()) * numpy.random.rand() * random.random())
-    """
-    objective = load(write(loop))
-    drawn = [train(objective, seed=seed).result().metric for seed in (1, 1, 2)]
-    assert drawn[0] == drawn[1] != drawn[2]
-
-
 def test_a_neighbour_can_be_imported(write):
     write("HALF = 0.5", name="my_neighbour.py")
     loop = LOOP.replace("0.5", "HALF")
@@ -235,8 +131,14 @@ def test_a_neighbour_with_the_name_of_our_packages_is_refused(write, name):
     assert name.split("/")[0] in said
 
 
-def test_our_own_packages_do_not_shadow_themselves():
-    _refuse_shadows(ROOT)  # as for a task file kept in the checkout
+def test_our_own_packages_do_not_shadow_themselves(write, monkeypatch):
+    """As for a task file kept in the checkout."""
+    folder, file = write("", name="storage/__init__.py").parents[1], write(LOOP)
+    assert "has the name of one of batchfront's own packages" in refused(file)
+    monkeypatch.setattr(
+        objectives.import_file, "__file__", str(folder / "objectives" / "import_file.py")
+    )
+    assert train(load(file)).result().metric == 0.5
 
 
 @pytest.mark.parametrize("name", ["json.py", "torch.py", "my.dotted.py", "two words.py"])
@@ -256,56 +158,3 @@ def test_files_of_one_name_in_two_folders_are_two_objectives(write):
 def test_a_file_is_imported_once(write):
     file = write("print('imported')", LOOP)
     assert load(file).function is load(f"{file}:objective").function
-
-
-def test_workers_of_a_data_loader_find_the_data_set_of_the_file(write):
-    """They are fresh interpreters, which import the module that a data set was pickled from."""
-    write(
-        """
-        import torch
-        from torch.utils.data import DataLoader, Dataset
-
-        class Squares(Dataset):
-            def __len__(self):
-                return 8
-
-            def __getitem__(self, n):
-                return torch.tensor(float(n * n))
-
-        def objective(params, run):
-            run.begin(8)
-            loader = DataLoader(
-                Squares(), batch_size=4, num_workers=1, multiprocessing_context="spawn"
-            )
-            for batch in loader:
-                run.step(batch.mean())
-            run.report(batch.sum() / 1000)
-        """,
-        name="with_workers.py",
-    )
-    script = write(
-        """
-        from objectives.load import load_objective
-        from objectives.measurement import TrialParams
-        from objectives.run import Run
-
-        if __name__ == "__main__":
-            objective = load_objective("with_workers.py", device="cpu")
-            with Run() as run:
-                objective(
-                    TrialParams(batch_size=4, learning_rate=1, epochs=1, seed=1, device="cpu"), run
-                )
-            print(run.result().metric)
-        """,
-        name="script.py",
-    )
-    done = subprocess.run(
-        [sys.executable, script.name],
-        cwd=script.parent,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-    assert done.returncode == 0, done.stderr
-    assert float(done.stdout) == pytest.approx((16 + 25 + 36 + 49) / 1000)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -41,9 +43,18 @@ def holed(value: float) -> torch.Tensor:
     return x
 
 
-def test_good_data_passes():
-    check_data(made_data(), task="mine")
-    check_data(made_data(targets="numbers"), task="mine")
+def refusal(check: Callable[..., None], *args: Any, **options: Any) -> str:
+    """What a check says; nothing when it lets pass."""
+    try:
+        check(*args, **options)
+    except ObjectiveError as error:
+        return str(error)
+    return ""
+
+
+@pytest.mark.parametrize("targets", ["classes", "numbers"])
+def test_good_data_passes(targets):
+    assert refusal(check_data, made_data(targets=targets), task="mine") == ""
 
 
 @pytest.mark.parametrize(
@@ -62,21 +73,22 @@ def test_good_data_passes():
     ],
 )
 def test_bad_data_is_refused_with_what_is_wrong(data, said):
-    with pytest.raises(ObjectiveError, match=f"task 'mine': {said}|task 'mine'.*{said}"):
-        check_data(data, task="mine")
+    found = refusal(check_data, data, task="mine")
+    assert re.search(f"task 'mine': {said}|task 'mine'.*{said}", found)
 
 
-def forward(task: Task) -> None:
-    check_forward(task, task.model(), task.data())
+def forward(task: Task) -> str:
+    """What is said against its model."""
+    return refusal(check_forward, task, task.model(), task.data())
 
 
 @pytest.mark.parametrize("make", [made_task, made_regression])
 def test_a_model_that_fits_passes(make):
-    forward(make())
+    assert forward(make()) == ""
 
 
 def test_a_single_example_is_enough_to_check_with():
-    forward(made_task(data=lambda: made_data((1, 1, 1))))
+    assert forward(made_task(data=lambda: made_data((1, 1, 1)))) == ""
 
 
 @pytest.mark.parametrize(
@@ -98,8 +110,7 @@ def test_a_single_example_is_enough_to_check_with():
     ids=["r2-shape", "no-classes", "float-classes", "float-loss", "loss-per-example", "column"],
 )
 def test_a_model_that_does_not_fit_is_refused_with_what_is_wrong(task, said):
-    with pytest.raises(ObjectiveError, match=f"task 'made': .*{said}"):
-        forward(task)
+    assert re.search(f"task 'made': .*{said}", forward(task))
 
 
 @pytest.mark.parametrize("name", TENSORS)

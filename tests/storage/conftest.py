@@ -16,6 +16,7 @@ import optuna
 import pytest
 
 from storage.url import open_storage
+from tests import servers
 from tests.storage.processes import Team
 
 NOBODY = 65534
@@ -38,7 +39,8 @@ def path(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def url(path: Path) -> str:
-    return f"sqlite:///{path}"
+    """Of the kind that the file's ending tells."""
+    return f"{'journal' if path.suffix == '.log' else 'sqlite'}:///{path}"
 
 
 @pytest.fixture(scope="package")
@@ -134,3 +136,8 @@ def kill(process: Any) -> None:
     """As `kill -9` does."""
     os.kill(process.pid, signal.SIGKILL)
     process.join(60)
+
+
+@pytest.fixture(params=servers.ON_SERVERS)
+def kind(request: pytest.FixtureRequest) -> str:
+    return str(request.param)

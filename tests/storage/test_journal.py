@@ -27,11 +27,6 @@ def path(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def url(path: Path) -> str:
-    return f"journal:///{path}"
-
-
-@pytest.fixture
 def study(url: str) -> optuna.Study:
     return optuna.create_study(storage=open_storage(url, mode="worker"), study_name="mine")
 

@@ -12,17 +12,15 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import optuna
 import pytest
 import sqlalchemy
-from optuna.exceptions import UpdateFinishedTrialError
-from optuna.trial import TrialState
 from sqlalchemy.engine import make_url
 
-from storage import patience, server
 from storage.errors import StorageError
 from storage.url import open_storage, readable_errors
 from tests import servers
@@ -30,6 +28,26 @@ from tests.storage.conftest import close
 
 SECRET = "hunter2%@:x"
 PROGRAMS = sorted(glob.glob("/usr/lib/postgresql/*/bin/initdb"))
+
+
+def in_thread(work: Callable[[], Any]) -> Callable[[], Any]:
+    """Runs it beside; what is returned waits for its result."""
+    results: list[Any] = []
+
+    def run() -> None:
+        try:
+            results.append(work())
+        except BaseException as error:
+            results.append(error)
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+
+    def result() -> Any:
+        thread.join(60)
+        return results[0] if results else "still running"
+
+    return result
 
 
 class Private:
@@ -63,6 +81,14 @@ class Private:
     def stop(self) -> None:
         self._run("pg_ctl", "-m", "fast", "-w", "stop")
 
+    def restarted_under(self, work: Callable[[], Any]) -> Any:
+        """What it returns that begins while there is no server."""
+        self.stop()
+        result = in_thread(work)
+        time.sleep(0.5)
+        self.start()
+        return result()
+
     def url(self, password: str = SECRET, name: str = "postgres") -> str:
         url = make_url(f"postgresql://127.0.0.1:{self.port}/{name}")
         return url.set(username="me", password=password).render_as_string(hide_password=False)
@@ -81,11 +107,6 @@ def private() -> Iterator[Private]:
         private.stop()
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-
-
-@pytest.fixture(params=servers.ON_SERVERS)
-def kind(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
 
 
 def refused(url: str, **options: Any) -> str:
@@ -134,64 +155,6 @@ def test_calls_go_on_after_connections_were_dropped(kind):
         close(storage)
 
 
-@pytest.mark.postgresql
-def test_waiting_for_a_lock_ends_with_the_reason_and_leaves_no_timeout():
-    with servers.database("postgresql") as url:
-        engine = open_storage(url, mode="worker").engine
-
-        def take(seconds: float) -> tuple[bool, str]:
-            with engine.connect() as connection:
-                held = server._take_postgresql(connection, "mine", seconds)
-                return held, connection.exec_driver_sql("SHOW lock_timeout").scalar_one()
-
-        with server._named_lock(engine, "mine", 1.0):
-            assert take(0.05) == (False, "0")
-            waiter = in_thread(lambda: take(60))
-            name = make_url(url).database
-            waiting = "SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
-            with servers.administration("postgresql") as connection:
-                while not (pids := connection.exec_driver_sql(waiting).scalars().all()):
-                    time.sleep(0.01)
-                connection.exec_driver_sql(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false")
-                connection.exec_driver_sql(f"SELECT pg_terminate_backend({pids[0]})")
-            assert waiter().orig.sqlstate == "57P01"  # not that it cannot connect again
-        engine.dispose()
-
-
-def test_a_reader_leaves_tables_alone_that_are_just_being_made(kind):
-    from optuna.storages._rdb.models import BaseModel
-
-    with servers.database(kind) as url:
-        engine = sqlalchemy.create_engine(url)
-        BaseModel.metadata.create_all(engine)
-        with pytest.raises(StorageError, match="has no studies yet"):
-            open_storage(url, mode="reader")
-        assert "alembic_version" not in sqlalchemy.inspect(engine).get_table_names()
-        engine.dispose()
-        close(open_storage(url, mode="worker"))
-        close(open_storage(url, mode="reader"))
-
-
-def in_thread(work: Callable[[], Any]) -> Callable[[], Any]:
-    """Runs it beside; what is returned waits for its result."""
-    results: list[Any] = []
-
-    def run() -> None:
-        try:
-            results.append(work())
-        except BaseException as error:
-            results.append(error)
-
-    thread = threading.Thread(target=run, daemon=True)
-    thread.start()
-
-    def result() -> Any:
-        thread.join(60)
-        return results[0] if results else "still running"
-
-    return result
-
-
 def write_all(storage: Any, study: optuna.Study) -> Callable[[], Any]:
     def write() -> tuple[bool, int]:
         with storage.claim_lock(study.study_name) as held:
@@ -207,18 +170,11 @@ def write_all(storage: Any, study: optuna.Study) -> Callable[[], Any]:
 def test_calls_wait_while_postgresql_restarts(private):
     storage = open_storage(private.url(), mode="worker")
     study = optuna.create_study(storage=storage, study_name="mine")
-    private.stop()
-    result = in_thread(write_all(storage, study))
-    time.sleep(0.5)
-    private.start()
-    assert result() == (True, 0)
+    assert private.restarted_under(write_all(storage, study)) == (True, 0)
     assert study.trials[0].user_attrs == {"a": 1}
     trial = study.ask()
-    private.stop()
-    result = in_thread(lambda: storage.set_trial_attrs(trial._trial_id, {"b": 2}))
-    time.sleep(0.2)
-    private.start()
-    assert result() is None
+    write = partial(storage.set_trial_attrs, trial._trial_id, {"b": 2})
+    assert private.restarted_under(write) is None
     assert study.trials[1].user_attrs == {"b": 2}
     close(storage)
 
@@ -241,11 +197,7 @@ def test_a_proxy_outlives_a_restart_of_its_database(private):
     with servers.serve(private.url(name="postgres")) as proxy:
         storage = open_storage(proxy.url(), mode="worker")
         study = optuna.create_study(storage=storage, study_name="served")
-        private.stop()
-        result = in_thread(write_all(storage, study))
-        time.sleep(0.5)
-        private.start()
-        assert result() == (False, 0)
+        assert private.restarted_under(write_all(storage, study)) == (False, 0)
         proxy.process.terminate()
         code, said = proxy.ended()
         assert code == 143
@@ -313,110 +265,6 @@ def test_what_will_not_pass_is_not_waited_for(kind):
             storage.set_trial_attrs(trial._trial_id, {"a": 1})
         assert time.monotonic() - started < 20
         close(storage)
-
-
-@pytest.mark.parametrize(
-    ("number", "passes"),
-    [(1205, True), (1213, True), (2003, True), (2013, True), (1142, False), (1045, False)],
-)
-def test_errors_of_mysql_are_told_apart_by_their_number(number, passes):
-    import pymysql
-
-    cause = pymysql.err.OperationalError(number, "said")
-    wrapped = sqlalchemy.exc.OperationalError("SELECT 1", {}, cause)
-    wrapped.__cause__ = cause  # as SQLAlchemy raises it
-    assert server._is_away(wrapped) == passes
-    outer = optuna.exceptions.StorageInternalError("during the commit")
-    outer.__cause__ = wrapped
-    assert server._is_away(outer) == passes
-
-
-def test_a_full_disk_of_postgresql_is_told_at_once():
-    from psycopg import errors
-
-    for error, passes in ((errors.DiskFull, False), (errors.AdminShutdown, True)):
-        wrapped = sqlalchemy.exc.OperationalError("INSERT", {}, error("said"))
-        assert server._is_away(wrapped) == passes
-
-
-class Away(Exception):
-    pass
-
-
-class Plain:
-    """Does what it is asked for, and then loses the answer."""
-
-    def __init__(self, storage: Any, lost: int) -> None:
-        self.storage, self.lost, self.n_calls = storage, lost, 0
-
-    def _answer(self, value: Any) -> Any:
-        self.n_calls += 1
-        if self.n_calls <= self.lost:
-            raise Away
-        return value
-
-    def create_new_trial(self, study_id: int) -> int:
-        return self._answer(self.storage.create_new_trial(study_id))
-
-    def set_trial_user_attr(self, trial_id: int, key: str, value: Any) -> None:
-        return self._answer(self.storage.set_trial_user_attr(trial_id, key, value))
-
-    def set_trial_state_values(self, trial_id: int, state: TrialState, values: Any) -> bool:
-        return self._answer(self.storage.set_trial_state_values(trial_id, state, values))
-
-    def fail(self) -> None:
-        self._answer(None)
-        raise KeyError
-
-
-@pytest.fixture
-def memory() -> tuple[optuna.storages.InMemoryStorage, int]:
-    storage = optuna.storages.InMemoryStorage()
-    return storage, storage.create_new_study([optuna.study.StudyDirection.MINIMIZE], "mine")
-
-
-@pytest.fixture
-def losing(memory, monkeypatch) -> Callable[[int], Any]:
-    monkeypatch.setattr(patience, "FIRST_PAUSE_SECONDS", 0.001)
-    waits = patience.waits_for_server(lambda error: isinstance(error, Away))
-
-    class Patient(Plain):
-        pass
-
-    return lambda lost: waits(Patient)(memory[0], lost)
-
-
-def test_a_call_whose_answer_was_lost_is_made_again(memory, losing):
-    storage, study_id = memory
-    assert losing(2).create_new_trial(study_id) == 2
-    assert [trial.state.name for trial in storage.get_all_trials(study_id)] == ["RUNNING"] * 3
-    losing(2).set_trial_user_attr(2, "a", 1)
-    assert storage.get_trial(2).user_attrs == {"a": 1}
-    with pytest.raises(UpdateFinishedTrialError):
-        losing(1).set_trial_state_values(2, TrialState.COMPLETE, [3.0])
-    assert storage.get_trial(2).values == [3.0]
-
-
-def test_other_errors_are_not_tried_again(losing):
-    storage = losing(0)
-    with pytest.raises(KeyError):
-        storage.fail()
-    assert storage.n_calls == 1
-
-
-def test_patience_ends(losing, monkeypatch):
-    monkeypatch.setattr(patience, "PATIENCE_SECONDS", 0.05)
-    with pytest.raises(Away):
-        losing(10**6).fail()
-
-
-def test_who_is_impatient_is_told_at_once(losing):
-    storage = losing(1)
-    with patience.impatient(), pytest.raises(Away):
-        storage.fail()
-    assert storage.n_calls == 1
-    with pytest.raises(KeyError):
-        losing(1).fail()
 
 
 def test_the_tables_of_optuna_are_as_set_trial_attrs_knows_them(tmp_path):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 import textwrap
@@ -11,9 +13,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import optuna
 import pytest
 
+from storage.url import open_storage
 from study.cli import main
+from study.create import DIRECTIONS
+from study.space import SearchSpace
+from tests.servers import database
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -40,13 +47,35 @@ PLANTED = """
 """
 
 
+@pytest.fixture(autouse=True)
+def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A probe that other work disturbs is repeated at once."""
+    monkeypatch.setattr("study.costs.PATIENCE_SECONDS", 0.0)
+
+
 @pytest.fixture
-def workdir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def workdir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty folder to run in, with a quick task `planted.py`."""
     (tmp_path / "planted.py").write_text(textwrap.dedent(PLANTED))
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("BATCHFRONT_STORAGE", raising=False)
     return tmp_path
+
+
+@pytest.fixture(scope="session")
+def recorded(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., None]:
+    """Makes what a run leaves in a folder; the run itself is made once."""
+    made: dict[tuple[str, ...], Path] = {}
+
+    def record(folder: Path, *argv: str) -> None:
+        if argv not in made:
+            made[argv] = tmp_path_factory.mktemp("recorded")
+            shutil.copy(folder / "planted.py", made[argv])
+            with contextlib.chdir(made[argv]):
+                assert main(list(argv)) == 0
+        shutil.copytree(made[argv] / "runs", folder / "runs")
+
+    return record
 
 
 @pytest.fixture
@@ -62,6 +91,12 @@ def write_task(workdir: Path) -> Callable[[str], str]:
 
 
 @pytest.fixture
+def source(workdir: Path) -> str:
+    """Where a study to be copied may be made."""
+    return f"sqlite:///{workdir}/source.db"
+
+
+@pytest.fixture
 def rows(workdir: Path, capsys: pytest.CaptureFixture[str]) -> Callable[..., Any]:
     """What a verb prints with --json."""
 
@@ -72,6 +107,31 @@ def rows(workdir: Path, capsys: pytest.CaptureFixture[str]) -> Callable[..., Any
         return json.loads(capsys.readouterr().out)
 
     return read
+
+
+@pytest.fixture(
+    params=["sqlite", "journal", pytest.param("postgresql", marks=pytest.mark.postgresql)]
+)
+def shared_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """An empty storage of each kind that several workers share."""
+    if request.param == "postgresql":
+        with database("postgresql") as found:
+            yield found
+    else:
+        yield f"{request.param}:///{tmp_path}/shared.{request.param}"
+
+
+@pytest.fixture
+def shared_study(shared_url: str) -> optuna.Study:
+    """A study in it, without trials."""
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    storage = open_storage(shared_url, mode="worker")
+    return optuna.create_study(study_name="mine", storage=storage, directions=list(DIRECTIONS))
+
+
+def ask(study: optuna.Study) -> optuna.Trial:
+    """A trial of the usual space."""
+    return study.ask(SearchSpace().distributions())
 
 
 def spawn(

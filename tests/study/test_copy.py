@@ -2,88 +2,24 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import optuna
 import pytest
-from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import TrialState
 from sqlalchemy.engine import make_url
 
 from storage.url import open_storage
-from study import copying
 from study.cli import main
-from study.create import DIRECTIONS, RECORD
-from study.quiet import quiet_optuna
-from study.writing import content
 from tests import servers
 from tests.study.conftest import finish, spawn
 
+from .copies import PARAMS, copied, everything, make
+
 GOLDEN = Path(__file__).resolve().parents[1] / "data" / "golden-0.5.0.db"
-SPACE = {
-    "log2_batch_size": IntDistribution(0, 9),
-    "learning_rate": FloatDistribution(1e-4, 3, log=True),
-    "activation": CategoricalDistribution(("relu", "tänh", None)),
-}
-PARAMS = {"log2_batch_size": 5, "learning_rate": 0.1 + 0.2, "activation": "tänh"}
-
-
-@pytest.fixture
-def source(workdir: Path) -> str:
-    return f"sqlite:///{workdir}/source.db"
-
-
-def make(url: str, name: str = "mine") -> optuna.Study:
-    """A study with a trial of every state, and attributes of every kind."""
-    storage = open_storage(url, mode="worker")
-    study = optuna.create_study(storage=storage, study_name=name, directions=list(DIRECTIONS))
-    with quiet_optuna():
-        study.set_metric_names(["val_accuracy", "train_seconds", "peak_memory_bytes"])
-    given: dict[str, Any] = {"params": PARAMS, "distributions": SPACE}
-    text = {"note": "größe", "curve": [0.1, float("nan")], "long": "x" * 20_000}
-    constraint = {"constraints": [2.5]}
-    for trial in (
-        optuna.create_trial(values=[0.9, 1e-300, 2.0**53], user_attrs=text, **given),
-        optuna.create_trial(
-            state=TrialState.PRUNED, user_attrs=text, system_attrs=constraint, **given
-        ),
-        optuna.create_trial(state=TrialState.FAIL, intermediate_values={3: 0.5}),
-        optuna.create_trial(state=TrialState.WAITING, system_attrs={"fixed_params": PARAMS}),
-        optuna.create_trial(
-            state=TrialState.RUNNING,
-            user_attrs={"owner": {"pid": 1}, "retry_of": 2, "worker_deaths": 1},
-            system_attrs={**constraint, "batchfront_beat": 7, "grid_id": 4},
-            **given,
-        ),
-    ):
-        study.add_trial(trial)
-    study.set_user_attr(RECORD, {"task": "planted"})
-    study.set_user_attr("ключ", {"a": [1, None]})
-    return study
-
-
-def everything(url: str, *, times: bool = True) -> Any:
-    """All of the only study, apart from ids; NaN as text, since it equals nothing."""
-    storage = open_storage(url, mode="reader")
-    (found,) = storage.get_all_studies()
-    trials = [
-        (
-            content(trial),
-            *((trial.datetime_start, trial.datetime_complete) if times else ()),
-        )
-        for trial in storage.get_all_trials(found._study_id)
-    ]
-    return found.study_name, found.directions, found.user_attrs, found.system_attrs, trials
-
-
-def copied(source: str, target: str, *options: str) -> int:
-    return main(["copy", "--from", source, "--to", target, *options])
 
 
 @pytest.fixture
@@ -153,93 +89,6 @@ def test_what_names_trials_by_their_ids_names_the_same_trials_in_the_copy(source
     assert found.system_attrs["NSGAIISampler:parent:1"] == [0, 1]
     assert found.system_attrs["dashboard:1:note_ver"] == 1
     assert note not in found.system_attrs
-
-
-def test_a_study_of_that_name_is_not_overwritten_nor_one_copied_to_itself(source, workdir, capsys):
-    make(source)
-    assert copied(source, source) == 2
-    assert "already has a study 'mine' of 5 trials" in capsys.readouterr().err
-    other = f"sqlite:///{workdir}/other.db"
-    assert copied(source, other) == 0
-    before = everything(other)
-    assert copied(source, other) == 2
-    assert everything(other) == before
-
-
-def test_somebody_elses_study_of_that_name_is_left_alone(source, workdir, capsys):
-    make(source)
-    other = f"sqlite:///{workdir}/other.db"
-    study = optuna.create_study(
-        storage=open_storage(other, mode="worker"), study_name="mine", directions=list(DIRECTIONS)
-    )
-    study.ask()
-    assert copied(source, other) == 2
-    assert "is no unfinished copy of this one" in capsys.readouterr().err
-    assert len(study.trials) == 1
-
-
-def test_an_unfinished_copy_is_completed(source, workdir, capsys, monkeypatch):
-    make(source)
-    target = f"sqlite:///{workdir}/target.db"
-
-    def die(*args: Any) -> None:
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr(copying, "_finish", die)
-        assert copied(source, target) == 130
-    assert main(["ls", "--storage", target, "--json"]) == 0
-    assert capsys.readouterr().out == "[]\n"  # nobody takes it for a study
-    assert main(["front", "--storage", target, "--study-name", "mine"]) == 2
-    assert "is a copy that was cut off" in capsys.readouterr().err
-    assert copied(source, target) == 0
-    assert "5 of 5 trials were copied before: going on" in capsys.readouterr().err
-    assert copied(source, f"sqlite:///{workdir}/whole.db") == 0
-    assert everything(target) == everything(f"sqlite:///{workdir}/whole.db")
-
-
-def test_a_copy_killed_in_the_middle_is_completed_by_the_same_command(source, workdir):
-    study = make(source)
-    study.add_trials(
-        [
-            optuna.create_trial(values=[0.1, 1, n], params=PARAMS, distributions=SPACE)
-            for n in range(300)
-        ]
-    )
-    target = f"journal:///{workdir}/target.log"
-    environment = {"BATCHFRONT_FROM": source, "BATCHFRONT_TO": target}
-    process = spawn("copy", cwd=workdir, **environment)
-    log = workdir / "target.log"
-    while not log.exists() or log.read_bytes().count(b"\n") < 50:
-        assert process.poll() is None
-        time.sleep(0.005)
-    os.kill(process.pid, signal.SIGKILL)
-    finish(process)
-    n_copied = log.read_bytes().count(b'{"op_code":4')
-    assert 0 < n_copied < 305
-    code, _, said = finish(spawn("copy", cwd=workdir, **environment))
-    assert code == 0, said
-    assert "of 305 trials were copied before: going on" in said
-    assert copied(source, f"journal:///{workdir}/whole.log") == 0
-    assert everything(target) == everything(f"journal:///{workdir}/whole.log")
-
-
-def test_another_writer_is_noticed_before_the_copy_counts_as_a_study(
-    source, workdir, capsys, monkeypatch
-):
-    make(source)
-    target = f"sqlite:///{workdir}/target.db"
-    finish_ = copying._finish
-
-    def meddle(study: optuna.Study, *args: Any) -> None:
-        study.ask()
-        finish_(study, *args)
-
-    monkeypatch.setattr(copying, "_finish", meddle)
-    assert copied(source, target) == 2
-    assert "is not equal to its source" in capsys.readouterr().err
-    (found,) = open_storage(target, mode="reader").get_all_studies()
-    assert RECORD not in found.user_attrs
 
 
 def test_a_search_goes_on_in_the_copy(workdir, rows, capsys):

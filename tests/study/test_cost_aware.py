@@ -14,30 +14,14 @@ from benchmarks.search import play_study
 from objectives.parameter import Parameter
 from objectives.table import read_table
 from study.budgets import Budgets
-from study.costs import SizeCost
-from study.limits import Limits
 from study.search.chances import news
-from study.search.choose import make_sampler
 from study.search.cost_aware import N_START
-from study.search.encoding import Encoding
-from study.search.evidence import CAP, evidence_of
 from study.search.surface import Guess, usual_shape
 from study.space import SearchSpace, batch_size_of
-from study.trials import (
-    CONSTRAINT,
-    CURVE,
-    ERROR,
-    FAIL_REASON,
-    HARDWARE,
-    SO_FAR,
-    UNPROBED,
-    VERDICT,
-)
+from study.trials import CONSTRAINT, ERROR, FAIL_REASON, HARDWARE, UNPROBED
 
 from .conftest import ROOT
-
-SPACE = SearchSpace()
-EPOCHS = 10
+from .cost_aware import SPACE, accuracy_at, cost, limits_of, new_study, stop, tell
 
 
 @pytest.fixture(autouse=True)
@@ -45,78 +29,27 @@ def quiet():
     optuna.logging.set_verbosity(optuna.logging.WARNING)
 
 
-def _cost(size: int) -> tuple[float, int]:
-    """Seconds and bytes."""
-    return 100.0 / size + 1, 1000 + 10 * size
-
-
-def _limits(sizes=None, **changes) -> Limits:
-    costs = {
-        size: SizeCost(
-            batch_size=size,
-            step_seconds=_cost(size)[0],
-            peak_memory_bytes=_cost(size)[1],
-            predicted_peak_memory_bytes=None,
-            total_steps=1,
-        )
-        for size in (sizes or SPACE.sizes())
-    }
-    known = Limits(costs=costs, budgets=Budgets(), failed_size=None, device_bytes=2**40)
-    return replace(known, **changes)
-
-
-def _study(space=SPACE, *, limits=None, seed=0):
-    known = limits or _limits()
-    sampler = make_sampler(
-        "cost-aware", space=space, seed=seed, hardware="here", limits=lambda study: known
-    )
-    return optuna.create_study(directions=["maximize", "minimize", "minimize"], sampler=sampler)
-
-
-def _accuracy(params) -> float:
-    """Best at a rate of size ** 0.5 / 1000, a little worse at each doubling of the size."""
-    off = math.log2(params["learning_rate"] * 1000) - 0.5 * params["log2_batch_size"]
-    return 1 - min(0.02 * 1.05 ** params["log2_batch_size"] * math.exp(0.08 * off**2), 0.9)
-
-
-def _tell(study, trial, accuracy=None, **attributes):
-    size = batch_size_of(trial.params)
-    for key, value in attributes.items():
-        trial.set_user_attr(key, value)
-    trial.set_constraint(CONSTRAINT, 0.0)
-    study.tell(trial, [_accuracy(trial.params) if accuracy is None else accuracy, *_cost(size)])
-
-
 def _run(study, n, space=SPACE):
     for _ in range(n):
-        _tell(study, study.ask(space.distributions()))
+        tell(study, study.ask(space.distributions()))
     return [trial.params for trial in study.trials]
 
 
-def _stop(study, trial, verdict, *, curve=(), metric=None, state=TrialState.PRUNED, **attributes):
-    for key, value in {VERDICT: verdict, **attributes}.items():
-        trial.set_user_attr(key, value)
-    if curve:
-        trial.set_user_attr(CURVE, list(curve))
-    trial.set_user_attr(SO_FAR, [metric, *_cost(batch_size_of(trial.params))])
-    study.tell(trial, state=state)
-
-
 def test_the_start_is_cheap_and_fills_the_learning_rates():
-    params = _run(_study(), N_START)
-    seconds = [_cost(batch_size_of(p))[0] for p in params]
-    assert np.mean(seconds) < np.mean([_cost(size)[0] for size in SPACE.sizes()]) / 3
+    params = _run(new_study(), N_START)
+    seconds = [cost(batch_size_of(p))[0] for p in params]
+    assert np.mean(seconds) < np.mean([cost(size)[0] for size in SPACE.sizes()]) / 3
     logs = sorted(math.log10(p["learning_rate"]) for p in params)
     assert max(np.diff([-4, *logs, math.log10(3)])) < 2, "two decades were left out"
 
 
 def test_after_thirty_trials_every_batch_size_has_a_rate_near_its_best():
     """Also the smallest, a hundred times as expensive as the largest."""
-    study = _study()
+    study = new_study()
     _run(study, 30)
     for size in SPACE.sizes():
         done = [t.values[0] for t in study.trials if batch_size_of(t.params) == size]
-        best = _accuracy(
+        best = accuracy_at(
             {"log2_batch_size": math.log2(size), "learning_rate": math.sqrt(size) / 1000}
         )
         assert done, f"batch size {size} was never run"
@@ -125,13 +58,13 @@ def test_after_thirty_trials_every_batch_size_has_a_rate_near_its_best():
 
 def test_sizes_that_add_nothing_to_the_front_get_their_due_too():
     """Small ones that are slow, no smaller and worse: what people ask about is how much worse."""
-    study = _study()
+    study = new_study()
     for _ in range(40):
         trial = study.ask(SPACE.distributions())
         worse = 0.004 * (9 - trial.params["log2_batch_size"])
         trial.set_constraint(CONSTRAINT, 0.0)
-        seconds, _ = _cost(batch_size_of(trial.params))
-        study.tell(trial, [_accuracy(trial.params) - worse, seconds, 10_000])
+        seconds, _ = cost(batch_size_of(trial.params))
+        study.tell(trial, [accuracy_at(trial.params) - worse, seconds, 10_000])
     for size in SPACE.sizes():
         off = [
             math.log2(t.params["learning_rate"] * 1000) - 0.5 * t.params["log2_batch_size"]
@@ -143,7 +76,7 @@ def test_sizes_that_add_nothing_to_the_front_get_their_due_too():
 
 
 def test_small_sizes_are_run_when_their_rate_is_known_from_large_ones():
-    params = _run(_study(), 30)
+    params = _run(new_study(), 30)
     first = next(p for p in params if p["log2_batch_size"] == 0)
     assert 0.25 < first["learning_rate"] * 1000 < 4, "two doublings off the best"
     small = [n for n, p in enumerate(params) if p["log2_batch_size"] <= 1]
@@ -163,21 +96,21 @@ def test_less_training_than_random_draws_for_the_same_front():
 
 
 def test_workers_beside_each_other_are_sent_to_different_places():
-    study = _study()
+    study = new_study()
     _run(study, 12)
     running = [study.ask(SPACE.distributions()).params for _ in range(6)]
     places = {(p["log2_batch_size"], round(math.log2(p["learning_rate"]))) for p in running}
     assert len(places) == 6
     alone = []
     for _ in range(6):  # without seeing each other all would go to the same place
-        twin = _study()
+        twin = new_study()
         twin.add_trials([t for t in study.trials if t.state == TrialState.COMPLETE])
         alone.append(twin.ask(SPACE.distributions()).params["log2_batch_size"])
     assert len(set(alone)) < len({p["log2_batch_size"] for p in running})
 
 
 def test_sizes_that_cannot_run_are_not_proposed():
-    study = _study(limits=_limits(failed_size=64, budgets=Budgets(max_seconds=40.0)))
+    study = new_study(limits=limits_of(failed_size=64, budgets=Budgets(max_seconds=40.0)))
     sizes = {batch_size_of(p) for p in _run(study, 25)}
     assert sizes <= {4, 8, 16, 32}, "64 ran out of memory, 2 takes 51 seconds"
     assert len(sizes) == 4
@@ -185,12 +118,12 @@ def test_sizes_that_cannot_run_are_not_proposed():
 
 def test_an_accuracy_that_must_be_reached_is_looked_for():
     """Only batch sizes up to 4 reach it, at rates within two doublings of their best."""
-    study = _study(limits=_limits(budgets=Budgets(min_metric=0.9765)))
+    study = new_study(limits=limits_of(budgets=Budgets(min_metric=0.9765)))
     for _ in range(40):
         trial = study.ask(SPACE.distributions())
-        accuracy = _accuracy(trial.params)
+        accuracy = accuracy_at(trial.params)
         trial.set_constraint(CONSTRAINT, 0.0 if accuracy >= 0.9765 else 4.1)
-        study.tell(trial, [accuracy, *_cost(batch_size_of(trial.params))])
+        study.tell(trial, [accuracy, *cost(batch_size_of(trial.params))])
     feasible = {t.params["log2_batch_size"] for t in study.best_trials}
     assert feasible >= {0, 1, 2}
 
@@ -205,50 +138,50 @@ def test_an_accuracy_that_must_be_reached_is_looked_for():
     ids=["one size", "one rate", "one point"],
 )
 def test_a_space_may_be_a_line_or_a_point(space):
-    params = _run(_study(space), 12, space)
+    params = _run(new_study(space), 12, space)
     assert len(params) == 12
 
 
 def test_costs_need_not_be_known():
-    params = _run(_study(limits=_limits(costs={})), 20)
+    params = _run(new_study(limits=limits_of(costs={})), 20)
     assert len({p["log2_batch_size"] for p in params}) > 4
 
 
 def test_when_everything_fails_it_goes_on_looking():
-    study = _study()
+    study = new_study()
     for _ in range(20):
         trial = study.ask(SPACE.distributions())
-        _stop(study, trial, "diverged")
+        stop(study, trial, "diverged")
     rates = [math.log10(t.params["learning_rate"]) for t in study.trials]
     assert max(rates) - min(rates) > 4
 
 
 def test_it_stays_away_from_where_the_objective_raises():
     """Batch size 1 cannot be trained with batch norm, say; those trials are FAIL."""
-    study = _study(SearchSpace(batch_sizes=(1, 8)))
+    study = new_study(SearchSpace(batch_sizes=(1, 8)))
     for _ in range(40):
         trial = study.ask(SearchSpace(batch_sizes=(1, 8)).distributions())
         if trial.params["log2_batch_size"] == 0:
             trial.set_user_attr(FAIL_REASON, ERROR)
             study.tell(trial, state=TrialState.FAIL)
         else:
-            _tell(study, trial)
+            tell(study, trial)
     failed = [t.number for t in study.trials if t.state == TrialState.FAIL]
     assert len(failed) < 15
     assert sum(number >= 30 for number in failed) <= 3
 
 
 def test_parameters_of_somebody_else_are_drawn_at_random():
-    study = _study()
+    study = new_study()
     more = {**SPACE.distributions(), "mine": optuna.distributions.FloatDistribution(0, 1)}
     for _ in range(10):
-        _tell(study, study.ask(more))
+        tell(study, study.ask(more))
     draws = [t.params["mine"] for t in study.trials]
-    study.sampler = _study().sampler  # resumed
+    study.sampler = new_study().sampler  # resumed
     for _ in range(10):
         trial = study.ask(more)
         draws.append(trial.params["mine"])
-        _tell(study, trial)
+        tell(study, trial)
     assert len(set(draws)) == 20
 
 
@@ -259,12 +192,12 @@ def test_parameters_of_the_task_are_searched_with_the_rest():
         "weight_decay": Parameter(low=1e-4, high=1.0, log=True, bears_cost=False),
     }
     space = SearchSpace(batch_sizes=(16, 64), search=search)
-    study = _study(space)
+    study = new_study(space)
     for _ in range(50):
         trial = study.ask(space.distributions())
         off = math.log10(trial.params["weight_decay"]) + 2
         loss = 0.02 * off**2 + 0.1 * (trial.params["activation"] != "tanh")
-        _tell(study, trial, _accuracy(trial.params) - loss)
+        tell(study, trial, accuracy_at(trial.params) - loss)
     later = [t.params for t in study.trials[30:]]
     assert sum(p["activation"] == "tanh" for p in later) > len(later) * 0.6
     assert max(t.values[0] for t in study.trials) > 0.96
@@ -276,7 +209,7 @@ WIDTH = {"width": Parameter(low=16, high=512, log=True)}
 def test_what_has_no_memory_is_soon_left_alone():
     """Its cost is known to no probe: only the runs say that wide models need small batches."""
     space = SearchSpace(batch_sizes=(4, 512), search=WIDTH)
-    study = _study(space)
+    study = new_study(space)
     lost = []
     for number in range(60):
         trial = study.ask(space.distributions())
@@ -284,9 +217,9 @@ def test_what_has_no_memory_is_soon_left_alone():
         trial.set_user_attr(HARDWARE, "here")
         if batch_size_of(trial.params) * trial.params["width"] > 8192:
             lost.append(number)
-            _stop(study, trial, "out_of_memory")
+            stop(study, trial, "out_of_memory")
         else:
-            _tell(study, trial, _accuracy(trial.params) - 0.1 / trial.params["width"])
+            tell(study, trial, accuracy_at(trial.params) - 0.1 / trial.params["width"])
     assert len(lost) < 20
     assert sum(number >= 40 for number in lost) <= 4
 
@@ -294,124 +227,29 @@ def test_what_has_no_memory_is_soon_left_alone():
 def test_a_refused_combination_is_not_proposed_over_and_over():
     search = {"activation": Parameter(choices=("relu", "tanh"))}
     space = SearchSpace(batch_sizes=(1, 512), search=search)
-    limits = _limits(failed_size=64)
-    study = _study(space, limits=limits)
+    limits = limits_of(failed_size=64)
+    study = new_study(space, limits=limits)
     for _ in range(40):
         trial = study.ask(space.distributions())
         refused = space.is_probed(trial.params) and limits.excuse(batch_size_of(trial.params))
         assert not refused, f"trial {trial.number} cannot run: {trial.params}"
-        _tell(study, trial)
+        tell(study, trial)
 
 
 def test_what_is_estimated_to_be_over_budget_is_not_proposed():
     """Wide models take up to 16 times the memory."""
     space = SearchSpace(search=WIDTH)
-    study = _study(space, limits=_limits(budgets=Budgets(max_memory_bytes=4000)))
+    study = new_study(space, limits=limits_of(budgets=Budgets(max_memory_bytes=4000)))
     over = []
     for number in range(40):
         trial = study.ask(space.distributions())
-        seconds, memory = _cost(batch_size_of(trial.params))
+        seconds, memory = cost(batch_size_of(trial.params))
         memory *= trial.params["width"] / WIDTH["width"].probed
         trial.set_user_attr(UNPROBED, True)
         trial.set_constraint(CONSTRAINT, 4.0 if memory > 4000 else 0.0)
         over += [number] * (memory > 4000)
-        study.tell(trial, [_accuracy(trial.params), seconds, memory])
+        study.tell(trial, [accuracy_at(trial.params), seconds, memory])
     assert sum(number >= 15 for number in over) <= 3
-
-
-def test_a_metric_that_is_no_number_is_no_evidence(study):
-    _stop(study, _at(study, 16), "pruned", metric=None, curve=[0.4, math.nan])
-    assert len(_evidence(study)) == 6
-    study.ask(SPACE.distributions())
-
-
-# --- evidence
-
-
-def _evidence(study, **changes):
-    given = {"encoding": Encoding(SPACE), "costs": _limits().costs, "hardware": "here"}
-    given["first_hardware"] = "here"
-    return evidence_of(study.trials, **{**given, **changes})
-
-
-def _at(study, size, rate=0.01):
-    study.enqueue_trial({"log2_batch_size": size.bit_length() - 1, "learning_rate": rate})
-    return study.ask(SPACE.distributions())
-
-
-def _curve(level, n=EPOCHS):
-    return [level * (1 - math.exp(-e / 2)) for e in range(1, n + 1)]
-
-
-@pytest.fixture
-def study():
-    """Six completed runs."""
-    made = _study()
-    for level in (0.80, 0.85, 0.90, 0.92, 0.94, 0.96):
-        _tell(made, _at(made, 16), _curve(level)[-1], **{CURVE: _curve(level)})
-    return made
-
-
-def test_completed_trials_are_evidence_as_told(study):
-    seen = _evidence(study)
-    assert seen.error == pytest.approx([1 - t.values[0] for t in study.trials])
-    assert seen.counts.all()
-    assert not seen.noise.any()
-
-
-@pytest.mark.parametrize("verdict", ["diverged", "stalled", "non_finite"])
-def test_a_failure_is_as_bad_as_can_be(study, verdict):
-    _stop(study, _at(study, 16, 1.0), verdict, metric=0.9, curve=_curve(0.95, 4))
-    seen = _evidence(study)
-    assert seen.error[-1] == 1.0, "what it had reached before is no evidence"
-    assert seen.failed.tolist() == [False] * 6 + [True]
-    assert not seen.counts[-1]
-    assert seen.log_error[-1] == pytest.approx(seen.log_error.min() + CAP)
-
-
-def test_a_run_that_was_overtaken_is_evidence_of_where_it_was_going(study):
-    trial = _at(study, 16)
-    _stop(study, trial, "dominated", metric=_curve(0.90, 4)[-1], curve=_curve(0.90, 4))
-    seen = _evidence(study)
-    assert 1 - seen.error[-1] == pytest.approx(_curve(0.90)[-1], abs=0.03)
-    assert _curve(0.90, 4)[-1] < 0.79, "it was far from there"
-    assert 0 < seen.noise[-1] < 0.25
-    assert not seen.counts[-1]
-
-
-def test_one_overtaken_before_any_completed_stands_for_itself():
-    study = _study()
-    _stop(study, _at(study, 16), "pruned", metric=0.4, curve=[0.3, 0.4])
-    seen = _evidence(study)
-    assert seen.error.tolist() == [pytest.approx(0.6)]
-    assert seen.noise[0] > 0.2
-
-
-def test_trials_that_say_nothing_about_the_error_are_left_out(study):
-    _stop(study, _at(study, 512), "out_of_memory")
-    _stop(study, _at(study, 512), "over_budget")
-    interrupted = _at(study, 8)
-    interrupted.set_user_attr(FAIL_REASON, "interrupted")
-    study.tell(interrupted, state=TrialState.FAIL)
-    study.ask(SPACE.distributions())  # running
-    assert len(_evidence(study)) == 6
-
-
-def test_other_hardware_is_evidence_of_the_error_but_not_on_the_front(study):
-    _tell(study, _at(study, 16), 0.97, **{HARDWARE: "there"})
-    _tell(study, _at(study, 16), 0.98, **{HARDWARE: "here"})
-    seen = _evidence(study)
-    assert seen.counts[-2:].tolist() == [False, True]
-    assert seen.error[-2] == pytest.approx(0.03)
-
-
-def test_infeasible_trials_are_evidence_but_not_on_the_front(study):
-    trial = _at(study, 16)
-    trial.set_constraint(CONSTRAINT, 4.2)
-    study.tell(trial, [0.5, *_cost(16)])
-    seen = _evidence(study)
-    assert seen.error[-1] == pytest.approx(0.5)
-    assert not seen.counts[-1]
 
 
 def test_a_place_that_is_known_well_has_no_news():

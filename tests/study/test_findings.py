@@ -21,13 +21,13 @@ STORAGE = "sqlite:///runs/batchfront.db"
 KEYS = ["number", "batch_size", "learning_rate", "val_accuracy", "train_seconds"]
 
 RANDOM = ("--sampler", "random")  # some of its runs diverge, whatever the probe measures
+RUN = ("run", "--task", "planted.py", "--epochs", "3", "--n-trials", "15", *RANDOM)
 
 
 @pytest.fixture
-def planted(workdir, capsys) -> optuna.Study:
-    assert main(["run", "--task", "planted.py", "--epochs", "3", "--n-trials", "15", *RANDOM]) == 0
-    captured = capsys.readouterr()
-    assert captured.out == "", "a run prints nothing for machines"
+def planted(workdir, recorded, capsys) -> optuna.Study:
+    recorded(workdir, *RUN)
+    capsys.readouterr()
     return the_study(STORAGE, None)
 
 
@@ -56,9 +56,9 @@ def test_tables_fit_a_hundred_columns_and_carry_no_colour_in_a_pipe(planted, cap
 
 
 def test_the_run_says_its_header_and_outcome(workdir, capsys):
-    argv = ["run", "--task", "planted.py", "--epochs", "3", "--n-trials", "15", *RANDOM]
-    assert main(argv) == 0
-    said = capsys.readouterr().err
+    assert main(RUN) == 0
+    out, said = capsys.readouterr()
+    assert out == "", "a run prints nothing for machines"
     for words in (
         "task planted.py:objective on cpu, 3 epochs",
         "storage sqlite:///runs/batchfront.db",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import time
 from pathlib import Path
 
 import optuna
@@ -21,9 +20,9 @@ def _load(name: str = "planted.py:objective") -> optuna.Study:
 
 
 @pytest.fixture
-def study(workdir) -> optuna.Study:
+def study(workdir, recorded) -> optuna.Study:
     """Twelve trials of the planted task."""
-    assert main([*PLANTED, "--n-trials", "12", "--target", "0.52"]) == 0
+    recorded(workdir, *PLANTED, "--n-trials", "12", "--target", "0.52")
     return _load()
 
 
@@ -257,36 +256,3 @@ def test_an_objective_may_stop_itself(write_task, rows):
     )
     assert main(["run", "--task", name, "--n-trials", "2", "--batch-sizes", "8"]) == 0
     assert {(r["state"], r["reason"]) for r in rows("export")} == {("PRUNED", "my own rule")}
-
-
-def test_a_signal_ends_a_probe_that_is_repeated_between_trials(write_task, rows):
-    """Runs take ten times as long as their probe; the repeated probe never ends by itself."""
-    name = write_task(
-        """
-        import os, signal, time
-
-        RAN = False
-
-        def objective(params, run):
-            global RAN
-            real = type(run).__name__ == "Run"
-            RAN |= real
-            run.begin(40 * params.epochs)
-            if RAN and not real:
-                os.kill(os.getpid(), signal.SIGINT)
-                time.sleep(60)
-            for _ in range(params.epochs):
-                for _ in range(40):
-                    end = time.perf_counter() + (0.01 if real else 0.001)
-                    while time.perf_counter() < end:
-                        pass
-                    run.step(0.5)
-                run.report(0.5)
-        """
-    )
-    began = time.monotonic()
-    argv = ["run", "--task", name, "--epochs", "2", "--batch-sizes", "4"]
-    assert main([*argv, "--n-trials", "4"]) == 130
-    assert time.monotonic() - began < 60
-    (row,) = rows("ls")
-    assert (row["n_trials"], row["n_running"]) == (1, 0)

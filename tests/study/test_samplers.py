@@ -9,13 +9,14 @@ import pytest
 from optuna.trial import TrialState
 
 from study.budgets import Budgets
-from study.costs import SizeCost
 from study.limits import Limits
 from study.search.choose import make_sampler
 from study.search.samplers import derive_seed, projected
 from study.settings import SAMPLERS
 from study.space import SearchSpace
 from study.trials import CONSTRAINT, SO_FAR, VERDICT
+
+from .known import costs_by
 
 SPACE = SearchSpace()
 DIRECTIONS = ["maximize", "minimize", "minimize"]
@@ -27,16 +28,7 @@ def _cost(size: int) -> tuple[float, float]:
 
 
 def _limits(study=None) -> Limits:
-    costs = {
-        size: SizeCost(
-            batch_size=size,
-            step_seconds=_cost(size)[0],
-            peak_memory_bytes=int(_cost(size)[1]),
-            predicted_peak_memory_bytes=None,
-            total_steps=1,
-        )
-        for size in SPACE.sizes()
-    }
+    costs = costs_by(_cost, SPACE.sizes())
     return Limits(costs=costs, budgets=Budgets(), failed_size=None, device_bytes=2**40)
 
 
@@ -95,7 +87,7 @@ def test_trial_seeds_differ_by_study_seed_number_and_purpose():
 @pytest.mark.parametrize("name", ["cost-aware", "tpe", "nsgaii", "nsgaiii", "gp"])
 def test_samplers_learn_from_stopped_trials(name):
     """About a third of the box diverges; GPSampler alone would go back there every time."""
-    n = {"cost-aware": 60, "tpe": 60, "gp": 30}.get(name, 150)  # NSGA-II's first 50 are random
+    n = {"cost-aware": 60, "tpe": 60, "gp": 20}.get(name, 150)  # NSGA-II's first 50 are random
     study = optuna.create_study(directions=DIRECTIONS)
     later = _run(study, n, name=name)[n // 2 :]
     assert sum(map(_diverges, later)) / len(later) < 0.25

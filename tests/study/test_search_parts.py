@@ -9,12 +9,13 @@ import pytest
 
 from benchmarks.hypervolume import hypervolume
 from objectives.parameter import Parameter
-from study.costs import SizeCost
 from study.search.encoding import Encoding
 from study.search.gains import EDGE, Plane, expected_below
 from study.search.prices import Prices
 from study.search.surface import TIE, Guess, Surface, fit_shape, usual_shape
 from study.space import SearchSpace
+
+from .known import costs_by
 
 WORST = 0.8
 OWN = {
@@ -144,17 +145,8 @@ def test_the_start_fills_the_learning_rates():
     assert {int(rate + 10) // 2 for rate in rates} == {0, 1, 2, 3, 4}, "a fifth was left out"
 
 
-def _costs(sizes, *, seconds=lambda b: 64 / b, memory=lambda b: 1000 * b):
-    return {
-        b: SizeCost(
-            batch_size=b,
-            step_seconds=seconds(b),
-            peak_memory_bytes=memory(b),
-            predicted_peak_memory_bytes=None,
-            total_steps=1,
-        )
-        for b in sizes
-    }
+def _costs(sizes):
+    return costs_by(lambda size: (64 / size, 1000 * size), sizes)
 
 
 def test_prices_are_the_probes_and_lie_on_a_line_between_them():

@@ -1,0 +1,69 @@
+"""A study of everything that can be copied, and what is in its copy."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import optuna
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.trial import TrialState
+
+from storage.url import open_storage
+from study.cli import main
+from study.create import DIRECTIONS, RECORD
+from study.quiet import quiet_optuna
+from study.writing import content
+
+SPACE = {
+    "log2_batch_size": IntDistribution(0, 9),
+    "learning_rate": FloatDistribution(1e-4, 3, log=True),
+    "activation": CategoricalDistribution(("relu", "tänh", None)),
+}
+PARAMS = {"log2_batch_size": 5, "learning_rate": 0.1 + 0.2, "activation": "tänh"}
+
+
+def make(url: str, name: str = "mine") -> optuna.Study:
+    """A study with a trial of every state, and attributes of every kind."""
+    storage = open_storage(url, mode="worker")
+    study = optuna.create_study(storage=storage, study_name=name, directions=list(DIRECTIONS))
+    with quiet_optuna():
+        study.set_metric_names(["val_accuracy", "train_seconds", "peak_memory_bytes"])
+    given: dict[str, Any] = {"params": PARAMS, "distributions": SPACE}
+    text = {"note": "größe", "curve": [0.1, float("nan")], "long": "x" * 20_000}
+    constraint = {"constraints": [2.5]}
+    for trial in (
+        optuna.create_trial(values=[0.9, 1e-300, 2.0**53], user_attrs=text, **given),
+        optuna.create_trial(
+            state=TrialState.PRUNED, user_attrs=text, system_attrs=constraint, **given
+        ),
+        optuna.create_trial(state=TrialState.FAIL, intermediate_values={3: 0.5}),
+        optuna.create_trial(state=TrialState.WAITING, system_attrs={"fixed_params": PARAMS}),
+        optuna.create_trial(
+            state=TrialState.RUNNING,
+            user_attrs={"owner": {"pid": 1}, "retry_of": 2, "worker_deaths": 1},
+            system_attrs={**constraint, "batchfront_beat": 7, "grid_id": 4},
+            **given,
+        ),
+    ):
+        study.add_trial(trial)
+    study.set_user_attr(RECORD, {"task": "planted"})
+    study.set_user_attr("ключ", {"a": [1, None]})
+    return study
+
+
+def everything(url: str, *, times: bool = True) -> Any:
+    """All of the only study, apart from ids; NaN as text, since it equals nothing."""
+    storage = open_storage(url, mode="reader")
+    (found,) = storage.get_all_studies()
+    trials = [
+        (
+            content(trial),
+            *((trial.datetime_start, trial.datetime_complete) if times else ()),
+        )
+        for trial in storage.get_all_trials(found._study_id)
+    ]
+    return found.study_name, found.directions, found.user_attrs, found.system_attrs, trials
+
+
+def copied(source: str, target: str, *options: str) -> int:
+    return main(["copy", "--from", source, "--to", target, *options])

@@ -1,0 +1,71 @@
+"""`python -m study record`: curves of a grid, written down and played back."""
+
+from __future__ import annotations
+
+import pytest
+
+from objectives.table import read_table
+from study.cli import main
+
+RECORD = ("record", "--task", "digits", "--epochs", "2", "--batch-sizes", "64:128")
+GRID = ("--n-rates", "2", "--n-seeds", "2", "--learning-rates", "1e-2:1e-1")
+
+
+def test_a_sweep_is_recorded_resumed_and_played_back(workdir, rows, capsys):
+    assert main([*RECORD, *GRID, "-o", "a.csv"]) == 0
+    assert "8 of 8 runs of 2 epochs are missing" in capsys.readouterr().err
+    table = read_table("a.csv")
+    assert len(table.runs) == 8
+    assert table.task == "digits"
+    assert {size: len(table.learning_rates(size)) for size in table.batch_sizes} == {64: 2, 128: 2}
+    whole = (workdir / "a.csv").read_bytes()
+    (workdir / "a.csv").write_bytes(whole[: len(whole) // 2])
+    assert main([*RECORD, *GRID, "-o", "a.csv"]) == 0
+    assert "of 8 runs of 2 epochs are missing" in capsys.readouterr().err
+    again = read_table("a.csv")
+    for key, run in table.runs.items():
+        assert again.runs[key].val_accuracy == run.val_accuracy, "the same seeds, the same curves"
+        assert again.runs[key].train_loss == run.train_loss
+    assert main([*RECORD, *GRID, "-o", "a.csv"]) == 0
+    assert "0 of 8 runs" in capsys.readouterr().err
+
+    assert main(["run", "--task", "a.csv", "--batch-sizes", "64:128", "--n-trials", "12"]) == 0
+    known = {value for run in again.runs.values() for value in run.val_accuracy}
+    assert {row["val_accuracy"] for row in rows("export")} <= known
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["-o", "."], "cannot write .: Is a directory"),
+        (["-o", "/proc/none/a.csv"], "cannot write /proc/none/a.csv: "),
+        (["--n-rates", "0"], "n_rates is 0, wanted at least 1"),
+        (["--n-seeds", "-1"], "n_seeds is -1, wanted at least 1"),
+        (["-o", "x.csv.gz"], "a table is recorded uncompressed"),
+        (["--task", "nothing"], "unknown task 'nothing'"),
+    ],
+)
+def test_a_sweep_that_cannot_be_is_one_line(workdir, capsys, options, said):
+    assert main([*RECORD, *options]) == 2
+    assert said in capsys.readouterr().err
+    assert not list(workdir.glob("**/*.csv*"))
+
+
+def test_a_task_that_fails_ends_the_sweep_and_what_is_recorded_stays(write_task, workdir, capsys):
+    name = write_task(
+        """
+        def objective(params, run):
+            if params.seed == 1 and params.batch_size == 4:
+                raise RuntimeError("out of ink")
+            run.begin(100 * params.epochs)
+            for _ in range(params.epochs):
+                for _ in range(100):
+                    sum(range(1000))
+                    run.step(1.0)
+                run.report(0.5)
+        """
+    )
+    options = ("--batch-sizes", "2:4", "--n-rates", "1", "--n-seeds", "2", "--epochs", "3")
+    assert main(["record", "--task", name, *options, "-o", "a.csv"]) == 2
+    assert "batch size 4, learning rate 0.0001, seed 1 failed" in capsys.readouterr().err
+    assert len(read_table("a.csv").runs) == 3
