@@ -21,6 +21,7 @@ from study.cli import main
 from study.create import DIRECTIONS
 from study.space import SearchSpace
 from tests.servers import database
+from tests.study.tables import TO_TARGET
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -132,6 +133,26 @@ def shared_study(shared_url: str) -> optuna.Study:
 def ask(study: optuna.Study) -> optuna.Trial:
     """A trial of the usual space."""
     return study.ask(SearchSpace().distributions())
+
+
+@pytest.fixture
+def table(workdir: Path) -> Callable[[str], str]:
+    """Writes runs.csv; returns its name."""
+
+    def write(text: str) -> str:
+        lines = [line.strip() for line in text.strip().splitlines()]
+        Path("runs.csv").write_text("\n".join(lines) + "\n")
+        return "runs.csv"
+
+    return write
+
+
+@pytest.fixture
+def few(workdir: Path) -> Path:
+    """Every tenth run of the table of epochs to target: 13."""
+    lines = TO_TARGET.read_text().splitlines()
+    Path("few.csv").write_text("\n".join(lines[:1] + lines[1::10]) + "\n")
+    return Path("few.csv")
 
 
 def spawn(
