@@ -118,6 +118,7 @@ class Run:
         self._begun().go_on_from(state["guard"])
         self._clock.go_on_from(state["laps"])
         self._steps, self._train_metric = state["steps"], state["train_metric"]
+        self._test_metric = state.get("test_metric")
         self.curve[:] = state["curve"]
         self._meter.earlier_peak_bytes = state["peak_bytes"]
         restore_random_states(state["random"], self._device)
@@ -142,6 +143,7 @@ class Run:
             "laps": self._clock.laps(),
             "steps": self._steps,
             "train_metric": self._train_metric,
+            "test_metric": self._test_metric,
             "curve": list(self.curve),
             "peak_bytes": self._meter.peak_bytes,
             "random": random_states(self._device),

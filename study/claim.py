@@ -10,7 +10,7 @@ from study.costs import Costs
 from study.limits import known_limits
 from study.owner import fail_lost_trials
 from study.prepare import params_of
-from study.trials import OWNER, is_finished, takes_slot
+from study.trials import OWNER, PURPOSE, is_finished, takes_slot
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -101,7 +101,7 @@ class Claims:
 
     def _with_agenda(self, trials: Sequence[FrozenTrial]) -> Sequence[FrozenTrial]:
         """What an agenda has next is queued, where nothing waits."""
-        if self._agenda is None or _next_waiting(trials) is not None:
+        if self._agenda is None or self._is_asked_for(trials, "WAITING"):
             return trials
         n_queued = self._agenda.queue(self._study, trials)
         return self._study.get_trials(deepcopy=False) if n_queued else trials
@@ -109,8 +109,13 @@ class Claims:
     def _is_done(self, trials: Sequence[FrozenTrial]) -> bool:
         """Whether there is nothing to ask for now."""
         if self._agenda is not None:
-            return _next_waiting(trials) is None
+            return not self._is_asked_for(trials, "WAITING")
         return sum(map(takes_slot, trials)) >= self._plan.n_trials
+
+    @staticmethod
+    def _is_asked_for(trials: Sequence[FrozenTrial], state: str) -> bool:
+        """Whether a trial in that state is one that an agenda asked for."""
+        return any(t.state.name == state and PURPOSE in t.user_attrs for t in trials)
 
     def _ask(self, trials: Sequence[FrozenTrial]) -> Trial:
         """One that waits, else the sampler's next point."""
@@ -126,6 +131,8 @@ class Claims:
         from optuna.trial import TrialState
 
         running = self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+        if self._agenda is not None and not self._is_asked_for(running, "RUNNING"):
+            return 0  # a search runs beside; its trials are nothing to wait for
         return len(running) if any(_will_be_missed(trial) for trial in running) else 0
 
 

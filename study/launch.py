@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from objectives.load import CustomLoop
-from objectives.recipe import Recipe
+from objectives.recipe import PLAIN, Recipe
 from storage.url import open_storage
 from study.comparable import stored_costs
 from study.create import Plan, open_study, prober_of
@@ -35,7 +35,7 @@ class Job:
     task: str
     plan: Plan
     compiled: bool
-    recipe: Recipe
+    recipe: Recipe = PLAIN
     fingerprint: dict[str, str]  # of the objective, which every process loads for itself
     deadline: float | None  # of time.monotonic()
     checkpoints: Path | None  # folder

@@ -15,6 +15,8 @@ from study.trials import (
     MINIMIZED,
     PREDICTED,
     PURPOSE,
+    REASON,
+    SCORE_TEST,
     VERDICT,
     is_feasible,
     is_finished,
@@ -42,6 +44,8 @@ class RunRow:
     finished: bool  # it says something; one that neither waits nor is finished was lost
     feasible: bool  # completed within the budgets
     verdict: str | None
+    reason: str | None  # of a run that was stopped or failed
+    score_test: bool  # it was to be scored on the test split
     metric: float | None  # accuracy or R2 of the last epoch, of a completed run
     curve: tuple[float, ...]  # the metric after every `stride` epochs
     stride: int
@@ -58,10 +62,14 @@ class RunRow:
     examples_to_target: float | None
 
     def epochs_to(self, target: float) -> int | None:
-        """The first recorded epoch whose metric is at least `target`."""
+        """The first recorded epoch whose metric is at least `target`, or the last one."""
         reached = (n for n, value in enumerate(self.curve, 1) if value >= target)
         first = next(reached, None)
-        return None if first is None else first * self.stride
+        if first is not None:
+            return first * self.stride
+        # Curves are thinned and rounded: what they do not show, the metric of the end may.
+        at_end = self.curve and self.metric is not None and self.metric >= target
+        return self.epochs if at_end else None
 
     @property
     def steps_per_epoch(self) -> float | None:
@@ -106,6 +114,8 @@ def _row(trial: FrozenTrial, params: tuple[int, float], names: Sequence[str]) ->
         finished=is_finished(trial) or bool(attributes.get(PREDICTED)),
         feasible=is_feasible(trial),
         verdict=attributes.get(VERDICT),
+        reason=attributes.get(REASON),
+        score_test=bool(attributes.get(SCORE_TEST)),
         metric=values.get(metric),
         curve=tuple(attributes.get(CURVE) or ()),
         stride=grid_stride(epochs or 1),

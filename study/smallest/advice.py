@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from study.findings.runs import RunRow
 from study.smallest.evidence import SizeEvidence, seconds_to
 from study.smallest.ladder import Walk
-from study.smallest.question import reaches
+from study.smallest.model import is_crash
+from study.smallest.question import Question, reaches
 
 NEAR = 1.05  # of the fastest
 
@@ -75,21 +76,27 @@ def _larger(rows: Sequence[RunRow], size: int, target: float) -> tuple[int, floa
     return None if best is None else (best, medians[best])
 
 
-def frozen(rows: Sequence[RunRow], found: Walk, start: int) -> Frozen | None:
-    """What one would have concluded who had tuned the start only; None while that is not tuned."""
+def frozen(rows: Sequence[RunRow], found: Walk, question: Question) -> Frozen | None:
+    """What one would have concluded who had tuned the start only; None while that is not tuned.
+
+    Down to the first size that was not run at that rate.
+    """
+    start = question.start
     rate = next((s.learning_rate for s in found.looked if s.batch_size == start), None)
     if rate is None or found.target is None:
         return None
-    at_rate = [r for r in rows if r.learning_rate == rate and r.finished and r.batch_size <= start]
     n_runs: dict[int, int] = {}
     n_reached: dict[int, int] = {}
-    for row in at_rate:
-        n_runs[row.batch_size] = n_runs.get(row.batch_size, 0) + 1
-        n_reached.setdefault(row.batch_size, 0)
-        n_reached[row.batch_size] += reaches(row, found.target)
+    for size in sorted((s for s in question.sizes if s <= start), reverse=True):
+        tried = [r for r in rows if (r.batch_size, r.learning_rate) == (size, rate)]
+        known = [row for row in tried if row.finished and not is_crash(row)]
+        if not known:
+            break
+        n_runs[size] = len(known)
+        n_reached[size] = sum(reaches(row, found.target) for row in known)
     answer = None
-    for size in sorted(n_runs, reverse=True):
-        if 2 * n_reached[size] <= n_runs[size]:
+    for size, n in n_runs.items():
+        if 2 * n_reached[size] <= n:
             break
         answer = size
     return Frozen(learning_rate=rate, answer=answer, n_runs=n_runs, n_reached=n_reached)

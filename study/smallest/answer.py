@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from objectives.parameter import usual_values
 from study.create import IMPORTED, RECORD
 from study.errors import StudyError
-from study.findings.runs import RunRow, runs_of
+from study.findings.runs import RunRow
 from study.smallest.advice import Advice, Frozen, advice, frozen
+from study.smallest.agenda import Agenda
 from study.smallest.evidence import SizeEvidence, evidence, mean
-from study.smallest.ladder import Walk
+from study.smallest.ladder import Walk, walk
 from study.smallest.question import Question, check_question
 from study.smallest.sensitivity import Neighbour, judged, neighbours
 from study.space import SearchSpace
@@ -62,14 +65,14 @@ class Answer:
 def answer_of(question: Question, rows: Sequence[RunRow]) -> Answer:
     """What the rows say."""
     found = judged(question, rows)
-    table = evidence(rows, found)
+    table = evidence(rows, found, question.hardware)
     return Answer(
         question=question,
         found=found,
         table=table,
         advised=advice(rows, table, found),
-        frozen=frozen(rows, found, question.start),
-        around=neighbours(question, rows, found),
+        frozen=frozen(rows, found, question),
+        around=neighbours(question, rows, walk(question, rows)),
     )
 
 
@@ -77,20 +80,24 @@ def recorded_answer(study: Study, asking: Asking) -> Answer:
     """From what is recorded, whoever ran it and whatever for.
 
     Raises:
-        StudyError: the study holds no runs, or no accuracy.
+        StudyError: the study holds no runs, no accuracy, or playbacks of the same few runs.
     """
-    names = list(study.metric_names or [])
-    rows = [row for row in runs_of(study.get_trials(deepcopy=False), names) if row.finished]
+    record, names = study.user_attrs[RECORD], tuple(study.metric_names or ())
+    if "table" in record:
+        raise StudyError(
+            f"study {study.study_name!r} plays recorded runs back, the same ones over and over: "
+            "import the table and judge that"
+        )
+    space = SearchSpace.from_dict(record["space"]) if IMPORTED not in record else None
+    own = usual_values(space.search) if space is not None else {}
+    reader = Agenda(question=asking.of((1,), (1.0, 1.0)), metric_names=names, own=own)
+    rows = [row for row in reader.rows(study.get_trials(deepcopy=False)) if row.finished]
     if not any(row.metric is not None for row in rows):
         raise StudyError(
             f"study {study.study_name!r} holds no completed run with an accuracy: run make smallest"
         )
-    record = study.user_attrs[RECORD]
-    if "table" in record:  # of a replay, whose steps stand for epochs
-        rows = [replace(row, total_steps=None) for row in rows]
-    if IMPORTED not in record:
-        space = SearchSpace.from_dict(record["space"])
-        return answer_of(asking.of(space.sizes(), space.learning_rates), rows)
+    if space is not None:
+        return answer_of(_here(asking.of(space.sizes(), space.learning_rates), rows), rows)
     rates = [row.learning_rate for row in rows]
     sizes = sorted({row.batch_size for row in rows})
     answer = answer_of(asking.of(sizes, (min(rates), max(rates))), rows)
@@ -98,6 +105,12 @@ def recorded_answer(study: Study, asking: Asking) -> Answer:
         return answer
     remedy = "record more runs where these come from, or ask for fewer --seeds"
     return replace(answer, found=replace(answer.found, remedy=remedy))
+
+
+def _here(question: Question, rows: Sequence[RunRow]) -> Question:
+    """On the hardware that most runs are from: time and memory of two are not to be mixed."""
+    hardware = Counter(row.hardware for row in rows).most_common(1)[0][0]
+    return replace(question, hardware=hardware)
 
 
 def as_json(answer: Answer) -> dict[str, Any]:
@@ -114,7 +127,7 @@ def as_json(answer: Answer) -> dict[str, Any]:
         "advice": None if answer.advised is None else asdict(answer.advised),
         "frozen": None if answer.frozen is None else asdict(answer.frozen),
         "sensitivity": [_neighbour(one) for one in around],
-        "test": test_scores(around),
+        "test": test_scores(around) if found.answer is not None else [],
     }
 
 

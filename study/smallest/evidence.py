@@ -46,18 +46,25 @@ class SizeEvidence:
     tied: bool | None  # its accuracy cannot be told from that of the answer
 
 
-def evidence(rows: Sequence[RunRow], found: Walk) -> list[SizeEvidence]:
-    """Of the sizes that were looked at, largest first."""
+def evidence(
+    rows: Sequence[RunRow], found: Walk, hardware: str | None = None
+) -> list[SizeEvidence]:
+    """Of the sizes that were looked at, largest first; times and memory of one hardware."""
     states = sorted(found.looked, key=lambda state: -state.batch_size)
     answer = next((s for s in states if s.batch_size == found.answer), None)
     target = math.inf if found.target is None else found.target
-    return [_evidence(rows, state, answer, target) for state in states]
+    return [_evidence(rows, state, answer, target, hardware) for state in states]
 
 
 def _evidence(
-    rows: Sequence[RunRow], state: SizeState, answer: SizeState | None, target: float
+    rows: Sequence[RunRow],
+    state: SizeState,
+    answer: SizeState | None,
+    target: float,
+    hardware: str | None,
 ) -> SizeEvidence:
     size, fresh = state.batch_size, state.fresh
+    here = [run for run in fresh if hardware in (None, run.hardware)]
     rate = best_rate(*rate_runs(rows, size))
     known = rate if isinstance(rate, RateEstimate) and state.learning_rate else None
     whole = _known(run.metric for run in fresh)
@@ -83,11 +90,13 @@ def _evidence(
         epochs_to_target=epochs,
         steps_to_target=_median(good, lambda run: steps_to(run, target)),
         examples_to_target=None if epochs is None else _examples(rows, epochs),
-        seconds_to_target=_median(good, lambda run: seconds_to(run, target)),
-        train_seconds=_median(good, lambda run: run.train_seconds),
+        seconds_to_target=_median(
+            [run for run in good if run in here], lambda run: seconds_to(run, target)
+        ),
+        train_seconds=_median(here, lambda run: run.train_seconds),
         n_spikes=mean(_known(run.n_spikes for run in fresh)),
         n_stopped=sum(run.metric is None for run in fresh),
-        peak_memory_bytes=_largest(run.peak_memory_bytes for run in fresh),
+        peak_memory_bytes=_largest(run.peak_memory_bytes for run in here),
         tied=None if answer is None else _tied(state, answer),
     )
 
@@ -142,14 +151,20 @@ def _examples(rows: Sequence[RunRow], epochs: float) -> float | None:
 
 
 def _tied(state: SizeState, answer: SizeState) -> bool | None:
-    """Whether Welch's interval of the difference of mean accuracies holds none, or just a tie."""
-    from scipy.stats import ttest_ind
+    """Whether mean accuracies are within TIE, or Welch's test at 5% cannot tell them apart.
+
+    Of sizes that count only: the mean of the seeds that did not fail says little.
+    """
+    from scipy.stats import t
 
     ours, its = (_known(run.metric for run in one.fresh) for one in (state, answer))
-    if len(ours) < 2 or len(its) < 2:
+    if not state.counts or len(ours) < 2 or len(its) < 2:
         return None
-    if abs(statistics.fmean(ours) - statistics.fmean(its)) <= TIE:
-        return True
-    if statistics.pstdev(ours) == statistics.pstdev(its) == 0.0:
-        return False
-    return bool(ttest_ind(ours, its, equal_var=False).pvalue > 1 - CONFIDENCE)
+    apart = abs(statistics.fmean(ours) - statistics.fmean(its))
+    parts = [statistics.variance(some) / len(some) for some in (ours, its)]
+    if apart <= TIE or sum(parts) == 0.0:
+        return apart <= TIE
+    free = sum(parts) ** 2 / sum(
+        part**2 / (len(some) - 1) for part, some in zip(parts, (ours, its), strict=True)
+    )
+    return bool(2 * t.sf(apart / math.sqrt(sum(parts)), free) > 1 - CONFIDENCE)

@@ -10,7 +10,8 @@ from study.smallest.question import TUNE, Question, target_of
 from study.smallest.size import Asked, SizeState, state_of
 from study.smallest.tuning import tuned
 
-GO_ON = "run it again, without --max-trials"
+GO_ON = "run it again to go on"
+DEAD_END = "search wider --learning-rates in another study, or choose another target"
 Look = Callable[[int], SizeState]
 
 
@@ -89,13 +90,16 @@ def _no_target(question: Question, rows: Sequence[RunRow]) -> Walk:
         Asked(batch_size=question.start, learning_rate=rate, purpose=TUNE) for rate in tuning.to_run
     )
     reason = "no run has completed, so there is no accuracy to come within"
-    return Walk(target=None, looked=(), reason=reason, remedy=GO_ON, to_run=asked)
+    waits = any(row.waits for row in rows)
+    remedy = GO_ON if asked or waits else DEAD_END
+    return Walk(target=None, looked=(), reason=reason, remedy=remedy, to_run=asked)
 
 
 def _reason(question: Question, target: float, missing: SizeState | None) -> tuple[str, str]:
     """Why there is no answer, and what to do."""
     if missing is not None:
-        return f"batch size {missing.batch_size} is not decided: {missing.why}", GO_ON
+        remedy = GO_ON if missing.to_run or missing.waits else DEAD_END
+        return f"batch size {missing.batch_size} is not decided: {missing.why}", remedy
     low, high = question.sizes[0], question.sizes[-1]
     reason = f"no batch size from {low} to {high} reaches {target:.4g} with enough seeds"
     return reason, "choose a lower target, or more epochs in another study"

@@ -65,9 +65,10 @@ class RateModel:
         used = near[:MOST]
         x = np.array([[math.log2(r.batch_size), math.log2(r.learning_rate)] for r in used])
         logs = np.array([math.log(error_of(r) + TIE) for r in used])
-        logs = np.minimum(logs, logs.min() + CAP)
+        failed = np.array([r.metric is None for r in used])
+        logs = np.where(failed, logs.min() + CAP, np.minimum(logs, logs.min() + CAP))
         between = _noise_between(used)
-        noise = np.array([FAILED_NOISE if r.metric is None else 0.0 for r in used])
+        noise = np.where(failed, FAILED_NOISE, 0.0)
         self._parabola = fit_parabola(x, logs, noise + between + OFF_PARABOLA)
         rest = logs - self._parabola.bow(x)
         shape = _shape_around(self._parabola, between)
@@ -129,9 +130,14 @@ def says_something(row: RunRow) -> bool:
     return row.finished and (row.metric is not None or row.verdict in FAILED)
 
 
+def is_crash(row: RunRow) -> bool:
+    """Whether the objective raised, or its workers died over and over: no word on training."""
+    return row.finished and row.metric is None and row.verdict is None
+
+
 def error_of(row: RunRow) -> float:
-    """1 - metric, 0..1; of a run that failed 1."""
-    return 1.0 if row.metric is None else min(max(1 - row.metric, 0.0), 1.0)
+    """1 - metric; of a run that failed 1. An R2 below 0 gives more."""
+    return 1.0 if row.metric is None else max(1 - row.metric, 0.0)
 
 
 def _noise_between(rows: Sequence[RunRow]) -> float:

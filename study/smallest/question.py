@@ -30,6 +30,7 @@ class Question:
     baseline: int = BASELINE
     sizes: tuple[int, ...]  # ascending: what may be tried, or was
     learning_rates: tuple[float, float]  # searched by the study; tuning may go beyond
+    hardware: str | None = None  # whose time and memory count; None: any
 
     @property
     def needed(self) -> int:

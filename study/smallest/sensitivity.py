@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from study.findings.runs import RunRow
 from study.smallest.ladder import Walk, walk
+from study.smallest.model import is_crash
 from study.smallest.question import SENSITIVITY, Question, reaches
 from study.smallest.size import Asked
 
@@ -48,18 +49,22 @@ def judged(question: Question, rows: Sequence[RunRow]) -> Walk:
     own = next((n for n in neighbours(question, rows, found) if n.batch_size == found.answer), None)
     if own is None or len(own.outcomes) < N_SEEDS:
         return found
-    outcomes = own.outcomes
-    for state in found.looked:
-        if state.batch_size == found.answer:
-            outcomes += state.outcomes
+    state = next(state for state in found.looked if state.batch_size == found.answer)
+    outcomes = own.outcomes + state.outcomes
     if sum(outcomes) >= CONFIRMED * len(outcomes):
         return found
-    reason = (
-        f"batch size {found.answer} is not clear: it passed on the way down, but only "
-        f"{sum(own.outcomes)} of {len(own.outcomes)} seeds that came later reach the target"
+    later = (
+        f"only {sum(own.outcomes)} of {len(own.outcomes)} seeds that came later reach the target"
     )
-    remedy = f"run it again with --seeds {2 * question.n_seeds}"
-    return replace(found, answer=None, reason=reason, remedy=remedy)
+    doubted = replace(state, counts=None, why=later)
+    return replace(
+        found,
+        answer=None,
+        missing=doubted,
+        looked=tuple(doubted if one is state else one for one in found.looked),
+        reason=f"batch size {found.answer} is not clear: it passed on the way down, but {later}",
+        remedy=f"run it again with --seeds {2 * question.n_seeds}",
+    )
 
 
 def rate_of(found: Walk) -> float | None:
@@ -74,9 +79,13 @@ def to_run(question: Question, rows: Sequence[RunRow], found: Walk) -> tuple[Ask
     if found.answer is None or rate is None:
         return ()
     asked: list[Asked] = []
-    for size in sorted((s for s in _around(found.answer) if s in question.sizes), reverse=True):
+    cannot = {
+        state.batch_size for state in found.looked if state.counts is False and not state.fresh
+    }
+    around = [s for s in _around(found.answer) if s in question.sizes and s not in cannot]
+    for size in sorted(around, reverse=True):
         n_missing = N_SEEDS - sum(
-            _is_at(row, size, rate) and (row.finished or row.waits) for row in rows
+            _is_at(row, size, rate) and (row.score_test or size != found.answer) for row in rows
         )
         one = Asked(
             batch_size=size,
@@ -93,7 +102,8 @@ def _around(size: int) -> tuple[int, ...]:
 
 
 def _is_at(row: RunRow, size: int, rate: float) -> bool:
-    return (row.purpose, row.batch_size, row.learning_rate) == (SENSITIVITY, size, rate)
+    here = (row.purpose, row.batch_size, row.learning_rate) == (SENSITIVITY, size, rate)
+    return here and not is_crash(row)
 
 
 def _neighbour(rows: Sequence[RunRow], size: int, rate: float, target: float) -> Neighbour:

@@ -15,7 +15,7 @@ from study.smallest.agenda import Agenda, n_asked
 from study.smallest.answer import Answer, Asking, answer_of
 from study.smallest.progress import LadderProgress
 from study.smallest.question import Question
-from study.smallest.tuning import MAX_TUNE
+from study.smallest.tuning import ENOUGH
 from study.team import WorkerDied, run_workers
 from study.worker import RepeatedFailure
 
@@ -42,12 +42,24 @@ class SmallestSession(Session):
                 "again: import the table, then smallest --max-trials 0 judges what it holds"
             )
 
+    def _prepare(self, objective: Objective, device: str) -> tuple[Study, Plan]:
+        study, plan = super()._prepare(objective, device)
+        low, high = plan.space.learning_rates
+        if low == high:
+            raise StudyError(
+                f"the study has one learning rate, {low:g}, and smallest tunes it at every batch "
+                "size: choose another --study-name, with a range of --learning-rates"
+            )
+        return study, plan
+
     def _say_resumed(self, n_done: int, plan: Plan) -> None:
         if n_done:
             self._console.print(f"going on from {n_done} recorded trials")
 
     def _search(self, study: Study, plan: Plan, objective: Objective) -> int:
-        question = self._asking.of(plan.space.sizes(), plan.space.learning_rates)
+        question = replace(
+            self._asking.of(plan.space.sizes(), plan.space.learning_rates), hardware=plan.hardware
+        )
         agenda = Agenda(
             question=question,
             metric_names=plan.metric_names,
@@ -67,20 +79,21 @@ class SmallestSession(Session):
         return self._interrupts.exit_code
 
     def _say_price(self, plan: Plan, question: Question) -> None:
-        """What the walk down may take: people should know before they wait."""
-        a_run = {size: cost.train_seconds for size, cost in plan.costs.items()}
+        """What the walk down takes where every size counts: people should know before they wait."""
+        n_runs = ENOUGH + question.needed
         a_size = {
-            size: (a_run.get(size) or 0.0) * (MAX_TUNE + question.n_seeds)
-            for size in question.sizes
-            if size <= question.start
+            size: cost.train_seconds * n_runs
+            for size, cost in plan.costs.items()
+            if size in question.sizes and size <= question.start and cost.train_seconds
         }
-        smallest = min(a_size)
-        self._console.print(
-            f"at most {human_seconds(sum(a_size.values()))} of training from batch size "
-            f"{question.start} down to {smallest}, of which {human_seconds(a_size[smallest])} at "
-            f"{smallest}; what is recorded is not run again",
-            soft_wrap=True,
-        )
+        if a_size:
+            smallest = min(a_size)
+            self._console.print(
+                f"about {human_seconds(sum(a_size.values()))} of training if all sizes down to "
+                f"{smallest} count ({n_runs} runs each), {human_seconds(a_size[smallest])} of it "
+                f"at {smallest}; what is recorded is not run again",
+                soft_wrap=True,
+            )
 
     def _walk(self, plan: Plan, objective: Objective, agenda: Agenda) -> Exception | None:
         job = replace(self._job(plan, objective), agenda=agenda)

@@ -7,19 +7,13 @@ from dataclasses import dataclass, replace
 
 from objectives.measurement import Verdict
 from study.findings.runs import RunRow
-from study.smallest.model import error_of, says_something
-from study.smallest.question import (
-    FIRST_SEEDS,
-    SEEDS,
-    SENSITIVITY,
-    TUNE,
-    Question,
-    reaches,
-    share_interval,
-)
+from study.smallest.model import is_crash, says_something
+from study.smallest.question import FIRST_SEEDS, SEEDS, TUNE, Question, reaches, share_interval
+from study.smallest.recorded import left_out
 from study.smallest.tuning import SAME, is_bracketed, tuned
 
 IMPOSSIBLE = {Verdict.OUT_OF_MEMORY.value, Verdict.OVER_BUDGET.value}
+CRASHES = 3  # of a size that never ran to an end: then it cannot run
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +28,7 @@ class Asked:
 
 @dataclass(frozen=True, kw_only=True)
 class SizeState:
-    """Of one batch size. `counts` is None while that is not decided, and `why` says what lacks."""
+    """Of one batch size. `counts` is None while that is not decided."""
 
     batch_size: int
     learning_rate: float | None = None  # the tuned one
@@ -42,7 +36,8 @@ class SizeState:
     fresh: tuple[RunRow, ...] = ()  # finished runs that had no part in choosing the rate
     outcomes: tuple[bool, ...] = ()  # of these: whether each reached the target
     counts: bool | None = None
-    why: str = ""
+    why: str = ""  # what lacks, or why it does not count
+    waits: bool = False  # for runs that are queued or under way
     to_run: tuple[Asked, ...] = ()
 
     @property
@@ -64,29 +59,50 @@ def state_of(
 
     `frozen`: the learning rate of the baseline, which is tried at every size.
     """
+    all_mine = [row for row in rows if row.batch_size == size]
+    cannot = _cannot_run(question, all_mine)
+    if cannot:
+        return SizeState(batch_size=size, counts=False, why=cannot)
+    rows = [row for row in rows if not is_crash(row)]  # says nothing of training: run again
     mine = [row for row in rows if row.batch_size == size]
-    seeds = [row for row in mine if row.purpose == SEEDS and (row.finished or row.waits)]
+    waits = any(row.waits for row in mine)
+    seeds = [row for row in mine if row.purpose == SEEDS]
     if seeds:
-        return _seeded(question, rows, seeds, target)
-    recorded = _recorded(question, mine, target)
-    if recorded is not None and recorded.counts is not None:
-        return recorded
-    refused = next((row for row in mine if row.verdict in IMPOSSIBLE and row.metric is None), None)
-    if refused is not None and not any(says_something(row) for row in mine):
-        why = f"it cannot run: {str(refused.verdict).replace('_', ' ')}"
-        return SizeState(batch_size=size, counts=False, why=why)
+        return replace(_seeded(question, rows, seeds, target), waits=waits)
+    state = _recorded(question, mine, size, target)
+    if state.counts is not None:
+        return state
+    return replace(_tuned(question, rows, state, frozen), waits=waits)
+
+
+def _cannot_run(question: Question, mine: Sequence[RunRow]) -> str:
+    """Why, where no run of the size came to an end; else ""."""
+    if any(says_something(row) or row.waits for row in mine):
+        return ""
+    for row in mine:
+        if row.verdict in IMPOSSIBLE and question.hardware in (None, row.hardware):
+            return f"it cannot run: {str(row.verdict).replace('_', ' ')}"
+    crashed = [row for row in mine if is_crash(row)]
+    if len(crashed) < CRASHES:
+        return ""
+    return f"its runs fail: {(crashed[-1].reason or 'their workers died').splitlines()[0][:100]}"
+
+
+def _tuned(
+    question: Question, rows: Sequence[RunRow], state: SizeState, frozen: float | None
+) -> SizeState:
+    """A size without seeds of its own: its rate is tuned, then the first seeds run."""
+    size = state.batch_size
     tuning = tuned(question, rows, size, frozen=frozen)
-    state = recorded or SizeState(batch_size=size)
     if tuning.rate is None:
         asked = _asked(size, tuning.to_run, TUNE)
         return replace(state, why=state.why or "its learning rate is not tuned", to_run=asked)
-    first = min(FIRST_SEEDS, question.n_seeds)
     return replace(
         state,
         learning_rate=state.learning_rate or tuning.rate,
         bracketed=tuning.bracketed,
         why=state.why or f"no fresh seeds were run, {question.n_seeds} are wanted",
-        to_run=_asked(size, first * [tuning.rate], SEEDS),
+        to_run=_first_seeds(question, size, tuning.rate),
     )
 
 
@@ -94,19 +110,23 @@ def _asked(size: int, rates: Sequence[float], purpose: str) -> tuple[Asked, ...]
     return tuple(Asked(batch_size=size, learning_rate=rate, purpose=purpose) for rate in rates)
 
 
+def _first_seeds(question: Question, size: int, rate: float) -> tuple[Asked, ...]:
+    return _asked(size, min(FIRST_SEEDS, question.n_seeds) * [rate], SEEDS)
+
+
 def _seeded(
     question: Question, rows: Sequence[RunRow], seeds: Sequence[RunRow], target: float
 ) -> SizeState:
     """Of runs that were asked for as fresh seeds: those at the rate that was tuned last."""
-    size, rate = seeds[0].batch_size, seeds[-1].learning_rate
-    mine = [row for row in rows if row.batch_size == size]
+    first = {row.learning_rate: row.number for row in reversed(seeds)}
+    size, rate = seeds[0].batch_size, max(first, key=lambda rate: first[rate])
     group = [row for row in seeds if row.learning_rate == rate]
     done = [row for row in group if row.finished]
-    state = _judged(question, done, target, _at(size, rate, mine))
-    if _decided(question, state.outcomes) is False:
-        return _second_attempt(question, rows, seeds, state)
+    state = _judged(question, done, target, _at(size, rate, rows))
     if state.counts or len(done) < len(group):
         return state
+    if _decided(question, state.outcomes) is False:
+        return state if len(first) > 1 else _second_attempt(question, rows, state)
     n_missing = FIRST_SEEDS - len(group)
     if n_missing <= 0:  # no more than could decide it
         n_missing = question.needed - sum(state.outcomes)
@@ -114,52 +134,30 @@ def _seeded(
     return replace(state, to_run=_asked(size, n_missing * [rate], SEEDS))
 
 
-def _second_attempt(
-    question: Question, rows: Sequence[RunRow], seeds: Sequence[RunRow], state: SizeState
-) -> SizeState:
+def _second_attempt(question: Question, rows: Sequence[RunRow], state: SizeState) -> SizeState:
     """The failed seeds say something about the rate too: once, they may move it."""
-    size, rate = state.batch_size, seeds[-1].learning_rate
-    if any(row.learning_rate != rate for row in seeds):
-        return state
+    size, rate = state.batch_size, state.learning_rate or 0.0
     tuning = tuned(question, rows, size, frozen=None)
     if tuning.rate is None:
         why = "its learning rate is tuned again"
         return replace(state, counts=None, why=why, to_run=_asked(size, tuning.to_run, TUNE))
     if max(tuning.rate / rate, rate / tuning.rate) <= SAME:
         return state
-    first = min(FIRST_SEEDS, question.n_seeds)
     why = f"its learning rate was tuned again, to {tuning.rate:g}"
-    return replace(state, counts=None, why=why, to_run=_asked(size, first * [tuning.rate], SEEDS))
+    to_run = _first_seeds(question, size, tuning.rate)
+    return replace(state, counts=None, why=why, to_run=to_run)
 
 
-def _recorded(question: Question, mine: Sequence[RunRow], target: float) -> SizeState | None:
-    """Of repeated runs that nobody asked for: each is judged at the rate that the others choose.
-
-    A rate that is chosen by the runs it is judged by looks better than it is.
-    """
-    groups: dict[float, list[RunRow]] = {}
-    for row in mine:
-        if row.purpose != SENSITIVITY and says_something(row):
-            groups.setdefault(row.learning_rate, []).append(row)
-    repeated = {rate: group for rate, group in groups.items() if len(group) > 1}
-    if not repeated:
-        return None
-    fresh = []
-    for index in range(max(map(len, repeated.values()))):
-        there = {rate: group for rate, group in repeated.items() if len(group) > index}
-        chosen = min(there, key=lambda rate: _mean_error(there[rate], without=index))
-        fresh.append(there[chosen][index])
-    rate = min(repeated, key=lambda rate: _mean_error(repeated[rate]))
-    return _judged(question, fresh, target, _at(fresh[0].batch_size, rate, mine))
+def _recorded(question: Question, mine: Sequence[RunRow], size: int, target: float) -> SizeState:
+    """Of repeated runs that nobody asked for, where there are any."""
+    rate, fresh = left_out(mine)
+    if rate is None:
+        return SizeState(batch_size=size)
+    return _judged(question, fresh, target, _at(size, rate, mine))
 
 
-def _mean_error(group: Sequence[RunRow], without: int | None = None) -> float:
-    errors = [error_of(row) for index, row in enumerate(group) if index != without]
-    return sum(errors) / len(errors)
-
-
-def _at(size: int, rate: float, mine: Sequence[RunRow]) -> SizeState:
-    tried = [row.learning_rate for row in mine if says_something(row)]
+def _at(size: int, rate: float, rows: Sequence[RunRow]) -> SizeState:
+    tried = [r.learning_rate for r in rows if r.batch_size == size and says_something(r)]
     return SizeState(batch_size=size, learning_rate=rate, bracketed=is_bracketed(rate, tried))
 
 
@@ -175,12 +173,15 @@ def _judged(
     question: Question, fresh: Sequence[RunRow], target: float, state: SizeState
 ) -> SizeState:
     """Whether the size counts, by its first `n_seeds` fresh runs."""
-    outcomes = tuple(reaches(row, target) for row in fresh[: question.n_seeds])
+    fresh = tuple(fresh[: question.n_seeds])
+    outcomes = tuple(reaches(row, target) for row in fresh)
     counts, why = _decided(question, outcomes), ""
     if counts is None:
         n, k = len(outcomes), sum(outcomes)
         why = f"{k} of {n} seeds reach it so far, of {question.n_seeds} asked for"
-    if counts is False and not state.bracketed:
+    elif counts is False and not state.bracketed:
         counts, why = None, "its best learning rate lies on the edge of those that were tried"
-    fresh = tuple(fresh[: question.n_seeds])
+    elif counts is False:
+        over = sum(row.metric is not None and not row.feasible for row in fresh)
+        why = f"{over} over a budget" if over else ""
     return replace(state, fresh=fresh, outcomes=outcomes, counts=counts, why=why)

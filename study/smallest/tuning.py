@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from study.findings.runs import RunRow
-from study.smallest.model import RateModel, says_something
+from study.smallest.model import RateModel, is_crash, says_something
 from study.smallest.question import SENSITIVITY, TUNE, Question
 
 APART = 3.0  # factor between the first rates of a size
@@ -32,7 +32,7 @@ def tuned(question: Question, rows: Sequence[RunRow], size: int, *, frozen: floa
     mine = [row for row in rows if row.batch_size == size and row.purpose != SENSITIVITY]
     if any(row.purpose == TUNE and row.waits for row in mine):
         return Tuning(rate=None)
-    n_tuned = sum(row.purpose == TUNE for row in mine)
+    n_tuned = sum(row.purpose == TUNE and not is_crash(row) for row in mine)
     if not any(says_something(row) for row in rows):
         return Tuning(rate=None, to_run=() if n_tuned else _sweep(question))
     tried = sorted(row.learning_rate for row in mine if says_something(row))
@@ -62,7 +62,8 @@ def _range(question: Question, tried: Sequence[float]) -> tuple[float, float]:
 
 def _sweep(question: Question) -> tuple[float, ...]:
     low, high = map(math.log, question.learning_rates)
-    return tuple(_tidy(math.exp(low + (high - low) * (n + 0.5) / SWEEP)) for n in range(SWEEP))
+    rates = {_tidy(math.exp(low + (high - low) * (n + 0.5) / SWEEP)) for n in range(SWEEP)}
+    return tuple(sorted(rates))
 
 
 def _first(best: float, tried: Sequence[float], frozen: float | None) -> tuple[float, ...]:

@@ -37,7 +37,8 @@ def answer_line(table: Sequence[SizeEvidence], found: Walk, smallest_tried: int)
 
 
 def _share(size: SizeEvidence) -> str:
-    return f"{size.n_reached} of {size.n_seeds}" if size.n_seeds else size.why
+    seeds = [f"{size.n_reached} of {size.n_seeds}"] if size.n_seeds else []
+    return ", ".join([*seeds, *([size.why] if size.why else [])])
 
 
 def advice_line(found: Walk, advised: Advice) -> str:
@@ -152,7 +153,9 @@ def more_lines(
     if tied:
         lines.append(f"accuracy tied with {found.answer}: {', '.join(tied)}")
     scores = [r.test_metric for one in around for r in one.runs if r.test_metric is not None]
-    if scores:
+    if found.answer is not None and around and not scores:
+        lines.append("not scored on the test split: the training loop never called run.scored")
+    if found.answer is not None and scores:
         spread = f", {min(scores):.4f} to {max(scores):.4f}" if len(scores) > 1 else ""
         lines.append(
             f"on the test split, looked at once: {mean(scores):.4f} ({len(scores)} seeds{spread})"

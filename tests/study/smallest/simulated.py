@@ -63,7 +63,6 @@ def simulate(world: World, asked: Question, seed: int) -> tuple[Walk, list[RunRo
     while due := next_runs(asked, rows):
         for one in due:
             metric = world(one.batch_size, one.learning_rate, draw)
-            rows.append(
-                run_row(len(rows), one.batch_size, one.learning_rate, metric, purpose=one.purpose)
-            )
+            asked_for = {"purpose": one.purpose, "score_test": one.score_test}
+            rows.append(run_row(len(rows), one.batch_size, one.learning_rate, metric, **asked_for))
     return judged(asked, rows), rows
