@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from objectives.datasets import DATA_DIR
 from objectives.load import CustomLoop
 from storage.url import open_storage
 from study.comparable import stored_costs
@@ -32,6 +33,7 @@ class Job:
 
     storage: str
     task: str
+    data_dir: Path = Path(DATA_DIR)
     plan: Plan
     compiled: bool
     fingerprint: dict[str, str]  # of the objective, which every process loads for itself

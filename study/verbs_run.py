@@ -12,6 +12,7 @@ from study.verbs import OPTIONS, add_compile, add_settings, chosen_settings, con
 
 PROBE_OPTIONS = (
     "task",
+    "data-dir",
     "study-name",
     "storage",
     "epochs",
@@ -20,7 +21,7 @@ PROBE_OPTIONS = (
     "learning-rates",
 )
 
-RECORD_OPTIONS = ("task", "epochs", "device", "batch-sizes", "learning-rates")
+RECORD_OPTIONS = ("task", "data-dir", "epochs", "device", "batch-sizes", "learning-rates")
 
 
 def add_training_verbs(verbs: Any) -> None:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 SETTINGS = (
     "task",
+    "data-dir",
     "study-name",
     "storage",
     "n-workers",
