@@ -1,4 +1,4 @@
-"""Finds an objective by name: a bundled task, or `path/to/mine.py:name`."""
+"""Finds an objective by name: a bundled task, `path/to/mine.py:name` or `text:path/to/file.txt`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Protocol, TypeVar
 
-from objectives.bundled import NAMES, bundled
+from objectives.bundled import BUNDLED, DOWNLOADED, NAMES, bundled
 from objectives.datasets import DATA_DIR
 from objectives.import_file import import_file
 from objectives.measurement import ObjectiveError, TrialParams
@@ -183,9 +183,9 @@ def _split(spec: str) -> tuple[Path, str]:
         near = get_close_matches(spec, NAMES, n=1)
         hint = f"did you mean {near[0]!r}? " if near else ""
         raise ObjectiveError(
-            f"unknown task {spec!r}: {hint}bundled are {', '.join(NAMES)}; your own is "
-            "path/to/mine.py or path/to/mine.py:name, a text file text:path/to/file.txt, recorded "
-            "curves path/to/table.csv"
+            f"unknown task {spec!r}: {hint}bundled are {', '.join(BUNDLED)}; downloaded when first "
+            f"used {', '.join(DOWNLOADED)}; your own is path/to/mine.py or path/to/mine.py:name, a "
+            "text text:path/to/file.txt, recorded curves path/to/table.csv"
         )
     if not Path(path).is_file():
         raise ObjectiveError(f"task file {path!r} is not there (looked from {Path.cwd()})")

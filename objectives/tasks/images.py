@@ -106,5 +106,5 @@ def _tensors(pixels: np.ndarray, labels: np.ndarray, tables: np.ndarray) -> tupl
 
     x = np.empty(pixels.shape, dtype=np.float32)
     for channel, table in enumerate(tables):
-        np.take(table, pixels[:, channel], out=x[:, channel])
+        np.take(table, pixels[:, channel], out=x[:, channel], mode="clip")  # needs no buffer
     return torch.from_numpy(x), torch.from_numpy(labels.astype(np.int64))

@@ -64,16 +64,14 @@ def read_text(path: Path) -> str:
         ) from error
     if "\0" in text:
         raise ObjectiveError(f"text {str(path)!r} holds zero bytes: it is a binary file, or UTF-16")
-    if len(set(text)) < 2:
-        raise ObjectiveError(
-            f"text {str(path)!r} has no two characters that differ: nothing to learn"
-        )
     n_wanted = round((WINDOW + 1) / min(SHARES.values()))
     if len(text) < n_wanted:
         raise ObjectiveError(
             f"text {str(path)!r} has {len(text)} characters, wanted at least {n_wanted}: a tenth "
             f"must hold {WINDOW} characters and the next one"
         )
+    if len(set(text)) == 1:
+        raise ObjectiveError(f"text {str(path)!r} repeats one character: nothing to learn")
     if len(set(text)) == 1:
         raise ObjectiveError(f"text {str(path)!r} repeats one character: nothing to learn")
     return text
