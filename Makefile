@@ -26,7 +26,8 @@ run_options = $(call option,--task,TASK) $(call option,--data-dir,DATA_DIR) \
 look_options = $(call option,--study-name,STUDY_NAME)
 
 smallest_options = $(call option,--task,TASK) $(call option,--data-dir,DATA_DIR) \
-  $(call option,--study-name,STUDY_NAME) $(call option,--target,TARGET) $(call option,--within,WITHIN) $(call option,--seeds,SEEDS) \
+  $(call option,--study-name,STUDY_NAME) $(call option,--target,TARGET) \
+  $(call option,--within,WITHIN) $(call option,--seeds,SEEDS) \
   $(call option,--max-trials,MAX_TRIALS) $(call option,--n-workers,N_WORKERS) \
   $(call option,--seed,SEED) $(call option,--epochs,EPOCHS) $(call option,--device,DEVICE) \
   $(call option,--batch-sizes,BATCH_SIZES) $(call option,--learning-rates,LEARNING_RATES) \

@@ -174,7 +174,7 @@ def data_hash(data: Data) -> str:
         tensor = getattr(data, split.name)
         digest.update(f"{split.name} {tuple(tensor.shape)} {tensor.dtype}".encode())
         array = np.ascontiguousarray(tensor.detach().cpu().numpy())
-        digest.update(array.reshape(-1).view(np.uint8))  # without a copy
+        digest.update(array.reshape(-1).view(np.uint8).data)  # without a copy
     return digest.hexdigest()[:16]
 
 
@@ -223,5 +223,5 @@ def baseline(task: Task, model: nn.Module, data: Data) -> tuple[float, float]:
 
 def evaluation_batch(data: Data) -> int:
     """Examples per forward pass where nothing is learned: what they need must fit beside a run."""
-    x, y = data.x_train[0], data.y_train[0]
-    return max(1, min(EVALUATED_TARGETS // y.numel(), EVALUATED_INPUTS // x.numel()))
+    n_inputs, n_targets = (max(1, z[0].numel()) for z in (data.x_train, data.y_train))
+    return max(1, min(EVALUATED_TARGETS // n_targets, EVALUATED_INPUTS // n_inputs))

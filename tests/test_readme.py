@@ -118,6 +118,7 @@ def test_every_variable_of_the_makefile_reaches_the_command_line(checkout):
     for name in [
         *words.split(),
         "PRUNER_RISK",
+        "DATA_DIR",
         "LAUNCHER",
         "RAY_ADDRESS",
         "CONFIG",

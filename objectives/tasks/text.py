@@ -72,8 +72,6 @@ def read_text(path: Path) -> str:
         )
     if len(set(text)) == 1:
         raise ObjectiveError(f"text {str(path)!r} repeats one character: nothing to learn")
-    if len(set(text)) == 1:
-        raise ObjectiveError(f"text {str(path)!r} repeats one character: nothing to learn")
     return text
 
 
