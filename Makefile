@@ -10,7 +10,8 @@ export BATCHFRONT_TO := $(or $(value TO),$(value BATCHFRONT_TO))
 quote = '$(subst ','\'',$(1))'
 option = $(if $(value $(2)),$(1) $(call quote,$(value $(2))))
 
-run_options = $(call option,--task,TASK) $(call option,--study-name,STUDY_NAME) \
+run_options = $(call option,--task,TASK) $(call option,--data-dir,DATA_DIR) \
+  $(call option,--study-name,STUDY_NAME) \
   $(call option,--n-trials,N_TRIALS) $(call option,--n-workers,N_WORKERS) \
   $(call option,--launcher,LAUNCHER) $(call option,--ray-address,RAY_ADDRESS) \
   $(call option,--sampler,SAMPLER) $(call option,--pruner,PRUNER) \
@@ -31,8 +32,9 @@ technique_options = $(call option,--micro-batch-sizes,MICRO_BATCH_SIZES) \
   $(call option,--ghost-batch-size,GHOST_BATCH_SIZE) \
   $(call option,--data-parallel,DATA_PARALLEL) $(call option,--shards,SHARDS) \
   $(if $(CHECKPOINT_ACTIVATIONS),--checkpoint-activations)
-smallest_options = $(call option,--task,TASK) $(call option,--study-name,STUDY_NAME) \
-  $(call option,--target,TARGET) $(call option,--within,WITHIN) $(call option,--seeds,SEEDS) \
+smallest_options = $(call option,--task,TASK) $(call option,--data-dir,DATA_DIR) \
+  $(call option,--study-name,STUDY_NAME) $(call option,--target,TARGET) \
+  $(call option,--within,WITHIN) $(call option,--seeds,SEEDS) \
   $(call option,--max-trials,MAX_TRIALS) $(call option,--n-workers,N_WORKERS) \
   $(call option,--seed,SEED) $(call option,--epochs,EPOCHS) $(call option,--device,DEVICE) \
   $(call option,--batch-sizes,BATCH_SIZES) $(call option,--learning-rates,LEARNING_RATES) \
@@ -49,11 +51,13 @@ help: ## show this text
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
 	@echo "variables of make study: TASK STUDY_NAME STORAGE N_TRIALS N_WORKERS LAUNCHER RAY_ADDRESS"
 	@echo "  SAMPLER PRUNER PRUNER_RISK SEED EPOCHS DEVICE TARGET BATCH_SIZES LEARNING_RATES TIMEOUT"
-	@echo "  DIAGNOSTICS GRACE CHECKPOINT_DIR MAX_MEMORY MAX_SECONDS MIN_ACCURACY COMPILE MIXED_HARDWARE CONFIG"
+	@echo "  DIAGNOSTICS GRACE CHECKPOINT_DIR DATA_DIR MAX_MEMORY MAX_SECONDS MIN_ACCURACY COMPILE"
+	@echo "  MIXED_HARDWARE CONFIG"
 	@echo "  as in: make study TASK=mine.py N_TRIALS=60 BATCH_SIZES=8:256"
 
 probe: .venv/.run ## step time and memory of each batch size
-	@$(PY) -m study probe $(call option,--task,TASK) $(look_options) $(call option,--epochs,EPOCHS) \
+	@$(PY) -m study probe $(call option,--task,TASK) $(call option,--data-dir,DATA_DIR) \
+	  $(look_options) $(call option,--epochs,EPOCHS) \
 	  $(call option,--device,DEVICE) $(call option,--batch-sizes,BATCH_SIZES) \
 	  $(call option,--learning-rates,LEARNING_RATES) $(if $(COMPILE),--compile)
 

@@ -1,4 +1,4 @@
-"""Finds an objective by name: a bundled task, or `path/to/mine.py:name`."""
+"""Finds an objective by name: a bundled task, `path/to/mine.py:name` or `text:path/to/file.txt`."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from functools import partial
-from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Protocol, TypeVar
 
+from objectives.bundled import BUNDLED, DOWNLOADED, NAMES, bundled
+from objectives.datasets import DATA_DIR
 from objectives.import_file import import_file
 from objectives.measurement import ObjectiveError, TrialParams
 from objectives.parameter import Parameter, check_search
@@ -20,13 +21,9 @@ from objectives.recipe import PLAIN, Recipe, only_plain
 from objectives.run import Run
 from objectives.task import DEFAULT_EPOCHS, Task
 
-BUNDLED = {  # name: module and factory
-    "digits": ("objectives.tasks.digits", "digits"),
-    "digits-cnn": ("objectives.tasks.digits", "digits_cnn"),
-    "diabetes": ("objectives.tasks.diabetes", "diabetes"),
-}
 Made = TypeVar("Made")
 TABLES = (".csv", ".csv.gz")  # recorded training curves
+TEXT = "text:"  # before the path of a text file
 DEFAULT_NAMES = ("task", "objective")  # looked for when only a file is given
 
 
@@ -101,23 +98,33 @@ class CustomLoop:
 
 
 def load_objective(
-    spec: str, *, device: str, compiled: bool = False, recipe: Recipe = PLAIN
+    spec: str,
+    *,
+    device: str,
+    compiled: bool = False,
+    recipe: Recipe = PLAIN,
+    data_dir: Path | None = None,
 ) -> Objective:
     """The objective that `spec` names, ready to train on `device`; its step compiled if asked for.
 
+    `data_dir` keeps the data sets that are downloaded.
+
     Raises:
         ObjectiveError: unknown name, missing file or name, failing import, wrong type, bad data,
-            a step that must not be compiled.
+            a download that failed, a step that must not be compiled.
     """
-    if spec in BUNDLED:
-        home, factory = BUNDLED[spec]
-        found = getattr(import_module(home), factory)
-        return _prepare(found, name=spec, device=device, compiled=compiled, recipe=recipe)
-    if spec.endswith(TABLES):
+    if _is_table(spec):
         only_plain(recipe, f"{spec} is played back")
         return _replay(spec, compiled=compiled)
-    name, found = _own(spec)
-    return _prepare(found, name=name, device=device, compiled=compiled, recipe=recipe)
+    name, found = (spec, bundled(spec)) if spec in NAMES else _own(spec)
+    return _prepare(
+        found,
+        name=name,
+        device=device,
+        compiled=compiled,
+        recipe=recipe,
+        data_dir=data_dir or Path(DATA_DIR),
+    )
 
 
 def task_name(spec: str) -> str:
@@ -126,9 +133,9 @@ def task_name(spec: str) -> str:
     Raises:
         ObjectiveError: unknown name, missing file or name, failing import.
     """
-    if spec in BUNDLED:
+    if spec in NAMES:
         return spec
-    return _table(spec).name if spec.endswith(TABLES) else _own(spec)[0]
+    return _table(spec).name if _is_table(spec) else _own(spec)[0]
 
 
 def task_file(spec: str) -> Path | None:
@@ -137,12 +144,19 @@ def task_file(spec: str) -> Path | None:
     Raises:
         ObjectiveError: unknown name, missing file.
     """
-    if spec in BUNDLED:
+    if spec in NAMES:
         return None
-    return _table(spec) if spec.endswith(TABLES) else _split(spec)[0]
+    if spec.startswith(TEXT):
+        return _text(spec)
+    return _table(spec) if _is_table(spec) else _split(spec)[0]
 
 
 def _own(spec: str) -> tuple[str, Any]:
+    if spec.startswith(TEXT):
+        from objectives.tasks.text import text_task
+
+        path = _text(spec)
+        return TEXT + path.name, partial(text_task, path)
     path, name = _split(spec)
     name, found = _find(import_file(path), name, path)
     return f"{path.name}:{name}", found
@@ -157,6 +171,17 @@ def _replay(spec: str, *, compiled: bool) -> Objective:
     return load_replay(path)
 
 
+def _text(spec: str) -> Path:
+    path = Path(spec.removeprefix(TEXT))
+    if not path.is_file():
+        raise ObjectiveError(f"text {str(path)!r} is not there (looked from {Path.cwd()})")
+    return path.resolve()
+
+
+def _is_table(spec: str) -> bool:
+    return spec.endswith(TABLES) and not spec.startswith(TEXT)
+
+
 def _table(spec: str) -> Path:
     if not Path(spec).is_file():
         raise ObjectiveError(f"table {spec!r} is not there (looked from {Path.cwd()})")
@@ -168,11 +193,12 @@ def _split(spec: str) -> tuple[Path, str]:
     if not colon or not path.endswith(".py"):
         path, name = spec, ""
     if not path.endswith(".py"):
-        near = get_close_matches(spec, BUNDLED, n=1)
+        near = get_close_matches(spec, NAMES, n=1)
         hint = f"did you mean {near[0]!r}? " if near else ""
         raise ObjectiveError(
-            f"unknown task {spec!r}: {hint}bundled are {', '.join(BUNDLED)}; "
-            "your own is path/to/mine.py or path/to/mine.py:name, recorded curves path/to/table.csv"
+            f"unknown task {spec!r}: {hint}bundled are {', '.join(BUNDLED)}; downloaded when first "
+            f"used {', '.join(DOWNLOADED)}; your own is path/to/mine.py or path/to/mine.py:name, a "
+            "text text:path/to/file.txt, recorded curves path/to/table.csv"
         )
     if not Path(path).is_file():
         raise ObjectiveError(f"task file {path!r} is not there (looked from {Path.cwd()})")
@@ -190,7 +216,9 @@ def _find(module: ModuleType, name: str, path: Path) -> tuple[str, Any]:
     )
 
 
-def _prepare(found: Any, *, name: str, device: str, compiled: bool, recipe: Recipe) -> Objective:
+def _prepare(
+    found: Any, *, name: str, device: str, compiled: bool, recipe: Recipe, data_dir: Path
+) -> Objective:
     from objectives.train import TaskObjective
 
     if callable(found) and not isinstance(found, CustomLoop | Task):
@@ -198,7 +226,8 @@ def _prepare(found: Any, *, name: str, device: str, compiled: bool, recipe: Reci
         if n_parameters == 2:
             found = CustomLoop(function=found)
         elif n_parameters == 0:
-            found = _guarded(found, name)
+            keeps = {"data_dir": data_dir} if _takes(found, "data_dir") else {}
+            found = _guarded(partial(found, **keeps), name)
     if isinstance(found, Task):
         task = found
         return _guarded(
@@ -251,6 +280,10 @@ def _guarded(make: Callable[[], Made], name: str) -> Made:
         raise
     except (Exception, SystemExit) as error:
         raise ObjectiveError(f"task {name!r} fails: {type(error).__name__}: {error}") from error
+
+
+def _takes(function: Callable[..., Any], name: str) -> bool:
+    return name in inspect.signature(function).parameters
 
 
 def _n_positional(function: Callable[..., Any]) -> int | None:

@@ -17,11 +17,13 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 DEFAULT_EPOCHS = 20
+EVALUATED_TARGETS = 4096  # per forward pass of a validation,
+EVALUATED_INPUTS = 1 << 21  # and numbers that go in: 8 MB
 
 
 @dataclass(frozen=True, kw_only=True)
 class Data:
-    """Fixed splits. x: (N, ...) float; y: (N,) int64 classes, or (N,) / (N, K) float targets.
+    """Fixed splits. x: (N, ...); y: int64 classes (N, ...), or (N,) / (N, K) float targets.
 
     Training sees `train`, the search sees `val`; nothing but a final score may see `test`.
     """
@@ -123,10 +125,13 @@ def check_forward(task: Task, model: nn.Module, data: Data) -> None:
                 f"shape {tuple(y.shape)}: wanted the same shape"
             )
         if task.metric == "accuracy" and (
-            output.ndim != 2 or y.dtype != torch.int64 or y.ndim != 1
+            y.dtype != torch.int64
+            or output.ndim != y.ndim + 1
+            or (*output.shape[:1], *output.shape[2:]) != y.shape
         ):
             raise ObjectiveError(
                 f"task {task.name!r}: accuracy wants outputs (B, classes) and int64 targets (B,), "
+                "or outputs (B, classes, T) and targets (B, T), "
                 f"found {tuple(output.shape)} and {y.dtype} {tuple(y.shape)}"
             )
         loss = task.loss(output, y)
@@ -168,7 +173,8 @@ def data_hash(data: Data) -> str:
     for split in fields(data):
         tensor = getattr(data, split.name)
         digest.update(f"{split.name} {tuple(tensor.shape)} {tensor.dtype}".encode())
-        digest.update(np.ascontiguousarray(tensor.detach().cpu().numpy()).tobytes())
+        array = np.ascontiguousarray(tensor.detach().cpu().numpy())
+        digest.update(array.reshape(-1).view(np.uint8).data)  # without a copy
     return digest.hexdigest()[:16]
 
 
@@ -206,6 +212,16 @@ def baseline(task: Task, model: nn.Module, data: Data) -> tuple[float, float]:
         return float(task.loss(constant, y)), 0.0
     with torch.inference_mode():
         n_classes = model.eval()(data.x_train[:1]).shape[1]
-    shares = torch.bincount(y, minlength=n_classes).float() / len(y)  # (C,)
-    logits = shares.clamp(min=1e-9).log().expand(len(y), n_classes)  # (N, C)
-    return float(task.loss(logits, y)), float(shares.max())
+    shares = torch.bincount(y.flatten(), minlength=n_classes).float() / y.numel()  # (C,)
+    logits = shares.clamp(min=1e-9).log().view(-1, *[1] * (y.ndim - 1))  # (C,) or (C, 1)
+    total = 0.0
+    for part in y.split(evaluation_batch(data)):
+        constant = logits.expand(len(part), n_classes, *y.shape[1:])  # (B, C) or (B, C, T)
+        total += len(part) * float(task.loss(constant, part))
+    return total / len(y), float(shares.max())
+
+
+def evaluation_batch(data: Data) -> int:
+    """Examples per forward pass where nothing is learned: what they need must fit beside a run."""
+    n_inputs, n_targets = (max(1, z[0].numel()) for z in (data.x_train, data.y_train))
+    return max(1, min(EVALUATED_TARGETS // n_targets, EVALUATED_INPUTS // n_inputs))

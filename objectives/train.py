@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -20,13 +20,19 @@ from objectives.predict import predict_peak_bytes
 from objectives.randomness import seed_everything
 from objectives.recipe import PLAIN, Recipe
 from objectives.run import Run, carry_out
-from objectives.task import Task, baseline, check_data, check_forward, check_task, fingerprint
+from objectives.task import (
+    Task,
+    baseline,
+    check_data,
+    check_forward,
+    check_task,
+    evaluation_batch,
+    fingerprint,
+)
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
-
-EVALUATION_BATCH = 4096  # examples per forward pass of a validation
 
 
 class TaskObjective:
@@ -196,16 +202,30 @@ class TaskObjective:
         import torch
 
         model.eval()
+        size = evaluation_batch(self._data)
         with torch.inference_mode():
-            parts = [model(part.to(self._device)) for part in x.split(EVALUATION_BATCH)]
-            output, y = torch.cat(parts), y.to(self._device)
+            outputs = (model(part.to(self._device)) for part in x.split(size))
             if self.task.metric == "accuracy":
-                if not torch.isfinite(output).all():
-                    return math.nan  # argmax of NaN would name a class
-                return float((output.argmax(dim=1) == y).double().mean())
+                return _accuracy(zip(outputs, y.to(self._device).split(size), strict=True))
+            output, y = torch.cat(list(outputs)), y.to(self._device)
             residual = (y.double() - output.double()).square().sum()
             total = (y.double() - y.double().mean(dim=0)).square().sum()
             return float(1 - residual / total)
+
+
+def _accuracy(parts: Iterable[tuple[Tensor, Tensor]]) -> float:
+    """Share of the targets whose class has the largest output; NaN where one is not finite.
+
+    Part by part, as all outputs of a text would need more memory than its training.
+    """
+    import torch
+
+    finite, correct = zip(  # stay on the device: one synchronisation in the end
+        *((output.isfinite().all(), output.argmax(dim=1) == y) for output, y in parts), strict=True
+    )  # output: (B, C) or (B, C, T), y: (B,) or (B, T)
+    if not torch.stack(finite).all():
+        return math.nan  # argmax of NaN would name a class
+    return float(torch.cat(correct).double().mean())
 
 
 def _go_on_from(kept: dict[str, Any], states: dict[str, Any], order: torch.Generator) -> int:

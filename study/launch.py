@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from objectives.datasets import DATA_DIR
 from objectives.load import CustomLoop
 from objectives.recipe import PLAIN, Recipe
 from storage.url import open_storage
@@ -33,6 +34,7 @@ class Job:
 
     storage: str
     task: str
+    data_dir: Path = Path(DATA_DIR)
     plan: Plan
     compiled: bool
     recipe: Recipe = PLAIN

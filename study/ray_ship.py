@@ -11,7 +11,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from objectives.import_file import OURS
-from objectives.load import TABLES, task_file, task_name
+from objectives.load import task_file, task_name
 from storage.url import anchored
 from study.errors import StudyError
 from study.settings import StudySettings
@@ -38,6 +38,7 @@ def shipment(settings: StudySettings) -> Iterator[Shipment]:
     theirs = replace(
         settings,
         task=task_name(settings.task),
+        data_dir=str(Path(settings.data_dir).resolve()),  # each machine has its own of that name
         study_name=settings.study_name or task_name(settings.task),
         pruner=_pruner_there(settings.pruner),
         storage=anchored(settings.storage),
@@ -85,7 +86,7 @@ def _folder(files: list[Path], scratch: Path) -> Path:
     There is always one, an empty one for a bundled task: otherwise Ray would let workers of this
     machine import from the folder that the command was typed in.
     """
-    if len(files) == 1 and files[0].name.endswith(TABLES):  # has no neighbours to import
+    if len(files) == 1 and files[0].suffix != ".py":  # a table or a text has nothing to import
         shutil.copy2(files[0], scratch)
         return scratch
     folders = sorted({file.parent for file in files})

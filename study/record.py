@@ -67,7 +67,7 @@ def record(
         StudyError, ObjectiveError: what a user can mend; what is recorded stays.
     """
     device = resolve_device(settings.device)
-    objective = load_objective(settings.task, device=device)
+    objective = load_objective(settings.task, device=device, data_dir=Path(settings.data_dir))
     space = settings.space(SearchSpace()).cut_to(objective.batch_sizes)
     grid = make_grid(space, n_rates=n_rates, n_seeds=n_seeds)
     epochs = epochs_of(settings.epochs, objective)

@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from objectives.datasets import DATA_DIR
 from objectives.device import resolve_device
 from objectives.load import load_objective
 from objectives.recipe import Recipe
@@ -23,7 +24,7 @@ from study.launch import Job, measuring_alone
 from study.look import find_study
 from study.progress import Progress
 from study.quiet import quiet_optuna
-from study.settings import STORAGE_VARIABLE, StudySettings
+from study.settings import DATA_VARIABLE, STORAGE_VARIABLE, StudySettings
 from study.space import SearchSpace
 from study.team import WorkerDied, run_workers
 from study.techniques import recipe_of, stored_recipe
@@ -123,6 +124,7 @@ class Session:
         return Job(
             storage=self._settings.storage,
             task=self._settings.task,
+            data_dir=Path(self._settings.data_dir),
             plan=plan,
             compiled=objective.compiled,
             recipe=Recipe.from_stored(objective.fingerprint.get("recipe", "")),
@@ -182,6 +184,8 @@ class Session:
             command += f" LAUNCHER={self._settings.launcher}"
         if self._settings.task != StudySettings.task:
             command += f" TASK={shlex.quote(self._settings.task)}"
+        if self._settings.data_dir not in (DATA_DIR, os.environ.get(DATA_VARIABLE)):
+            command += f" DATA_DIR={shlex.quote(self._settings.data_dir)}"
         if self._settings.study_name is None:
             return f"{self._stored_where(command)} N_TRIALS={n_trials}"
         return f"{self._again(command, study_name)} N_TRIALS={n_trials}"
@@ -222,8 +226,13 @@ def loaded(settings: StudySettings, device: str, console: Console) -> Objective:
     """The objective, its step compiled where the settings ask for that."""
     if settings.compile:
         console.print("compiling the training step: some ten seconds")
-    recipe = recipe_of(settings, stored_recipe(settings))
-    return load_objective(settings.task, device=device, compiled=settings.compile, recipe=recipe)
+    return load_objective(
+        settings.task,
+        device=device,
+        compiled=settings.compile,
+        recipe=recipe_of(settings, stored_recipe(settings)),
+        data_dir=Path(settings.data_dir),
+    )
 
 
 def probe_costs(settings: StudySettings, console: Console, *, again: bool) -> Costs:

@@ -8,6 +8,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
+from objectives.datasets import DATA_DIR
 from objectives.measurement import DIAGNOSTICS
 from study.budgets import Budgets, parse_bytes
 from study.errors import StudyError
@@ -16,6 +17,7 @@ from study.techniques import recipe_of
 
 STORAGE_VARIABLE = "BATCHFRONT_STORAGE"  # environment: URLs may hold passwords
 DEFAULT_STORAGE = "sqlite:///runs/batchfront.db"
+DATA_VARIABLE = "BATCHFRONT_DATA"
 FROM_VARIABLE = "BATCHFRONT_FROM"
 TO_VARIABLE = "BATCHFRONT_TO"
 PRUNERS = (
@@ -31,7 +33,9 @@ class StudySettings:
     """One `run`. None means: what the study has stored, else the default."""
 
     task: str = "digits"
-    """A bundled task, or path/to/mine.py[:name]."""
+    """A bundled task, path/to/mine.py[:name], or text:path/to/file.txt."""
+    data_dir: str = DATA_DIR
+    """Of this machine: keeps the data sets that are downloaded."""
     study_name: str | None = None
     """Default: named after the task."""
     storage: str = DEFAULT_STORAGE
@@ -111,6 +115,8 @@ class StudySettings:
         _at_least("grace", self.grace, 2)
         if self.checkpoint_dir is not None and not self.checkpoint_dir.strip():
             raise StudyError("checkpoint_dir is empty, wanted a folder, or none")
+        if not self.data_dir.strip():
+            raise StudyError("data_dir is empty, wanted a folder")
         if self.timeout is not None and not self.timeout > 0:
             raise StudyError(f"timeout is {self.timeout:g}, wanted seconds above 0")
         if self.target is not None and not self.target <= 1:

@@ -206,7 +206,11 @@ def _process(job: Job, pipe: Connection) -> None:
         with interrupts.installed(), quiet_optuna(), readable_errors(job.storage):
             signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
             objective = load_objective(
-                job.task, device=job.plan.device, compiled=job.compiled, recipe=job.recipe
+                job.task,
+                device=job.plan.device,
+                compiled=job.compiled,
+                recipe=job.recipe,
+                data_dir=job.data_dir,
             )
             if objective.fingerprint != job.fingerprint:
                 raise StudyError("the task loads differently each time: seed its data")

@@ -10,9 +10,11 @@ from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from objectives.datasets import DATA_DIR
 from objectives.measurement import DIAGNOSTICS
 from study.errors import StudyError
 from study.settings import (
+    DATA_VARIABLE,
     DEFAULT_STORAGE,
     LAUNCHERS,
     PRUNERS,
@@ -27,7 +29,8 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 OPTIONS: dict[str, tuple[type, str]] = {
-    "task": (str, "a bundled task, or path/to/mine.py[:name]; default: digits"),
+    "task": (str, "a bundled task, path/to/mine.py[:name] or text:path.txt; default: digits"),
+    "data-dir": (str, f"keeps downloaded data sets; default: ${DATA_VARIABLE}, else {DATA_DIR}"),
     "study-name": (str, "default: named after the task"),
     "storage": (str, f"default: ${STORAGE_VARIABLE}, else {DEFAULT_STORAGE}"),
     "n-trials": (int, "the total to reach, whoever ran them; default: 30"),
@@ -132,8 +135,9 @@ def chosen_settings(args: argparse.Namespace) -> StudySettings:
     """
     known = {field.name for field in fields(StudySettings)}
     given = {k: v for k, v in vars(args).items() if k in known}
-    if os.environ.get(STORAGE_VARIABLE):
-        given.setdefault("storage", os.environ[STORAGE_VARIABLE])
+    for name, variable in (("storage", STORAGE_VARIABLE), ("data_dir", DATA_VARIABLE)):
+        if os.environ.get(variable):
+            given.setdefault(name, os.environ[variable])
     settings = StudySettings(**given)
     if args.config is not None:
         settings = with_file(settings, args.config, set(given))

@@ -20,6 +20,7 @@ from study.verbs import (
 
 PROBE_OPTIONS = (
     "task",
+    "data-dir",
     "study-name",
     "storage",
     "epochs",
@@ -29,7 +30,7 @@ PROBE_OPTIONS = (
     *TECHNIQUES,
 )
 
-RECORD_OPTIONS = ("task", "epochs", "device", "batch-sizes", "learning-rates")
+RECORD_OPTIONS = ("task", "data-dir", "epochs", "device", "batch-sizes", "learning-rates")
 
 
 def add_training_verbs(verbs: Any) -> None:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 SETTINGS = (
     "task",
+    "data-dir",
     "study-name",
     "storage",
     "n-workers",

@@ -132,6 +132,7 @@ def test_every_variable_of_the_makefile_reaches_the_command_line(checkout):
         *words.split(),
         "PRUNER_RISK",
         "DIAGNOSTICS",
+        "DATA_DIR",
         "LAUNCHER",
         "RAY_ADDRESS",
         "CONFIG",

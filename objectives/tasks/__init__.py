@@ -1,1 +1,1 @@
-"""Bundled tasks on real data; none needs a network."""
+"""Bundled tasks on real data."""

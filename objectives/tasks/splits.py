@@ -18,7 +18,7 @@ def split_60_20_20(x: Tensor, y: Tensor) -> Data:
     import torch
 
     n_held_out = len(x) // 5
-    order = torch.from_numpy(_permutation(len(x)))
+    order = torch.from_numpy(permutation(len(x)))
     train, val, test = order.split([len(x) - 2 * n_held_out, n_held_out, n_held_out])
     return Data(
         x_train=x[train],
@@ -30,7 +30,8 @@ def split_60_20_20(x: Tensor, y: Tensor) -> Data:
     )
 
 
-def _permutation(n: int) -> np.ndarray:
+def permutation(n: int) -> np.ndarray:
+    """Of 0..n-1, the same for ever."""
     import numpy as np
 
     # RandomState's stream is frozen by NumPy's compatibility policy; Generator's is not.

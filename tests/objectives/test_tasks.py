@@ -10,7 +10,8 @@ import torch
 from sklearn.datasets import load_diabetes, load_digits
 from sklearn.linear_model import LinearRegression
 
-from objectives.load import BUNDLED, load_objective
+from objectives.bundled import BUNDLED
+from objectives.load import load_objective
 from objectives.task import Data, data_hash
 from objectives.tasks.diabetes import diabetes
 from objectives.tasks.digits import digits, digits_cnn
