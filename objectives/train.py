@@ -21,6 +21,7 @@ from objectives.randomness import seed_everything
 from objectives.recipe import PLAIN, Recipe
 from objectives.run import Run, carry_out
 from objectives.task import Task, baseline, check_data, check_forward, check_task, fingerprint
+from objectives.technique_step import Stepper, changes_step
 
 if TYPE_CHECKING:
     import torch
@@ -100,9 +101,10 @@ class TaskObjective:
             with run.validating():  # what is compiled here is no part of the run
                 self._compiled.prepare(params.batch_size)
         task = self._declared.at(params.extra) if self.search else self.task
+        recipe = self.recipe.at(params.extra)
         model = task.model().to(self._device)
-        train_epoch, optimizer = self._trainer(task, model, params.learning_rate, run)
-        states = {"model": model, "optimizer": optimizer}
+        train_epoch, parts = self._trainer(task, model, params, run, recipe)
+        states = {"model": model, **parts}
         first = 1 if run.restored is None else _go_on_from(run.restored, states, order)
         run.begin(
             params.epochs * math.ceil(len(self._data.x_train) / params.batch_size),
@@ -182,14 +184,19 @@ class TaskObjective:
         return predict_peak_bytes(self.task, self._data, batch_size=batch_size, device=self._device)
 
     def _trainer(
-        self, task: Task, model: nn.Module, learning_rate: float, run: Run
-    ) -> tuple[Callable[[Batches], None], Any]:
-        """A function that trains `model` for one epoch, and what holds the optimizer's state."""
+        self, task: Task, model: nn.Module, params: TrialParams, run: Run, recipe: Recipe
+    ) -> tuple[Callable[[Batches], None], dict[str, Any]]:
+        """A function that trains `model` for one epoch, and what else holds state, by name."""
+        rate = params.learning_rate
         if self._compiled is not None:
-            bound = self._compiled.bind(model, learning_rate)
-            return partial(_compiled_epoch, bound.step, run), bound
-        optimizer = build_optimizer(task, model, learning_rate=learning_rate, device=self._device)
-        return partial(_ordinary_epoch, model, task.loss, optimizer, run), optimizer
+            bound = self._compiled.bind(model, rate)
+            return partial(_compiled_epoch, bound.step, run), {"optimizer": bound}
+        optimizer = build_optimizer(task, model, learning_rate=rate, device=self._device)
+        if not changes_step(recipe, params.batch_size):
+            epoch = partial(_ordinary_epoch, model, task.loss, optimizer, run)
+            return epoch, {"optimizer": optimizer}
+        stepper = Stepper(model, task.loss, optimizer, run, recipe=recipe, device=self._device)
+        return stepper.epoch, {"optimizer": optimizer, "stepper": stepper}
 
     def _evaluate(self, model: nn.Module, x: Tensor, y: Tensor) -> float:
         """Accuracy as a fraction, or R2 around the split's own mean."""
