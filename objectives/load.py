@@ -101,9 +101,11 @@ class CustomLoop:
 
 
 def load_objective(
-    spec: str, *, device: str, compiled: bool = False, recipe: Recipe = PLAIN
+    spec: str, *, device: str, compiled: bool = False, recipe: Recipe = PLAIN, rank: int = 0
 ) -> Objective:
     """The objective that `spec` names, ready to train on `device`; its step compiled if asked for.
+
+    Where the recipe has ranks, the one of rank 0 starts the others when they are needed.
 
     Raises:
         ObjectiveError: unknown name, missing file or name, failing import, wrong type, bad data,
@@ -111,13 +113,18 @@ def load_objective(
     """
     if spec in BUNDLED:
         home, factory = BUNDLED[spec]
-        found = getattr(import_module(home), factory)
-        return _prepare(found, name=spec, device=device, compiled=compiled, recipe=recipe)
-    if spec.endswith(TABLES):
+        name, found = spec, getattr(import_module(home), factory)
+    elif spec.endswith(TABLES):
         only_plain(recipe, f"{spec} is played back")
         return _replay(spec, compiled=compiled)
-    name, found = _own(spec)
-    return _prepare(found, name=name, device=device, compiled=compiled, recipe=recipe)
+    else:
+        name, found = _own(spec)
+    objective = _prepare(found, name=name, device=device, compiled=compiled, recipe=recipe)
+    if recipe.data_parallel > 1 and rank == 0:
+        from objectives.lock_step import lead
+
+        lead(objective, task=spec)
+    return objective
 
 
 def task_name(spec: str) -> str:

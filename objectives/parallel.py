@@ -9,61 +9,45 @@ from __future__ import annotations
 import gc
 import hashlib
 import io
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
-from functools import partial
 from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING, Any
 
-from objectives.feed import Batches
-from objectives.measurement import ObjectiveError, Stopped, TrialParams, Verdict
+from objectives.measurement import Stopped, TrialParams, Verdict
 from objectives.randomness import seed_everything
 from objectives.ranks import RankFailed, Ranks
 from objectives.recipe import Recipe
 from objectives.run import Run, carry_out
 from objectives.shards import n_own, own_part
-from objectives.technique_step import Stepper, gradient
 
 if TYPE_CHECKING:
-    import torch
-    from torch import Tensor, nn
-
-    from objectives.task import Data, Task
+    from torch import Tensor
 
 END = 0  # said instead of the number of an epoch
-
-
-@dataclass(frozen=True, kw_only=True)
-class Start:
-    """What rank 0 tells the others of a run."""
-
-    params: TrialParams
-    measure_memory: bool
-    restored: bytes | None  # what the loop goes on from
 
 
 class Member:
     """One rank's view of the others."""
 
-    def __init__(self, rank: int, recipe: Recipe, device: str) -> None:
+    def __init__(self, rank: int, recipe: Recipe) -> None:
         self.rank = rank
         self.n_ranks = recipe.data_parallel
         self._shards = recipe.shards
-        self._device = device
 
     def own(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor, float]:
         """This rank's part of a batch, and its share of the examples.
 
-        A rank without any takes the first one, of which nothing counts: the others wait for it.
+        A rank without any takes the first ones, of which nothing counts: the others wait for it.
         """
         share = n_own(len(x), rank=self.rank, n_ranks=self.n_ranks) / len(x)
         part = own_part(len(x), rank=self.rank, n_ranks=self.n_ranks, shards=self._shards)
-        part = part if share else slice(1)
+        part = part if share else slice(2)  # batch norm cannot take one alone
         return x[part], y[part], share
 
     def exchange(self, loss: Tensor | None, *, n: int = 0, stop: bool = False) -> Tensor:
-        """The sum of all ranks' losses; every rank calls it at the same point of its loop.
+        """The sum of all ranks' losses; every rank calls it at the same points of its loop.
 
         Args:
             loss: this rank's share, of a batch of `n` examples; None after the last one.
@@ -83,7 +67,7 @@ class Member:
             said[2] = total
         dist.all_reduce(said)
         if said[0]:
-            raise Stopped(Verdict.COMPLETED, "rank 0 has ended the run")
+            raise _ended()
         if said[1] != n * self.n_ranks:
             raise RankFailed("the ranks disagree about the batch they are at")
         if not total.is_cuda:
@@ -94,47 +78,41 @@ class Member:
 
 
 class Leader(Member):
-    """Rank 0: the run is its own."""
+    """Rank 0, to which the run belongs."""
 
-    def __init__(self, ranks: Ranks, recipe: Recipe, device: str) -> None:
-        super().__init__(0, recipe, device)
+    def __init__(self, ranks: Ranks, recipe: Recipe) -> None:
+        super().__init__(0, recipe)
         self.ranks = ranks
         self._run: Run | None = None
         self._in_epoch = False
 
-    @contextmanager
-    def taking_part(self, params: TrialParams, run: Run) -> Iterator[None]:
-        """The other ranks follow what happens inside.
+    def take_part(self, train: Callable[[], None], params: TrialParams, run: Run) -> None:
+        """Train; the other ranks follow.
 
         Raises:
             RankFailed, MemoryError: one of them could not go on.
         """
-        self._in_epoch = False
+        self._run, self._in_epoch = run, False
         try:
             self.ranks.start()
-            self._run = run
             self.ranks.tell(_start_of(params, run))
-            try:
-                yield
-            finally:
-                gc.collect()  # replicas lie in cycles, with all their gradients
-        except Stopped:
-            self._dismiss_or_end()
-            raise
+            verdict = _verdict_of(train)
+            self._dismiss()
         except BaseException as error:
             cause = self.ranks.cause_of(error)
             self.ranks.end()
             if cause is not None:
                 raise cause from error
             raise
-        else:
-            self._dismiss_or_end()
         finally:
             self._run = None
+        gc.collect()  # a replica lies in a cycle, with all its gradients
+        if verdict is not None:
+            raise verdict
 
     def begin_epoch(self) -> None:
         """The others wait for this one."""
-        self.ranks.tell(len(self._run.curve) + 1 if self._run is not None else END)
+        self.ranks.tell(1 + len(self._its().curve))
         self._in_epoch = True
 
     def end_epoch(self) -> None:
@@ -143,53 +121,43 @@ class Leader(Member):
         self._in_epoch = False
         self._hear_peaks()
 
-    def _dismiss_or_end(self) -> None:
-        try:
-            self._dismiss()
-        except BaseException as error:
-            cause = self.ranks.cause_of(error)
-            self.ranks.end()
-            raise cause or error from error
-
     def _dismiss(self) -> None:
         """Bring the others back to where they wait for another run."""
         if self._in_epoch:
-            try:
+            with suppress(Stopped):
                 self.exchange(None, stop=True)
-            except Stopped:
-                pass
         else:
             self.ranks.tell(END)
         self._hear_peaks()
 
     def _hear_peaks(self) -> None:
-        peaks = self.ranks.hear()
-        if self._run is not None:
-            self._run.used_elsewhere(max(peaks))
+        self._its().used_elsewhere(max(self.ranks.hear()))
+
+    def _its(self) -> Run:
+        assert self._run is not None
+        return self._run
 
 
 class Follower(Member):
     """Any other rank: it does what rank 0 does, and judges nothing."""
 
-    def __init__(self, rank: int, recipe: Recipe, device: str, pipe: Connection) -> None:
-        super().__init__(rank, recipe, device)
+    def __init__(self, rank: int, recipe: Recipe, pipe: Connection) -> None:
+        super().__init__(rank, recipe)
         self._pipe = pipe
-        self._run: Run | None = None
         self._seed = 0
+        self._meter: Callable[[], int] = int  # peak bytes of the run
         self._dismissed = False
 
-    @contextmanager
-    def taking_part(self, params: TrialParams, run: Run) -> Iterator[None]:
-        """Inside, rank 0 is followed; afterwards it has ended the run."""
-        self._run, self._seed, self._dismissed = run, params.seed, False
-        with suppress(Stopped):
-            yield
-        while not self._dismissed:
-            with suppress(Stopped):
-                self.begin_epoch()
-        gc.collect()
+    def take_part(self, train: Callable[[], None], params: TrialParams, run: Run) -> None:
+        """Train, until rank 0 ends the run."""
+        self._seed, self._dismissed = params.seed, False
+        self._meter = lambda: run.so_far()[1]
+        _verdict_of(train)
+        if not self._dismissed and self._pipe.recv() != END:
+            raise RankFailed("rank 0 trains on, and this one has nothing left to train on")
         self._tell_peak()
-        self._run = None
+        self._meter = int
+        gc.collect()
 
     def exchange(self, loss: Tensor | None, *, n: int = 0, stop: bool = False) -> Tensor:
         """As on every rank."""
@@ -204,15 +172,77 @@ class Follower(Member):
         epoch = self._pipe.recv()
         if epoch == END:
             self._dismissed = True
-            raise Stopped(Verdict.COMPLETED, "rank 0 has ended the run")
-        # Other random numbers (dropout) than on rank 0; nothing to be kept in a checkpoint.
+            raise _ended()
+        # Other random numbers (dropout) than on rank 0, of which no checkpoint has to know.
         digest = hashlib.sha256(f"{self._seed}/{self.rank}/{epoch}".encode()).digest()
-        seed_everything(int.from_bytes(digest[:4]))
+        seed_everything(int.from_bytes(digest[:4], "big"))
 
     def end_epoch(self) -> None:
-        """Rank 0 may have stopped in the last step."""
+        """Rank 0 may have ended the run at the last step."""
         self.exchange(None)
         self._tell_peak()
 
     def _tell_peak(self) -> None:
-        self._pipe.send(self._run.so_far()[1] if self._run is not None else 0)
+        self._pipe.send(self._meter())
+
+
+class FollowingRun(Run):
+    """A run that rank 0 times, judges and keeps; here only memory is measured."""
+
+    def step(self, loss: Any) -> None:
+        """Count it."""
+        self._meter.step()
+
+    def report(self, val_accuracy: float, *, train_accuracy: float | None = None) -> None:
+        """Rank 0 has validated."""
+
+    def save(self, state: Any) -> None:
+        """Rank 0 has."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Start:
+    """What the others are told of a run."""
+
+    params: TrialParams
+    measure_memory: bool
+    restored: bytes | None  # what the loop goes on from
+
+
+def _start_of(params: TrialParams, run: Run) -> Start:
+    import torch
+
+    restored = None
+    if run.restored is not None:
+        torch.save(run.restored, file := io.BytesIO())
+        restored = file.getvalue()
+    return Start(params=params, measure_memory=run.measures_memory, restored=restored)
+
+
+def follow(objective: Any, rank: int, pipe: Connection) -> None:
+    """Take part in every run of rank 0, a `TaskObjective` of the same task, until it goes."""
+    import torch
+
+    device = objective.device
+    objective.member = Follower(rank, objective.recipe, pipe)
+    while True:
+        start: Start = pipe.recv()
+        run = FollowingRun(
+            device=device, metric=objective.metric, measure_memory=start.measure_memory
+        )
+        if start.restored is not None:
+            run.restored = torch.load(io.BytesIO(start.restored), weights_only=True)
+        carry_out(objective, replace(start.params, device=device, diagnostics=()), run)
+
+
+def _ended() -> Stopped:
+    return Stopped(Verdict.COMPLETED, "rank 0 has ended the run")
+
+
+def _verdict_of(train: Callable[[], None]) -> Stopped | None:
+    """What stopped it; a new object, since a raised one holds the model in its frames."""
+    try:
+        train()
+    except Stopped as stopped:
+        return Stopped(stopped.verdict, stopped.reason)
+    return None

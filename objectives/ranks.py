@@ -258,7 +258,7 @@ def _take(seat: Seat, pipe: Connection) -> None:
     from objectives.parallel import follow
 
     torch.set_num_threads(1)
-    objective: Any = load_objective(seat.task, device=seat.device, recipe=seat.recipe)
+    objective: Any = load_objective(seat.task, device=seat.device, recipe=seat.recipe, rank=seat.rank)
     if objective.fingerprint != seat.fingerprint:
         raise ObjectiveError("the task loads differently each time: seed its data")
     pipe.send("loaded")

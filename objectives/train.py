@@ -13,8 +13,10 @@ from objectives.compiled import CompiledStep
 from objectives.diagnose import diagnose
 from objectives.feed import Batches, make_feed
 from objectives.gradients import Gradients
+from objectives.lock_step import LockStep, leave_unused
 from objectives.measurement import ObjectiveError, TrialParams
 from objectives.optimizer import build_optimizer, step_function
+from objectives.parallel import Follower, Leader
 from objectives.parameter import usual_values
 from objectives.precision import autocast_to
 from objectives.predict import predict_peak_bytes
@@ -84,12 +86,17 @@ class TaskObjective:
         self._baseline_loss: float | None
         self._baseline_metric: float | None
         self._baseline_loss, self._baseline_metric = baseline(task, model, data)
-        self._device = device
+        self.device = device
         self._data = data
         self._feed = make_feed(data.x_train, data.y_train, device=device)
         if recipe.stored:
             self.fingerprint["recipe"] = recipe.stored
             check_recipe(recipe, task, data, device=device)
+        if recipe.data_parallel > 1:
+            least = 2 if has_batch_norm(model) else 1  # examples of each rank
+            self.batch_sizes = (least * recipe.data_parallel, len(data.x_train))
+            self._some_unused = leave_unused(task, recipe, data)
+        self.member: Leader | Follower | None = None  # of the ranks that train together
         self.notes = notes_on(recipe, model)
         if compiled and recipe != PLAIN:
             raise ObjectiveError(
@@ -106,6 +113,15 @@ class TaskObjective:
             self.fingerprint["step"] = "compiled"
 
     def __call__(self, params: TrialParams, run: Run) -> None:
+        train = partial(self._train, params, run)
+        if self.member is not None:
+            self.member.take_part(train, params, run)
+        elif self.recipe.data_parallel > 1:
+            raise ObjectiveError("ranks load a task by its name, which load_objective knows")
+        else:
+            train()
+
+    def _train(self, params: TrialParams, run: Run) -> None:
         import torch
 
         seed_everything(params.seed)
@@ -115,7 +131,7 @@ class TaskObjective:
                 self._compiled.prepare(params.batch_size)
         task = self._declared.at(params.extra) if self.search else self.task
         recipe = self.recipe.at(params.extra)
-        model = build_model(task, recipe).to(self._device)
+        model = build_model(task, recipe).to(self.device)
         run.trained_with(**facts_of(recipe, params.batch_size, batch_norm=has_batch_norm(model)))
         train_epoch, parts = self._trainer(task, model, params, run, recipe)
         states = {"model": model, **parts}
@@ -152,7 +168,7 @@ class TaskObjective:
             x=self._data.x_train,
             y=self._data.y_train,
             seed=params.seed,
-            device=self._device,
+            device=self.device,
         )
 
     def models_after(
@@ -167,7 +183,7 @@ class TaskObjective:
             ObjectiveError: the run ended before the last of the epochs.
         """
         task, last = self._declared.at(params.extra) if self.search else self.task, max(epochs)
-        run = Run(device=self._device, metric=self.metric, measure_memory=False)
+        run = Run(device=self.device, metric=self.metric, measure_memory=False)
         kept: dict[int, Any] = {}
 
         def keep(saved: dict[str, Any]) -> None:
@@ -184,7 +200,7 @@ class TaskObjective:
             )
         for epoch in sorted(set(epochs)):
             seed_everything(params.seed)
-            model = task.model().to(self._device)
+            model = task.model().to(self.device)
             if epoch > 0:
                 model.load_state_dict(kept.pop(epoch))
             yield epoch, model, run.curve[epoch - 1] if epoch else None
@@ -192,13 +208,17 @@ class TaskObjective:
     def gradients(self, model: nn.Module) -> Gradients:
         """Of the task's loss over its training split."""
         data = self._data
-        return Gradients(model, self.task.loss, data.x_train, data.y_train, device=self._device)
+        return Gradients(model, self.task.loss, data.x_train, data.y_train, device=self.device)
 
     def predict_peak_bytes(self, batch_size: int) -> int | None:
         """Peak memory without running it; None where no prediction can be trusted."""
         recipe = self.recipe.at(usual_values(self.recipe.search))
         return predict_peak_bytes(
-            self.task, self._data, batch_size=batch_size, device=self._device, recipe=recipe
+            self.task,
+            self._data,
+            batch_size=recipe.of_rank(batch_size),
+            device=self.device,
+            recipe=recipe,
         )
 
     def _trainer(
@@ -209,11 +229,14 @@ class TaskObjective:
         if self._compiled is not None:
             bound = self._compiled.bind(model, rate)
             return partial(_compiled_epoch, bound.step, run), {"optimizer": bound}
-        optimizer = build_optimizer(task, model, learning_rate=rate, device=self._device)
-        if not changes_step(recipe, params.batch_size):
+        optimizer = build_optimizer(task, model, learning_rate=rate, device=self.device)
+        if self.member is None and not changes_step(recipe, params.batch_size):
             epoch = partial(_ordinary_epoch, model, task.loss, optimizer, run)
             return epoch, {"optimizer": optimizer}
-        stepper = Stepper(model, task.loss, optimizer, run, recipe=recipe, device=self._device)
+        make: Callable[..., Stepper] = Stepper
+        if self.member is not None:
+            make = partial(LockStep, member=self.member, some_unused=self._some_unused)
+        stepper = make(model, task.loss, optimizer, run, recipe=recipe, device=self.device)
         return stepper.epoch, {"optimizer": optimizer, "stepper": stepper}
 
     def _evaluate(
@@ -222,10 +245,12 @@ class TaskObjective:
         """Accuracy as a fraction, or R2 around the split's own mean; in the run's precision."""
         import torch
 
+        if self.member is not None and self.member.rank > 0:
+            return 0.0  # what rank 0 finds counts
         model.eval()
-        with torch.inference_mode(), autocast_to(precision, self._device):
-            parts = [model(part.to(self._device)) for part in x.split(EVALUATION_BATCH)]
-            output, y = torch.cat(parts), y.to(self._device)
+        with torch.inference_mode(), autocast_to(precision, self.device):
+            parts = [model(part.to(self.device)) for part in x.split(EVALUATION_BATCH)]
+            output, y = torch.cat(parts), y.to(self.device)
             if self.task.metric == "accuracy":
                 if not torch.isfinite(output).all():
                     return math.nan  # argmax of NaN would name a class
