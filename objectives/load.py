@@ -119,12 +119,12 @@ def load_objective(
         return _replay(spec, compiled=compiled)
     else:
         name, found = _own(spec)
-    objective = _prepare(found, name=name, device=device, compiled=compiled, recipe=recipe)
+    objective: Any = _prepare(found, name=name, device=device, compiled=compiled, recipe=recipe)
     if recipe.data_parallel > 1 and rank == 0:
         from objectives.lock_step import lead
 
         lead(objective, task=spec)
-    return objective
+    return objective  # type: ignore[no-any-return]
 
 
 def task_name(spec: str) -> str:

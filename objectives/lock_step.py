@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from objectives.device import devices_of
 from objectives.feed import Batches
 from objectives.measurement import ObjectiveError
 from objectives.parallel import Leader, Member
 from objectives.ranks import Ranks
 from objectives.recipe import Recipe, n_parts
-from objectives.technique_step import Stepper, build_model, gradient
+from objectives.technique_step import Stepper, build_model, gradient, has_batch_norm
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -29,6 +30,7 @@ class LockStep(Stepper):
 
         super().__init__(model, *args, **options)
         self._member = member
+        self._least = least_of(model)
         self._replica = DistributedDataParallel(
             model,
             gradient_as_bucket_view=True,  # else every gradient is there twice
@@ -44,21 +46,22 @@ class LockStep(Stepper):
     def _gradient(self, x: Tensor, y: Tensor) -> Tensor:
         """Of the whole batch's mean loss; returns that loss."""
         n, world = len(x), self._member.n_ranks
-        x, y, share = self._member.own(x, y)
-        passes = _Passes(self._replica, n_parts(len(x), self._recipe.micro_batch_size(len(x))))
-        losses: list[Tensor] = []  # of this rank's examples, and then of all
+        x, y, share = self._member.own(x, y, least=self._least)
+        passes: Any = _Passes(self._replica, n_parts(len(x), self._recipe.micro_batch_size(len(x))))
+        own: list[Tensor] = []  # losses, as shares of the batch's
+        mean = x.new_zeros(())
 
         def scale(loss: Tensor) -> Tensor:
-            losses.append(loss.detach() * share)
-            if len(losses) == passes.n:  # before what waits for the others
-                losses[:] = [self._member.exchange(sum(losses), n=n)]
+            nonlocal mean
+            own.append(loss.detach() * share)
+            if len(own) == passes.n:  # before a backward pass that waits for the others
+                mean = self._member.exchange(sum(own[1:], own[0]), n=n)
             # The replica averages over ranks, as if each had the same number of examples.
             loss = loss * (share * world)
             return loss if self._scaler is None else self._scaler.scale(loss)
 
-        options = {"recipe": self._recipe, "device": self._device}
-        gradient(passes, self._loss_of, x, y, scale=scale, **options)
-        return losses[0]
+        gradient(passes, self._loss_of, x, y, recipe=self._recipe, device=self._device, scale=scale)
+        return mean
 
 
 class _Passes:
@@ -79,6 +82,11 @@ class _Passes:
             return self._replica(x)
         with self._replica.no_sync():
             return self._replica(x)
+
+
+def least_of(model: nn.Module) -> int:
+    """Examples that a rank needs, if it has any: batch norm cannot take one alone."""
+    return 2 if has_batch_norm(model) else 1
 
 
 def leave_unused(task: Task, recipe: Recipe, data: Data) -> bool:
@@ -109,29 +117,4 @@ def lead(objective: TaskObjective, *, task: str) -> None:
         recipe=recipe,
         fingerprint=objective.fingerprint,
     )
-    objective.member = Leader(ranks, recipe)
-
-
-def devices_of(device: str, n_ranks: int) -> tuple[str, ...]:
-    """Of every rank: the CPU for all, or a GPU each from `device` on.
-
-    Raises:
-        ObjectiveError: there are not so many.
-    """
-    kind, _, first = device.partition(":")
-    if n_ranks == 1 or kind == "cpu":
-        return (device,) * n_ranks
-    import torch
-
-    if kind != "cuda":
-        raise ObjectiveError(
-            f"--data-parallel {n_ranks} is for cpu and cuda, not for {device}: leave it out, or "
-            "choose --device cpu"
-        )
-    there = torch.cuda.device_count() - int(first or 0)
-    if there < n_ranks:
-        raise ObjectiveError(
-            f"--data-parallel {n_ranks} takes a GPU for each rank, and from {device} on there are "
-            f"{there}: choose fewer ranks, or --device cpu"
-        )
-    return tuple(f"cuda:{int(first or 0) + rank}" for rank in range(n_ranks))
+    objective.member = Leader(recipe, ranks)

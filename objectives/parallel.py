@@ -9,8 +9,8 @@ from __future__ import annotations
 import gc
 import hashlib
 import io
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING, Any
@@ -20,7 +20,7 @@ from objectives.randomness import seed_everything
 from objectives.ranks import RankFailed, Ranks
 from objectives.recipe import Recipe
 from objectives.run import Run, carry_out
-from objectives.shards import n_own, own_part
+from objectives.shards import n_in, own_part
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -32,19 +32,33 @@ class Member:
     """One rank's view of the others."""
 
     def __init__(self, rank: int, recipe: Recipe) -> None:
+        import torch
+
         self.rank = rank
         self.n_ranks = recipe.data_parallel
+        # One for all steps: gloo's threads let go of theirs at any time, and peaks would vary.
+        self._said = torch.zeros(3, dtype=torch.float64)
         self._shards = recipe.shards
 
-    def own(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor, float]:
+    def own(self, x: Tensor, y: Tensor, *, least: int) -> tuple[Tensor, Tensor, float]:
         """This rank's part of a batch, and its share of the examples.
 
         A rank without any takes the first ones, of which nothing counts: the others wait for it.
         """
-        share = n_own(len(x), rank=self.rank, n_ranks=self.n_ranks) / len(x)
-        part = own_part(len(x), rank=self.rank, n_ranks=self.n_ranks, shards=self._shards)
-        part = part if share else slice(2)  # batch norm cannot take one alone
-        return x[part], y[part], share
+        part = own_part(
+            len(x), rank=self.rank, n_ranks=self.n_ranks, shards=self._shards, least=least
+        )
+        if part is None:
+            return x[:least], y[:least], 0.0
+        return x[part], y[part], n_in(part) / len(x)
+
+    def begin_epoch(self) -> None:
+        """Rank 0 goes first; the others wait for it."""
+        raise NotImplementedError
+
+    def end_epoch(self) -> None:
+        """All have trained on all of its batches."""
+        raise NotImplementedError
 
     def exchange(self, loss: Tensor | None, *, n: int = 0, stop: bool = False) -> Tensor:
         """The sum of all ranks' losses; every rank calls it at the same points of its loop.
@@ -58,32 +72,31 @@ class Member:
             RankFailed: the ranks are not at the same batch.
             Stopped: rank 0 says so.
         """
-        import torch
         import torch.distributed as dist
 
-        total = torch.zeros(()) if loss is None else loss.detach()
-        said = torch.tensor([float(stop), float(n), 0.0], dtype=torch.float64)
-        if not total.is_cuda:
-            said[2] = total
+        said = self._said
+        on_device = loss is not None and loss.is_cuda
+        said[0], said[1] = float(stop), float(n)
+        said[2] = 0.0 if loss is None or on_device else loss
         dist.all_reduce(said)
         if said[0]:
             raise _ended()
         if said[1] != n * self.n_ranks:
             raise RankFailed("the ranks disagree about the batch they are at")
-        if not total.is_cuda:
-            return said[2].to(total.dtype)
-        total = total.clone()
-        dist.all_reduce(total)  # on the device: nobody waits for it
-        return total
+        if loss is None or not on_device:
+            return said[2].clone()
+        loss = loss.clone()
+        dist.all_reduce(loss)  # on the device: nobody waits for it
+        return loss
 
 
 class Leader(Member):
     """Rank 0, to which the run belongs."""
 
-    def __init__(self, ranks: Ranks, recipe: Recipe) -> None:
+    def __init__(self, recipe: Recipe, ranks: Ranks) -> None:
         super().__init__(0, recipe)
         self.ranks = ranks
-        self._run: Run | None = None
+        self._run: Any = None  # while there is one
         self._in_epoch = False
 
     def take_part(self, train: Callable[[], None], params: TrialParams, run: Run) -> None:
@@ -112,7 +125,7 @@ class Leader(Member):
 
     def begin_epoch(self) -> None:
         """The others wait for this one."""
-        self.ranks.tell(1 + len(self._its().curve))
+        self.ranks.tell(1 + len(self._run.curve))
         self._in_epoch = True
 
     def end_epoch(self) -> None:
@@ -131,11 +144,21 @@ class Leader(Member):
         self._hear_peaks()
 
     def _hear_peaks(self) -> None:
-        self._its().used_elsewhere(max(self.ranks.hear()))
+        self._run.used_elsewhere(max(self.ranks.hear()))
 
-    def _its(self) -> Run:
-        assert self._run is not None
-        return self._run
+
+@contextmanager
+def ranks_on(objective: Any, cores: Sequence[int]) -> Iterator[None]:
+    """Other ranks of an objective, if it has any, start on these cores and end with the block."""
+    member = getattr(objective, "member", None)
+    if not isinstance(member, Leader):
+        yield
+        return
+    member.ranks.cores = cores
+    try:
+        yield
+    finally:
+        member.ranks.end()
 
 
 class Follower(Member):

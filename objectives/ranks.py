@@ -28,7 +28,7 @@ from objectives.hardware import is_out_of_memory
 from objectives.measurement import ObjectiveError
 from objectives.recipe import Recipe
 
-STEP_SECONDS = 300.0  # a rank that keeps the others waiting longer within a step hangs
+STEP_SECONDS = 120.0  # a rank that keeps the others waiting longer within a step hangs
 WATCH_SECONDS = 0.5  # between two looks whether rank 0 is still there
 LAST_WORD_SECONDS = 2.0  # for a rank that ends to say why
 
@@ -93,9 +93,7 @@ class Ranks:
             )
         folder = Path(tempfile.mkdtemp(prefix="batchfront-ranks-"))  # for its owner alone
         # Before the children are joined at exit, which would wait for ever.
-        self._ending = util.Finalize(
-            self, _end, args=(self._processes, folder, os.getpid()), exitpriority=10
-        )
+        self._ending = util.Finalize(self, _end, args=(self._processes, folder), exitpriority=10)
         for rank in range(1, len(self._devices)):
             self._start(rank, folder)
         self.hear()
@@ -191,11 +189,9 @@ class Ranks:
         self._processes, self._pipes, self._ending = [], [], None
 
 
-def _end(processes: list[BaseProcess], folder: Path, owner: int) -> None:
+def _end(processes: list[BaseProcess], folder: Path) -> None:
     import torch.distributed as dist
 
-    if os.getpid() != owner:  # a fork of it
-        return
     for process in processes:
         process.kill()
     for process in processes:
@@ -213,6 +209,7 @@ def _as_error(rank: int, word: LastWord) -> Exception:
 def join(rank: int, n_ranks: int, *, device: str, folder: Path) -> None:
     """Make this process a member of the group; returns when all are."""
     import torch.distributed as dist
+    from torch.distributed import FileStore  # type: ignore[attr-defined]  # torch's annotation
 
     loopback = next(name for _, name in socket.if_nameindex() if name.startswith("lo"))
     os.environ["GLOO_SOCKET_IFNAME"] = os.environ["NCCL_SOCKET_IFNAME"] = loopback
@@ -223,7 +220,7 @@ def join(rank: int, n_ranks: int, *, device: str, folder: Path) -> None:
         torch.cuda.set_device(device)
     dist.init_process_group(
         "cpu:gloo,cuda:nccl" if cuda else "gloo",  # what ranks tell each other stays on the CPU
-        store=dist.FileStore(str(folder / "ranks"), n_ranks),
+        store=FileStore(str(folder / "ranks"), n_ranks),
         rank=rank,
         world_size=n_ranks,
         timeout=timedelta(seconds=STEP_SECONDS),
@@ -258,7 +255,9 @@ def _take(seat: Seat, pipe: Connection) -> None:
     from objectives.parallel import follow
 
     torch.set_num_threads(1)
-    objective: Any = load_objective(seat.task, device=seat.device, recipe=seat.recipe, rank=seat.rank)
+    objective: Any = load_objective(
+        seat.task, device=seat.device, recipe=seat.recipe, rank=seat.rank
+    )
     if objective.fingerprint != seat.fingerprint:
         raise ObjectiveError("the task loads differently each time: seed its data")
     pipe.send("loaded")

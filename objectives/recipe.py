@@ -126,6 +126,11 @@ def largest_part(n: int, most: int) -> int:
 PLAIN = Recipe()
 
 
+def n_ranks(objective: Any) -> int:
+    """That train one run of it together."""
+    return int(getattr(objective, "recipe", PLAIN).data_parallel)
+
+
 def only_plain(recipe: Recipe, what: str) -> None:
     """Raise ObjectiveError where `what` cannot follow a recipe."""
     if recipe != PLAIN:

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 
-def own_part(n: int, *, rank: int, n_ranks: int, shards: str) -> slice:
-    """Of a batch of `n` examples, in the order of the batch.
+def own_part(n: int, *, rank: int, n_ranks: int, shards: str, least: int = 1) -> slice | None:
+    """Of a batch of `n` examples, in the order of the batch; None where a rank has none.
 
-    Numbers of examples differ by at most one; the lower ranks have the larger ones, so that in a
-    batch smaller than the ranks the last of them have none.
+    Numbers of examples differ by at most one, the lower ranks have the larger ones. Where that
+    would leave one with fewer than `least` (batch norm cannot take one alone) fewer ranks share.
     """
+    n_ranks = max(1, min(n_ranks, n // least))
+    if rank >= n_ranks:
+        return None
     if shards == "striped":
-        return slice(rank, None, n_ranks)
+        return slice(rank, n, n_ranks)
     each, more = divmod(n, n_ranks)
     start = rank * each + min(rank, more)
-    return slice(start, start + each + (rank < more))
+    return slice(start, start + each + (rank < more), 1)
 
 
-def n_own(n: int, *, rank: int, n_ranks: int) -> int:
-    """How many that are, whatever the shards."""
-    return n // n_ranks + (rank < n % n_ranks)
+def n_in(part: slice) -> int:
+    """How many examples that are."""
+    return len(range(part.start, part.stop, part.step))

@@ -13,7 +13,7 @@ from objectives.compiled import CompiledStep
 from objectives.diagnose import diagnose
 from objectives.feed import Batches, make_feed
 from objectives.gradients import Gradients
-from objectives.lock_step import LockStep, leave_unused
+from objectives.lock_step import LockStep, least_of, leave_unused
 from objectives.measurement import ObjectiveError, TrialParams
 from objectives.optimizer import build_optimizer, step_function
 from objectives.parallel import Follower, Leader
@@ -93,8 +93,7 @@ class TaskObjective:
             self.fingerprint["recipe"] = recipe.stored
             check_recipe(recipe, task, data, device=device)
         if recipe.data_parallel > 1:
-            least = 2 if has_batch_norm(model) else 1  # examples of each rank
-            self.batch_sizes = (least * recipe.data_parallel, len(data.x_train))
+            self.batch_sizes = (least_of(model) * recipe.data_parallel, len(data.x_train))
             self._some_unused = leave_unused(task, recipe, data)
         self.member: Leader | Follower | None = None  # of the ranks that train together
         self.notes = notes_on(recipe, model)
