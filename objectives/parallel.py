@@ -148,16 +148,24 @@ class Leader(Member):
 
 
 @contextmanager
-def ranks_on(objective: Any, cores: Sequence[int]) -> Iterator[None]:
-    """Other ranks of an objective, if it has any, start on these cores and end with the block."""
+def ranks_on(objective: Any, cores: Sequence[int], *, stay: bool) -> Iterator[None]:
+    """Other ranks of an objective, if it has any, run on these cores.
+
+    They end with the block; unless they are to stay for another, which takes a while to start.
+    """
     member = getattr(objective, "member", None)
     if not isinstance(member, Leader):
         yield
         return
-    member.ranks.cores = cores
+    if member.ranks.cores != cores:
+        member.ranks.end()
+        member.ranks.cores = cores
     try:
         yield
-    finally:
+    except BaseException:
+        member.ranks.end()
+        raise
+    if not stay:
         member.ranks.end()
 
 

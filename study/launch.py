@@ -87,11 +87,13 @@ def run_here(job: Job, objective: Objective, interrupts: Interrupts, emit: Emit)
 
 
 @contextmanager
-def measuring_alone(objective: Objective, device: str) -> Iterator[None]:
+def measuring_alone(
+    objective: Objective, device: str, *, ranks_stay: bool = False
+) -> Iterator[None]:
     """One thread, and on the CPU one core that no other worker uses; one for each rank.
 
     A training loop of your own is not pinned: it may start processes, which would share the core.
-    The other ranks that are started inside end with it.
+    The other ranks that are started inside end with it, unless they are to stay for the next time.
     """
     import torch
 
@@ -101,7 +103,7 @@ def measuring_alone(objective: Objective, device: str) -> Iterator[None]:
         wanted = device.startswith("cpu") and not isinstance(objective, CustomLoop)
         with (
             pinned_core(wanted=wanted, n=n_ranks(objective)) as spare,
-            ranks_on(objective, spare),
+            ranks_on(objective, spare, stay=ranks_stay),
         ):
             yield
     finally:

@@ -63,7 +63,8 @@ class Session:
         self._check(objective)  # before a database is made
         self._say_ranks(objective, device)
         with quiet_optuna(), readable_errors(settings.storage):
-            with measuring_alone(objective, device):
+            alone = (settings.n_workers or 1) == 1
+            with measuring_alone(objective, device, ranks_stay=alone):
                 study, plan = self._prepare(objective, device)
             return self._search(study, plan, objective)
 
