@@ -53,7 +53,7 @@ class LossScaler:
     """torch's gradient scaler for float16, and what became of the steps it skipped.
 
     A skipped step is no divergence: the scale was too large, and halves. PATIENCE of them in a row
-    are, and show as a loss that is not finite. Nothing here waits for the device.
+    are, and show as a loss that is not finite. After the first step nothing waits for the device.
     """
 
     def __init__(self, device: str) -> None:
@@ -64,6 +64,7 @@ class LossScaler:
         self._n_skipped = torch.zeros((), dtype=torch.int64, device=device)
         self._in_a_row = torch.zeros((), dtype=torch.int64, device=device)
         self._last_loss = torch.zeros((), device=device)  # of the last step that was finite
+        self._has_stepped = False
 
     def scale(self, loss: Tensor) -> Tensor:
         """To be sent backward in place of the loss."""
@@ -74,7 +75,12 @@ class LossScaler:
         import torch
 
         before = self.scale(self._one)
-        self._scaler.step(optimizer)
+        # torch's fused SGD makes its momentum without filling it, even where it skips that step.
+        self._has_stepped = self._has_stepped or _gradients_are_finite(optimizer)
+        if self._has_stepped:
+            self._scaler.step(optimizer)
+        else:
+            self._scaler.unscale_(optimizer)  # which sees the overflow, too
         self._scaler.update()
         skipped = self.scale(self._one) < before
         self._n_skipped += skipped
@@ -95,6 +101,7 @@ class LossScaler:
             "n_skipped": int(self._n_skipped),
             "in_a_row": int(self._in_a_row),
             "last_loss": float(self._last_loss),
+            "has_stepped": self._has_stepped,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -103,3 +110,11 @@ class LossScaler:
         self._n_skipped.fill_(state["n_skipped"])
         self._in_a_row.fill_(state["in_a_row"])
         self._last_loss.fill_(state["last_loss"])
+        self._has_stepped = state["has_stepped"]
+
+
+def _gradients_are_finite(optimizer: torch.optim.Optimizer) -> bool:
+    import torch
+
+    parameters = (p for group in optimizer.param_groups for p in group["params"])
+    return all(bool(torch.isfinite(p.grad).all()) for p in parameters if p.grad is not None)
