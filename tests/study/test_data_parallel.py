@@ -149,6 +149,6 @@ def test_what_ranks_cannot_do_is_refused_before_there_is_a_study(
     workdir, write_task, capsys, more, said
 ):
     write_task(TASK)
-    assert main([*OPTIONS, *more]) == 1
+    assert main([*OPTIONS, *more]) == 2
     assert said in capsys.readouterr().err
     assert not (workdir / "runs").exists()
