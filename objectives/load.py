@@ -128,7 +128,7 @@ def load_objective(
     if recipe.data_parallel > 1 and rank == 0:
         from objectives.lock_step import lead
 
-        lead(objective, task=spec)
+        lead(objective, task=spec, device=device)
     return objective  # type: ignore[no-any-return]
 
 

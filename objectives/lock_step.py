@@ -99,7 +99,7 @@ def leave_unused(task: Task, recipe: Recipe, data: Data) -> bool:
     return any(p.grad is None for p in model.parameters() if p.requires_grad)
 
 
-def lead(objective: TaskObjective, *, task: str) -> None:
+def lead(objective: TaskObjective, *, task: str, device: str) -> None:
     """Make this process rank 0 of an objective's runs; the others start when they are needed.
 
     Raises:
@@ -113,7 +113,7 @@ def lead(objective: TaskObjective, *, task: str) -> None:
         )
     ranks = Ranks(
         task=task,
-        devices=devices_of(objective.device, recipe.data_parallel),
+        devices=devices_of(device, recipe.data_parallel),
         recipe=recipe,
         fingerprint=objective.fingerprint,
     )

@@ -237,6 +237,7 @@ class Start:
 
     params: TrialParams
     measure_memory: bool
+    holds_batch_size: bool
     restored: bytes | None  # what the loop goes on from
 
 
@@ -247,20 +248,25 @@ def _start_of(params: TrialParams, run: Run) -> Start:
     if run.restored is not None:
         torch.save(run.restored, file := io.BytesIO())
         restored = file.getvalue()
-    return Start(params=params, measure_memory=run.measures_memory, restored=restored)
+    return Start(
+        params=params,
+        measure_memory=run.measures_memory,
+        holds_batch_size=run.holds_batch_size,
+        restored=restored,
+    )
 
 
-def follow(objective: Any, rank: int, pipe: Connection) -> None:
+def follow(objective: Any, rank: int, pipe: Connection, *, device: str) -> None:
     """Take part in every run of rank 0, a `TaskObjective` of the same task, until it goes."""
     import torch
 
-    device = objective.device
     objective.member = Follower(rank, objective.recipe, pipe)
     while True:
         start: Start = pipe.recv()
         run = FollowingRun(
             device=device, metric=objective.metric, measure_memory=start.measure_memory
         )
+        run.holds_batch_size = start.holds_batch_size
         if start.restored is not None:
             run.restored = torch.load(io.BytesIO(start.restored), weights_only=True)
         carry_out(objective, replace(start.params, device=device, diagnostics=()), run)

@@ -263,7 +263,7 @@ def _take(seat: Seat, pipe: Connection) -> None:
     pipe.send("loaded")
     pipe.recv()
     join(seat.rank, seat.n_ranks, device=seat.device, folder=seat.folder)
-    follow(objective, seat.rank, pipe)
+    follow(objective, seat.rank, pipe, device=seat.device)
 
 
 def _end_with_rank_0(parent: int, folder: Path) -> None:

@@ -42,6 +42,8 @@ class Run:
     the loop does afterwards, the run counts as stopped.
     """
 
+    holds_batch_size = False  # a probe times one size: a schedule waits
+
     def __init__(
         self,
         *,

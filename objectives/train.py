@@ -86,7 +86,7 @@ class TaskObjective:
         self._baseline_loss: float | None
         self._baseline_metric: float | None
         self._baseline_loss, self._baseline_metric = baseline(task, model, data)
-        self.device = device
+        self._device = device
         self._data = data
         self._feed = make_feed(data.x_train, data.y_train, device=device)
         if recipe.stored:
@@ -130,7 +130,7 @@ class TaskObjective:
                 self._compiled.prepare(params.batch_size)
         task = self._declared.at(params.extra) if self.search else self.task
         recipe = self.recipe.at(params.extra)
-        model = build_model(task, recipe).to(self.device)
+        model = build_model(task, recipe).to(self._device)
         run.trained_with(**facts_of(recipe, params.batch_size, batch_norm=has_batch_norm(model)))
         train_epoch, parts = self._trainer(task, model, params, run, recipe)
         states = {"model": model, **parts}
@@ -167,7 +167,7 @@ class TaskObjective:
             x=self._data.x_train,
             y=self._data.y_train,
             seed=params.seed,
-            device=self.device,
+            device=self._device,
         )
 
     def models_after(
@@ -182,7 +182,7 @@ class TaskObjective:
             ObjectiveError: the run ended before the last of the epochs.
         """
         task, last = self._declared.at(params.extra) if self.search else self.task, max(epochs)
-        run = Run(device=self.device, metric=self.metric, measure_memory=False)
+        run = Run(device=self._device, metric=self.metric, measure_memory=False)
         kept: dict[int, Any] = {}
 
         def keep(saved: dict[str, Any]) -> None:
@@ -199,7 +199,7 @@ class TaskObjective:
             )
         for epoch in sorted(set(epochs)):
             seed_everything(params.seed)
-            model = task.model().to(self.device)
+            model = task.model().to(self._device)
             if epoch > 0:
                 model.load_state_dict(kept.pop(epoch))
             yield epoch, model, run.curve[epoch - 1] if epoch else None
@@ -207,7 +207,7 @@ class TaskObjective:
     def gradients(self, model: nn.Module) -> Gradients:
         """Of the task's loss over its training split."""
         data = self._data
-        return Gradients(model, self.task.loss, data.x_train, data.y_train, device=self.device)
+        return Gradients(model, self.task.loss, data.x_train, data.y_train, device=self._device)
 
     def predict_peak_bytes(self, batch_size: int) -> int | None:
         """Peak memory without running it; None where no prediction can be trusted."""
@@ -216,7 +216,7 @@ class TaskObjective:
             self.task,
             self._data,
             batch_size=recipe.of_rank(batch_size),
-            device=self.device,
+            device=self._device,
             recipe=recipe,
         )
 
@@ -228,14 +228,14 @@ class TaskObjective:
         if self._compiled is not None:
             bound = self._compiled.bind(model, rate)
             return partial(_compiled_epoch, bound.step, run), {"optimizer": bound}
-        optimizer = build_optimizer(task, model, learning_rate=rate, device=self.device)
+        optimizer = build_optimizer(task, model, learning_rate=rate, device=self._device)
         if self.member is None and not changes_step(recipe, params.batch_size):
             epoch = partial(_ordinary_epoch, model, task.loss, optimizer, run)
             return epoch, {"optimizer": optimizer}
         make: Callable[..., Stepper] = Stepper
         if self.member is not None:
             make = partial(LockStep, member=self.member, some_unused=self._some_unused)
-        stepper = make(model, task.loss, optimizer, run, recipe=recipe, device=self.device)
+        stepper = make(model, task.loss, optimizer, run, recipe=recipe, device=self._device)
         return stepper.epoch, {"optimizer": optimizer, "stepper": stepper}
 
     def _evaluate(
@@ -247,9 +247,9 @@ class TaskObjective:
         if self.member is not None and self.member.rank > 0:
             return 0.0  # what rank 0 finds counts
         model.eval()
-        with torch.inference_mode(), autocast_to(precision, self.device):
-            parts = [model(part.to(self.device)) for part in x.split(EVALUATION_BATCH)]
-            output, y = torch.cat(parts), y.to(self.device)
+        with torch.inference_mode(), autocast_to(precision, self._device):
+            parts = [model(part.to(self._device)) for part in x.split(EVALUATION_BATCH)]
+            output, y = torch.cat(parts), y.to(self._device)
             if self.task.metric == "accuracy":
                 if not torch.isfinite(output).all():
                     return math.nan  # argmax of NaN would name a class
