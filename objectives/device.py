@@ -27,3 +27,28 @@ def resolve_device(name: str) -> str:
             "--device auto picks for you"
         )
     return name
+
+
+def devices_of(device: str, n_ranks: int) -> tuple[str, ...]:
+    """Of every rank: the CPU for all, or a GPU each from `device` on.
+
+    Raises:
+        ObjectiveError: there are not so many.
+    """
+    kind, _, first = device.partition(":")
+    if n_ranks == 1 or kind == "cpu":
+        return (device,) * n_ranks
+    import torch
+
+    if kind != "cuda":
+        raise ObjectiveError(
+            f"--data-parallel {n_ranks} is for cpu and cuda, not for {device}: leave it out, or "
+            "choose --device cpu"
+        )
+    there = torch.cuda.device_count() - int(first or 0)
+    if there < n_ranks:
+        raise ObjectiveError(
+            f"--data-parallel {n_ranks} takes a GPU for each rank, and from {device} on there are "
+            f"{there}: choose fewer ranks, or --device cpu"
+        )
+    return tuple(f"cuda:{int(first or 0) + rank}" for rank in range(n_ranks))

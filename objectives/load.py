@@ -109,10 +109,12 @@ def load_objective(
     compiled: bool = False,
     recipe: Recipe = PLAIN,
     data_dir: Path | None = None,
+    rank: int = 0,
 ) -> Objective:
     """The objective that `spec` names, ready to train on `device`; its step compiled if asked for.
 
-    `data_dir` keeps the data sets that are downloaded.
+    `data_dir` keeps the data sets that are downloaded. Where the recipe has ranks, the one of rank
+    0 starts the others when they are needed.
 
     Raises:
         ObjectiveError: unknown name, missing file or name, failing import, wrong type, bad data,
@@ -122,14 +124,15 @@ def load_objective(
         only_plain(recipe, f"{spec} is played back")
         return _replay(spec, compiled=compiled)
     name, found = (spec, bundled(spec)) if spec in NAMES else _own(spec)
-    return _prepare(
-        found,
-        name=name,
-        device=device,
-        compiled=compiled,
-        recipe=recipe,
-        data_dir=data_dir or Path(DATA_DIR),
+    data_dir = data_dir or Path(DATA_DIR)
+    objective: Any = _prepare(
+        found, name=name, device=device, compiled=compiled, recipe=recipe, data_dir=data_dir
     )
+    if recipe.data_parallel > 1 and rank == 0:
+        from objectives.lock_step import lead
+
+        lead(objective, task=spec, device=device, data_dir=data_dir)
+    return objective  # type: ignore[no-any-return]
 
 
 def task_name(spec: str) -> str:

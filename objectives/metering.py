@@ -10,7 +10,7 @@ class FirstSteps:
 
     def __init__(self, meter: MemoryMeter) -> None:
         self._meter = meter
-        self.earlier_peak_bytes = 0  # of an earlier process of the run
+        self.earlier_peak_bytes = 0  # of other processes of the run
         self._watching = False  # and so slowing steps down
         self._n_steps = 0
         self._instrumented = False
@@ -45,6 +45,10 @@ class FirstSteps:
         """Whether some step of it was slowed down."""
         was, self._instrumented = self._instrumented, False
         return was
+
+    def elsewhere(self, peak_bytes: int) -> None:
+        """Another process of the run has used so much."""
+        self.earlier_peak_bytes = max(self.earlier_peak_bytes, peak_bytes)
 
     @property
     def peak_bytes(self) -> int:

@@ -59,6 +59,10 @@ class Recipe:
         """Of one forward and backward pass of a recipe that `at` gave; at most the batch."""
         return min(batch_size, self.micro_batch_sizes[0]) if self.micro_batch_sizes else batch_size
 
+    def of_rank(self, batch_size: int) -> int:
+        """The most examples of a batch that one rank trains on."""
+        return -(-batch_size // self.data_parallel)
+
     @property
     def precision(self) -> str:
         """Of a recipe that `at` gave."""
@@ -120,6 +124,11 @@ def largest_part(n: int, most: int) -> int:
 
 
 PLAIN = Recipe()
+
+
+def n_ranks(objective: Any) -> int:
+    """That train one run of it together."""
+    return int(getattr(objective, "recipe", PLAIN).data_parallel)
 
 
 def only_plain(recipe: Recipe, what: str) -> None:

@@ -42,6 +42,8 @@ class Run:
     the loop does afterwards, the run counts as stopped.
     """
 
+    holds_batch_size = False  # a probe times one size: a schedule waits
+
     def __init__(
         self,
         *,
@@ -73,6 +75,7 @@ class Run:
         self.latched: Stopped | None = None  # the verdict, once there is one
         self._train_metric: float | None = None
         self._test_metric: float | None = None
+        self.measures_memory = measure_memory
         self._recorded: tuple[float, int] | None = None  # seconds a step and peak bytes
         self._diagnosed: dict[str, float | None] = {}
         self._techniques: dict[str, Any] = {}
@@ -171,6 +174,10 @@ class Run:
             "sharpness": sharpness,
         }
         self._diagnosed = {name: value for name, value in found.items() if _is_number(value)}
+
+    def used_elsewhere(self, peak_memory_bytes: int) -> None:
+        """Of another process that takes part: what counts is the largest peak."""
+        self._meter.elsewhere(peak_memory_bytes)
 
     def trained_with(self, **facts: Any) -> None:
         """What is to be known of how it trained, under the names of TECHNIQUE_FACTS."""

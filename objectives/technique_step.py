@@ -53,7 +53,14 @@ def check_recipe(recipe: Recipe, task: Task, data: Data, *, device: str) -> None
 
 def notes_on(recipe: Recipe, model: nn.Module) -> tuple[str, ...]:
     """What a person should know before the search."""
-    if recipe.micro_batch_sizes is None or not has_batch_norm(model):
+    if not has_batch_norm(model):
+        return ()
+    if recipe.data_parallel > 1:
+        return (
+            "batch norm takes its statistics from each rank's part of a batch: gradients are not "
+            "those of whole batches, and runs are marked batch_norm_micro",
+        )
+    if recipe.micro_batch_sizes is None:
         return ()
     ghost = recipe.ghost_batch_size
     if ghost is not None and ghost <= recipe.micro_batch_sizes[0]:
@@ -83,7 +90,7 @@ def facts_of(recipe: Recipe, batch_size: int, *, batch_norm: bool) -> dict[str, 
     normalises each micro-batch by itself, which ghost batches as small do anyway.
     """
     facts: dict[str, Any] = {}
-    micro, ghost = recipe.micro_batch_size(batch_size), recipe.ghost_batch_size
+    micro, ghost = recipe.micro_batch_size(recipe.of_rank(batch_size)), recipe.ghost_batch_size
     if recipe.micro_batch_sizes is not None:
         facts["micro_batch_size"] = micro
     if recipe.precision != "float32":

@@ -13,8 +13,10 @@ from objectives.compiled import CompiledStep
 from objectives.diagnose import diagnose
 from objectives.feed import Batches, make_feed
 from objectives.gradients import Gradients
+from objectives.lock_step import LockStep, least_of, leave_unused
 from objectives.measurement import ObjectiveError, TrialParams
 from objectives.optimizer import build_optimizer, step_function
+from objectives.parallel import Follower, Leader
 from objectives.parameter import usual_values
 from objectives.precision import autocast_to
 from objectives.predict import predict_peak_bytes
@@ -96,6 +98,10 @@ class TaskObjective:
         if recipe.stored:
             self.fingerprint["recipe"] = recipe.stored
             check_recipe(recipe, task, data, device=device)
+        if recipe.data_parallel > 1:
+            self.batch_sizes = (least_of(model) * recipe.data_parallel, len(data.x_train))
+            self._some_unused = leave_unused(task, recipe, data)
+        self.member: Leader | Follower | None = None  # of the ranks that train together
         self.notes = notes_on(recipe, model)
         if compiled and recipe != PLAIN:
             raise ObjectiveError(
@@ -112,6 +118,15 @@ class TaskObjective:
             self.fingerprint["step"] = "compiled"
 
     def __call__(self, params: TrialParams, run: Run) -> None:
+        train = partial(self._train, params, run)
+        if self.member is not None:
+            self.member.take_part(train, params, run)
+        elif self.recipe.data_parallel > 1:
+            raise ObjectiveError("ranks load a task by its name, which load_objective knows")
+        else:
+            train()
+
+    def _train(self, params: TrialParams, run: Run) -> None:
         import torch
 
         seed_everything(params.seed)
@@ -204,7 +219,11 @@ class TaskObjective:
         """Peak memory without running it; None where no prediction can be trusted."""
         recipe = self.recipe.at(usual_values(self.recipe.search))
         return predict_peak_bytes(
-            self.task, self._data, batch_size=batch_size, device=self._device, recipe=recipe
+            self.task,
+            self._data,
+            batch_size=recipe.of_rank(batch_size),
+            device=self._device,
+            recipe=recipe,
         )
 
     def _trainer(
@@ -216,10 +235,13 @@ class TaskObjective:
             bound = self._compiled.bind(model, rate)
             return partial(_compiled_epoch, bound.step, run), {"optimizer": bound}
         optimizer = build_optimizer(task, model, learning_rate=rate, device=self._device)
-        if not changes_step(recipe, params.batch_size):
+        if self.member is None and not changes_step(recipe, params.batch_size):
             epoch = partial(_ordinary_epoch, model, task.loss, optimizer, run)
             return epoch, {"optimizer": optimizer}
-        stepper = Stepper(model, task.loss, optimizer, run, recipe=recipe, device=self._device)
+        make: Callable[..., Stepper] = Stepper
+        if self.member is not None:
+            make = partial(LockStep, member=self.member, some_unused=self._some_unused)
+        stepper = make(model, task.loss, optimizer, run, recipe=recipe, device=self._device)
         return stepper.epoch, {"optimizer": optimizer, "stepper": stepper}
 
     def _evaluate(
@@ -228,6 +250,8 @@ class TaskObjective:
         """Accuracy as a fraction, or R2 around the split's own mean; in the run's precision."""
         import torch
 
+        if self.member is not None and self.member.rank > 0:
+            return 0.0  # what rank 0 finds counts
         model.eval()
         size = evaluation_batch(self._data)
         with torch.inference_mode(), autocast_to(precision, self._device):

@@ -12,6 +12,7 @@ from objectives.measurement import TrialParams
 from objectives.parameter import usual_values
 from objectives.predict import calibrated
 from objectives.probe import Cost, probe
+from objectives.recipe import n_ranks
 
 if TYPE_CHECKING:
     from objectives.load import Objective
@@ -156,7 +157,9 @@ class Prober:
         )
 
     def _disturbed(self, cost: Cost) -> bool:
-        return self._device.startswith("cpu") and cost.busy < BUSY_ENOUGH
+        # Ranks wait for each other, so that none of them is busy all the time.
+        alone = n_ranks(self._objective) == 1
+        return alone and self._device.startswith("cpu") and cost.busy < BUSY_ENOUGH
 
 
 def faster(a: SizeCost, b: SizeCost) -> SizeCost:

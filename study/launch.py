@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 from objectives.datasets import DATA_DIR
 from objectives.load import CustomLoop
-from objectives.recipe import PLAIN, Recipe
+from objectives.parallel import ranks_on
+from objectives.recipe import PLAIN, Recipe, n_ranks
 from storage.url import open_storage
 from study.comparable import stored_costs
 from study.create import Plan, open_study, prober_of
@@ -88,17 +89,24 @@ def run_here(job: Job, objective: Objective, interrupts: Interrupts, emit: Emit)
 
 
 @contextmanager
-def measuring_alone(objective: Objective, device: str) -> Iterator[None]:
-    """One thread, and on the CPU one core that no other worker uses.
+def measuring_alone(
+    objective: Objective, device: str, *, ranks_stay: bool = False
+) -> Iterator[None]:
+    """One thread, and on the CPU one core that no other worker uses; one for each rank.
 
     A training loop of your own is not pinned: it may start processes, which would share the core.
+    The other ranks that are started inside end with it, unless they are to stay for the next time.
     """
     import torch
 
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        with pinned_core(wanted=device.startswith("cpu") and not isinstance(objective, CustomLoop)):
+        wanted = device.startswith("cpu") and not isinstance(objective, CustomLoop)
+        with (
+            pinned_core(wanted=wanted, n=n_ranks(objective)) as spare,
+            ranks_on(objective, spare, stay=ranks_stay),
+        ):
             yield
     finally:
         torch.set_num_threads(threads)

@@ -32,6 +32,7 @@ from study.ray_tasks import cancel, end_of, starter
 from study.session import Session, n_finished
 from study.settings import StudySettings
 from study.team import SAME_CRASHES, WorkerDied
+from study.techniques import recipe_of, stored_recipe
 from study.trials import is_finished
 
 if TYPE_CHECKING:
@@ -41,6 +42,16 @@ if TYPE_CHECKING:
 
 POLL_SECONDS = 1.0
 STOP_SECONDS = EXIT_SECONDS + 1  # how long workers get to hand back their trials
+
+
+def check_ranks(settings: StudySettings) -> None:
+    """Raise StudyError where trials have ranks: Ray would give all of them one CPU or GPU."""
+    n = recipe_of(settings, stored_recipe(settings)).data_parallel
+    if n > 1:
+        raise StudyError(
+            f"data_parallel is {n}, and a Ray worker has one CPU or GPU for all ranks: "
+            "leave out --launcher ray, or --data-parallel"
+        )
 
 
 @dataclass(kw_only=True)
@@ -74,6 +85,8 @@ class RaySession(Session):
 
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         settings = self._settings
+        with readable_errors(settings.storage):
+            check_ranks(settings)
         with (
             quiet_optuna(),
             readable_errors(settings.storage),

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from objectives.datasets import DATA_DIR
 from objectives.device import resolve_device
 from objectives.load import load_objective
-from objectives.recipe import Recipe
+from objectives.recipe import Recipe, n_ranks
 from storage.checkpoint import checkpoint_folder
 from storage.url import folder_of, open_storage, readable_errors, redacted
 from study.comparable import at_known_cost, fronts_by_hardware, store_costs, stored_costs
@@ -33,6 +33,7 @@ from study.look import find_study
 from study.progress import Progress
 from study.quiet import quiet_optuna
 from study.settings import DATA_VARIABLE, STORAGE_VARIABLE, StudySettings
+from study.slots import n_cores
 from study.space import SearchSpace
 from study.team import WorkerDied, run_workers
 from study.techniques import recipe_of, stored_recipe
@@ -69,8 +70,10 @@ class Session:
         device = resolve_device(settings.device)
         objective = loaded(settings, device, self._console)
         self._check(objective)  # before a database is made
+        self._say_ranks(objective, device)
         with quiet_optuna(), readable_errors(settings.storage):
-            with measuring_alone(objective, device):
+            alone = (settings.n_workers or 1) == 1
+            with measuring_alone(objective, device, ranks_stay=alone):
                 study, plan = self._prepare(objective, device)
             return self._search(study, plan, objective)
 
@@ -78,6 +81,18 @@ class Session:
         """Raise StudyError for what cannot be run."""
         self._settings.space(SearchSpace()).cut_to(objective.batch_sizes)
         epochs_of(self._settings.epochs, objective)
+
+    def _say_ranks(self, objective: Objective, device: str) -> None:
+        n, n_workers = n_ranks(objective), self._settings.n_workers or 1
+        if n == 1:
+            return
+        self._console.print(f"each trial is trained by {n} ranks together")
+        if device.startswith("cpu") and n * n_workers > n_cores():
+            self._console.print(
+                f"note: {n * n_workers} ranks share {n_cores()} cores and wait for each other, so "
+                "that times say little: choose fewer workers or ranks",
+                soft_wrap=True,
+            )
 
     def _prepare(self, objective: Objective, device: str) -> tuple[Study, Plan]:
         study, plan, is_new = create_or_resume(

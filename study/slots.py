@@ -9,7 +9,7 @@ import fcntl
 import os
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -17,43 +17,61 @@ POLL_SECONDS = 0.1
 
 
 @contextmanager
-def pinned_core(wanted: bool = True) -> Iterator[None]:
+def pinned_core(wanted: bool = True, *, n: int = 1) -> Iterator[tuple[int, ...]]:
     """Pin this process to a core that no other worker holds; to none when all are taken.
 
-    Does nothing where the system cannot pin (macOS).
+    Of `n` cores the rest is yielded, for its children; to none when not all are free. Does nothing
+    where the system cannot pin (macOS).
     """
     if not wanted or not hasattr(os, "sched_setaffinity"):
-        yield
+        yield ()
         return
     allowed = os.sched_getaffinity(0)
-    held, core = _first_free(sorted(allowed))
+    held = _free_cores(sorted(allowed), n)
     try:
-        if core is not None:
-            os.sched_setaffinity(0, {core})
-        yield
+        cores = tuple(held)
+        if cores:
+            os.sched_setaffinity(0, cores[:1])
+        yield cores[1:]
     finally:
         os.sched_setaffinity(0, allowed)
-        if held is not None:
-            os.close(held)
+        for descriptor in held.values():
+            os.close(descriptor)
 
 
-def _first_free(cores: list[int]) -> tuple[int | None, int | None]:
+def n_cores() -> int:
+    """That this process may use."""
+    affinity = getattr(os, "sched_getaffinity", None)
+    return len(affinity(0)) if affinity is not None else os.cpu_count() or 1
+
+
+def _free_cores(cores: list[int], n: int) -> dict[int, int]:
+    """Exactly `n` with their locks, or none."""
+    held: dict[int, int] = {}
     for core in cores:
-        held = _try(f"core-{core}")
-        if held is not None:
-            return held, core
-    return None, None
+        descriptor = _try(f"core-{core}")
+        if descriptor is not None:
+            held[core] = descriptor
+        if len(held) == n:
+            return held
+    for descriptor in held.values():
+        os.close(descriptor)
+    return {}
 
 
 @contextmanager
-def device_turn(device: str, give_up: Callable[[], bool]) -> Iterator[None]:
-    """Hold an accelerator; waits for its holder, until `give_up` says not to. Free on the CPU."""
-    held = None if device.startswith("cpu") else _wait(_device_name(device), give_up)
+def device_turn(devices: Sequence[str], give_up: Callable[[], bool]) -> Iterator[None]:
+    """Hold accelerators; waits for their holders, until `give_up` says not to. Free on the CPU."""
+    names = {_device_name(device) for device in devices if not device.startswith("cpu")}
+    held: list[int | None] = []
     try:
+        for name in sorted(names):  # in one order, so that nobody waits for each other
+            held.append(_wait(name, give_up))
         yield
     finally:
-        if held is not None:
-            os.close(held)
+        for descriptor in held:
+            if descriptor is not None:
+                os.close(descriptor)
 
 
 def _wait(name: str, give_up: Callable[[], bool]) -> int | None:

@@ -6,8 +6,10 @@ import time
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from objectives.device import devices_of
 from objectives.hardware import free_memory, is_out_of_memory
 from objectives.measurement import Measurement, Verdict
+from objectives.recipe import n_ranks
 from study.claim import Claims
 from study.comparable import store_costs, stored_costs
 from study.costs import TIME_OFF, Prober, SizeCost
@@ -81,6 +83,7 @@ class Worker:
             interrupts=interrupts,
             agenda=agenda,
         )
+        self._devices = devices_of(plan.device, n_ranks(objective))
         self._pulse = pulse
         self._checkpoints = checkpoints
         self._interrupts = interrupts
@@ -96,7 +99,7 @@ class Worker:
     def run(self) -> None:
         """Raises RepeatedFailure; returns when the total, the deadline or a signal is reached."""
         while not self._over():
-            with device_turn(self._plan.device, self._over):
+            with device_turn(self._devices, self._over):
                 self._probe_again()
                 trial = None if self._over() else self._claims.next()
                 if trial is not None:
