@@ -48,11 +48,13 @@ def recipe_of(settings: StudySettings, base: Recipe = PLAIN) -> Recipe:
 def stored_recipe(settings: StudySettings) -> Recipe:
     """Of the study that the settings name; the plain one where there is none yet."""
     from objectives.load import task_name
+    from storage.url import readable_errors
     from study.create import RECORD
     from study.look import study_so_far
 
     name = settings.study_name or task_name(settings.task)
-    study = study_so_far(settings.storage, name)
+    with readable_errors(settings.storage):
+        study = study_so_far(settings.storage, name)
     return (
         PLAIN if study is None else Recipe.from_stored(study.user_attrs[RECORD].get("recipe", ""))
     )

@@ -79,7 +79,8 @@ def test_only_the_probed_combination_has_a_known_cost(write_task, monkeypatch):
     assert all(len(seconds) == 1 for seconds in by_size.values()), "the probe's, whatever dropout"
     deep = [t.values[1] for t in trials if t.params["layers"] == 4]
     shallow = [t.values[1] for t in trials if t.params["layers"] == 1]
-    assert min(deep) > 2 * max(shallow), "measured by the trials themselves"
+    # Other work on the machine only makes runs slower.
+    assert min(deep) > 2 * min(shallow), "measured by the trials themselves"
 
 
 def test_a_study_whose_task_searches_something_else_now_is_not_mixed(
