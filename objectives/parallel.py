@@ -1,7 +1,7 @@
 """Data-parallel training: every rank trains on its part of each batch, in lock-step.
 
 All ranks run the same loop over the same shuffled batches. Their gradients are averaged before
-each update, so that it is the one of the whole batch; see docs/techniques-parallel.md.
+each update, so that it is the one of the whole batch; see docs/techniques.md.
 """
 
 from __future__ import annotations
