@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
+from typing import Any, NamedTuple
 
 TO_TARGET = ("epochs_to_target", "steps_to_target", "examples_to_target")  # of recorded runs
 
@@ -37,6 +37,14 @@ class Stopped(Exception):
         super().__init__(reason)
         self.verdict = verdict
         self.reason = reason
+
+
+class Phase(NamedTuple):
+    """Epochs of one batch size, of a run whose batch size grows."""
+
+    batch_size: int
+    epochs: int
+    steps: int  # optimizer steps
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,6 +81,7 @@ class Measurement:
     n_spikes: int  # loss spikes that recovered
     steps: int  # optimizer steps run
     total_steps: int  # optimizer steps planned
+    phases: tuple[Phase, ...] = ()  # planned, where the batch size grows
     weight_norm: float | None = None  # of all parameters, at the end of a completed run
     distance_from_init: float | None = None
     sharpness: float | None = None

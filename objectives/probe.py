@@ -37,6 +37,8 @@ class ProbeRun(Run):
     their smaller last batch; else blocks of steps are.
     """
 
+    holds_batch_size = True
+
     def __init__(self, *, seconds: float, device: str, **options: Any) -> None:
         super().__init__(device=device, **options)
         self._seconds = seconds

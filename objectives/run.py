@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -12,6 +12,7 @@ from objectives.divergence import DivergenceGuard, GuardSettings
 from objectives.measurement import (
     Measurement,
     ObjectiveError,
+    Phase,
     Stopped,
     TrialParams,
     Verdict,
@@ -42,6 +43,8 @@ class Run:
     the loop does afterwards, the run counts as stopped.
     """
 
+    holds_batch_size = False  # a probe times one size: a schedule waits
+
     def __init__(
         self,
         *,
@@ -70,6 +73,7 @@ class Run:
         self._guard: DivergenceGuard | None = None
         self._guard_settings = guard
         self._steps = 0
+        self._phases: tuple[Phase, ...] = ()
         self.latched: Stopped | None = None  # the verdict, once there is one
         self._train_metric: float | None = None
         self._test_metric: float | None = None
@@ -109,6 +113,14 @@ class Run:
         if self._earlier is not None:
             self._go_on_from(self._earlier)
         self._clock.start()
+
+    def plan(self, phases: Sequence[Phase]) -> None:
+        """After `begin`, and whenever that changes: all phases, where the batch size grows.
+
+        `begin` is then told the most steps that the run may take.
+        """
+        self._phases = tuple(phases)
+        self._begun().total_steps = sum(phase.steps for phase in phases)
 
     def restore(self, kept: dict[str, Any]) -> None:
         """Before the objective is called: go on from what `keep` was given in another process."""
@@ -225,7 +237,7 @@ class Run:
 
     def so_far(self) -> tuple[float, int]:
         """Training seconds and peak bytes up to now, free of warm-up: the whole run takes more."""
-        seconds = min(self._clock.spent()[0], self._clock.typical()[0])
+        seconds = min(self._clock.spent()[0], self._typical()[0])
         return seconds, self._meter.peak_bytes
 
     @property
@@ -250,7 +262,7 @@ class Run:
                     "report the validation metric after each epoch"
                 )
         stopped = self.latched
-        wall, process = self._clock.spent() if stopped else self._clock.typical()
+        wall, process = self._clock.spent() if stopped else self._typical()
         steps, peak_bytes = self._steps, self._meter.peak_bytes
         if self._recorded is not None:
             step_seconds, peak_bytes = self._recorded
@@ -272,8 +284,12 @@ class Run:
             n_spikes=guard.spikes.recovered,
             steps=steps,
             total_steps=guard.total_steps,
+            phases=self._phases if len(self._phases) > 1 else (),
             **({} if stopped else self._diagnosed),
         )
+
+    def _typical(self) -> tuple[float, float]:
+        return self._clock.typical([phase.epochs for phase in self._phases])
 
     def _begun(self) -> DivergenceGuard:
         if self._guard is None:
