@@ -71,7 +71,7 @@ class RateDriver:
         )
 
     def over(self, batches: Batches, *, epoch: int, batch_size: int) -> Batches:
-        """The batches of an epoch, 1 the first; each with its rate in place when it is handed on."""
+        """The batches of an epoch, 1 the first, each handed on with its rate in place."""
         if self._half_life is not None:
             beta2 = beta2_of(batch_size, self._half_life)
             for group in self._optimizer.param_groups:
@@ -84,21 +84,20 @@ class RateDriver:
             factor = self._schedule.factor(seen, len(x))
             # Not kept: loading a state puts new groups in place.
             for group, rate in zip(self._optimizer.param_groups, self._rates, strict=True):
-                _set_rate(group, rate * factor)
+                set_rate(group, rate * factor)
             seen += len(x)
             yield x, y
 
 
-def _set_rate(group: dict[str, Any], rate: float) -> None:
+def set_rate(group: dict[str, Any], rate: float) -> None:
+    """Of one of an optimizer's `param_groups`."""
     if isinstance(group["lr"], float | int):
         group["lr"] = rate
     else:  # a tensor, which captured graphs know by its address
         group["lr"].fill_(rate)
 
 
-def rate_driver(
-    optimizer: Any, recipe: Recipe, *, epochs: int, n_train: int
-) -> RateDriver | None:
+def rate_driver(optimizer: Any, recipe: Recipe, *, epochs: int, n_train: int) -> RateDriver | None:
     """None where the recipe leaves the optimizer as it is."""
     plain = recipe.rate_schedule == "constant" and recipe.warmup_examples == 0
     if plain and recipe.beta2_half_life is None:

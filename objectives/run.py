@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import accumulate
 from typing import Any
 
 from objectives.clock import Clock, synchronizer
@@ -115,12 +116,14 @@ class Run:
         self._clock.start()
 
     def plan(self, phases: Sequence[Phase]) -> None:
-        """After `begin`, and whenever that changes: all phases, where the batch size grows.
+        """Before each epoch of a run whose batch size grows: all phases, as planned now.
 
         `begin` is then told the most steps that the run may take.
         """
         self._phases = tuple(phases)
         self._begun().total_steps = sum(phase.steps for phase in phases)
+        if self.curve and len(self.curve) in accumulate(phase.epochs for phase in phases):
+            self._meter.again()
 
     def restore(self, kept: dict[str, Any]) -> None:
         """Before the objective is called: go on from what `keep` was given in another process."""
@@ -144,7 +147,7 @@ class Run:
                 run has measured. A loaded file may hold nothing else (`weights_only=True`).
         """
         if self.keep is not None and self.latched is None:
-            with self._clock.standing_still():
+            with self.validating():
                 self.keep({"run": self._state(), "loop": dict(state)})
         self._raise_latched()  # after it: who leaves wants this epoch kept
 

@@ -206,6 +206,10 @@ class TaskObjective:
         data = self._data
         return Gradients(model, self.task.loss, data.x_train, data.y_train, device=self._device)
 
+    def batches(self, batch_size: int, order: torch.Generator) -> Batches:
+        """Of one epoch over the training split."""
+        return self._feed.epoch(batch_size, order)
+
     def predict_peak_bytes(self, batch_size: int) -> int | None:
         """Peak memory without running it; None where no prediction can be trusted."""
         return predict_peak_bytes(self.task, self._data, batch_size=batch_size, device=self._device)
@@ -254,9 +258,21 @@ class TaskObjective:
 def _go_on_from(kept: dict[str, Any], states: dict[str, Any], order: torch.Generator) -> int:
     """Load what was saved after an epoch; returns the next one."""
     for name, part in states.items():
-        part.load_state_dict(kept[name])
+        # An optimizer would keep tensors that were read before any meter looked: copies count, and
+        # larger batches that are yet to come are measured on top of them.
+        part.load_state_dict(_copied(kept[name]) if "sizes" in states else kept[name])
     order.set_state(kept["order"])
     return int(kept["epoch"]) + 1
+
+
+def _copied(state: Any) -> Any:
+    import torch
+
+    if isinstance(state, torch.Tensor):
+        return state.clone()  # not deepcopy, which no meter of operators sees
+    if isinstance(state, dict):
+        return {key: _copied(value) for key, value in state.items()}
+    return [_copied(value) for value in state] if isinstance(state, list) else state
 
 
 def _ordinary_epoch(

@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from study.trials import DEATHS, MAX_RETRIES, PURPOSE, ROOT, SCORE_TEST, id_of, worker_deaths
+from study.trials import (
+    DEATHS,
+    MAX_RETRIES,
+    PURPOSE,
+    ROOT,
+    SCALED,
+    SCORE_TEST,
+    id_of,
+    worker_deaths,
+)
 
 if TYPE_CHECKING:
     from optuna import Study
@@ -30,7 +39,7 @@ def queue_again(study: Study, trial: FrozenTrial, *, n_deaths: int) -> None:
     from optuna.trial import TrialState
 
     noted = noted_by_samplers(trial)
-    asked = {k: v for k, v in trial.user_attrs.items() if k in (PURPOSE, SCORE_TEST)}
+    asked = {k: v for k, v in trial.user_attrs.items() if k in (PURPOSE, SCORE_TEST, SCALED)}
     history = [*noted.get("retry_history", []), trial.number]
     study.add_trial(
         optuna.create_trial(

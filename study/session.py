@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 from objectives.device import resolve_device
 from objectives.load import load_objective
-from objectives.recipe import Recipe
 from storage.checkpoint import checkpoint_folder
 from storage.url import folder_of, open_storage, readable_errors, redacted
 from study.comparable import at_known_cost, fronts_by_hardware, store_costs, stored_costs
@@ -23,10 +22,10 @@ from study.launch import Job, measuring_alone
 from study.look import find_study
 from study.progress import Progress
 from study.quiet import quiet_optuna
-from study.settings import STORAGE_VARIABLE, StudySettings
+from study.settings import AUTO, STORAGE_VARIABLE, StudySettings
 from study.space import SearchSpace
 from study.team import WorkerDied, run_workers
-from study.techniques import recipe_of, stored_recipe
+from study.techniques import recipe_in, recipe_of, stored_recipe
 from study.trials import HARDWARE, is_finished
 from study.worker import RepeatedFailure
 
@@ -86,6 +85,8 @@ class Session:
         say(f"study {plan.study_name!r}: task {plan.task} on {plan.device}, {plan.epochs} epochs")
         say(f"storage {redacted(self._settings.storage)}")
         say(f"space {plan.space}; sampler {plan.sampler}, seed {plan.seed}")
+        if is_new and self._settings.learning_rates == AUTO:
+            say("learning rates are from range tests at the smallest and largest batch size")
         if str(plan.budgets):
             say(f"budgets: {plan.budgets}")
         if is_new and plan.space != plan.asked:
@@ -125,7 +126,7 @@ class Session:
             task=self._settings.task,
             plan=plan,
             compiled=objective.compiled,
-            recipe=Recipe.from_stored(objective.fingerprint.get("recipe", "")),
+            recipe=recipe_in(objective.fingerprint),
             fingerprint=objective.fingerprint,
             deadline=None if plan.timeout is None else time.monotonic() + plan.timeout,
             checkpoints=checkpoints_of(self._settings),

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from objectives.measurement import TO_TARGET
+from objectives.measurement import TO_TARGET, Phase
 from study.outcome import grid_stride
 from study.space import batch_size_of, has_batch_size
 from study.trials import (
@@ -18,6 +18,8 @@ from study.trials import (
     VERDICT,
     is_feasible,
     is_finished,
+    phases_of,
+    rate_of,
     values_by_name,
 )
 
@@ -34,7 +36,7 @@ class RunRow:
 
     number: int
     batch_size: int
-    learning_rate: float
+    learning_rate: float  # that it was trained with
     seed: int | None
     hardware: str | None
     purpose: str | None  # what a protocol asked it for; None: the search
@@ -47,6 +49,7 @@ class RunRow:
     stride: int
     epochs: int | None  # planned
     total_steps: int | None  # planned
+    phases: tuple[Phase, ...]  # of one that started at `batch_size` and grew; else none
     train_seconds: float | None  # of the whole run
     peak_memory_bytes: int | None
     train_loss: float | None
@@ -65,12 +68,25 @@ class RunRow:
 
     @property
     def steps_per_epoch(self) -> float | None:
-        """Optimizer steps."""
+        """Optimizer steps, at `batch_size`."""
+        if self.total_steps and self.phases:
+            return self.phases[0].steps / self.phases[0].epochs
         return self.total_steps / self.epochs if self.total_steps and self.epochs else None
+
+    def steps_until(self, epochs: int | None) -> float | None:
+        """Optimizer steps of the first epochs."""
+        if epochs is None or self.steps_per_epoch is None:
+            return None
+        steps = 0.0
+        for phase in self.phases:
+            n = min(epochs, phase.epochs)
+            steps += n * phase.steps / phase.epochs
+            epochs -= n
+        return steps + epochs * self.steps_per_epoch
 
     @property
     def epoch_seconds(self) -> float | None:
-        """Training seconds of one epoch."""
+        """Training seconds of one epoch, on average."""
         return self.train_seconds / self.epochs if self.train_seconds and self.epochs else None
 
 
@@ -87,7 +103,7 @@ def _params(trial: FrozenTrial) -> tuple[int, float] | None:
     params = trial.params or trial.system_attrs.get("fixed_params", {})  # of one that waits
     if not has_batch_size(params) or "learning_rate" not in params:
         return None
-    return batch_size_of(params), float(params["learning_rate"])
+    return batch_size_of(params), rate_of(trial, params)
 
 
 def _row(trial: FrozenTrial, params: tuple[int, float], names: Sequence[str]) -> RunRow:
@@ -111,6 +127,7 @@ def _row(trial: FrozenTrial, params: tuple[int, float], names: Sequence[str]) ->
         stride=grid_stride(epochs or 1),
         epochs=epochs,
         total_steps=attributes.get("total_steps"),
+        phases=phases_of(trial),
         train_seconds=values.get("train_seconds"),
         peak_memory_bytes=values.get("peak_memory_bytes"),
         train_loss=attributes.get("train_loss"),

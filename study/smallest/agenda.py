@@ -15,7 +15,8 @@ from study.smallest import sensitivity
 from study.smallest.ladder import walk
 from study.smallest.question import PURPOSES, Question
 from study.smallest.size import Asked
-from study.trials import PURPOSE, SCORE_TEST
+from study.space import UNSCALED, Scale
+from study.trials import PURPOSE, SCALED, SCORE_TEST
 
 if TYPE_CHECKING:
     from optuna import Study
@@ -29,6 +30,7 @@ class Agenda:
     question: Question
     metric_names: tuple[str, ...]
     own: Mapping[str, Any] = field(default_factory=dict)  # values of the task's own parameters
+    scale: Scale = UNSCALED
     limit: int | None = None  # of the study's trials that a question asked for
 
     def rows(self, trials: Sequence[FrozenTrial]) -> list[RunRow]:
@@ -48,12 +50,21 @@ class Agenda:
         """Queue what is due, under the claim lock; returns how many trials that were."""
         asked = self.due(trials)
         for one in asked:
-            study.enqueue_trial(self._params(one), user_attrs=_attributes(one))
+            study.enqueue_trial(self._params(one), user_attrs=self._attributes(one))
         return len(asked)
 
     def _params(self, asked: Asked) -> dict[str, Any]:
         log2 = asked.batch_size.bit_length() - 1
-        return {"log2_batch_size": log2, "learning_rate": asked.learning_rate, **self.own}
+        base = asked.learning_rate / self.scale.factor(asked.batch_size)
+        return {"log2_batch_size": log2, "learning_rate": base, **self.own}
+
+    def _attributes(self, asked: Asked) -> dict[str, Any]:
+        found: dict[str, Any] = {PURPOSE: asked.purpose}
+        if asked.score_test:
+            found[SCORE_TEST] = True
+        if self.scale.rule != "none":  # not computed again: seeds of one rate share it to the bit
+            found[SCALED] = asked.learning_rate
+        return found
 
     def _is_usual(self, trial: FrozenTrial) -> bool:
         params = trial.params or trial.system_attrs.get("fixed_params", {})
@@ -69,8 +80,3 @@ def next_runs(question: Question, rows: Sequence[RunRow]) -> list[Asked]:
 def n_asked(rows: Sequence[RunRow]) -> int:
     """Runs that a question asked for."""
     return sum(row.purpose in PURPOSES for row in rows)
-
-
-def _attributes(asked: Asked) -> dict[str, Any]:
-    scored = {SCORE_TEST: True} if asked.score_test else {}
-    return {PURPOSE: asked.purpose, **scored}

@@ -9,6 +9,7 @@ from objectives.parameter import usual_values
 from study.create import Plan
 from study.errors import StudyError
 from study.findings.words import human_seconds
+from study.growing import whole_runs
 from study.session import Session
 from study.settings import StudySettings
 from study.smallest.agenda import Agenda, n_asked
@@ -52,6 +53,7 @@ class SmallestSession(Session):
             question=question,
             metric_names=plan.metric_names,
             own=usual_values(objective.search),
+            scale=plan.space.scale,
         )
         n_before = n_asked(agenda.rows(study.get_trials(deepcopy=False)))
         if self._asking.max_trials is not None:
@@ -68,7 +70,8 @@ class SmallestSession(Session):
 
     def _say_price(self, plan: Plan, question: Question) -> None:
         """What the walk down may take: people should know before they wait."""
-        a_run = {size: cost.train_seconds for size, cost in plan.costs.items()}
+        runs = whole_runs(plan.costs, plan.growth)
+        a_run = {size: cost.train_seconds for size, cost in runs.items()}
         a_size = {
             size: (a_run.get(size) or 0.0) * (MAX_TUNE + question.n_seeds)
             for size in question.sizes
