@@ -58,6 +58,7 @@ class TrialParams:
     device: str  # a torch device: "cpu", "cuda:0", "mps"
     score_test: bool = False  # at the end, on the test split: nothing may be chosen by that
     extra: Mapping[str, Any] = field(default_factory=dict)  # of the task's searched parameters
+    schedule: str | None = None  # of the batch size, in place of the recipe's
     diagnostics: tuple[str, ...] = ()  # some of DIAGNOSTICS, to be computed when the run completes
 
 

@@ -108,7 +108,7 @@ class TaskObjective:
         recipe = self.recipe.at(params.extra)
         model = task.model().to(self._device)
         sizes = BatchSizes(
-            self.growth(params.epochs, "constant" if run.holds_batch_size else None),
+            self.growth(params.epochs, "constant" if run.holds_batch_size else params.schedule),
             params.batch_size,
         )
         train_epoch, parts = self._trainer(task, model, params, run, recipe, sizes.largest)

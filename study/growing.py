@@ -23,6 +23,15 @@ def growth_of(objective: Objective, epochs: int) -> Growth | None:
     return objective.growth(epochs) if isinstance(objective, TaskObjective) else None
 
 
+def can_adapt(objective: Objective) -> bool:
+    """Whether single runs may grow though those of the study keep their batch size."""
+    if objective.compiled or "table" in objective.fingerprint:
+        return False
+    from objectives.train import TaskObjective
+
+    return isinstance(objective, TaskObjective) and objective.recipe.schedule == "constant"
+
+
 def cost_of(phases: Sequence[Phase], costs: Costs) -> SizeCost | None:
     """Of a run through these phases, at its mean step; None where one of the sizes is unknown."""
     known = [costs.get(phase.batch_size) for phase in phases]

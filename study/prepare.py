@@ -8,7 +8,7 @@ from objectives.measurement import TrialParams
 from objectives.run import Run
 from study.search.samplers import derive_seed
 from study.space import batch_size_of
-from study.trials import ROOT, SCALED, SCORE_TEST
+from study.trials import ROOT, SCALED, SCHEDULE, SCORE_TEST
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -31,6 +31,7 @@ def params_of(trial: Trial, plan: Plan) -> TrialParams:
         device=plan.device,
         score_test=bool(trial.user_attrs.get(SCORE_TEST)),
         extra=plan.space.own(trial.params),
+        schedule=trial.user_attrs.get(SCHEDULE),
         diagnostics=plan.diagnostics,
     )
 

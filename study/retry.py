@@ -10,6 +10,7 @@ from study.trials import (
     PURPOSE,
     ROOT,
     SCALED,
+    SCHEDULE,
     SCORE_TEST,
     id_of,
     worker_deaths,
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from optuna.storages import BaseStorage
     from optuna.trial import FrozenTrial
 
+ASKED = (PURPOSE, SCORE_TEST, SCALED, SCHEDULE)  # what a trial was asked for
 BEAT = "batchfront_beat"  # trial system attribute: how often its worker has shown that it lives
 
 
@@ -39,7 +41,7 @@ def queue_again(study: Study, trial: FrozenTrial, *, n_deaths: int) -> None:
     from optuna.trial import TrialState
 
     noted = noted_by_samplers(trial)
-    asked = {k: v for k, v in trial.user_attrs.items() if k in (PURPOSE, SCORE_TEST, SCALED)}
+    asked = {k: v for k, v in trial.user_attrs.items() if k in ASKED}
     history = [*noted.get("retry_history", []), trial.number]
     study.add_trial(
         optuna.create_trial(

@@ -26,6 +26,7 @@ ROOT = "retry_of"  # number of the trial whose run this one goes on with
 DEATHS = "worker_deaths"  # how many workers have died at it
 PURPOSE = "purpose"  # of a trial that a protocol asked for; a pruner leaves it alone
 SCORE_TEST = "score_test"  # of a trial that is scored on the test split, too
+SCHEDULE = "schedule"  # of the batch size, where a protocol asked for another than the study's
 PHASES = "phases"  # of a run whose batch size grew: [batch size, epochs, steps] of each
 SCALED = "scaled_learning_rate"  # what a study trained with whose parameter is a base rate
 BASE = "base_learning_rate"  # column of exports: that parameter
@@ -45,9 +46,9 @@ MAX_RETRIES = 3  # of a trial whose workers die; one that was handed back is alw
 ATTRIBUTES = (  # of a measured trial, in the order of exports
     VERDICT, REASON, "best_metric", "train_loss", "test_metric", "generalization_gap",
     "epochs_to_target", "n_spikes", *DIAGNOSED, "steps", "total_steps", "measured_seconds",
-    "process_seconds", "time_off", "planned_train_seconds", PHASES, UNPROBED, HARDWARE, PREDICTED,
-    "seed", "epochs", "device",
-    "torch_version", "compiled", BASE, PURPOSE, ROOT, DEATHS, SPARED, CURVE,
+    "process_seconds", "time_off", "planned_train_seconds", SCHEDULE, PHASES, UNPROBED,
+    HARDWARE, PREDICTED, "seed", "epochs", "device", "torch_version", "compiled", BASE, PURPOSE,
+    ROOT, DEATHS, SPARED, CURVE,
 )  # fmt: skip
 
 
@@ -85,8 +86,9 @@ def takes_slot(trial: FrozenTrial) -> bool:
 
 
 def is_feasible(trial: FrozenTrial) -> bool:
-    """Completed, and no constraint violated."""
-    return trial.state.name == "COMPLETE" and all(v <= 0 for v in trial.constraints.values())
+    """Completed, no constraint violated, and trained as all runs of its study are."""
+    kept = trial.state.name == "COMPLETE" and all(v <= 0 for v in trial.constraints.values())
+    return kept and SCHEDULE not in trial.user_attrs
 
 
 def rate_of(trial: FrozenTrial, params: Mapping[str, Any] | None = None) -> float:

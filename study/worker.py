@@ -24,7 +24,7 @@ from study.pruning.choose import make_stop_rule
 from study.pruning.decision import NeverStop
 from study.slots import device_turn
 from study.space import batch_size_of
-from study.trials import ERROR, PURPOSE
+from study.trials import ERROR, PURPOSE, SCHEDULE
 from study.watched import WatchedRun
 
 if TYPE_CHECKING:
@@ -223,17 +223,16 @@ class Worker:
         return cost if self._plan.space.is_probed(trial.params) else None
 
     def _known(self, trial: Trial) -> SizeCost | None:
-        cost = self._cost_of(trial)
+        cost = None if SCHEDULE in trial.user_attrs else self._cost_of(trial)
         return cost if cost is not None and cost.train_seconds is not None else None
 
     def _known_of(self, trial: Trial, measured: Measurement) -> SizeCost | None:
         """The same for what the run turned out to be: its batch size may have grown."""
-        costs, known = self._claims.costs, self._known(trial)
-        if known is None or self._plan.growth is None:
-            return known
-        if measured.phases:
-            return cost_of(measured.phases, costs)
-        return costs.get(batch_size_of(trial.params))
+        costs, phases = self._claims.costs, measured.phases
+        if not self._plan.space.is_probed(trial.params):
+            return None
+        cost = cost_of(phases, costs) if phases else costs.get(batch_size_of(trial.params))
+        return cost if cost is not None and cost.train_seconds is not None else None
 
     def _tell(self, trial: Trial, measured: Measurement, watched: WatchedRun) -> None:
         known, curve = self._known_of(trial, measured), watched.curve

@@ -15,6 +15,7 @@ from study.trials import (
     MINIMIZED,
     PREDICTED,
     PURPOSE,
+    SCHEDULE,
     VERDICT,
     is_feasible,
     is_finished,
@@ -90,12 +91,16 @@ class RunRow:
         return self.train_seconds / self.epochs if self.train_seconds and self.epochs else None
 
 
-def runs_of(trials: Iterable[FrozenTrial], metric_names: Sequence[str]) -> list[RunRow]:
+def runs_of(
+    trials: Iterable[FrozenTrial], metric_names: Sequence[str], *, schedule: str | None = None
+) -> list[RunRow]:
     """Those that know their batch size and learning rate, also the ones that wait or run.
 
-    `metric_names`: the study's, in its order.
+    `metric_names`: the study's, in its order. `schedule`: only runs that a protocol asked for with
+    another schedule of the batch size than the study's; None: only the others.
     """
-    asked = ((trial, _params(trial)) for trial in trials)
+    own = (trial for trial in trials if trial.user_attrs.get(SCHEDULE) == schedule)
+    asked = ((trial, _params(trial)) for trial in own)
     return [_row(trial, params, metric_names) for trial, params in asked if params is not None]
 
 

@@ -13,8 +13,15 @@ from study.findings.runs import RunRow, runs_of
 from study.smallest.advice import Advice, Frozen, advice, frozen
 from study.smallest.evidence import SizeEvidence, evidence, mean
 from study.smallest.ladder import Walk
-from study.smallest.question import Question, check_question
-from study.smallest.sensitivity import Neighbour, judged, neighbours
+from study.smallest.question import ADAPTIVE, Question, check_question
+from study.smallest.sensitivity import (
+    GROWING,
+    Neighbour,
+    adaptive,
+    adaptive_runs,
+    judged,
+    neighbours,
+)
 from study.space import SearchSpace
 
 if TYPE_CHECKING:
@@ -57,10 +64,13 @@ class Answer:
     advised: Advice | None
     frozen: Frozen | None
     around: list[Neighbour]
+    adaptive: Neighbour | None  # the answer, with a batch that grows with the noise
 
 
 def answer_of(question: Question, rows: Sequence[RunRow]) -> Answer:
     """What the rows say."""
+    every = rows
+    rows = [row for row in every if row.purpose != ADAPTIVE]
     found = judged(question, rows)
     table = evidence(rows, found)
     return Answer(
@@ -70,6 +80,7 @@ def answer_of(question: Question, rows: Sequence[RunRow]) -> Answer:
         advised=advice(rows, table, found),
         frozen=frozen(rows, found, question.start),
         around=neighbours(question, rows, found),
+        adaptive=adaptive(every, found),
     )
 
 
@@ -80,7 +91,9 @@ def recorded_answer(study: Study, asking: Asking) -> Answer:
         StudyError: the study holds no runs, or no accuracy.
     """
     names = list(study.metric_names or [])
-    rows = [row for row in runs_of(study.get_trials(deepcopy=False), names) if row.finished]
+    trials = study.get_trials(deepcopy=False)
+    known = runs_of(trials, names) + adaptive_runs(trials, names)
+    rows = [row for row in known if row.finished]
     if not any(row.metric is not None for row in rows):
         raise StudyError(
             f"study {study.study_name!r} holds no completed run with an accuracy: run make smallest"
@@ -114,6 +127,7 @@ def as_json(answer: Answer) -> dict[str, Any]:
         "advice": None if answer.advised is None else asdict(answer.advised),
         "frozen": None if answer.frozen is None else asdict(answer.frozen),
         "sensitivity": [_neighbour(one) for one in around],
+        "adaptive": None if answer.adaptive is None else _adaptive(answer.adaptive),
         "test": test_scores(around),
     }
 
@@ -122,6 +136,10 @@ def test_scores(around: Sequence[Neighbour]) -> list[float]:
     """Of the answer's seeds that were scored on the test split."""
     scores = (run.test_metric for one in around for run in one.runs)
     return [score for score in scores if score is not None and math.isfinite(score)]
+
+
+def _adaptive(one: Neighbour) -> dict[str, Any]:
+    return {**_neighbour(one), "schedule": GROWING, "last_batch_sizes": one.last_sizes}
 
 
 def _neighbour(one: Neighbour) -> dict[str, Any]:

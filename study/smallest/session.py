@@ -9,7 +9,7 @@ from objectives.parameter import usual_values
 from study.create import Plan
 from study.errors import StudyError
 from study.findings.words import human_seconds
-from study.growing import whole_runs
+from study.growing import can_adapt, whole_runs
 from study.session import Session
 from study.settings import StudySettings
 from study.smallest.agenda import Agenda, n_asked
@@ -54,11 +54,15 @@ class SmallestSession(Session):
             metric_names=plan.metric_names,
             own=usual_values(objective.search),
             scale=plan.space.scale,
+            adaptive=can_adapt(objective),
         )
         n_before = n_asked(agenda.rows(study.get_trials(deepcopy=False)))
         if self._asking.max_trials is not None:
             agenda = replace(agenda, limit=n_before + self._asking.max_trials)
         self._say_price(plan, question)
+        if plan.growth is not None:
+            how = f"the schedule of this study is {plan.growth.schedule}"
+            self._console.print(f"batch sizes are those that runs start with: {how}")
         with self._interrupts.installed():
             failure = self._walk(plan, objective, agenda)
         trials = study.get_trials(deepcopy=False)
