@@ -62,6 +62,10 @@ class Objective(Protocol):
         """Whether its training steps are compiled graphs."""
 
     @property
+    def notes(self) -> tuple[str, ...]:
+        """What a person should know before the search."""
+
+    @property
     def fingerprint(self) -> dict[str, str]:
         """What must not change within a study."""
 
@@ -84,6 +88,7 @@ class CustomLoop:
     name: str = ""  # given by the loader
     fingerprint: dict[str, str] = field(default_factory=dict)
     compiled: bool = field(default=False, init=False)  # by us
+    notes: tuple[str, ...] = field(default=(), init=False)
 
     @property
     def batch_sizes(self) -> tuple[int, int | None]:

@@ -16,6 +16,14 @@ class ObjectiveError(Exception):
 
 DIAGNOSTICS = ("distance", "sharpness")
 
+TECHNIQUE_FACTS = (  # of runs that a recipe changed, each only where it applies
+    "micro_batch_size",  # examples of one forward and backward pass
+    "precision",
+    "statistics_batch_size",  # examples that share batch-norm statistics
+    "batch_norm_micro",  # true: these are fewer than the batch has, since its gradient accumulates
+    "scaler_overflows",  # steps that a gradient scaler skipped
+)
+
 
 class Verdict(StrEnum):
     """Why a run ended."""
@@ -86,3 +94,4 @@ class Measurement:
     weight_norm: float | None = None  # of all parameters, at the end of a completed run
     distance_from_init: float | None = None
     sharpness: float | None = None
+    techniques: Mapping[str, Any] = field(default_factory=dict)  # some of TECHNIQUE_FACTS

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from objectives.memory import MEASURED_STEPS, CpuMeter
 from objectives.optimizer import build_optimizer
+from objectives.recipe import PLAIN, Recipe
+from objectives.technique_step import build_model, changes_step, gradient
 
 if TYPE_CHECKING:
     import torch
@@ -26,8 +28,12 @@ PREDICTABLE = (
 )  # fmt: skip
 
 
-def predict_peak_bytes(task: Task, data: Data, *, batch_size: int, device: str) -> int | None:
+def predict_peak_bytes(
+    task: Task, data: Data, *, batch_size: int, device: str, recipe: Recipe = PLAIN
+) -> int | None:
     """High-water bytes of two training steps; None where no prediction can be trusted.
+
+    `recipe`: with nothing left to be searched.
 
     None for optimizers whose step needs real values, and for models that fake tensors cannot run
     (their control flow depends on data, say).
@@ -42,7 +48,7 @@ def predict_peak_bytes(task: Task, data: Data, *, batch_size: int, device: str) 
         x, y = _fake_batch(data.x_train, batch_size), _fake_batch(data.y_train, batch_size)
         meter.start()
         try:
-            _two_steps(task, x, y, like_device=device)
+            _two_steps(task, x, y, like_device=device, recipe=recipe)
         except Exception:  # fake tensors refuse in many ways; each means: no prediction
             return None
         finally:
@@ -68,12 +74,18 @@ def _fake_batch(like: torch.Tensor, batch_size: int) -> torch.Tensor:
     return torch.empty((batch_size, *like.shape[1:]), dtype=like.dtype)
 
 
-def _two_steps(task: Task, x: torch.Tensor, y: torch.Tensor, *, like_device: str) -> None:
-    model = task.model().train()
+def _two_steps(
+    task: Task, x: torch.Tensor, y: torch.Tensor, *, like_device: str, recipe: Recipe
+) -> None:
+    model = build_model(task, recipe).train()
     optimizer = build_optimizer(task, model, learning_rate=1e-3, device=like_device)
     if type(optimizer).__name__ not in PREDICTABLE:
         raise NotImplementedError(type(optimizer).__name__)
     for _ in range(MEASURED_STEPS):
+        if changes_step(recipe, len(x)):
+            gradient(model, task.loss, x, y, recipe=recipe, device="cpu")
+            optimizer.step()
+            continue
         for parameter in model.parameters():
             parameter.grad = None
         task.loss(model(x), y).backward()

@@ -48,10 +48,11 @@ class Recipe:
 
     def at(self, values: Mapping[str, Any]) -> Recipe:
         """Nothing is left to be searched: with a trial's own values."""
+        found = {name: values[name] for name in self.search}
         micro = self.micro_batch_sizes
-        if MICRO in values:
-            micro = (2 ** int(values[MICRO]),) * 2
-        precisions = (values[PRECISION],) if PRECISION in values else self.precisions[:1]
+        if MICRO in found:
+            micro = (2 ** int(found[MICRO]),) * 2
+        precisions = (found[PRECISION],) if PRECISION in found else self.precisions
         return replace(self, micro_batch_sizes=micro, precisions=precisions)
 
     def micro_batch_size(self, batch_size: int) -> int:
@@ -101,6 +102,21 @@ class Recipe:
             raise ObjectiveError(
                 f"beta2_half_life is {self.beta2_half_life:g}, wanted examples above 0"
             )
+
+
+def n_parts(n: int, most: int) -> int:
+    """Into how many equal parts n examples are cut so that none has more than `most`.
+
+    Where that would leave a single example over, which has no variance for batch norm, one has
+    one more.
+    """
+    needed = -(-n // most)
+    return needed if most == 1 else max(1, min(needed, n // 2))
+
+
+def largest_part(n: int, most: int) -> int:
+    """Of those parts."""
+    return -(-n // n_parts(n, most))
 
 
 PLAIN = Recipe()

@@ -30,6 +30,7 @@ class ReplayObjective:
         self.batch_sizes: tuple[int, int | None] = (table.batch_sizes[0], table.batch_sizes[-1])
         self.search: Mapping[str, Parameter] = {}
         self.compiled = False
+        self.notes: tuple[str, ...] = ()
         self.fingerprint = {"table": digest, "optimizer": table.optimizer}
 
     def predict_peak_bytes(self, batch_size: int) -> None:

@@ -80,6 +80,7 @@ class Run:
         self._test_metric: float | None = None
         self._recorded: tuple[float, int] | None = None  # seconds a step and peak bytes
         self._diagnosed: dict[str, float | None] = {}
+        self._techniques: dict[str, Any] = {}
 
     def __enter__(self) -> Run:
         self._meter.start()
@@ -183,6 +184,10 @@ class Run:
             "sharpness": sharpness,
         }
         self._diagnosed = {name: value for name, value in found.items() if _is_number(value)}
+
+    def trained_with(self, **facts: Any) -> None:
+        """What is to be known of how it trained, under the names of TECHNIQUE_FACTS."""
+        self._techniques.update(facts)
 
     def step(self, loss: Any) -> None:
         """Record one optimizer step's mean training loss, a float or a scalar tensor.
@@ -288,6 +293,7 @@ class Run:
             steps=steps,
             total_steps=guard.total_steps,
             phases=self._phases if len(self._phases) > 1 else (),
+            techniques=dict(self._techniques),
             **({} if stopped else self._diagnosed),
         )
 

@@ -17,13 +17,22 @@ from objectives.learning_rate import check_betas, rate_driver
 from objectives.measurement import ObjectiveError, TrialParams
 from objectives.optimizer import build_optimizer, step_function
 from objectives.parameter import usual_values
+from objectives.precision import autocast_to
 from objectives.predict import predict_peak_bytes
 from objectives.randomness import seed_everything
 from objectives.recipe import PLAIN, Recipe
 from objectives.run import Run, carry_out
 from objectives.schedules import BatchSizes, Growth
 from objectives.task import Task, baseline, check_data, check_forward, check_task, fingerprint
-from objectives.technique_step import Stepper, changes_step
+from objectives.technique_step import (
+    Stepper,
+    build_model,
+    changes_step,
+    check_recipe,
+    facts_of,
+    has_batch_norm,
+    notes_on,
+)
 
 if TYPE_CHECKING:
     import torch
@@ -58,6 +67,8 @@ class TaskObjective:
         self._declared = task
         recipe.check()
         self.recipe = recipe
+        for taken in set(task.search) & set(recipe.search):
+            raise ObjectiveError(f"task {name!r} has a searched parameter {taken!r} of its own")
         self.search = {**task.search, **recipe.search}
         self.task = task = task.at(usual_values(task.search))
         self.name = name
@@ -82,6 +93,8 @@ class TaskObjective:
         self._feed = make_feed(data.x_train, data.y_train, device=device)
         if recipe.stored:
             self.fingerprint["recipe"] = recipe.stored
+            check_recipe(recipe, task, data, device=device)
+        self.notes = notes_on(recipe, model)
         if compiled and recipe != PLAIN:
             raise ObjectiveError(
                 f"a compiled step knows nothing of {recipe.stored}: run without --compile"
@@ -106,7 +119,8 @@ class TaskObjective:
                 self._compiled.prepare(params.batch_size)
         task = self._declared.at(params.extra) if self.search else self.task
         recipe = self.recipe.at(params.extra)
-        model = task.model().to(self._device)
+        model = build_model(task, recipe).to(self._device)
+        run.trained_with(**facts_of(recipe, params.batch_size, batch_norm=has_batch_norm(model)))
         sizes = BatchSizes(
             self.growth(params.epochs, "constant" if run.holds_batch_size else params.schedule),
             params.batch_size,
@@ -131,10 +145,11 @@ class TaskObjective:
             train_epoch(batches)
             with run.validating():
                 data, last = self._data, epoch == params.epochs
-                val = self._evaluate(model, data.x_val, data.y_val)
-                train = self._evaluate(model, data.x_train, data.y_train) if last else None
+                score = partial(self._evaluate, model, precision=recipe.precision)
+                val = score(data.x_val, data.y_val)
+                train = score(data.x_train, data.y_train) if last else None
                 if last and params.score_test:
-                    run.scored(self._evaluate(model, data.x_test, data.y_test))
+                    run.scored(score(data.x_test, data.y_test))
             run.report(val, train_accuracy=train)
             if sizes.grow:
                 with run.validating():
@@ -212,7 +227,10 @@ class TaskObjective:
 
     def predict_peak_bytes(self, batch_size: int) -> int | None:
         """Peak memory without running it; None where no prediction can be trusted."""
-        return predict_peak_bytes(self.task, self._data, batch_size=batch_size, device=self._device)
+        recipe = self.recipe.at(usual_values(self.recipe.search))
+        return predict_peak_bytes(
+            self.task, self._data, batch_size=batch_size, device=self._device, recipe=recipe
+        )
 
     def _trainer(
         self,
@@ -238,12 +256,14 @@ class TaskObjective:
         stepper = Stepper(model, task.loss, optimizer, run, recipe=recipe, device=self._device)
         return stepper.epoch, {"optimizer": optimizer, "stepper": stepper}
 
-    def _evaluate(self, model: nn.Module, x: Tensor, y: Tensor) -> float:
-        """Accuracy as a fraction, or R2 around the split's own mean."""
+    def _evaluate(
+        self, model: nn.Module, x: Tensor, y: Tensor, precision: str = "float32"
+    ) -> float:
+        """Accuracy as a fraction, or R2 around the split's own mean; in the run's precision."""
         import torch
 
         model.eval()
-        with torch.inference_mode():
+        with torch.inference_mode(), autocast_to(precision, self._device):
             parts = [model(part.to(self._device)) for part in x.split(EVALUATION_BATCH)]
             output, y = torch.cat(parts), y.to(self._device)
             if self.task.metric == "accuracy":

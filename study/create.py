@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from objectives.hardware import hardware
+from objectives.measurement import TECHNIQUE_FACTS
 from study.budgets import Budgets, cut_by_cost
 from study.comparable import check_hardware, hardware_id, remember_hardware, stored_costs
 from study.costs import Costs, Prober, Watch
@@ -176,6 +177,7 @@ def _check_names(objective: Objective) -> None:
     """Raise StudyError where a searched parameter has the name of another column."""
     columns = {"number", "state", "hardware", FAIL_REASON, *ATTRIBUTES}
     columns |= {objective.metric, "train_seconds", "peak_memory_bytes"}
+    columns -= set(TECHNIQUE_FACTS)  # of few studies, and one that searches them has them so
     taken = sorted(columns & set(objective.search))
     if taken:
         raise StudyError(
@@ -303,6 +305,17 @@ def _compare(study: Study, asked: dict[str, Any]) -> None:
         raise StudyError(
             f"study {study.study_name!r} was made with other {'; '.join(differences)}: "
             "results would not be comparable, choose another --study-name"
+        )
+
+
+def refuse_other_recipe(study: Study, objective: Objective) -> None:
+    """Raise StudyError where the objective trains otherwise: its costs are not the study's."""
+    stored = study.user_attrs[RECORD].get("recipe")
+    asked = objective.fingerprint.get("recipe")
+    if stored != asked:
+        raise StudyError(
+            f"study {study.study_name!r} was made with another recipe ({_short(stored)}, now "
+            f"{_short(asked)}): its runs cost something else, choose another --study-name"
         )
 
 

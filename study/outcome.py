@@ -49,6 +49,7 @@ def attributes_of(measured: Measurement, known: SizeCost | None) -> dict[str, An
         "epochs_to_target": measured.epochs_to_target,
         "n_spikes": measured.n_spikes,
         **{name: getattr(measured, name) for name in DIAGNOSED},
+        **measured.techniques,
         "steps": measured.steps,
         "total_steps": measured.total_steps,
         PHASES: [list(phase) for phase in measured.phases] or None,

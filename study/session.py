@@ -14,7 +14,15 @@ from storage.checkpoint import checkpoint_folder
 from storage.url import folder_of, open_storage, readable_errors, redacted
 from study.comparable import at_known_cost, fronts_by_hardware, store_costs, stored_costs
 from study.costs import Costs, Watch
-from study.create import Plan, create_or_resume, epochs_of, new_plan, resumed_plan, with_costs
+from study.create import (
+    Plan,
+    create_or_resume,
+    epochs_of,
+    new_plan,
+    refuse_other_recipe,
+    resumed_plan,
+    with_costs,
+)
 from study.findings.front import pareto_front
 from study.findings.tables import front_table, summary_lines
 from study.interrupts import Interrupts
@@ -78,6 +86,8 @@ class Session:
             watch=watcher(self._console),
         )
         self._header(study, plan, is_new=is_new)
+        for note in objective.notes:
+            self._console.print(f"note: {note}", soft_wrap=True)
         return study, plan
 
     def _header(self, study: Study, plan: Plan, *, is_new: bool) -> None:
@@ -242,6 +252,8 @@ def probe_costs(settings: StudySettings, console: Console, *, again: bool) -> Co
             if study is None
             else resumed_plan(study, settings, objective, device)
         )
+        if study is not None:
+            refuse_other_recipe(study, objective)
         known = {} if study is None else stored_costs(study, plan.hardware)
         if known and not again:
             console.print(f"stored with study {name!r}; --again measures anew")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from objectives.measurement import TO_TARGET, Phase
+from objectives.measurement import TECHNIQUE_FACTS, TO_TARGET, Phase
 from study.space import batch_size_of, has_batch_size
 
 if TYPE_CHECKING:
@@ -45,10 +45,10 @@ MAX_RETRIES = 3  # of a trial whose workers die; one that was handed back is alw
 
 ATTRIBUTES = (  # of a measured trial, in the order of exports
     VERDICT, REASON, "best_metric", "train_loss", "test_metric", "generalization_gap",
-    "epochs_to_target", "n_spikes", *DIAGNOSED, "steps", "total_steps", "measured_seconds",
-    "process_seconds", "time_off", "planned_train_seconds", SCHEDULE, PHASES, UNPROBED,
-    HARDWARE, PREDICTED, "seed", "epochs", "device", "torch_version", "compiled", BASE, PURPOSE,
-    ROOT, DEATHS, SPARED, CURVE,
+    "epochs_to_target", "n_spikes", *DIAGNOSED, *TECHNIQUE_FACTS, "steps", "total_steps",
+    "measured_seconds", "process_seconds", "time_off", "planned_train_seconds", SCHEDULE, PHASES,
+    UNPROBED, HARDWARE, PREDICTED, "seed", "epochs", "device", "torch_version", "compiled", BASE,
+    PURPOSE, ROOT, DEATHS, SPARED, CURVE,
 )  # fmt: skip
 
 

@@ -127,6 +127,33 @@ def test_dropout_batch_norm_and_every_optimizer_go_on_bit_for_bit(optimizer):
     assert_same_weights(kept, again)
 
 
+@pytest.mark.parametrize(
+    "recipe",
+    [
+        Recipe(micro_batch_sizes=(8, 8), precisions=("bfloat16",), ghost_batch_size=4),
+        Recipe(micro_batch_sizes=(8, 8), precisions=("float16",), checkpoint_activations=True),
+    ],
+)
+def test_techniques_go_on_bit_for_bit(recipe):
+    def loss(output: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        return 2000 * torch.nn.functional.cross_entropy(output, y)  # makes a scaler overflow
+
+    task = Task(
+        name="noisy", data=small_data, model=noisy_model, loss=loss, optimizer=torch.optim.Adam
+    )
+    objective = TaskObjective(task, name="noisy", device="cpu", recipe=recipe)
+    params = replace(PARAMS, batch_size=20, learning_rate=0.01)
+    for n_epochs in (1, 3):
+        (whole, kept), (resumed, again) = (
+            uncut(objective, params),
+            cut_after(objective, n_epochs, params),
+        )
+        assert timeless(resumed) == timeless(whole)
+        assert_same_weights(kept, again)
+        assert kept["loop"].get("stepper") == again["loop"].get("stepper")
+    assert whole.techniques.get("scaler_overflows", 1) > 0
+
+
 def own_loop(params: TrialParams, run: Run) -> None:
     """As in the README: a loop of one's own that saves and goes on."""
     data = small_data()
