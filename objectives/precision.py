@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-# The scale begins at 2**16 and halves at each overflow: after so many in a row even gradients that
-# are not scaled overflow.
+# The scale begins at 2**16 and halves at each overflow: after so many in a row it is not the scale
+# that makes gradients overflow.
 PATIENCE = 20
 
 

@@ -308,17 +308,6 @@ def _compare(study: Study, asked: dict[str, Any]) -> None:
         )
 
 
-def refuse_other_recipe(study: Study, objective: Objective) -> None:
-    """Raise StudyError where the objective trains otherwise: its costs are not the study's."""
-    stored = study.user_attrs[RECORD].get("recipe")
-    asked = objective.fingerprint.get("recipe")
-    if stored != asked:
-        raise StudyError(
-            f"study {study.study_name!r} was made with another recipe ({_short(stored)}, now "
-            f"{_short(asked)}): its runs cost something else, choose another --study-name"
-        )
-
-
 def _agree_on_grace(study: Study, grace_seconds: int) -> None:
     """A worker with a shorter grace period would take trials from those that beat less often."""
     from optuna.trial import TrialState

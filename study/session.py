@@ -14,15 +14,7 @@ from storage.checkpoint import checkpoint_folder
 from storage.url import folder_of, open_storage, readable_errors, redacted
 from study.comparable import at_known_cost, fronts_by_hardware, store_costs, stored_costs
 from study.costs import Costs, Watch
-from study.create import (
-    Plan,
-    create_or_resume,
-    epochs_of,
-    new_plan,
-    refuse_other_recipe,
-    resumed_plan,
-    with_costs,
-)
+from study.create import Plan, create_or_resume, epochs_of, new_plan, resumed_plan, with_costs
 from study.findings.front import pareto_front
 from study.findings.tables import front_table, summary_lines
 from study.interrupts import Interrupts
@@ -33,7 +25,7 @@ from study.quiet import quiet_optuna
 from study.settings import AUTO, STORAGE_VARIABLE, StudySettings
 from study.space import SearchSpace
 from study.team import WorkerDied, run_workers
-from study.techniques import recipe_in, recipe_of, stored_recipe
+from study.techniques import recipe_in, recipe_of, refuse_other_recipe, stored_recipe
 from study.trials import HARDWARE, is_finished
 from study.worker import RepeatedFailure
 

@@ -12,6 +12,8 @@ from study.errors import StudyError
 from study.space import parse_batch_sizes
 
 if TYPE_CHECKING:
+    from optuna import Study
+
     from objectives.load import Objective
     from study.settings import StudySettings
 
@@ -73,3 +75,16 @@ def stored_recipe(settings: StudySettings) -> Recipe:
     return (
         PLAIN if study is None else Recipe.from_stored(study.user_attrs[RECORD].get("recipe", ""))
     )
+
+
+def refuse_other_recipe(study: Study, objective: Objective) -> None:
+    """Raise StudyError where the objective trains otherwise: its costs are not the study's."""
+    from study.create import RECORD
+
+    stored = study.user_attrs[RECORD].get("recipe")
+    asked = objective.fingerprint.get("recipe")
+    if stored != asked:
+        raise StudyError(
+            f"study {study.study_name!r} was made with another recipe ({stored or 'none'}, now "
+            f"{asked or 'none'}): its runs cost something else, choose another --study-name"
+        )
