@@ -50,7 +50,7 @@ class RunRow:
     stride: int
     epochs: int | None  # planned
     total_steps: int | None  # planned
-    phases: tuple[Phase, ...]  # of one that started at `batch_size` and grew; else none
+    phases: tuple[Phase, ...] = ()  # of one that started at `batch_size` and grew; else none
     train_seconds: float | None  # of the whole run
     peak_memory_bytes: int | None
     train_loss: float | None
