@@ -29,6 +29,7 @@ technique_options = $(call option,--micro-batch-sizes,MICRO_BATCH_SIZES) \
   $(call option,--precision,PRECISION) $(call option,--schedule,SCHEDULE) \
   $(call option,--rate-schedule,RATE_SCHEDULE) $(call option,--warmup-examples,WARMUP_EXAMPLES) \
   $(call option,--beta2-half-life,BETA2_HALF_LIFE) \
+  $(call option,--scale-rule,SCALE_RULE) $(call option,--scale-reference,SCALE_REFERENCE) \
   $(call option,--ghost-batch-size,GHOST_BATCH_SIZE) \
   $(call option,--data-parallel,DATA_PARALLEL) $(call option,--shards,SHARDS) \
   $(if $(CHECKPOINT_ACTIVATIONS),--checkpoint-activations)

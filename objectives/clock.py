@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import accumulate, pairwise
 from statistics import median
 
 
@@ -85,13 +86,22 @@ class Clock:
             sum(lap.process_seconds for lap in self._laps) + self._process,
         )
 
-    def typical(self) -> tuple[float, float]:
-        """Wall and CPU seconds of the laps at the median warm lap: free of warm-up and hiccups."""
-        warm = [lap for lap in self._laps if lap.warm]
-        if not warm:
+    def typical(self, phases: Sequence[int] = ()) -> tuple[float, float]:
+        """Wall and CPU seconds of the laps at the median warm lap: free of warm-up and hiccups.
+
+        `phases`: how many laps in a row are alike, where they are not all.
+        """
+        if not any(lap.warm for lap in self._laps):
             return self.spent()
-        n = len(self._laps)
-        return (
-            n * median(lap.seconds for lap in warm),
-            n * median(lap.process_seconds for lap in warm),
-        )
+        ends = [*accumulate(phases), len(self._laps)]
+        parts = [self._laps[a:b] for a, b in pairwise([0, *ends])]
+        times = [_typical(laps) for laps in parts if laps]
+        return sum(wall for wall, _ in times), sum(process for _, process in times)
+
+
+def _typical(laps: Sequence[Lap]) -> tuple[float, float]:
+    """Of laps that are alike; as they were where none of them is warm."""
+    warm, n = [lap for lap in laps if lap.warm], len(laps)
+    if not warm:
+        return sum(lap.seconds for lap in laps), sum(lap.process_seconds for lap in laps)
+    return n * median(lap.seconds for lap in warm), n * median(lap.process_seconds for lap in warm)

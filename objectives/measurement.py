@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
+from typing import Any, NamedTuple
 
 TO_TARGET = ("epochs_to_target", "steps_to_target", "examples_to_target")  # of recorded runs
 
@@ -47,6 +47,14 @@ class Stopped(Exception):
         self.reason = reason
 
 
+class Phase(NamedTuple):
+    """Epochs of one batch size, of a run whose batch size grows."""
+
+    batch_size: int
+    epochs: int
+    steps: int  # optimizer steps
+
+
 @dataclass(frozen=True, kw_only=True)
 class TrialParams:
     """What an objective is asked to train with."""
@@ -58,6 +66,7 @@ class TrialParams:
     device: str  # a torch device: "cpu", "cuda:0", "mps"
     score_test: bool = False  # at the end, on the test split: nothing may be chosen by that
     extra: Mapping[str, Any] = field(default_factory=dict)  # of the task's searched parameters
+    schedule: str | None = None  # of the batch size, in place of the recipe's
     diagnostics: tuple[str, ...] = ()  # some of DIAGNOSTICS, to be computed when the run completes
 
 
@@ -81,6 +90,7 @@ class Measurement:
     n_spikes: int  # loss spikes that recovered
     steps: int  # optimizer steps run
     total_steps: int  # optimizer steps planned
+    phases: tuple[Phase, ...] = ()  # planned, where the batch size grows
     weight_norm: float | None = None  # of all parameters, at the end of a completed run
     distance_from_init: float | None = None
     sharpness: float | None = None

@@ -20,6 +20,13 @@ class FirstSteps:
         self._meter.start()
         self._watching = self._meter.slows_down
 
+    def again(self) -> None:
+        """Larger steps follow: see the first ones of them, too. What lives is still known."""
+        self._n_steps = 0
+        if self._meter.slows_down and not self._watching:
+            self._meter.start()
+            self._watching = True
+
     def stop(self) -> None:
         """Again is nothing new."""
         self._watching = False

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import accumulate
 from typing import Any
 
 from objectives.clock import Clock, synchronizer
@@ -12,6 +13,7 @@ from objectives.divergence import DivergenceGuard, GuardSettings
 from objectives.measurement import (
     Measurement,
     ObjectiveError,
+    Phase,
     Stopped,
     TrialParams,
     Verdict,
@@ -72,6 +74,7 @@ class Run:
         self._guard: DivergenceGuard | None = None
         self._guard_settings = guard
         self._steps = 0
+        self._phases: tuple[Phase, ...] = ()
         self.latched: Stopped | None = None  # the verdict, once there is one
         self._train_metric: float | None = None
         self._test_metric: float | None = None
@@ -114,6 +117,16 @@ class Run:
             self._go_on_from(self._earlier)
         self._clock.start()
 
+    def plan(self, phases: Sequence[Phase]) -> None:
+        """Before each epoch of a run whose batch size grows: all phases, as planned now.
+
+        `begin` is then told the most steps that the run may take.
+        """
+        self._phases = tuple(phases)
+        self._begun().total_steps = sum(phase.steps for phase in phases)
+        if self.curve and len(self.curve) in accumulate(phase.epochs for phase in phases):
+            self._meter.again()
+
     def restore(self, kept: dict[str, Any]) -> None:
         """Before the objective is called: go on from what `keep` was given in another process."""
         self._earlier, self.restored = kept["run"], kept["loop"]
@@ -137,7 +150,7 @@ class Run:
                 run has measured. A loaded file may hold nothing else (`weights_only=True`).
         """
         if self.keep is not None and self.latched is None:
-            with self._clock.standing_still():
+            with self.validating():
                 self.keep({"run": self._state(), "loop": dict(state)})
         self._raise_latched()  # after it: who leaves wants this epoch kept
 
@@ -239,7 +252,7 @@ class Run:
 
     def so_far(self) -> tuple[float, int]:
         """Training seconds and peak bytes up to now, free of warm-up: the whole run takes more."""
-        seconds = min(self._clock.spent()[0], self._clock.typical()[0])
+        seconds = min(self._clock.spent()[0], self._typical()[0])
         return seconds, self._meter.peak_bytes
 
     @property
@@ -264,7 +277,7 @@ class Run:
                     "report the validation metric after each epoch"
                 )
         stopped = self.latched
-        wall, process = self._clock.spent() if stopped else self._clock.typical()
+        wall, process = self._clock.spent() if stopped else self._typical()
         steps, peak_bytes = self._steps, self._meter.peak_bytes
         if self._recorded is not None:
             step_seconds, peak_bytes = self._recorded
@@ -286,9 +299,13 @@ class Run:
             n_spikes=guard.spikes.recovered,
             steps=steps,
             total_steps=guard.total_steps,
+            phases=self._phases if len(self._phases) > 1 else (),
             techniques=dict(self._techniques),
             **({} if stopped else self._diagnosed),
         )
+
+    def _typical(self) -> tuple[float, float]:
+        return self._clock.typical([phase.epochs for phase in self._phases])
 
     def _begun(self) -> DivergenceGuard:
         if self._guard is None:

@@ -13,6 +13,7 @@ from objectives.compiled import CompiledStep
 from objectives.diagnose import diagnose
 from objectives.feed import Batches, make_feed
 from objectives.gradients import Gradients
+from objectives.learning_rate import check_betas, rate_driver
 from objectives.lock_step import LockStep, least_of, leave_unused
 from objectives.measurement import ObjectiveError, TrialParams
 from objectives.optimizer import build_optimizer, step_function
@@ -23,6 +24,7 @@ from objectives.predict import predict_peak_bytes
 from objectives.randomness import seed_everything
 from objectives.recipe import PLAIN, Recipe
 from objectives.run import Run, carry_out
+from objectives.schedules import BatchSizes, Growth
 from objectives.task import (
     Task,
     baseline,
@@ -92,6 +94,8 @@ class TaskObjective:
         self._baseline_loss: float | None
         self._baseline_metric: float | None
         self._baseline_loss, self._baseline_metric = baseline(task, model, data)
+        if recipe.beta2_half_life is not None:
+            check_betas(task.optimizer(model.parameters(), lr=1.0), task=name)
         self._device = device
         self._data = data
         self._feed = make_feed(data.x_train, data.y_train, device=device)
@@ -138,17 +142,28 @@ class TaskObjective:
         recipe = self.recipe.at(params.extra)
         model = build_model(task, recipe).to(self._device)
         run.trained_with(**facts_of(recipe, params.batch_size, batch_norm=has_batch_norm(model)))
-        train_epoch, parts = self._trainer(task, model, params, run, recipe)
-        states = {"model": model, **parts}
+        sizes = BatchSizes(
+            self.growth(params.epochs, "constant" if run.holds_batch_size else params.schedule),
+            params.batch_size,
+        )
+        train_epoch, parts = self._trainer(task, model, params, run, recipe, sizes.largest)
+        n_train = len(self._data.x_train)
+        rates = rate_driver(parts["optimizer"], recipe, epochs=params.epochs, n_train=n_train)
+        states = {"model": model, **parts, **({"sizes": sizes} if sizes.grow else {})}
+        most_steps = sum(phase.steps for phase in sizes.phases)
         first = 1 if run.restored is None else _go_on_from(run.restored, states, order)
         run.begin(
-            params.epochs * math.ceil(len(self._data.x_train) / params.batch_size),
-            baseline_loss=self._baseline_loss,
-            baseline_metric=self._baseline_metric,
+            most_steps, baseline_loss=self._baseline_loss, baseline_metric=self._baseline_metric
         )
         for epoch in range(first, params.epochs + 1):
+            size = sizes.of(epoch)
+            if sizes.grow:
+                run.plan(sizes.phases)
             model.train()
-            train_epoch(self._feed.epoch(params.batch_size, order))
+            batches = self._feed.epoch(size, order)
+            if rates is not None:
+                batches = rates.over(batches, epoch=epoch, batch_size=size)
+            train_epoch(batches)
             with run.validating():
                 data, last = self._data, epoch == params.epochs
                 score = partial(self._evaluate, model, precision=recipe.precision)
@@ -157,11 +172,23 @@ class TaskObjective:
                 if last and params.score_test:
                     run.scored(score(data.x_test, data.y_test))
             run.report(val, train_accuracy=train)
+            if sizes.grow:
+                with run.validating():
+                    gradients = self.gradients(model)
+                    sizes.look(epoch, gradients, seed=params.seed, device=self._device)
             kept = {name: part.state_dict() for name, part in states.items()}
             run.save({"epoch": epoch, "order": order.get_state(), **kept})
         if params.diagnostics:
             with run.validating():
                 run.diagnosed(**self._diagnose(params, task, model))
+
+    def growth(self, epochs: int, schedule: str | None = None) -> Growth:
+        """Of the batch size in runs of so many epochs; None: the recipe's schedule."""
+        return Growth(
+            schedule=schedule or self.recipe.schedule,
+            epochs=epochs,
+            n_train=len(self._data.x_train),
+        )
 
     def _diagnose(
         self, params: TrialParams, task: Task, model: nn.Module
@@ -215,6 +242,10 @@ class TaskObjective:
         data = self._data
         return Gradients(model, self.task.loss, data.x_train, data.y_train, device=self._device)
 
+    def batches(self, batch_size: int, order: torch.Generator) -> Batches:
+        """Of one epoch over the training split."""
+        return self._feed.epoch(batch_size, order)
+
     def predict_peak_bytes(self, batch_size: int) -> int | None:
         """Peak memory without running it; None where no prediction can be trusted."""
         recipe = self.recipe.at(usual_values(self.recipe.search))
@@ -227,15 +258,24 @@ class TaskObjective:
         )
 
     def _trainer(
-        self, task: Task, model: nn.Module, params: TrialParams, run: Run, recipe: Recipe
+        self,
+        task: Task,
+        model: nn.Module,
+        params: TrialParams,
+        run: Run,
+        recipe: Recipe,
+        largest: int,
     ) -> tuple[Callable[[Batches], None], dict[str, Any]]:
-        """A function that trains `model` for one epoch, and what else holds state, by name."""
+        """A function that trains `model` for one epoch, and what else holds state, by name.
+
+        `largest`: batch size that the run may come to.
+        """
         rate = params.learning_rate
         if self._compiled is not None:
             bound = self._compiled.bind(model, rate)
             return partial(_compiled_epoch, bound.step, run), {"optimizer": bound}
         optimizer = build_optimizer(task, model, learning_rate=rate, device=self._device)
-        if self.member is None and not changes_step(recipe, params.batch_size):
+        if self.member is None and not changes_step(recipe, largest):
             epoch = partial(_ordinary_epoch, model, task.loss, optimizer, run)
             return epoch, {"optimizer": optimizer}
         make: Callable[..., Stepper] = Stepper
@@ -282,9 +322,21 @@ def _accuracy(parts: Iterable[tuple[Tensor, Tensor]]) -> float:
 def _go_on_from(kept: dict[str, Any], states: dict[str, Any], order: torch.Generator) -> int:
     """Load what was saved after an epoch; returns the next one."""
     for name, part in states.items():
-        part.load_state_dict(kept[name])
+        # An optimizer would keep tensors that were read before any meter looked: copies count, and
+        # larger batches that are yet to come are measured on top of them.
+        part.load_state_dict(_copied(kept[name]) if "sizes" in states else kept[name])
     order.set_state(kept["order"])
     return int(kept["epoch"]) + 1
+
+
+def _copied(state: Any) -> Any:
+    import torch
+
+    if isinstance(state, torch.Tensor):
+        return state.clone()  # not deepcopy, which no meter of operators sees
+    if isinstance(state, dict):
+        return {key: _copied(value) for key, value in state.items()}
+    return [_copied(value) for value in state] if isinstance(state, list) else state
 
 
 def _ordinary_epoch(

@@ -75,13 +75,17 @@ def parse_bytes(text: str) -> int:
 def cut_by_cost(space: SearchSpace, costs: Costs, budgets: Budgets) -> SearchSpace:
     """The space without the ends that cannot fit or cost more than the budgets allow.
 
+    `costs`: of whole runs, by the size they start with.
+
     Raises:
         StudyError: nothing is left.
     """
     kept = [
         cost.batch_size
         for cost in costs.values()
-        if not cost.cannot_fit and budgets.overshoot_of(cost) <= 0
+        if cost.batch_size in space.sizes()
+        and not cost.cannot_fit
+        and budgets.overshoot_of(cost) <= 0
     ]
     if not kept:
         raise StudyError(f"no batch size fits: {_cheapest(costs, budgets)}")

@@ -15,6 +15,7 @@ from study.verbs_claims import add_claims_verbs
 from study.verbs_critical import add_critical_verbs
 from study.verbs_import import add_import_verb
 from study.verbs_look import add_looking_verbs
+from study.verbs_lr_range import add_lr_range_verb
 from study.verbs_noise import add_noise_verbs
 from study.verbs_rates import add_rates_verbs
 from study.verbs_run import add_training_verbs
@@ -62,4 +63,5 @@ def parser() -> argparse.ArgumentParser:
     add_import_verb(verbs)
     add_critical_verbs(verbs)
     add_noise_verbs(verbs)
+    add_lr_range_verb(verbs)
     return top

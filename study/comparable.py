@@ -15,8 +15,9 @@ from objectives.hardware import hardware
 from study.costs import Costs, from_stored, to_stored
 from study.errors import StudyError
 from study.findings.front import pareto_front
+from study.growing import cost_of
 from study.space import batch_size_of
-from study.trials import HARDWARE, OBJECTIVES, UNPROBED
+from study.trials import HARDWARE, OBJECTIVES, UNPROBED, phases_of
 
 if TYPE_CHECKING:
     from optuna import Study
@@ -111,7 +112,8 @@ def at_known_cost(trial: FrozenTrial, costs: Costs) -> FrozenTrial:
     measured_itself = UNPROBED in trial.user_attrs or "total_steps" not in trial.user_attrs
     if trial.state.name != "COMPLETE" or measured_itself:
         return trial
-    cost = costs.get(batch_size_of(trial.params))
+    phases = phases_of(trial)
+    cost = cost_of(phases, costs) if phases else costs.get(batch_size_of(trial.params))
     if cost is None or cost.step_seconds is None or cost.peak_memory_bytes is None:
         return trial
     seconds = cost.step_seconds * trial.user_attrs["total_steps"]

@@ -12,7 +12,7 @@ from study.create import IMPORTED, RECORD
 from study.errors import StudyError
 from study.look import the_study
 from study.retry import noted_by_samplers
-from study.trials import DEATHS, ROOT, id_of
+from study.trials import DEATHS, ROOT, SCALED, id_of
 from study.writing import add_missing, check_whole, is_start, new_or_found
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ def _template(trial: FrozenTrial) -> FrozenTrial:
 
     if trial.state != TrialState.RUNNING:
         return trial
-    kept = {k: v for k, v in trial.user_attrs.items() if k in (ROOT, DEATHS)}
+    kept = {k: v for k, v in trial.user_attrs.items() if k in (ROOT, DEATHS, SCALED)}
     queued = optuna.create_trial(
         state=TrialState.WAITING,
         params=trial.params,

@@ -13,10 +13,13 @@ from study.budgets import Budgets, cut_by_cost
 from study.comparable import check_hardware, hardware_id, remember_hardware, stored_costs
 from study.costs import Costs, Prober, Watch
 from study.errors import StudyError
+from study.growing import growth_of, whole_runs
+from study.lr_range import with_rates
 from study.pruning.choose import check_pruner
 from study.quiet import quiet_optuna
 from study.settings import StudySettings
 from study.space import SearchSpace
+from study.techniques import check_length
 from study.trials import ATTRIBUTES, FAIL_REASON
 
 if TYPE_CHECKING:
@@ -24,6 +27,7 @@ if TYPE_CHECKING:
     from optuna.storages import BaseStorage
 
     from objectives.load import Objective
+    from objectives.schedules import Growth
     from storage.shared import SharedStorage
 
 RECORD = "batchfront"  # study attribute: what must not change within a study
@@ -56,6 +60,7 @@ class Plan:
     device: str
     hardware: str  # id of a fingerprint
     costs: Costs
+    growth: Growth | None = None  # of the batch size within a run
     n_trials: int
     timeout: float | None
     grace_seconds: int  # the same for all workers: it is also how often they show that they live
@@ -108,10 +113,11 @@ def create_or_resume(
         names = optuna.get_all_study_names(storage)
         exists = name in names and not _is_unfinished(storage, name)
     if not exists:
-        plan = new_plan(settings, objective, name, device)
+        plan = new_plan(with_rates(settings, objective, device), objective, name, device)
         check_pruner(plan, asked_risk=settings.pruner_risk)
         plan = with_costs(plan, objective, watch)
-        plan = replace(plan, space=cut_by_cost(plan.space, plan.costs, plan.budgets))
+        runs = whole_runs(plan.costs, plan.growth)
+        plan = replace(plan, space=cut_by_cost(plan.space, runs, plan.budgets))
         with storage.claim_lock(name):
             if name not in optuna.get_all_study_names(storage) or _is_unfinished(storage, name):
                 return _create(storage, plan, objective), plan, True
@@ -139,6 +145,8 @@ def _is_unfinished(storage: BaseStorage, name: str) -> bool:
 def new_plan(settings: StudySettings, objective: Objective, name: str, device: str) -> Plan:
     """What the settings say, with defaults for the rest; costs are yet unknown."""
     _check_names(objective)
+    epochs = epochs_of(settings.epochs, objective)
+    check_length(objective, epochs)
     asked = settings.space(SearchSpace(search=objective.search))
     return Plan(
         study_name=name,
@@ -147,7 +155,7 @@ def new_plan(settings: StudySettings, objective: Objective, name: str, device: s
         space=asked.cut_to(objective.batch_sizes),
         asked=asked,
         budgets=settings.budgets(),
-        epochs=epochs_of(settings.epochs, objective),
+        epochs=epochs,
         sampler=settings.sampler or "cost-aware",
         pruner=settings.pruner or "front",
         pruner_risk=DEFAULT_RISK if settings.pruner_risk is None else settings.pruner_risk,
@@ -157,6 +165,7 @@ def new_plan(settings: StudySettings, objective: Objective, name: str, device: s
         device=device,
         hardware=hardware_id(hardware(device)),
         costs={},
+        growth=growth_of(objective, epochs),
         n_trials=settings.n_trials,
         timeout=settings.timeout,
         grace_seconds=settings.grace or DEFAULT_GRACE_SECONDS,
@@ -227,9 +236,11 @@ def resumed_plan(study: Study, settings: StudySettings, objective: Objective, de
 
 
 def with_costs(plan: Plan, objective: Objective, watch: Watch) -> Plan:
-    """The plan with every batch size of its space probed on this machine."""
-    prober = prober_of(plan, objective)
-    return replace(plan, costs=prober.sizes(plan.space.sizes(), watch))
+    """The plan with every batch size of its space probed here, and those that runs grow to."""
+    prober, sizes = prober_of(plan, objective), set(plan.space.sizes())
+    if plan.growth is not None:
+        sizes.update(*map(plan.growth.reachable, plan.space.sizes()))
+    return replace(plan, costs=prober.sizes(sizes, watch))
 
 
 def prober_of(plan: Plan, objective: Objective) -> Prober:

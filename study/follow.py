@@ -10,7 +10,16 @@ from objectives.measurement import Verdict
 from study.events import Event
 from study.outcome import grid_stride
 from study.space import batch_size_of
-from study.trials import CURVE, ERROR, FAIL_REASON, PREDICTED, REASON, VERDICT, is_feasible
+from study.trials import (
+    CURVE,
+    ERROR,
+    FAIL_REASON,
+    PREDICTED,
+    REASON,
+    VERDICT,
+    is_feasible,
+    rate_of,
+)
 
 if TYPE_CHECKING:
     from optuna import Study
@@ -64,7 +73,7 @@ def _event(trial: FrozenTrial) -> Event:
         kind="epoch" if curve else "started",
         number=trial.number,
         batch_size=batch_size_of(trial.params),
-        learning_rate=trial.params["learning_rate"],
+        learning_rate=rate_of(trial),
         epoch=len(curve) * grid_stride(n_epochs),  # long curves are kept at every so many
         metric=curve[-1] if curve else None,
     )

@@ -20,6 +20,7 @@ from study.trials import (
     OWNER,
     PREDICTED,
     REASON,
+    SCALED,
     SO_FAR,
     UNPROBED,
     VERDICT,
@@ -64,6 +65,7 @@ class Ledger:
                 "torch_version": torch and str(torch.__version__),
                 "compiled": objective.compiled or None,
                 UNPROBED: None if probed else True,
+                SCALED: params.learning_rate if self._plan.space.scales else None,
             },
         )
 

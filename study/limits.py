@@ -5,18 +5,21 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from objectives.hardware import device_memory_bytes
 from objectives.measurement import Verdict
 from study.budgets import Budgets
 from study.costs import Costs
+from study.growing import whole_runs
 from study.space import batch_size_of
 from study.trials import HARDWARE, PREDICTED, UNPROBED, VERDICT
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
+    from objectives.schedules import Growth
     from study.create import Plan
 
 OVER_BUDGET_GRADE = 4.0  # of the constraint, plus the relative overshoot
@@ -35,16 +38,22 @@ class Excuse:
 class Limits:
     """What is known on one hardware."""
 
-    costs: Costs
+    costs: Costs  # of steps at one size
     budgets: Budgets
     failed_size: int | None  # the smallest that ran out of memory
     device_bytes: int
+    growth: Growth | None = None  # of the batch size within a run
+
+    @cached_property
+    def runs(self) -> Costs:
+        """What whole runs cost, by the size they start with."""
+        return whole_runs(self.costs, self.growth)
 
     def excuse(self, size: int) -> Excuse | None:
         """Why `size` must not run; None when it may."""
         if self.failed_size is not None and size >= self.failed_size:
             return self.out_of_memory(size, f"batch size {self.failed_size} ran out of memory")
-        cost = self.costs.get(size)
+        cost = self.runs.get(size)
         if cost is None:
             return None
         if cost.cannot_fit:
@@ -77,6 +86,7 @@ def known_limits(trials: Iterable[FrozenTrial], plan: Plan, costs: Costs) -> Lim
         budgets=plan.budgets,
         failed_size=smallest_out_of_memory(trials, plan.hardware),
         device_bytes=device_memory_bytes(plan.device),
+        growth=plan.growth,
     )
 
 

@@ -103,7 +103,8 @@ def measure(settings: NoiseSettings, *, begin: Callable[[int], Callable[[int], N
     """
     check(settings)
     device = resolve_device(settings.device)
-    objective = _with_model(load_objective(settings.task, device=device), settings.task)
+    loaded = load_objective(settings.task, device=device)
+    objective = with_model(loaded, settings.task, verb="noise-scale")
     params = _params(settings, objective, device)
     sizes = [size for size in SIZES if size <= (objective.batch_sizes[1] or 1)]
     each = 2 * settings.n_draws + len(sizes) * settings.n_norms  # two estimators
@@ -129,14 +130,15 @@ def measure(settings: NoiseSettings, *, begin: Callable[[int], Callable[[int], N
     )
 
 
-def _with_model(objective: Objective, spec: str) -> TaskObjective:
+def with_model(objective: Objective, spec: str, *, verb: str) -> TaskObjective:
+    """Raises StudyError for an objective that hands over no model, as `verb` needs."""
     from objectives.train import TaskObjective
 
     if isinstance(objective, TaskObjective):
         return objective
     what = "a training loop of your own" if isinstance(objective, CustomLoop) else "recorded curves"
     raise StudyError(
-        f"{spec} is {what}, and noise-scale needs the model itself: give a Task (model, data, loss)"
+        f"{spec} is {what}, and {verb} needs the model itself: give a Task (model, data, loss)"
     )
 
 

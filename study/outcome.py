@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from objectives.measurement import Measurement, Verdict
 from study.costs import TIME_OFF, SizeCost
 from study.pruning.decision import MAX_GRADE
-from study.trials import DIAGNOSED, REASON, SO_FAR, VERDICT, id_of
+from study.trials import DIAGNOSED, PHASES, REASON, SO_FAR, VERDICT, id_of
 
 if TYPE_CHECKING:
     from optuna import Study
@@ -52,6 +52,7 @@ def attributes_of(measured: Measurement, known: SizeCost | None) -> dict[str, An
         **measured.techniques,
         "steps": measured.steps,
         "total_steps": measured.total_steps,
+        PHASES: [list(phase) for phase in measured.phases] or None,
         "measured_seconds": measured.train_seconds,
         "process_seconds": measured.process_seconds,
         "time_off": off if off is not None and abs(off) > TIME_OFF else None,

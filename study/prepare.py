@@ -8,7 +8,7 @@ from objectives.measurement import TrialParams
 from objectives.run import Run
 from study.search.samplers import derive_seed
 from study.space import batch_size_of
-from study.trials import ROOT, SCORE_TEST
+from study.trials import ROOT, SCALED, SCHEDULE, SCORE_TEST
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -18,20 +18,27 @@ if TYPE_CHECKING:
     from objectives.load import Objective
     from storage.checkpoint import Checkpoint
     from study.create import Plan
+    from study.space import SearchSpace
 
 
 def params_of(trial: Trial, plan: Plan) -> TrialParams:
     """What an objective is called with."""
     return TrialParams(
         batch_size=batch_size_of(trial.params),
-        learning_rate=trial.params["learning_rate"],
+        learning_rate=rate_for(trial, plan.space),
         epochs=plan.epochs,
         seed=derive_seed(plan.seed, _root(trial), purpose="trial"),
         device=plan.device,
         score_test=bool(trial.user_attrs.get(SCORE_TEST)),
         extra=plan.space.own(trial.params),
+        schedule=trial.user_attrs.get(SCHEDULE),
         diagnostics=plan.diagnostics,
     )
+
+
+def rate_for(trial: Trial, space: SearchSpace) -> float:
+    """The learning rate to train with: the one that was asked for, else the scaled parameter."""
+    return float(trial.user_attrs.get(SCALED, space.rate(trial.params)))
 
 
 def checkpoint_of(trial: Trial, plan: Plan, objective: Objective, folder: Path) -> Checkpoint:

@@ -4,13 +4,24 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from study.trials import DEATHS, MAX_RETRIES, PURPOSE, ROOT, SCORE_TEST, id_of, worker_deaths
+from study.trials import (
+    DEATHS,
+    MAX_RETRIES,
+    PURPOSE,
+    ROOT,
+    SCALED,
+    SCHEDULE,
+    SCORE_TEST,
+    id_of,
+    worker_deaths,
+)
 
 if TYPE_CHECKING:
     from optuna import Study
     from optuna.storages import BaseStorage
     from optuna.trial import FrozenTrial
 
+ASKED = (PURPOSE, SCORE_TEST, SCALED, SCHEDULE)  # what a trial was asked for
 BEAT = "batchfront_beat"  # trial system attribute: how often its worker has shown that it lives
 
 
@@ -30,7 +41,7 @@ def queue_again(study: Study, trial: FrozenTrial, *, n_deaths: int) -> None:
     from optuna.trial import TrialState
 
     noted = noted_by_samplers(trial)
-    asked = {k: v for k, v in trial.user_attrs.items() if k in (PURPOSE, SCORE_TEST)}
+    asked = {k: v for k, v in trial.user_attrs.items() if k in ASKED}
     history = [*noted.get("retry_history", []), trial.number]
     study.add_trial(
         optuna.create_trial(

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from objectives.datasets import DATA_DIR
 from objectives.device import resolve_device
 from objectives.load import load_objective
-from objectives.recipe import Recipe, n_ranks
+from objectives.recipe import n_ranks
 from storage.checkpoint import checkpoint_folder
 from storage.url import folder_of, open_storage, readable_errors, redacted
 from study.comparable import at_known_cost, fronts_by_hardware, store_costs, stored_costs
@@ -24,11 +24,11 @@ from study.launch import Job, measuring_alone
 from study.look import find_study
 from study.progress import Progress
 from study.quiet import quiet_optuna
-from study.settings import DATA_VARIABLE, STORAGE_VARIABLE, StudySettings
+from study.settings import AUTO, DATA_VARIABLE, STORAGE_VARIABLE, StudySettings
 from study.slots import n_cores
 from study.space import SearchSpace
 from study.team import WorkerDied, run_workers
-from study.techniques import recipe_of, refuse_other_recipe, stored_recipe
+from study.techniques import recipe_in, recipe_of, refuse_other_recipe, stored_recipe
 from study.trials import HARDWARE, is_finished
 from study.worker import RepeatedFailure
 
@@ -104,6 +104,8 @@ class Session:
         say(f"study {plan.study_name!r}: task {plan.task} on {plan.device}, {plan.epochs} epochs")
         say(f"storage {redacted(self._settings.storage)}")
         say(f"space {plan.space}; sampler {plan.sampler}, seed {plan.seed}")
+        if is_new and self._settings.learning_rates == AUTO:
+            say("learning rates are from range tests at the smallest and largest batch size")
         if str(plan.budgets):
             say(f"budgets: {plan.budgets}")
         if is_new and plan.space != plan.asked:
@@ -144,7 +146,7 @@ class Session:
             data_dir=Path(self._settings.data_dir),
             plan=plan,
             compiled=objective.compiled,
-            recipe=Recipe.from_stored(objective.fingerprint.get("recipe", "")),
+            recipe=recipe_in(objective.fingerprint),
             fingerprint=objective.fingerprint,
             deadline=None if plan.timeout is None else time.monotonic() + plan.timeout,
             checkpoints=checkpoints_of(self._settings),

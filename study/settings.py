@@ -12,7 +12,13 @@ from objectives.datasets import DATA_DIR
 from objectives.measurement import DIAGNOSTICS
 from study.budgets import Budgets, parse_bytes
 from study.errors import StudyError
-from study.space import SearchSpace, parse_batch_sizes, parse_learning_rates
+from study.space import (
+    SCALE_RULES,
+    Scale,
+    SearchSpace,
+    parse_batch_sizes,
+    parse_learning_rates,
+)
 from study.techniques import recipe_of
 
 STORAGE_VARIABLE = "BATCHFRONT_STORAGE"  # environment: URLs may hold passwords
@@ -25,6 +31,7 @@ PRUNERS = (
     "none",
 )  # fmt: skip
 LAUNCHERS = ("local", "ray")
+AUTO = "auto"  # learning rates
 SAMPLERS = ("cost-aware", "tpe", "nsgaii", "nsgaiii", "gp", "qmc", "random", "grid")
 
 
@@ -65,7 +72,11 @@ class StudySettings:
     batch_sizes: str | None = None
     """LOW:HIGH, powers of two; default 1:512."""
     learning_rates: str | None = None
-    """LOW:HIGH; default 1e-4:3."""
+    """LOW:HIGH, or auto: what a range test suggests; default 1e-4:3."""
+    scale_rule: str | None = None
+    """none, linear or sqrt: learning rates are base rates, scaled by batch size; default none."""
+    scale_reference: int | None = None
+    """Batch size at which the base rate is the learning rate; default 64."""
     timeout: float | None = None
     """Seconds after which no new trial starts."""
     max_memory: str | None = None
@@ -132,6 +143,9 @@ class StudySettings:
             raise StudyError("study_name is empty, wanted a name")
         if self.study_name is not None and not self.study_name.isprintable():
             raise StudyError(f"study_name is {self.study_name!r}, wanted one printable line")
+        if self.scale_rule is not None:
+            check_choice("scale_rule", self.scale_rule, tuple(SCALE_RULES))
+        _at_least("scale_reference", self.scale_reference, 1)
         self.space(SearchSpace())
         self.budgets()
         recipe_of(self)
@@ -171,9 +185,13 @@ class StudySettings:
         sizes, rates = base.batch_sizes, base.learning_rates
         if self.batch_sizes is not None:
             sizes = parse_batch_sizes(self.batch_sizes)
-        if self.learning_rates is not None:
+        if self.learning_rates not in (None, AUTO):
             rates = parse_learning_rates(self.learning_rates)
-        return replace(base, batch_sizes=sizes, learning_rates=rates)
+        scale = Scale(
+            rule=base.scale.rule if self.scale_rule is None else self.scale_rule,
+            reference=self.scale_reference or base.scale.reference,
+        )
+        return replace(base, batch_sizes=sizes, learning_rates=rates, scale=scale)
 
 
 def check_choice(what: str, value: str, choices: tuple[str, ...]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from objectives.parameter import Parameter
@@ -17,6 +17,23 @@ if TYPE_CHECKING:
 
 RATES_PER_DECADE = 2  # of the sampler grid
 Number = TypeVar("Number", int, float)
+SCALE_RULES = {"none": 0.0, "linear": 1.0, "sqrt": 0.5}  # powers of the batch size
+SCALE_REFERENCE = 64
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scale:
+    """What makes a learning rate of the searched one, the base rate at a reference batch size."""
+
+    rule: str = "none"  # of SCALE_RULES
+    reference: int = SCALE_REFERENCE
+
+    def factor(self, batch_size: int) -> float:
+        """(B / reference) ** power."""
+        return float((batch_size / self.reference) ** SCALE_RULES[self.rule])
+
+
+UNSCALED = Scale()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,6 +43,7 @@ class SearchSpace:
     batch_sizes: tuple[int, int] = (1, 512)  # powers of two
     learning_rates: tuple[float, float] = (1e-4, 3.0)
     search: Mapping[str, Parameter] = field(default_factory=dict)  # the task's own parameters
+    scale: Scale = UNSCALED
 
     def distributions(self) -> dict[str, BaseDistribution]:
         """What Optuna samples from.
@@ -49,6 +67,15 @@ class SearchSpace:
         low, high = self.learning_rates
         rate = params.get("learning_rate", low)
         return replace(self, learning_rates=(min(low, rate), max(high, rate)))
+
+    @property
+    def scales(self) -> bool:
+        """Whether `learning_rates` are base rates."""
+        return self.scale.rule != "none"
+
+    def rate(self, params: Mapping[str, Any]) -> float:
+        """The learning rate to train with."""
+        return float(params["learning_rate"] * self.scale.factor(batch_size_of(params)))
 
     def sizes(self) -> list[int]:
         """All batch sizes, ascending."""
@@ -107,6 +134,8 @@ class SearchSpace:
         }
         if self.search:
             stored["search"] = {name: value.as_dict() for name, value in self.search.items()}
+        if self.scales:
+            stored["scale"] = asdict(self.scale)
         return stored
 
     @staticmethod
@@ -117,11 +146,16 @@ class SearchSpace:
             batch_sizes=tuple(stored["batch_sizes"]),
             learning_rates=tuple(stored["learning_rates"]),
             search={name: Parameter.from_dict(value) for name, value in search.items()},
+            scale=Scale(**stored.get("scale", {})),
         )
 
     def __str__(self) -> str:
         (low, high), (slow, fast) = self.batch_sizes, self.learning_rates
-        known = f"batch size {low}..{high} (powers of two) x learning rate {slow:g}..{fast:g} (log)"
+        rate = "base learning rate" if self.scales else "learning rate"
+        known = f"batch size {low}..{high} (powers of two) x {rate} {slow:g}..{fast:g} (log)"
+        if self.scales:
+            power = f"{SCALE_RULES[self.scale.rule]:g}"
+            known += f", times (batch size / {self.scale.reference})^{power}"
         return " x ".join([known, *(_said(name, value) for name, value in self.search.items())])
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -46,6 +47,21 @@ def recipe_of(settings: StudySettings, base: Recipe = PLAIN) -> Recipe:
     except ObjectiveError as error:
         raise StudyError(str(error)) from None
     return recipe
+
+
+def recipe_in(fingerprint: Mapping[str, str]) -> Recipe:
+    """Of an objective."""
+    return Recipe.from_stored(fingerprint.get("recipe", ""))
+
+
+def check_length(objective: Objective, epochs: int) -> None:
+    """Raise StudyError for a warm-up that no run would come to the end of."""
+    warmup, n_train = recipe_in(objective.fingerprint).warmup_examples, objective.batch_sizes[1]
+    if n_train is not None and warmup >= epochs * n_train:
+        raise StudyError(
+            f"warmup_examples is {warmup}, and a run sees {epochs * n_train} in all: wanted fewer, "
+            "or more epochs"
+        )
 
 
 def stored_recipe(settings: StudySettings) -> Recipe:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from objectives.measurement import TECHNIQUE_FACTS, TO_TARGET
+from objectives.measurement import TECHNIQUE_FACTS, TO_TARGET, Phase
 from study.space import batch_size_of, has_batch_size
 
 if TYPE_CHECKING:
@@ -26,6 +26,10 @@ ROOT = "retry_of"  # number of the trial whose run this one goes on with
 DEATHS = "worker_deaths"  # how many workers have died at it
 PURPOSE = "purpose"  # of a trial that a protocol asked for; a pruner leaves it alone
 SCORE_TEST = "score_test"  # of a trial that is scored on the test split, too
+SCHEDULE = "schedule"  # of the batch size, where a protocol asked for another than the study's
+PHASES = "phases"  # of a run whose batch size grew: [batch size, epochs, steps] of each
+SCALED = "scaled_learning_rate"  # what a study trained with whose parameter is a base rate
+BASE = "base_learning_rate"  # column of exports: that parameter
 SO_FAR = "values_so_far"  # of a stopped trial: [metric or None, seconds of the full run, bytes]
 
 OBJECTIVES = ("val_accuracy", "train_seconds", "peak_memory_bytes")  # or val_r2, for the first
@@ -42,9 +46,9 @@ MAX_RETRIES = 3  # of a trial whose workers die; one that was handed back is alw
 ATTRIBUTES = (  # of a measured trial, in the order of exports
     VERDICT, REASON, "best_metric", "train_loss", "test_metric", "generalization_gap",
     "epochs_to_target", "n_spikes", *DIAGNOSED, *TECHNIQUE_FACTS, "steps", "total_steps",
-    "measured_seconds", "process_seconds",
-    "time_off", "planned_train_seconds", UNPROBED, HARDWARE, PREDICTED, "seed", "epochs", "device",
-    "torch_version", "compiled", PURPOSE, ROOT, DEATHS, SPARED, CURVE,
+    "measured_seconds", "process_seconds", "time_off", "planned_train_seconds", SCHEDULE, PHASES,
+    UNPROBED, HARDWARE, PREDICTED, "seed", "epochs", "device", "torch_version", "compiled", BASE,
+    PURPOSE, ROOT, DEATHS, SPARED, CURVE,
 )  # fmt: skip
 
 
@@ -71,14 +75,26 @@ def id_of(trial: Trial | FrozenTrial) -> int:
     return trial._trial_id
 
 
+def phases_of(trial: FrozenTrial) -> tuple[Phase, ...]:
+    """Of a run whose batch size grew; else none."""
+    return tuple(Phase(*phase) for phase in trial.user_attrs.get(PHASES, ()))
+
+
 def takes_slot(trial: FrozenTrial) -> bool:
     """Whether it counts towards n_trials, or will when it ends."""
     return is_finished(trial) if trial.state.is_finished() else trial.state.name == "RUNNING"
 
 
 def is_feasible(trial: FrozenTrial) -> bool:
-    """Completed, and no constraint violated."""
-    return trial.state.name == "COMPLETE" and all(v <= 0 for v in trial.constraints.values())
+    """Completed, no constraint violated, and trained as all runs of its study are."""
+    kept = trial.state.name == "COMPLETE" and all(v <= 0 for v in trial.constraints.values())
+    return kept and SCHEDULE not in trial.user_attrs
+
+
+def rate_of(trial: FrozenTrial, params: Mapping[str, Any] | None = None) -> float:
+    """The learning rate that it trains with; `params`: of one that waits."""
+    known = trial.params if params is None else params
+    return float(trial.user_attrs.get(SCALED, known["learning_rate"]))
 
 
 def own_params(trials: Iterable[FrozenTrial]) -> list[str]:
@@ -102,7 +118,7 @@ def trial_row(trial: FrozenTrial, metric_names: Sequence[str]) -> dict[str, Any]
     return {
         "number": trial.number,
         "batch_size": batch_size_of(trial.params) if has_batch_size(trial.params) else None,
-        "learning_rate": trial.params.get("learning_rate"),
+        "learning_rate": rate_of(trial) if "learning_rate" in trial.params else None,
         **{name: trial.params[name] for name in own_params([trial])},
         **values_by_name(trial, metric_names),
     }
@@ -117,6 +133,7 @@ def full_row(
     """
     row = {"state": trial.state.name, **trial_row(trial, metric_names)}
     attributes = trial.user_attrs
+    row[BASE] = trial.params.get("learning_rate") if SCALED in attributes else None
     row.update({key: attributes.get(key) for key in (*ATTRIBUTES, *kept) if key not in row})
     if trial.values is None and SO_FAR in attributes:
         row.update(zip(metric_names, attributes[SO_FAR], strict=True))

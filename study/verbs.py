@@ -46,7 +46,9 @@ OPTIONS: dict[str, tuple[type, str]] = {
     "target": (float, "validation metric for epochs-to-target"),
     "diagnostics": (str, f"{', '.join(DIAGNOSTICS)}: of completed runs; default: none"),
     "batch-sizes": (str, "LOW:HIGH, powers of two; default: 1:512"),
-    "learning-rates": (str, "LOW:HIGH; default: 1e-4:3"),
+    "learning-rates": (str, "LOW:HIGH, or auto: what lr-range suggests; default: 1e-4:3"),
+    "scale-rule": (str, "none, linear or sqrt: rates are base rates, scaled by the batch size"),
+    "scale-reference": (int, "batch size at which they are not; default: 64"),
     "timeout": (float, "seconds after which no new trial starts"),
     "grace": (int, "seconds after which a silent worker's trial goes to another; default: 60"),
     "checkpoint-dir": (str, "default: beside an SQLite file or journal; none: lose started runs"),
@@ -69,6 +71,8 @@ OPTIONS: dict[str, tuple[type, str]] = {
 
 
 TECHNIQUES = (
+    "scale-rule",
+    "scale-reference",
     "micro-batch-sizes",
     "precision",
     "schedule",

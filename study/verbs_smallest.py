@@ -116,6 +116,6 @@ def _show(answer: Answer) -> None:
         say(words.price_table(answer.table, answer.advised))
         say(words.stability_table(answer.table))
     if answer.around:
-        say(words.sensitivity_table(answer.around))
+        say(words.sensitivity_table(answer.around, answer.adaptive))
     for line in words.more_lines(answer.table, found, answer.frozen, answer.around):
         say(line, soft_wrap=True)

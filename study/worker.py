@@ -16,16 +16,17 @@ from study.costs import TIME_OFF, Prober, SizeCost
 from study.create import Plan
 from study.errors import StudyError
 from study.events import Emit, Event
+from study.growing import cost_of
 from study.interrupts import Interrupted, Interrupts
 from study.ledger import Ledger
 from study.limits import Excuse
 from study.outcome import time_off, way_of_failing
-from study.prepare import checkpoint_of, params_of, run_of
+from study.prepare import checkpoint_of, params_of, rate_for, run_of
 from study.pruning.choose import make_stop_rule
 from study.pruning.decision import NeverStop
 from study.slots import device_turn
 from study.space import batch_size_of
-from study.trials import ERROR, PURPOSE
+from study.trials import ERROR, PURPOSE, SCHEDULE
 from study.watched import WatchedRun
 
 if TYPE_CHECKING:
@@ -220,18 +221,27 @@ class Worker:
         )
 
     def _cost_of(self, trial: Trial) -> SizeCost | None:
-        """What a probe says of this trial's size."""
-        cost = self._claims.costs.get(batch_size_of(trial.params))
+        """What probes say of a run that starts at this trial's size."""
+        cost = self._claims.limits.runs.get(batch_size_of(trial.params))
         return cost if self._plan.space.is_probed(trial.params) else None
 
     def _known(self, trial: Trial) -> SizeCost | None:
-        cost = self._cost_of(trial)
+        cost = None if SCHEDULE in trial.user_attrs else self._cost_of(trial)
+        return cost if cost is not None and cost.train_seconds is not None else None
+
+    def _known_of(self, trial: Trial, measured: Measurement) -> SizeCost | None:
+        """The same for what the run turned out to be: its batch size may have grown."""
+        costs, phases = self._claims.costs, measured.phases
+        if not self._plan.space.is_probed(trial.params):
+            return None
+        cost = cost_of(phases, costs) if phases else costs.get(batch_size_of(trial.params))
         return cost if cost is not None and cost.train_seconds is not None else None
 
     def _tell(self, trial: Trial, measured: Measurement, watched: WatchedRun) -> None:
-        known, curve = self._known(trial), watched.curve
+        known, curve = self._known_of(trial, measured), watched.curve
         if abs(time_off(measured, known) or 0.0) > TIME_OFF:
-            self._doubted.add(batch_size_of(trial.params))
+            grown = {phase.batch_size for phase in measured.phases}
+            self._doubted |= grown or {batch_size_of(trial.params)}
         if measured.verdict is not Verdict.COMPLETED or measured.metric is None:
             decision = watched.decision
             self._ledger.stopped(trial, measured, known=known, curve=curve, decision=decision)
@@ -274,7 +284,7 @@ class Worker:
                 kind=kind,
                 number=trial.number,
                 batch_size=batch_size_of(trial.params),
-                learning_rate=trial.params["learning_rate"],
+                learning_rate=rate_for(trial, self._plan.space),
                 n_finished=self._claims.n_finished,
                 **more,
             )

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from objectives.measurement import TO_TARGET
+from objectives.measurement import TO_TARGET, Phase
 from study.outcome import grid_stride
 from study.space import batch_size_of, has_batch_size
 from study.trials import (
@@ -16,10 +16,13 @@ from study.trials import (
     PREDICTED,
     PURPOSE,
     REASON,
+    SCHEDULE,
     SCORE_TEST,
     VERDICT,
     is_feasible,
     is_finished,
+    phases_of,
+    rate_of,
     values_by_name,
 )
 
@@ -36,7 +39,7 @@ class RunRow:
 
     number: int
     batch_size: int
-    learning_rate: float
+    learning_rate: float  # that it was trained with
     seed: int | None
     hardware: str | None
     purpose: str | None  # what a protocol asked it for; None: the search
@@ -51,6 +54,7 @@ class RunRow:
     stride: int
     epochs: int | None  # planned
     total_steps: int | None  # planned
+    phases: tuple[Phase, ...] = ()  # of one that started at `batch_size` and grew; else none
     train_seconds: float | None  # of the whole run
     peak_memory_bytes: int | None
     train_loss: float | None
@@ -73,21 +77,38 @@ class RunRow:
 
     @property
     def steps_per_epoch(self) -> float | None:
-        """Optimizer steps."""
+        """Optimizer steps, at `batch_size`."""
+        if self.total_steps and self.phases:
+            return self.phases[0].steps / self.phases[0].epochs
         return self.total_steps / self.epochs if self.total_steps and self.epochs else None
+
+    def steps_until(self, epochs: int | None) -> float | None:
+        """Optimizer steps of the first epochs."""
+        if epochs is None or self.steps_per_epoch is None:
+            return None
+        steps = 0.0
+        for phase in self.phases:
+            n = min(epochs, phase.epochs)
+            steps += n * phase.steps / phase.epochs
+            epochs -= n
+        return steps + epochs * self.steps_per_epoch
 
     @property
     def epoch_seconds(self) -> float | None:
-        """Training seconds of one epoch."""
+        """Training seconds of one epoch, on average."""
         return self.train_seconds / self.epochs if self.train_seconds and self.epochs else None
 
 
-def runs_of(trials: Iterable[FrozenTrial], metric_names: Sequence[str]) -> list[RunRow]:
+def runs_of(
+    trials: Iterable[FrozenTrial], metric_names: Sequence[str], *, schedule: str | None = None
+) -> list[RunRow]:
     """Those that know their batch size and learning rate, also the ones that wait or run.
 
-    `metric_names`: the study's, in its order.
+    `metric_names`: the study's, in its order. `schedule`: only runs that a protocol asked for with
+    another schedule of the batch size than the study's; None: only the others.
     """
-    asked = ((trial, _params(trial)) for trial in trials)
+    own = (trial for trial in trials if trial.user_attrs.get(SCHEDULE) == schedule)
+    asked = ((trial, _params(trial)) for trial in own)
     return [_row(trial, params, metric_names) for trial, params in asked if params is not None]
 
 
@@ -95,7 +116,7 @@ def _params(trial: FrozenTrial) -> tuple[int, float] | None:
     params = trial.params or trial.system_attrs.get("fixed_params", {})  # of one that waits
     if not has_batch_size(params) or "learning_rate" not in params:
         return None
-    return batch_size_of(params), float(params["learning_rate"])
+    return batch_size_of(params), rate_of(trial, params)
 
 
 def _row(trial: FrozenTrial, params: tuple[int, float], names: Sequence[str]) -> RunRow:
@@ -121,6 +142,7 @@ def _row(trial: FrozenTrial, params: tuple[int, float], names: Sequence[str]) ->
         stride=grid_stride(epochs or 1),
         epochs=epochs,
         total_steps=attributes.get("total_steps"),
+        phases=phases_of(trial),
         train_seconds=values.get("train_seconds"),
         peak_memory_bytes=values.get("peak_memory_bytes"),
         train_loss=attributes.get("train_loss"),

@@ -136,7 +136,7 @@ class CostAwareSampler(Forwarding):
         import numpy as np
 
         encoding = self._encoding
-        prices = Prices(limits.costs, costly=encoding.costly, probed=encoding.probed_row())
+        prices = Prices(limits.runs, costly=encoding.costly, probed=encoding.probed_row())
         measured = ~np.isnan(evidence.values[:, 1])
         prices.learn(evidence.x[measured], evidence.values[measured, 1:])
         return prices

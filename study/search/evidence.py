@@ -12,7 +12,7 @@ from study.comparable import at_known_cost
 from study.pruning.bound import FIRST_EPOCH, Bound
 from study.pruning.front import learn_from
 from study.search.surface import TIE
-from study.trials import CURVE, ERROR, FAIL_REASON, HARDWARE, VERDICT, is_feasible
+from study.trials import CURVE, ERROR, FAIL_REASON, HARDWARE, SCHEDULE, VERDICT, is_feasible
 
 if TYPE_CHECKING:
     import numpy as np
@@ -86,7 +86,8 @@ def evidence_of(
     rows = []
     for trial in trials:
         seen = _error_of(trial, expected)
-        if seen is None or not encoding.knows(trial.params):
+        other = SCHEDULE in trial.user_attrs  # not trained as what is searched
+        if seen is None or other or not encoding.knows(trial.params):
             continue
         here = trial.values and trial.user_attrs.get(HARDWARE, first_hardware) == hardware
         values = at_known_cost(trial, costs).values if here else [math.nan] * 3

@@ -13,9 +13,11 @@ from typing import TYPE_CHECKING, Any
 from study.findings.runs import RunRow, runs_of
 from study.smallest import sensitivity
 from study.smallest.ladder import walk
-from study.smallest.question import PURPOSES, Question
+from study.smallest.question import ADAPTIVE, PURPOSES, Question
+from study.smallest.sensitivity import adaptive_runs
 from study.smallest.size import Asked
-from study.trials import PURPOSE, SCORE_TEST
+from study.space import UNSCALED, Scale
+from study.trials import PURPOSE, SCALED, SCHEDULE, SCORE_TEST
 
 if TYPE_CHECKING:
     from optuna import Study
@@ -29,17 +31,20 @@ class Agenda:
     question: Question
     metric_names: tuple[str, ...]
     own: Mapping[str, Any] = field(default_factory=dict)  # values of the task's own parameters
+    scale: Scale = UNSCALED
+    adaptive: bool = False  # runs may follow another schedule than the study's
     limit: int | None = None  # of the study's trials that a question asked for
 
     def rows(self, trials: Sequence[FrozenTrial]) -> list[RunRow]:
         """Runs that are evidence, or will be: at the usual values of the task's own parameters."""
         usual = [trial for trial in trials if self._is_usual(trial)]
-        return [row for row in runs_of(usual, self.metric_names) if row.finished or row.waits]
+        rows = runs_of(usual, self.metric_names) + adaptive_runs(usual, self.metric_names)
+        return [row for row in rows if row.finished or row.waits]
 
     def due(self, trials: Sequence[FrozenTrial]) -> list[Asked]:
         """What to queue now; nothing while runs are under way that must be seen first."""
         rows = self.rows(trials)
-        asked = next_runs(self.question, rows)
+        asked = next_runs(self.question, rows, adaptive=self.adaptive)
         if self.limit is None:
             return asked
         return asked[: max(0, self.limit - n_asked(rows))]
@@ -48,29 +53,42 @@ class Agenda:
         """Queue what is due, under the claim lock; returns how many trials that were."""
         asked = self.due(trials)
         for one in asked:
-            study.enqueue_trial(self._params(one), user_attrs=_attributes(one))
+            study.enqueue_trial(self._params(one), user_attrs=self._attributes(one))
         return len(asked)
 
     def _params(self, asked: Asked) -> dict[str, Any]:
         log2 = asked.batch_size.bit_length() - 1
-        return {"log2_batch_size": log2, "learning_rate": asked.learning_rate, **self.own}
+        base = asked.learning_rate / self.scale.factor(asked.batch_size)
+        return {"log2_batch_size": log2, "learning_rate": base, **self.own}
+
+    def _attributes(self, asked: Asked) -> dict[str, Any]:
+        found: dict[str, Any] = {PURPOSE: asked.purpose}
+        if asked.score_test:
+            found[SCORE_TEST] = True
+        if asked.schedule is not None:
+            found[SCHEDULE] = asked.schedule
+        if self.scale.rule != "none":  # not computed again: seeds of one rate share it to the bit
+            found[SCALED] = asked.learning_rate
+        return found
 
     def _is_usual(self, trial: FrozenTrial) -> bool:
         params = trial.params or trial.system_attrs.get("fixed_params", {})
         return all(params.get(name) == value for name, value in self.own.items())
 
 
-def next_runs(question: Question, rows: Sequence[RunRow]) -> list[Asked]:
-    """What the ladder lacks; once the answer is there, what shows how sensitive it is."""
-    found = walk(question, rows)
-    return list(found.to_run or sensitivity.to_run(question, rows, found))
+def next_runs(question: Question, rows: Sequence[RunRow], *, adaptive: bool = False) -> list[Asked]:
+    """What the ladder lacks; once the answer is there, what shows how sensitive it is.
+
+    `adaptive`: also to a batch that grows with the noise.
+    """
+    own = [row for row in rows if row.purpose != ADAPTIVE]
+    found = walk(question, own)
+    missing = found.to_run or sensitivity.to_run(question, own, found)
+    if not missing and adaptive:
+        missing = sensitivity.adaptive_to_run(rows, found)
+    return list(missing)
 
 
 def n_asked(rows: Sequence[RunRow]) -> int:
     """Runs that a question asked for."""
     return sum(row.purpose in PURPOSES for row in rows)
-
-
-def _attributes(asked: Asked) -> dict[str, Any]:
-    scored = {SCORE_TEST: True} if asked.score_test else {}
-    return {PURPOSE: asked.purpose, **scored}

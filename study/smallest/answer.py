@@ -16,8 +16,8 @@ from study.smallest.advice import Advice, Frozen, advice, frozen
 from study.smallest.agenda import Agenda
 from study.smallest.evidence import SizeEvidence, evidence, mean
 from study.smallest.ladder import Walk, walk
-from study.smallest.question import Question, check_question
-from study.smallest.sensitivity import Neighbour, judged, neighbours
+from study.smallest.question import ADAPTIVE, Question, check_question
+from study.smallest.sensitivity import GROWING, Neighbour, adaptive, judged, neighbours
 from study.space import SearchSpace
 
 if TYPE_CHECKING:
@@ -60,10 +60,13 @@ class Answer:
     advised: Advice | None
     frozen: Frozen | None
     around: list[Neighbour]
+    adaptive: Neighbour | None  # the answer, with a batch that grows with the noise
 
 
 def answer_of(question: Question, rows: Sequence[RunRow]) -> Answer:
     """What the rows say."""
+    every = rows
+    rows = [row for row in every if row.purpose != ADAPTIVE]
     found = judged(question, rows)
     table = evidence(rows, found, question.hardware)
     return Answer(
@@ -73,6 +76,7 @@ def answer_of(question: Question, rows: Sequence[RunRow]) -> Answer:
         advised=advice(rows, table, found),
         frozen=frozen(rows, found, question),
         around=neighbours(question, rows, walk(question, rows)),
+        adaptive=adaptive(every, found),
     )
 
 
@@ -127,6 +131,7 @@ def as_json(answer: Answer) -> dict[str, Any]:
         "advice": None if answer.advised is None else asdict(answer.advised),
         "frozen": None if answer.frozen is None else asdict(answer.frozen),
         "sensitivity": [_neighbour(one) for one in around],
+        "adaptive": None if answer.adaptive is None else _adaptive(answer.adaptive),
         "test": test_scores(around) if found.answer is not None else [],
     }
 
@@ -135,6 +140,10 @@ def test_scores(around: Sequence[Neighbour]) -> list[float]:
     """Of the answer's seeds that were scored on the test split."""
     scores = (run.test_metric for one in around for run in one.runs)
     return [score for score in scores if score is not None and math.isfinite(score)]
+
+
+def _adaptive(one: Neighbour) -> dict[str, Any]:
+    return {**_neighbour(one), "schedule": GROWING, "last_batch_sizes": one.last_sizes}
 
 
 def _neighbour(one: Neighbour) -> dict[str, Any]:

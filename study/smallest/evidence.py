@@ -127,7 +127,7 @@ def mean_interval(values: Sequence[float]) -> tuple[float, float] | tuple[None, 
 
 def steps_to(run: RunRow, target: float) -> float | None:
     """Optimizer steps until an epoch ended at the target."""
-    return _times(run.epochs_to(target), run.steps_per_epoch)
+    return run.steps_until(run.epochs_to(target))
 
 
 def seconds_to(run: RunRow, target: float) -> float | None:

@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from study.findings.runs import RunRow
 
 TUNE, SEEDS, SENSITIVITY = "tune", "seeds", "sensitivity"  # purposes of trials
-PURPOSES = (TUNE, SEEDS, SENSITIVITY)
+ADAPTIVE = "adaptive"  # as the answer, but its batch grows with the noise
+PURPOSES = (TUNE, SEEDS, SENSITIVITY, ADAPTIVE)
 FIRST_SEEDS = 5  # run before anybody looks whether it is decided
 SHARE = 0.9  # of the seeds that must reach the target
 BASELINE = 64

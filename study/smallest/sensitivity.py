@@ -1,17 +1,22 @@
-"""What half and twice the batch size do at the learning rate of the answer."""
+"""What other batches do at the learning rate of the answer: half, twice, one that grows."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
-from study.findings.runs import RunRow
+from study.findings.runs import RunRow, runs_of
 from study.smallest.ladder import Walk, walk
 from study.smallest.model import is_crash
-from study.smallest.question import SENSITIVITY, Question, reaches
+from study.smallest.question import ADAPTIVE, SENSITIVITY, Question, reaches
 from study.smallest.size import Asked
 
+if TYPE_CHECKING:
+    from optuna.trial import FrozenTrial
+
 N_SEEDS = 5  # of each size
+GROWING = "noise-scale"  # schedule of the adaptive variant: it starts at the answer
 CONFIRMED = 0.85  # of all fresh seeds of the answer, these included
 
 
@@ -28,6 +33,12 @@ class Neighbour:
     def n_stopped(self) -> int:
         """Runs that did not come to their end."""
         return sum(run.metric is None for run in self.runs)
+
+    @property
+    def last_sizes(self) -> list[int]:
+        """Batch sizes that runs ended at, ascending."""
+        last = (run.phases[-1].batch_size if run.phases else run.batch_size for run in self.runs)
+        return sorted(last)
 
 
 def neighbours(question: Question, rows: Sequence[RunRow], found: Walk) -> list[Neighbour]:
@@ -95,6 +106,36 @@ def to_run(question: Question, rows: Sequence[RunRow], found: Walk) -> tuple[Ask
         )
         asked += max(0, n_missing) * [one]
     return tuple(asked)
+
+
+def adaptive_runs(trials: Sequence[FrozenTrial], metric_names: Sequence[str]) -> list[RunRow]:
+    """That started at the answer of their time and grew: they say nothing of a batch size."""
+    return runs_of(trials, metric_names, schedule=GROWING)
+
+
+def adaptive(rows: Sequence[RunRow], found: Walk) -> Neighbour | None:
+    """The answer with a batch that grows with the noise; None where nothing is recorded."""
+    rate, target = rate_of(found), found.target
+    if found.answer is None or rate is None or target is None:
+        return None
+    runs = tuple(row for row in rows if row.finished and _is_adaptive(row, found.answer, rate))
+    outcomes = tuple(run.metric is not None and run.metric >= target for run in runs)
+    one = Neighbour(batch_size=found.answer, learning_rate=rate, runs=runs, outcomes=outcomes)
+    return one if runs else None
+
+
+def adaptive_to_run(rows: Sequence[RunRow], found: Walk) -> tuple[Asked, ...]:
+    """What is missing of that."""
+    rate = rate_of(found)
+    if found.answer is None or rate is None:
+        return ()
+    there = [row for row in rows if _is_adaptive(row, found.answer, rate)]
+    one = Asked(batch_size=found.answer, learning_rate=rate, purpose=ADAPTIVE, schedule=GROWING)
+    return (N_SEEDS - sum(row.finished or row.waits for row in there)) * (one,)
+
+
+def _is_adaptive(row: RunRow, size: int, rate: float) -> bool:
+    return (row.purpose, row.batch_size, row.learning_rate) == (ADAPTIVE, size, rate)
 
 
 def _around(size: int) -> tuple[int, ...]:

@@ -9,6 +9,7 @@ from objectives.parameter import usual_values
 from study.create import Plan
 from study.errors import StudyError
 from study.findings.words import human_seconds
+from study.growing import can_adapt, whole_runs
 from study.session import Session
 from study.settings import StudySettings
 from study.smallest.agenda import Agenda, n_asked
@@ -64,11 +65,16 @@ class SmallestSession(Session):
             question=question,
             metric_names=plan.metric_names,
             own=usual_values(objective.search),
+            scale=plan.space.scale,
+            adaptive=can_adapt(objective),
         )
         n_before = n_asked(agenda.rows(study.get_trials(deepcopy=False)))
         if self._asking.max_trials is not None:
             agenda = replace(agenda, limit=n_before + self._asking.max_trials)
         self._say_price(plan, question)
+        if plan.growth is not None:
+            how = f"the schedule of this study is {plan.growth.schedule}"
+            self._console.print(f"batch sizes are those that runs start with: {how}")
         with self._interrupts.installed():
             failure = self._walk(plan, objective, agenda)
         trials = study.get_trials(deepcopy=False)
@@ -81,9 +87,10 @@ class SmallestSession(Session):
     def _say_price(self, plan: Plan, question: Question) -> None:
         """What the walk down takes where every size counts: people should know before they wait."""
         n_runs = ENOUGH + question.needed
+        runs = whole_runs(plan.costs, plan.growth)
         a_size = {
             size: cost.train_seconds * n_runs
-            for size, cost in plan.costs.items()
+            for size, cost in runs.items()
             if size in question.sizes and size <= question.start and cost.train_seconds
         }
         if a_size:

@@ -24,6 +24,7 @@ class Asked:
     learning_rate: float
     purpose: str
     score_test: bool = False  # at its end, on the test split
+    schedule: str | None = None  # of the batch size, in place of the study's
 
 
 @dataclass(frozen=True, kw_only=True)

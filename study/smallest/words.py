@@ -121,17 +121,18 @@ def stability_table(table: Sequence[SizeEvidence]) -> Table:
     return shown
 
 
-def sensitivity_table(around: Sequence[Neighbour]) -> Table:
-    """Half and twice the answer at its learning rate."""
+def sensitivity_table(around: Sequence[Neighbour], adaptive: Neighbour | None = None) -> Table:
+    """Half and twice the answer at its learning rate, and the answer with a batch that grows."""
     rate = f"{around[0].learning_rate:.2g}"
     shown = plain_table(
         f"the batch size halved and doubled, learning rate kept at {rate}",
         _right(("batch size", "reach it", "accuracy", "lowest", "spikes", "stopped early")),
     )
-    for one in around:
+    for one in [*around, *([] if adaptive is None else [adaptive])]:
         known = [run.metric for run in one.runs if run.metric is not None]
+        last = f", growing to {one.last_sizes[len(one.runs) // 2]}" if one is adaptive else ""
         shown.add_row(
-            str(one.batch_size),
+            f"{one.batch_size}{last}",
             f"{sum(one.outcomes)}/{len(one.outcomes)}",
             _number(mean(known), ".3f"),
             _number(min(known, default=None), ".3f"),

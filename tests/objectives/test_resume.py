@@ -272,3 +272,33 @@ def test_save_does_nothing_where_nothing_is_kept():
         run.report(0.5)
         run.save({"model": object()})
     assert run.restored is None
+
+
+@pytest.mark.parametrize(
+    "recipe",
+    [
+        Recipe(schedule="doubling"),
+        Recipe(schedule="noise-scale"),
+        Recipe(rate_schedule="cosine", warmup_examples=200),
+        Recipe(beta2_half_life=500.0, schedule="noise-scale", rate_schedule="cosine"),
+    ],
+    ids=lambda recipe: recipe.stored,
+)
+@pytest.mark.parametrize("n_epochs", [1, 4])
+def test_schedules_go_on_bit_for_bit(recipe, n_epochs):
+    task = Task(
+        name="noisy",
+        data=small_data,
+        model=noisy_model,
+        loss=torch.nn.functional.cross_entropy,
+        optimizer=torch.optim.AdamW,
+    )
+    objective = TaskObjective(task, name="noisy", device="cpu", recipe=recipe)
+    params = replace(PARAMS, batch_size=2, learning_rate=0.01, epochs=6)
+    (whole, kept), (resumed, again) = (
+        uncut(objective, params),
+        cut_after(objective, n_epochs, params),
+    )
+    assert timeless(resumed) == timeless(whole)
+    assert (len(whole.phases) > 1) is (recipe.schedule != "constant")
+    assert_same_weights(kept, again)

@@ -1,0 +1,58 @@
+"""The sensitivity of an answer includes a batch that grows with the noise."""
+
+from __future__ import annotations
+
+import json
+
+import optuna
+import pytest
+
+from study.cli import main
+from study.findings.front import pareto_front
+from study.findings.runs import runs_of
+from study.smallest.sensitivity import N_SEEDS
+
+SMALLEST = [
+    "smallest",
+    "--target",
+    "0.8",
+    "--seeds",
+    "2",
+    "--batch-sizes",
+    "32:64",
+    "--epochs",
+    "3",
+]
+RATES = ["--learning-rates", "0.02:0.5"]
+
+
+def test_five_more_runs_of_the_answer_follow_the_noise_scale_and_count_for_nothing_else(
+    workdir, capsys
+):
+    assert main([*SMALLEST, *RATES, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    study = optuna.load_study(study_name="digits", storage="sqlite:///runs/batchfront.db")
+    runs = [t for t in study.trials if t.user_attrs.get("schedule") == "noise-scale"]
+    assert len(runs) == N_SEEDS
+    assert {t.user_attrs["purpose"] for t in runs} == {"adaptive"}
+    assert {2 ** t.params["log2_batch_size"] for t in runs} == {found["answer"]}
+    adaptive = found["adaptive"]
+    assert (adaptive["batch_size"], adaptive["n_seeds"]) == (found["answer"], N_SEEDS)
+    assert len(adaptive["last_batch_sizes"]) == N_SEEDS
+    metrics = [t.values[0] for t in runs if t.values]
+    assert adaptive["accuracy"] == pytest.approx(sum(metrics) / len(metrics))
+    assert adaptive["n_reached"] == sum(metric >= 0.8 for metric in metrics)
+    numbers = {t.number for t in runs}
+    assert not numbers & {t.number for t in pareto_front(study.trials)}
+    assert not numbers & {row.number for row in runs_of(study.trials, study.metric_names or [])}
+    n_before = len(study.trials)
+    assert main([*SMALLEST, *RATES]) == 0  # nothing is run twice
+    assert "growing to" in capsys.readouterr().out
+    study = optuna.load_study(study_name="digits", storage="sqlite:///runs/batchfront.db")
+    assert len(study.trials) == n_before
+
+
+def test_a_study_whose_batches_grow_walks_the_sizes_they_start_with(workdir, capsys):
+    given = [*SMALLEST, *RATES, "--schedule", "noise-scale", "--max-trials", "2"]
+    assert main(given) == 0
+    assert "batch sizes are those that runs start with" in capsys.readouterr().err
