@@ -246,14 +246,15 @@ def _rank(seat: Seat, pipe: Connection) -> None:
     if seat.core is not None:
         os.sched_setaffinity(0, {seat.core})
     try:
-        _take(seat, pipe)
-    except (EOFError, ConnectionError):
-        pass  # rank 0 has gone
-    except BaseException as error:
-        out_of_memory = is_out_of_memory(error)
-        said = f"{type(error).__name__}: {error}"
-        with suppress(OSError):
+        try:
+            _take(seat, pipe)
+        except (EOFError, ConnectionError):
+            raise
+        except BaseException as error:
+            said, out_of_memory = f"{type(error).__name__}: {error}", is_out_of_memory(error)
             pipe.send(LastWord(said=said, out_of_memory=out_of_memory, at=time.monotonic()))
+    except (EOFError, ConnectionError):  # rank 0 has gone, perhaps without tidying up
+        shutil.rmtree(seat.folder, ignore_errors=True)
     os._exit(0)  # at once: what closes its connections tells the other ranks
 
 

@@ -163,16 +163,34 @@ def test_statistics_of_batch_norm_are_marked_as_those_of_a_rank(paired):
     assert "batch_norm_micro" not in uncut(paired, PARAMS)[0].techniques
 
 
+class StoppedAt(Run):
+    """Gets its verdict after one step, wherever in an epoch that is."""
+
+    def __init__(self, n_steps: int) -> None:
+        super().__init__()
+        self.n_steps = n_steps
+
+    def step(self, loss: Any) -> None:
+        super().step(loss)
+        if self._steps == self.n_steps:
+            self._stop(Verdict.DIVERGED, "test")
+
+
 def test_a_verdict_stops_all_ranks_at_once_and_the_same_ranks_train_the_next_run(paired):
     expected, _ = uncut(paired, PARAMS)
     pids = paired.member.ranks.pids
-    run = Run()
-    carry_out(paired, replace(PARAMS, learning_rate=1e6, epochs=200), run)
-    assert run.result().verdict in (Verdict.DIVERGED, Verdict.NON_FINITE)
-    assert run.result().steps < 200 * 4
-    pruned = Run(should_stop=lambda curve: None if len(curve) < 2 else _pruned())
-    carry_out(paired, PARAMS, pruned)
-    assert pruned.result().verdict is Verdict.PRUNED
+    diverging = replace(PARAMS, learning_rate=1e6, epochs=200)
+    at_an_epoch = Run(should_stop=lambda curve: None if len(curve) < 2 else _pruned())
+    for run, params, verdicts in (
+        (StoppedAt(6), PARAMS, {Verdict.DIVERGED}),  # of 4 steps an epoch
+        (StoppedAt(8), PARAMS, {Verdict.DIVERGED}),
+        (at_an_epoch, PARAMS, {Verdict.PRUNED}),
+        (Run(), diverging, {Verdict.DIVERGED, Verdict.NON_FINITE}),
+    ):
+        carry_out(paired, params, run)
+        assert run.result().verdict in verdicts
+        assert run.result().steps < 4 * params.epochs
+        assert paired.member.ranks.pids == pids
     assert timeless(uncut(paired, PARAMS)[0]) == timeless(expected)
     assert paired.member.ranks.pids == pids
 

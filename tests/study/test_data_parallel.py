@@ -111,11 +111,14 @@ def test_a_killed_rank_fails_its_trial_and_no_rank_outlives_the_worker(workdir, 
     assert any(row["state"] == "WAITING" for row in rows("export"))  # to be gone on with
 
     (workdir / "hold").touch()
-    process = spawn(*command, cwd=workdir)
+    folder = workdir / "tmp"
+    folder.mkdir()
+    process = spawn(*command, cwd=workdir, TMPDIR=str(folder))
     rank = _held_rank(workdir)
     process.kill()
     finish(process)
     _until(lambda: not _lives(rank), 5)
+    assert list(folder.glob("batchfront-ranks-*")) == []  # where they met
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="needs pinning")
