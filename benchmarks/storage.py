@@ -29,10 +29,11 @@ from benchmarks.rows import parser, write
 from objectives.measurement import TrialParams
 from objectives.run import Run
 from storage.url import open_storage, redacted
+from study.agreement import DEFAULTS, RECORD
 from study.budgets import Budgets
 from study.comparable import store_costs
 from study.costs import SizeCost
-from study.create import DEFAULTS, RECORD, Plan
+from study.create import Plan
 from study.events import Event
 from study.interrupts import Interrupts
 from study.launch import Job, run_here

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import accumulate
@@ -21,6 +20,7 @@ from objectives.measurement import (
 from objectives.memory import NoMeter, memory_meter
 from objectives.metering import FirstSteps
 from objectives.randomness import random_states, restore_random_states
+from objectives.remarks import Remarks
 
 ShouldStop = Callable[[tuple[float, ...]], Stopped | None]
 
@@ -29,7 +29,7 @@ def _never(curve: tuple[float, ...]) -> None:
     return None
 
 
-class Run:
+class Run(Remarks):
     """Handed to every objective; used as `with run: objective(params, run)` by whoever calls it.
 
     A training loop calls, in this order:
@@ -57,7 +57,7 @@ class Run:
         compiled: bool = False,
         guard: GuardSettings = GuardSettings(),
     ) -> None:
-        self.metric = metric
+        super().__init__(metric)
         self.curve: list[float] = []  # the metric after each epoch
         self._target = target
         self.should_stop = should_stop
@@ -77,11 +77,7 @@ class Run:
         self._phases: tuple[Phase, ...] = ()
         self.latched: Stopped | None = None  # the verdict, once there is one
         self._train_metric: float | None = None
-        self._test_metric: float | None = None
         self.measures_memory = measure_memory
-        self._recorded: tuple[float, int] | None = None  # seconds a step and peak bytes
-        self._diagnosed: dict[str, float | None] = {}
-        self._techniques: dict[str, Any] = {}
 
     def __enter__(self) -> Run:
         self._meter.start()
@@ -166,35 +162,9 @@ class Run:
             "random": random_states(self._device),
         }
 
-    def recorded(self, *, step_seconds: float, peak_memory_bytes: int) -> None:
-        """Say what the run cost when it was recorded: a replay trains nothing to be measured."""
-        self._recorded = step_seconds, peak_memory_bytes
-
-    def diagnosed(
-        self,
-        *,
-        weight_norm: float | None = None,
-        distance_from_init: float | None = None,
-        sharpness: float | None = None,
-    ) -> None:
-        """After the last epoch, where `params.diagnostics` asks for it: see objectives/diagnose.py.
-
-        Compute them inside `validating()`.
-        """
-        found = {
-            "weight_norm": weight_norm,
-            "distance_from_init": distance_from_init,
-            "sharpness": sharpness,
-        }
-        self._diagnosed = {name: value for name, value in found.items() if _is_number(value)}
-
     def used_elsewhere(self, peak_memory_bytes: int) -> None:
         """Of another process that takes part: what counts is the largest peak."""
         self._meter.elsewhere(peak_memory_bytes)
-
-    def trained_with(self, **facts: Any) -> None:
-        """What is to be known of how it trained, under the names of TECHNIQUE_FACTS."""
-        self._techniques.update(facts)
 
     def step(self, loss: Any) -> None:
         """Record one optimizer step's mean training loss, a float or a scalar tensor.
@@ -240,15 +210,6 @@ class Run:
             stopped = self.should_stop(tuple(self.curve))
             if stopped is not None:
                 self._stop(stopped.verdict, stopped.reason)
-
-    def scored(self, test_accuracy: float) -> None:
-        """After the last epoch, where `params.score_test`: the metric on the test split.
-
-        Raises:
-            ObjectiveError: the metric is out of range: accuracy is a fraction 0..1.
-        """
-        self._check_range(float(test_accuracy), "run.scored")
-        self._test_metric = float(test_accuracy)
 
     def so_far(self) -> tuple[float, int]:
         """Training seconds and peak bytes up to now, free of warm-up: the whole run takes more."""
@@ -328,12 +289,6 @@ class Run:
         if self.leaving is not None and self._steps != self._begun().total_steps:
             raise self.leaving
 
-    def _check_range(self, value: float, where: str = "run.report") -> None:
-        if not math.isfinite(value) or (value <= 1 and (value >= 0 or self.metric == "val_r2")):
-            return
-        wanted = "at most 1" if self.metric == "val_r2" else "a fraction between 0 and 1"
-        raise ObjectiveError(f"{where} got {self.metric}={value:g}, wanted {wanted}")
-
     def _gap(self) -> float | None:
         if self._train_metric is None or not self.curve:
             return None
@@ -344,10 +299,6 @@ class Run:
             return None
         reached = (n for n, value in enumerate(self.curve, 1) if value >= self._target)
         return next(reached, None)
-
-
-def _is_number(value: float | None) -> bool:
-    return value is not None and math.isfinite(value)
 
 
 def carry_out(objective: Callable[[TrialParams, Run], None], params: TrialParams, run: Run) -> None:

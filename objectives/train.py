@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import copy
-import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from objectives.compiled import CompiledStep
 from objectives.diagnose import diagnose
+from objectives.evaluate import evaluate
 from objectives.feed import Batches, make_feed
 from objectives.gradients import Gradients
 from objectives.learning_rate import check_betas, rate_driver
@@ -19,11 +17,10 @@ from objectives.measurement import ObjectiveError, TrialParams
 from objectives.optimizer import build_optimizer, step_function
 from objectives.parallel import Follower, Leader
 from objectives.parameter import usual_values
-from objectives.precision import autocast_to
 from objectives.predict import predict_peak_bytes
 from objectives.randomness import seed_everything
 from objectives.recipe import PLAIN, Recipe
-from objectives.run import Run, carry_out
+from objectives.run import Run
 from objectives.schedules import BatchSizes, Growth
 from objectives.task import (
     Task,
@@ -96,7 +93,7 @@ class TaskObjective:
         self._baseline_loss, self._baseline_metric = baseline(task, model, data)
         if recipe.beta2_half_life is not None:
             check_betas(task.optimizer(model.parameters(), lr=1.0), task=name)
-        self._device = device
+        self.device = device
         self._data = data
         self._feed = make_feed(data.x_train, data.y_train, device=device)
         if recipe.stored:
@@ -138,9 +135,9 @@ class TaskObjective:
         if self._compiled is not None:
             with run.validating():  # what is compiled here is no part of the run
                 self._compiled.prepare(params.batch_size)
-        task = self._declared.at(params.extra) if self.search else self.task
+        task = self.task_of(params)
         recipe = self.recipe.at(params.extra)
-        model = build_model(task, recipe).to(self._device)
+        model = build_model(task, recipe).to(self.device)
         run.trained_with(**facts_of(recipe, params.batch_size, batch_norm=has_batch_norm(model)))
         sizes = BatchSizes(
             self.growth(params.epochs, "constant" if run.holds_batch_size else params.schedule),
@@ -175,7 +172,7 @@ class TaskObjective:
             if sizes.grow:
                 with run.validating():
                     gradients = self.gradients(model)
-                    sizes.look(epoch, gradients, seed=params.seed, device=self._device)
+                    sizes.look(epoch, gradients, seed=params.seed, device=self.device)
             kept = {name: part.state_dict() for name, part in states.items()}
             run.save({"epoch": epoch, "order": order.get_state(), **kept})
         if params.diagnostics:
@@ -200,47 +197,17 @@ class TaskObjective:
             x=self._data.x_train,
             y=self._data.y_train,
             seed=params.seed,
-            device=self._device,
+            device=self.device,
         )
 
-    def models_after(
-        self, params: TrialParams, epochs: Sequence[int]
-    ) -> Iterator[tuple[int, nn.Module, float | None]]:
-        """The models of one run before it starts (epoch 0) and after the epochs asked for.
-
-        Each comes with its validation metric, None for epoch 0. It is the run that a trial of the
-        same parameters is, whose checkpoints are caught here instead of written.
-
-        Raises:
-            ObjectiveError: the run ended before the last of the epochs.
-        """
-        task, last = self._declared.at(params.extra) if self.search else self.task, max(epochs)
-        run = Run(device=self._device, metric=self.metric, measure_memory=False)
-        kept: dict[int, Any] = {}
-
-        def keep(saved: dict[str, Any]) -> None:
-            if saved["loop"]["epoch"] in epochs:
-                kept[saved["loop"]["epoch"]] = copy.deepcopy(saved["loop"]["model"])
-
-        run.keep = keep
-        if last > 0:
-            carry_out(self, replace(params, epochs=last), run)
-        if run.latched is not None:
-            raise ObjectiveError(
-                f"the run ended in epoch {len(run.curve) + 1} of {last}, {run.latched.verdict}: "
-                f"{run.latched.reason}; choose another learning rate, or earlier epochs"
-            )
-        for epoch in sorted(set(epochs)):
-            seed_everything(params.seed)
-            model = task.model().to(self._device)
-            if epoch > 0:
-                model.load_state_dict(kept.pop(epoch))
-            yield epoch, model, run.curve[epoch - 1] if epoch else None
+    def task_of(self, params: TrialParams) -> Task:
+        """The task with a trial's values of its searched parameters."""
+        return self._declared.at(params.extra) if self.search else self.task
 
     def gradients(self, model: nn.Module) -> Gradients:
         """Of the task's loss over its training split."""
         data = self._data
-        return Gradients(model, self.task.loss, data.x_train, data.y_train, device=self._device)
+        return Gradients(model, self.task.loss, data.x_train, data.y_train, device=self.device)
 
     def batches(self, batch_size: int, order: torch.Generator) -> Batches:
         """Of one epoch over the training split."""
@@ -253,7 +220,7 @@ class TaskObjective:
             self.task,
             self._data,
             batch_size=recipe.of_rank(batch_size),
-            device=self._device,
+            device=self.device,
             recipe=recipe,
         )
 
@@ -274,49 +241,25 @@ class TaskObjective:
         if self._compiled is not None:
             bound = self._compiled.bind(model, rate)
             return partial(_compiled_epoch, bound.step, run), {"optimizer": bound}
-        optimizer = build_optimizer(task, model, learning_rate=rate, device=self._device)
+        optimizer = build_optimizer(task, model, learning_rate=rate, device=self.device)
         if self.member is None and not changes_step(recipe, largest):
             epoch = partial(_ordinary_epoch, model, task.loss, optimizer, run)
             return epoch, {"optimizer": optimizer}
         make: Callable[..., Stepper] = Stepper
         if self.member is not None:
             make = partial(LockStep, member=self.member, some_unused=self._some_unused)
-        stepper = make(model, task.loss, optimizer, run, recipe=recipe, device=self._device)
+        stepper = make(model, task.loss, optimizer, run, recipe=recipe, device=self.device)
         return stepper.epoch, {"optimizer": optimizer, "stepper": stepper}
 
     def _evaluate(
         self, model: nn.Module, x: Tensor, y: Tensor, precision: str = "float32"
     ) -> float:
-        """Accuracy as a fraction, or R2 around the split's own mean; in the run's precision."""
-        import torch
-
         if self.member is not None and self.member.rank > 0:
             return 0.0  # what rank 0 finds counts
-        model.eval()
-        size = evaluation_batch(self._data)
-        with torch.inference_mode(), autocast_to(precision, self._device):
-            outputs = (model(part.to(self._device)) for part in x.split(size))
-            if self.task.metric == "accuracy":
-                return _accuracy(zip(outputs, y.to(self._device).split(size), strict=True))
-            output, y = torch.cat(list(outputs)), y.to(self._device)
-            residual = (y.double() - output.double()).square().sum()
-            total = (y.double() - y.double().mean(dim=0)).square().sum()
-            return float(1 - residual / total)
-
-
-def _accuracy(parts: Iterable[tuple[Tensor, Tensor]]) -> float:
-    """Share of the targets whose class has the largest output; NaN where one is not finite.
-
-    Part by part, as all outputs of a text would need more memory than its training.
-    """
-    import torch
-
-    finite, correct = zip(  # stay on the device: one synchronisation in the end
-        *((output.isfinite().all(), output.argmax(dim=1) == y) for output, y in parts), strict=True
-    )  # output: (B, C) or (B, C, T), y: (B,) or (B, T)
-    if not torch.stack(finite).all():
-        return math.nan  # argmax of NaN would name a class
-    return float(torch.cat(correct).double().mean())
+        part, metric = evaluation_batch(self._data), self.task.metric
+        return evaluate(
+            model, x, y, metric=metric, part=part, precision=precision, device=self.device
+        )
 
 
 def _go_on_from(kept: dict[str, Any], states: dict[str, Any], order: torch.Generator) -> int:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from storage.url import open_storage, readable_errors, redacted
-from study.create import IMPORTED, RECORD
+from study.agreement import IMPORTED, RECORD
 from study.errors import StudyError
 from study.look import the_study
 from study.retry import noted_by_samplers

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import uuid
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING
 
 from objectives.hardware import hardware
 from objectives.measurement import TECHNIQUE_FACTS
+from study.agreement import (
+    DEFAULTS,
+    DIRECTIONS,
+    IMPORTED,
+    RECORD,
+    compare,
+    record_of,
+)
 from study.budgets import Budgets, cut_by_cost
 from study.comparable import check_hardware, hardware_id, remember_hardware, stored_costs
 from study.costs import Costs, Prober, Watch
@@ -30,14 +37,8 @@ if TYPE_CHECKING:
     from objectives.schedules import Growth
     from storage.shared import SharedStorage
 
-RECORD = "batchfront"  # study attribute: what must not change within a study
-DEFAULTS = "batchfront_defaults"  # study attribute: what a resume uses unless told otherwise
-IMPORTED = "imported"  # in the record of a study of recorded runs: the table they came from
-KEPT = "kept"  # in the same: attributes of its trials that no other study has
 DEFAULT_RISK = 0.02  # of the pruner front
 DEFAULT_GRACE_SECONDS = 60
-FORMAT = 2  # 1 did not record architecture, loss and source
-DIRECTIONS: tuple[Literal["maximize", "minimize"], ...] = ("maximize", "minimize", "minimize")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,7 +125,7 @@ def create_or_resume(
     study = open_study(storage, name)
     plan = resumed_plan(study, settings, objective, device)
     check_pruner(plan, asked_risk=settings.pruner_risk)
-    _compare(study, _record(plan, objective))
+    compare(study, record_of(plan, objective))
     check_hardware(study, device, mixed=settings.mixed_hardware)
     _agree_on_grace(study, plan.grace_seconds)
     costs = stored_costs(study, plan.hardware)
@@ -249,19 +250,6 @@ def prober_of(plan: Plan, objective: Objective) -> Prober:
     return Prober(objective, epochs=plan.epochs, device=plan.device, rate=rate)
 
 
-def _record(plan: Plan, objective: Objective) -> dict[str, Any]:
-    budgets = plan.budgets.as_dict()
-    return {
-        "format": FORMAT,
-        "task": plan.task,
-        "objectives": list(plan.metric_names),
-        "space": plan.space.as_dict(),
-        "epochs": plan.epochs,
-        **({"budgets": budgets} if budgets else {}),
-        **objective.fingerprint,
-    }
-
-
 def _create(storage: BaseStorage, plan: Plan, objective: Objective) -> Study:
     import optuna
 
@@ -286,26 +274,8 @@ def _create(storage: BaseStorage, plan: Plan, objective: Objective) -> Study:
     defaults = {name: getattr(plan, name) for name in names}
     study.set_user_attr(DEFAULTS, {**defaults, "asked": plan.asked.as_dict()})
     remember_hardware(study, plan)
-    study.set_user_attr(RECORD, _record(plan, objective))
+    study.set_user_attr(RECORD, record_of(plan, objective))
     return study
-
-
-def _compare(study: Study, asked: dict[str, Any]) -> None:
-    """Optuna ignores directions and ranges of an existing study, so we compare them ourselves."""
-    stored = study.user_attrs[RECORD]
-    found = [direction.name.lower() for direction in study.directions]
-    differences = []
-    if found != list(DIRECTIONS):
-        differences.append(f"directions ({', '.join(found)}, now {', '.join(DIRECTIONS)})")
-    known = stored if stored.get("format", 1) < FORMAT else {**stored, **asked}
-    for key in known:
-        if key != "format" and stored.get(key) != asked.get(key):
-            differences.append(f"{key} ({_short(stored.get(key))}, now {_short(asked.get(key))})")
-    if differences:
-        raise StudyError(
-            f"study {study.study_name!r} was made with other {'; '.join(differences)}: "
-            "results would not be comparable, choose another --study-name"
-        )
 
 
 def _agree_on_grace(study: Study, grace_seconds: int) -> None:
@@ -322,11 +292,3 @@ def _agree_on_grace(study: Study, grace_seconds: int) -> None:
             f"{grace_seconds}: all its workers need the same, so leave --grace out or wait for them"
         )
     study.set_user_attr(DEFAULTS, {**defaults, "grace_seconds": grace_seconds})
-
-
-def _short(value: Any) -> str:
-    if isinstance(value, dict) and "learning_rates" in value:
-        return str(SearchSpace.from_dict(value))
-    if value is None:
-        return "none"
-    return value if isinstance(value, str) else json.dumps(value)

@@ -14,7 +14,7 @@ from objectives.columns import METRICS
 from objectives.measurement import TO_TARGET, Verdict
 from objectives.recorded import Recording, Recordings, read_recordings
 from storage.url import open_storage, readable_errors, redacted
-from study.create import FORMAT, IMPORTED, KEPT, RECORD
+from study.agreement import FORMAT, IMPORTED, KEPT, RECORD
 from study.errors import StudyError
 from study.limits import OVER_BUDGET_GRADE
 from study.outcome import GRADES, on_grid

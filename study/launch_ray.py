@@ -16,8 +16,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from storage.url import readable_errors, redacted
+from study.agreement import RECORD
 from study.comparable import by_hardware
-from study.create import RECORD
 from study.errors import StudyError
 from study.findings.front import pareto_front
 from study.follow import Follower

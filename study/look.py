@@ -6,7 +6,8 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from storage.url import exists, open_storage, readable_errors
-from study.create import RECORD, open_study
+from study.agreement import RECORD
+from study.create import open_study
 from study.errors import StudyError
 from study.trials import is_finished
 

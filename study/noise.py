@@ -10,6 +10,7 @@ from objectives.device import resolve_device
 from objectives.hardware import is_out_of_memory
 from objectives.load import CustomLoop, load_objective
 from objectives.measurement import ObjectiveError, TrialParams
+from objectives.models_after import models_after
 from objectives.noise_scale import (
     LARGE,
     N_DRAWS,
@@ -113,7 +114,7 @@ def measure(settings: NoiseSettings, *, begin: Callable[[int], Callable[[int], N
         with measuring_alone(objective, device):  # as trials run: else it were another run
             found = [
                 _at(epoch, metric, objective.gradients(model), sizes, settings, watch)
-                for epoch, model, metric in objective.models_after(params, settings.looked_at)
+                for epoch, model, metric in models_after(objective, params, settings.looked_at)
             ]
     except ObjectiveError:
         raise

@@ -68,7 +68,7 @@ def stored_recipe(settings: StudySettings) -> Recipe:
     """Of the study that the settings name; the plain one where there is none yet."""
     from objectives.load import task_name
     from storage.url import readable_errors
-    from study.create import RECORD
+    from study.agreement import RECORD
     from study.look import study_so_far
 
     name = settings.study_name or task_name(settings.task)
@@ -81,7 +81,7 @@ def stored_recipe(settings: StudySettings) -> Recipe:
 
 def refuse_other_recipe(study: Study, objective: Objective) -> None:
     """Raise StudyError where the objective trains otherwise: its costs are not the study's."""
-    from study.create import RECORD
+    from study.agreement import RECORD
 
     stored = study.user_attrs[RECORD].get("recipe")
     asked = objective.fingerprint.get("recipe")

@@ -65,7 +65,7 @@ def front(args: argparse.Namespace) -> None:
 
 def export(args: argparse.Namespace) -> None:
     """Print every trial of a study with parameters, values, verdict and attributes."""
-    from study.create import KEPT, RECORD
+    from study.agreement import KEPT, RECORD
     from study.findings.export import export_columns, to_csv, to_json
     from study.trials import full_row, own_params
 

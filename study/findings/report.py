@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import TYPE_CHECKING, Any
 
+from study.agreement import IMPORTED, RECORD
 from study.comparable import by_hardware
-from study.create import IMPORTED, RECORD
 from study.findings import figures
 from study.findings.front import pareto_front
 from study.findings.tables import summary_lines

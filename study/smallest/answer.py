@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from objectives.parameter import usual_values
-from study.create import IMPORTED, RECORD
+from study.agreement import IMPORTED, RECORD
 from study.errors import StudyError
 from study.findings.runs import RunRow
 from study.smallest.advice import Advice, Frozen, advice, frozen

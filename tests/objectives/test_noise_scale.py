@@ -13,6 +13,7 @@ from torch import nn
 import objectives.gradients
 from objectives.gradients import Gradients
 from objectives.measurement import ObjectiveError, TrialParams
+from objectives.models_after import models_after
 from objectives.noise_scale import (
     Draw,
     Moments,
@@ -137,7 +138,7 @@ def test_batches_are_drawn_with_replacement():
 
 def test_both_estimators_agree_with_the_whole_training_split_of_digits(digits):
     params = TrialParams(batch_size=64, learning_rate=0.05, epochs=2, seed=3, device="cpu")
-    for _, model, _ in digits.models_after(params, (0, 2)):
+    for _, model, _ in models_after(digits, params, (0, 2)):
         gradients = digits.gradients(model)
         n = gradients.n_train
         whole = gradients.of_examples(torch.arange(n))
@@ -154,7 +155,9 @@ def test_models_are_those_of_the_trial_with_the_same_parameters():
     objective = ready(made_task())
     params = TrialParams(batch_size=16, learning_rate=0.05, epochs=3, seed=1, device="cpu")
     curve = train(objective, epochs=3).curve
-    found = {epoch: (model, val) for epoch, model, val in objective.models_after(params, (3, 0, 1))}
+    found = {
+        epoch: (model, val) for epoch, model, val in models_after(objective, params, (3, 0, 1))
+    }
     torch.manual_seed(1)
     fresh = objective.task.model()
     for a, b in zip(fresh.parameters(), found[0][0].parameters(), strict=True):
@@ -170,7 +173,7 @@ def test_a_run_that_diverges_says_so():
     objective = ready(made_task())
     params = TrialParams(batch_size=4, learning_rate=1e6, epochs=3, seed=1, device="cpu")
     with pytest.raises(ObjectiveError, match="choose another learning rate"):
-        list(objective.models_after(params, (0, 3)))
+        list(models_after(objective, params, (0, 3)))
 
 
 @pytest.mark.parametrize(

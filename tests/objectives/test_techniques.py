@@ -14,6 +14,7 @@ from torch import nn
 
 from objectives.load import load_objective
 from objectives.measurement import ObjectiveError, TrialParams, Verdict
+from objectives.models_after import models_after
 from objectives.parameter import Parameter
 from objectives.precision import PATIENCE, LossScaler, check_precision
 from objectives.recipe import PLAIN, Recipe, largest_part, n_parts
@@ -37,7 +38,7 @@ def trained(task: Task, recipe: Recipe, *, batch_size: int = 32) -> nn.Module:
     """The model after two epochs of our loop."""
     objective = TaskObjective(task, name="t", device="cpu", recipe=recipe)
     params = TrialParams(batch_size=batch_size, learning_rate=0.02, epochs=2, seed=3, device="cpu")
-    [(_, model, _)] = objective.models_after(params, [2])
+    [(_, model, _)] = models_after(objective, params, [2])
     return model
 
 

@@ -17,8 +17,8 @@ import optuna
 import pytest
 
 from storage.url import open_storage
+from study.agreement import DIRECTIONS
 from study.cli import main
-from study.create import DIRECTIONS
 from study.space import SearchSpace
 from tests.servers import database
 from tests.study.tables import TO_TARGET

@@ -9,8 +9,8 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 from optuna.trial import TrialState
 
 from storage.url import open_storage
+from study.agreement import DIRECTIONS, RECORD
 from study.cli import main
-from study.create import DIRECTIONS, RECORD
 from study.quiet import quiet_optuna
 from study.writing import content
 

@@ -11,8 +11,8 @@ import optuna
 
 from storage.url import open_storage
 from study import copying
+from study.agreement import DIRECTIONS, RECORD
 from study.cli import main
-from study.create import DIRECTIONS, RECORD
 from tests.study.conftest import finish, spawn
 
 from .copies import PARAMS, SPACE, copied, everything, make

@@ -17,8 +17,8 @@ from optuna.distributions import FloatDistribution, IntDistribution
 from optuna.trial import create_trial
 
 from storage.url import open_storage
+from study.agreement import RECORD
 from study.cli import main
-from study.create import RECORD
 from study.errors import StudyError
 from study.findings.critical import Critical, SizeRuns, critical_batch
 from study.findings.runs import RunRow

@@ -9,8 +9,8 @@ import time
 
 import pytest
 
+from study.agreement import RECORD
 from study.cli import main
-from study.create import RECORD
 from study.errors import StudyError
 from study.launch_ray import check_ranks
 from study.look import find_study

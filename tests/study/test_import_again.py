@@ -12,8 +12,8 @@ from typing import Any
 from objectives.columns import KNOWN
 from storage.url import open_storage
 from study import importing
+from study.agreement import IMPORTED, RECORD
 from study.cli import main
-from study.create import IMPORTED, RECORD
 from study.look import the_study
 from tests.study.conftest import finish, spawn
 from tests.study.tables import CURVES, DATA, STORAGE, TO_TARGET, imported

@@ -15,8 +15,8 @@ from optuna.trial import TrialState
 
 from objectives.measurement import Verdict
 from storage.url import open_storage
+from study.agreement import DIRECTIONS
 from study.budgets import Budgets
-from study.create import DIRECTIONS
 from study.ledger import Ledger
 from study.limits import Excuse, Limits
 from study.pulse import Silence
