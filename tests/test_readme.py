@@ -116,9 +116,9 @@ def _check_dashboard(checkout: Path) -> None:
 
 
 def test_every_verb_has_help_and_stands_in_the_readme(checkout):
-    text = (ROOT / "README.md").read_text()
+    text = " ".join((ROOT / "README.md").read_text().split())
     listed = _run(".venv/bin/python -m study --help", checkout).stdout
-    verbs = re.findall(r"^    (\w+) ", listed, re.MULTILINE)
+    verbs = re.findall(r"^    ([\w-]+) ", listed, re.MULTILINE)
     assert set(verbs) >= {"run", "ls", "front", "export", "report"}
     for verb in verbs:
         shown = _run(f".venv/bin/python -m study {verb} --help", checkout)
@@ -127,21 +127,19 @@ def test_every_verb_has_help_and_stands_in_the_readme(checkout):
 
 
 def test_every_variable_of_the_makefile_reaches_the_command_line(checkout):
-    words = "TASK STUDY_NAME N_TRIALS N_WORKERS SAMPLER PRUNER SEED EPOCHS DEVICE TARGET TIMEOUT"
-    for name in [
-        *words.split(),
-        "PRUNER_RISK",
-        "DIAGNOSTICS",
-        "DATA_DIR",
-        "LAUNCHER",
-        "RAY_ADDRESS",
-        "CONFIG",
-        "BATCH_SIZES",
-        "LEARNING_RATES",
-    ]:
+    words = """
+        TASK STUDY_NAME N_TRIALS N_WORKERS SAMPLER PRUNER PRUNER_RISK SEED EPOCHS DEVICE TARGET
+        TIMEOUT DIAGNOSTICS DATA_DIR LAUNCHER RAY_ADDRESS CONFIG BATCH_SIZES LEARNING_RATES
+        MICRO_BATCH_SIZES PRECISION SCHEDULE RATE_SCHEDULE WARMUP_EXAMPLES BETA2_HALF_LIFE
+        SCALE_RULE SCALE_REFERENCE GHOST_BATCH_SIZE DATA_PARALLEL SHARDS
+    """
+    given = " ".join(f'{name}="it\'s x"' for name in words.split())
+    done = _run(f"make -n study {given}", checkout)
+    documented = " ".join((ROOT / "README.md").read_text().split())
+    for name in words.split():
         option = "--" + name.lower().replace("_", "-")
-        done = _run(f'make -n study {name}="it\'s x"', checkout)
         assert f"{option} 'it'\\''s x'" in done.stdout, done.stdout
+        assert re.search(rf"\b{name}\b", documented), name
 
 
 def test_a_storage_url_is_neither_echoed_nor_an_argument(checkout):

@@ -153,7 +153,7 @@ def test_a_run_of_two_ranks_is_the_run_of_one_process(alone, paired, batch_size)
 def test_a_run_with_dropout_and_batch_norm_goes_on_from_its_checkpoint_bit_for_bit(paired):
     params = of_kind("noisy")
     (whole, kept), (resumed, kept_again) = uncut(paired, params), cut_after(paired, 2, params)
-    assert timeless(resumed) == timeless(whole)
+    same_result(resumed, whole)
     assert_same_weights(kept, kept_again)
 
 
@@ -161,6 +161,13 @@ def test_statistics_of_batch_norm_are_marked_as_those_of_a_rank(paired):
     measured, _ = uncut(paired, of_kind("noisy"))
     assert measured.techniques == {"statistics_batch_size": 8, "batch_norm_micro": True}
     assert "batch_norm_micro" not in uncut(paired, PARAMS)[0].techniques
+
+
+def same_result(found: Measurement, expected: Measurement) -> None:
+    """Equal but for times; gloo's own threads let go of a buffer a little sooner or later."""
+    assert found.peak_memory_bytes == pytest.approx(expected.peak_memory_bytes, rel=0.25)
+    same_peak = replace(found, peak_memory_bytes=expected.peak_memory_bytes)
+    assert timeless(same_peak) == timeless(expected)
 
 
 class StoppedAt(Run):
@@ -191,7 +198,7 @@ def test_a_verdict_stops_all_ranks_at_once_and_the_same_ranks_train_the_next_run
         assert run.result().verdict in verdicts
         assert run.result().steps < 4 * params.epochs
         assert paired.member.ranks.pids == pids
-    assert timeless(uncut(paired, PARAMS)[0]) == timeless(expected)
+    same_result(uncut(paired, PARAMS)[0], expected)
     assert paired.member.ranks.pids == pids
 
 
