@@ -10,7 +10,7 @@ from study.findings.runs import RunRow
 
 BLANK: dict[str, Any] = {field.name: None for field in fields(RunRow)} | {
     "number": 0, "waits": False, "finished": True, "feasible": True, "verdict": "completed",
-    "stride": 1, "curve": (), "epochs": 20, "score_test": False,
+    "stride": 1, "curve": (), "epochs": 20, "score_test": False, "phases": (),
 }  # fmt: skip
 
 
