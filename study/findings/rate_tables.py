@@ -14,27 +14,26 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 Estimates = Mapping[int, RateEstimate | NotShown]
-COLUMNS = ("batch size", "best rate", "95% interval", "usable", "decades", "runs", "tried")
+COLUMNS = ("batch size", "best rate (95%)", "usable", "decades (95%)", "runs", "tried")
 COLOURS = {"square-root scaling": "#0f766e", "linear scaling": "#7c3aed"}
 
 
 def rates_table(estimates: Estimates) -> Table:
     """`rates`: one batch size a line."""
-    table = plain_table("", [*((name, "right") for name in COLUMNS), ("", "left")])
+    table = plain_table("", [*((name, "right") for name in COLUMNS), ("edge", "left")])
     for size, found in estimates.items():
         if isinstance(found, NotShown):
-            table.add_row(str(size), "not shown", *5 * [""], found.reason)
+            table.add_row(str(size), "not shown", *4 * [""], found.reason)
             continue
         narrow, wide = found.usable_decades
         table.add_row(
             str(size),
-            f"{found.best:.3g}",
-            _span(found.low, found.high),
+            f"{found.best:.2g} ({_span(found.low, found.high)})",
             _span(*found.usable),
             f"{found.decades:.1f} ({narrow:.1f}..{wide:.1f})",
             str(found.n_runs),
             _span(*found.tried),
-            f"{found.edge} edge" if found.edge else "",
+            found.edge or "",
         )
     return table
 
