@@ -62,7 +62,8 @@ probe: .venv/.run ## step time and memory of each batch size
 	@$(PY) -m study probe $(call option,--task,TASK) $(call option,--data-dir,DATA_DIR) \
 	  $(look_options) $(call option,--epochs,EPOCHS) \
 	  $(call option,--device,DEVICE) $(call option,--batch-sizes,BATCH_SIZES) \
-	  $(call option,--learning-rates,LEARNING_RATES) $(if $(COMPILE),--compile)
+	  $(call option,--learning-rates,LEARNING_RATES) $(if $(COMPILE),--compile) \
+	  $(technique_options)
 
 study: .venv/.run $(if $(filter ray,$(LAUNCHER)),.venv/.ray) ## search batch size and learning rate; run again to resume
 	@$(PY) -m study run $(run_options)

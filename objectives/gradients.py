@@ -39,7 +39,9 @@ class Gradients:
         y: Tensor,
         *,
         device: str,
+        part: int | None = None,  # examples of one pass at most; None: whole batches
     ) -> None:
+        self._part = part
         self.model = model.to(device).train()
         self.n_train = len(x)
         self._loss = loss
@@ -99,9 +101,14 @@ class Gradients:
     def _of_batch(self, x: Tensor, y: Tensor) -> list[Tensor]:
         import torch
 
-        loss = self._loss(self.model(x), y)
         parameters = list(self._parameters.values())
-        return list(torch.autograd.grad(loss, parameters, materialize_grads=True))
+        total: list[Tensor] = []
+        part = self._part or len(x)
+        for x_part, y_part in zip(x.split(part), y.split(part), strict=True):
+            loss = self._loss(self.model(x_part), y_part) * (len(x_part) / len(x))
+            grads = torch.autograd.grad(loss, parameters, materialize_grads=True)
+            total = [a + b for a, b in zip(total, grads, strict=True)] if total else list(grads)
+        return total
 
     def _of_each(self, x: Tensor, y: Tensor) -> list[Tensor]:
         from torch.func import functional_call, grad, vmap

@@ -63,7 +63,7 @@ def notes_on(recipe: Recipe, model: nn.Module) -> tuple[str, ...]:
     if recipe.micro_batch_sizes is None:
         return ()
     ghost = recipe.ghost_batch_size
-    if ghost is not None and ghost <= recipe.micro_batch_sizes[0]:
+    if ghost is not None and recipe.micro_batch_sizes[0] % ghost == 0:
         return ()
     return (
         "batch norm takes its statistics from micro-batches: gradients are not those of whole "
@@ -87,7 +87,7 @@ def facts_of(recipe: Recipe, batch_size: int, *, batch_norm: bool) -> dict[str, 
     """What a run should say about itself, of a recipe that `Recipe.at` gave.
 
     A batch's gradient is the sum of its micro-batches' only where examples do not meet: batch norm
-    normalises each micro-batch by itself, which ghost batches as small do anyway.
+    normalises each micro-batch by itself, which ghost batches that divide it do anyway.
     """
     facts: dict[str, Any] = {}
     micro, ghost = recipe.micro_batch_size(recipe.of_rank(batch_size)), recipe.ghost_batch_size
@@ -97,7 +97,7 @@ def facts_of(recipe: Recipe, batch_size: int, *, batch_norm: bool) -> dict[str, 
         facts["precision"] = recipe.precision
     if batch_norm and (micro < batch_size or ghost is not None):
         facts["statistics_batch_size"] = largest_part(micro, ghost or micro)
-        if micro < batch_size and (ghost is None or ghost > micro):
+        if micro < batch_size and (ghost is None or micro % ghost):
             facts["batch_norm_micro"] = True
     return facts
 

@@ -138,11 +138,11 @@ class TaskObjective:
         task = self.task_of(params)
         recipe = self.recipe.at(params.extra)
         model = build_model(task, recipe).to(self.device)
-        run.trained_with(**facts_of(recipe, params.batch_size, batch_norm=has_batch_norm(model)))
         sizes = BatchSizes(
             self.growth(params.epochs, "constant" if run.holds_batch_size else params.schedule),
             params.batch_size,
         )
+        run.trained_with(**facts_of(recipe, sizes.largest, batch_norm=has_batch_norm(model)))
         train_epoch, parts = self._trainer(task, model, params, run, recipe, sizes.largest)
         n_train = len(self._data.x_train)
         rates = rate_driver(parts["optimizer"], recipe, epochs=params.epochs, n_train=n_train)
@@ -171,7 +171,7 @@ class TaskObjective:
             run.report(val, train_accuracy=train)
             if sizes.grow:
                 with run.validating():
-                    gradients = self.gradients(model)
+                    gradients = self.gradients(model, recipe.micro_batch_size(size))
                     sizes.look(epoch, gradients, seed=params.seed, device=self.device)
             kept = {name: part.state_dict() for name, part in states.items()}
             run.save({"epoch": epoch, "order": order.get_state(), **kept})
@@ -204,10 +204,10 @@ class TaskObjective:
         """The task with a trial's values of its searched parameters."""
         return self._declared.at(params.extra) if self.search else self.task
 
-    def gradients(self, model: nn.Module) -> Gradients:
-        """Of the task's loss over its training split."""
-        data = self._data
-        return Gradients(model, self.task.loss, data.x_train, data.y_train, device=self.device)
+    def gradients(self, model: nn.Module, part: int | None = None) -> Gradients:
+        """Of the task's loss over its training split; `part`: examples of one pass at most."""
+        data, loss = self._data, self.task.loss
+        return Gradients(model, loss, data.x_train, data.y_train, device=self.device, part=part)
 
     def batches(self, batch_size: int, order: torch.Generator) -> Batches:
         """Of one epoch over the training split."""

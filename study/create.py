@@ -26,7 +26,7 @@ from study.pruning.choose import check_pruner
 from study.quiet import quiet_optuna
 from study.settings import StudySettings
 from study.space import SearchSpace
-from study.techniques import check_length
+from study.techniques import check_length, refuse_other_recipe, searched_recipe
 from study.trials import ATTRIBUTES, FAIL_REASON
 
 if TYPE_CHECKING:
@@ -117,8 +117,9 @@ def create_or_resume(
         plan = new_plan(with_rates(settings, objective, device), objective, name, device)
         check_pruner(plan, asked_risk=settings.pruner_risk)
         plan = with_costs(plan, objective, watch)
-        runs = whole_runs(plan.costs, plan.growth)
-        plan = replace(plan, space=cut_by_cost(plan.space, runs, plan.budgets))
+        if not searched_recipe(plan.space.search):  # else another value may fit
+            runs = whole_runs(plan.costs, plan.growth)
+            plan = replace(plan, space=cut_by_cost(plan.space, runs, plan.budgets))
         with storage.claim_lock(name):
             if name not in optuna.get_all_study_names(storage) or _is_unfinished(storage, name):
                 return _create(storage, plan, objective), plan, True
@@ -126,6 +127,7 @@ def create_or_resume(
     plan = resumed_plan(study, settings, objective, device)
     check_pruner(plan, asked_risk=settings.pruner_risk)
     compare(study, record_of(plan, objective))
+    refuse_other_recipe(study, objective)
     check_hardware(study, device, mixed=settings.mixed_hardware)
     _agree_on_grace(study, plan.grace_seconds)
     costs = stored_costs(study, plan.hardware)

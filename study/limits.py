@@ -14,7 +14,7 @@ from study.budgets import Budgets
 from study.costs import Costs
 from study.growing import whole_runs
 from study.space import batch_size_of
-from study.trials import HARDWARE, PREDICTED, UNPROBED, VERDICT
+from study.trials import HARDWARE, PREDICTED, SCHEDULE, UNPROBED, VERDICT
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
@@ -98,6 +98,7 @@ def smallest_out_of_memory(trials: Iterable[FrozenTrial], hardware: str) -> int 
         if trial.user_attrs.get(VERDICT) == Verdict.OUT_OF_MEMORY.value
         and not trial.user_attrs.get(UNPROBED)
         and not trial.user_attrs.get(PREDICTED)
+        and SCHEDULE not in trial.user_attrs  # it grew, nobody knows how far
         and trial.user_attrs.get(HARDWARE) == hardware
     ]
     return min(sizes, default=None)

@@ -10,7 +10,7 @@ from objectives.device import resolve_device
 from objectives.load import load_objective
 from objectives.measurement import ObjectiveError
 from study.errors import StudyError
-from study.settings import AUTO, StudySettings
+from study.settings import AUTO, StudySettings, chosen_data_dir
 from study.space import UNSCALED, Scale, SearchSpace
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ def one_test(*, task: str, batch_size: int, seed: int, device: str) -> RangeTest
     from study.launch import measuring_alone
 
     where = resolve_device(device)
-    objective = load_objective(task, device=where)
+    objective = load_objective(task, device=where, data_dir=chosen_data_dir())
     with measuring_alone(objective, where):
         return _test(objective, task, batch_size=batch_size, seed=seed, device=where)
 

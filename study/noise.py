@@ -25,6 +25,7 @@ from objectives.noise_scale import (
 from objectives.parameter import usual_values
 from study.errors import StudyError
 from study.launch import measuring_alone
+from study.settings import chosen_data_dir
 
 if TYPE_CHECKING:
     from objectives.gradients import Gradients
@@ -104,7 +105,7 @@ def measure(settings: NoiseSettings, *, begin: Callable[[int], Callable[[int], N
     """
     check(settings)
     device = resolve_device(settings.device)
-    loaded = load_objective(settings.task, device=device)
+    loaded = load_objective(settings.task, device=device, data_dir=chosen_data_dir())
     objective = with_model(loaded, settings.task, verb="noise-scale")
     params = _params(settings, objective, device)
     sizes = [size for size in SIZES if size <= (objective.batch_sizes[1] or 1)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tomllib
 from dataclasses import dataclass, fields, replace
 from difflib import get_close_matches
@@ -192,6 +193,11 @@ class StudySettings:
             reference=self.scale_reference or base.scale.reference,
         )
         return replace(base, batch_sizes=sizes, learning_rates=rates, scale=scale)
+
+
+def chosen_data_dir() -> Path:
+    """The folder of downloaded data sets that the environment names, else the usual one."""
+    return Path(os.environ.get(DATA_VARIABLE) or DATA_DIR)
 
 
 def check_choice(what: str, value: str, choices: tuple[str, ...]) -> None:

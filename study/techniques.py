@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from objectives.measurement import ObjectiveError
-from objectives.recipe import PLAIN, Recipe
+from objectives.recipe import MICRO, PLAIN, PRECISION, Recipe
 from study.errors import StudyError
 from study.space import parse_batch_sizes
 
@@ -77,6 +77,11 @@ def stored_recipe(settings: StudySettings) -> Recipe:
     return (
         PLAIN if study is None else Recipe.from_stored(study.user_attrs[RECORD].get("recipe", ""))
     )
+
+
+def searched_recipe(search: Mapping[str, Any]) -> bool:
+    """Whether a part of the recipe is searched, so that a size costs now this and now that."""
+    return bool({MICRO, PRECISION} & set(search))
 
 
 def refuse_other_recipe(study: Study, objective: Objective) -> None:

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from study.errors import StudyError
 from study.verbs import add_look, console_of, looked_at, write_out
 
 
@@ -21,6 +22,7 @@ def add_critical_verbs(verbs: Any) -> None:
 
 def critical_batch(args: argparse.Namespace) -> None:
     """Fit what each batch size took to reach the target: E(B) = E_min (1 + B / B_crit)."""
+    from study.agreement import RECORD
     from study.findings import critical_words as words
     from study.findings.critical import critical_batch as fit
     from study.findings.critical_figure import critical_figure
@@ -28,6 +30,11 @@ def critical_batch(args: argparse.Namespace) -> None:
     from study.findings.to_target import to_target
 
     study, names = looked_at(args)
+    if '"schedule"' in study.user_attrs[RECORD].get("recipe", ""):
+        raise StudyError(
+            f"the batch size of study {study.study_name!r} grows within its runs, so no run says "
+            "what one batch size takes: look at a study without --schedule"
+        )
     data = to_target(runs_of(study.get_trials(deepcopy=False), names), args.target)
     found = fit(data.sizes, resolution=data.resolution)
     if args.output is not None:

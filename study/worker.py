@@ -212,7 +212,7 @@ class Worker:
             study=self._study,
             trial=trial,
             params=params_of(trial, self._plan),
-            run=run_of(self._plan, self._objective, measure_memory=known is None),
+            run=run_of(self._plan, self._objective, measure_memory=not self._is_told(trial, known)),
             known=known,
             rule=NeverStop() if PURPOSE in trial.user_attrs else self._stop_rule,
             checkpoint=self._checkpoint_of(trial),
@@ -228,6 +228,13 @@ class Worker:
     def _known(self, trial: Trial) -> SizeCost | None:
         cost = None if SCHEDULE in trial.user_attrs else self._cost_of(trial)
         return cost if cost is not None and cost.train_seconds is not None else None
+
+    def _is_told(self, trial: Trial, known: SizeCost | None) -> bool:
+        """Whether probes say what the run will be told, wherever its batch size may grow to."""
+        growth, costs = self._plan.growth, self._claims.costs
+        sizes = growth.reachable(batch_size_of(trial.params)) if growth is not None else []
+        grown = [costs.get(size) for size in sizes]
+        return known is not None and all(cost is not None and cost.step_seconds for cost in grown)
 
     def _known_of(self, trial: Trial, measured: Measurement) -> SizeCost | None:
         """The same for what the run turned out to be: its batch size may have grown."""

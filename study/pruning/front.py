@@ -19,7 +19,7 @@ from study.outcome import grid_stride, on_grid
 from study.pruning.bound import FIRST_EPOCH, LOWEST, Bound, History
 from study.pruning.decision import Decision, Progress
 from study.search.samplers import derive_seed
-from study.trials import CURVE, HARDWARE, PREDICTED, SO_FAR, SPARED, is_feasible
+from study.trials import CURVE, HARDWARE, PREDICTED, SCHEDULE, SO_FAR, SPARED, is_feasible
 
 if TYPE_CHECKING:
     from optuna import Study
@@ -150,10 +150,12 @@ class FrontPruner:
 def learn_from(completed: list[FrozenTrial], costs: Costs) -> History | None:
     """Curves of the most common length, the newest `MAX_CURVES`; None when there are none.
 
-    A spared run stands for all that were stopped as it would have been.
+    A spared run stands for all that were stopped as it would have been. A run whose batch size grew
+    where the others' did not says nothing about theirs.
     """
     import numpy as np
 
+    completed = [t for t in completed if SCHEDULE not in t.user_attrs]
     lengths = Counter(len(t.user_attrs[CURVE]) for t in completed)
     if not lengths:
         return None

@@ -50,6 +50,14 @@ class Asking:
         )
 
 
+def question_in(space: SearchSpace, asking: Asking) -> Question:
+    """At the sizes of a space; base rates as the rates that they are at the start."""
+    question = asking.of(space.sizes(), space.learning_rates)
+    low, high = space.learning_rates
+    factor = space.scale.factor(question.start)
+    return replace(question, learning_rates=(low * factor, high * factor))
+
+
 @dataclass(frozen=True, kw_only=True)
 class Answer:
     """With all that it rests on."""
@@ -101,7 +109,7 @@ def recorded_answer(study: Study, asking: Asking) -> Answer:
             f"study {study.study_name!r} holds no completed run with an accuracy: run make smallest"
         )
     if space is not None:
-        return answer_of(_here(asking.of(space.sizes(), space.learning_rates), rows), rows)
+        return answer_of(_here(question_in(space, asking), rows), rows)
     rates = [row.learning_rate for row in rows]
     sizes = sorted({row.batch_size for row in rows})
     answer = answer_of(asking.of(sizes, (min(rates), max(rates))), rows)

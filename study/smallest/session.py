@@ -13,7 +13,7 @@ from study.growing import can_adapt, whole_runs
 from study.session import Session
 from study.settings import StudySettings
 from study.smallest.agenda import Agenda, n_asked
-from study.smallest.answer import Answer, Asking, answer_of
+from study.smallest.answer import Answer, Asking, answer_of, question_in
 from study.smallest.progress import LadderProgress
 from study.smallest.question import Question
 from study.smallest.tuning import ENOUGH
@@ -58,9 +58,7 @@ class SmallestSession(Session):
             self._console.print(f"going on from {n_done} recorded trials")
 
     def _search(self, study: Study, plan: Plan, objective: Objective) -> int:
-        question = replace(
-            self._asking.of(plan.space.sizes(), plan.space.learning_rates), hardware=plan.hardware
-        )
+        question = replace(question_in(plan.space, self._asking), hardware=plan.hardware)
         agenda = Agenda(
             question=question,
             metric_names=plan.metric_names,

@@ -6,13 +6,17 @@ from typing import Any
 
 import optuna
 import pytest
+from optuna.distributions import IntDistribution
+from optuna.trial import TrialState
 
-from objectives.measurement import Phase
+from objectives.measurement import Phase, TrialParams
+from objectives.probe import Cost, probe
 from objectives.schedules import Growth
 from study.cli import main
 from study.comparable import stored_costs
 from study.costs import SizeCost
 from study.growing import cost_of, whole_runs
+from study.limits import smallest_out_of_memory
 
 
 def costs(*sizes: int) -> dict[int, SizeCost]:
@@ -103,3 +107,29 @@ def test_a_warm_up_longer_than_a_run_is_refused(workdir, capsys):
     assert "warmup_examples is 9999, and a run sees 2158 in all" in capsys.readouterr().err
     assert main(["run", "--warmup-examples", "500", "--epochs", "2", "--n-trials", "1",
                  "--batch-sizes", "64:128"]) == 0  # fmt: skip
+
+
+def test_a_run_that_grows_beyond_what_was_probed_measures_its_own_memory(workdir, monkeypatch):
+    def only_small(objective: Any, params: TrialParams, **options: Any) -> Cost:
+        if params.batch_size > 256:
+            raise ValueError("not this one")
+        return probe(objective, params, **options)
+
+    monkeypatch.setattr("study.costs.probe", only_small)
+    args = ("--epochs", "4", "--batch-sizes", "256", "--schedule", "doubling")
+    assert main(["run", *args, "--n-trials", "1"]) == 0
+    trial = optuna.load_study(study_name="digits", storage="sqlite:///runs/batchfront.db").trials[0]
+    assert trial.user_attrs["phases"][-1][0] > 256
+    assert trial.values[2] > 0
+
+
+def test_an_adaptive_run_that_ran_out_of_memory_says_nothing_of_the_size_it_started_with():
+    def dead(size: int, **more: Any) -> optuna.trial.FrozenTrial:
+        return optuna.create_trial(
+            state=TrialState.PRUNED,
+            params={"log2_batch_size": size.bit_length() - 1},
+            distributions={"log2_batch_size": IntDistribution(0, 9)},
+            user_attrs={"verdict": "out_of_memory", "hardware": "here", **more},
+        )
+
+    assert smallest_out_of_memory([dead(8, schedule="noise-scale"), dead(64)], "here") == 64

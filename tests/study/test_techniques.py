@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import optuna
 import pytest
 
+from study.agreement import RECORD
 from study.cli import main
 
 RUN = ("run", "--epochs", "1", "--learning-rates", "0.01:0.1", "--pruner", "none")
@@ -122,3 +124,28 @@ def test_what_cannot_be_done_is_refused_before_a_study_is_made(workdir, capsys, 
     assert main(["run", *argv]) == 2
     assert words in " ".join(capsys.readouterr().err.split())
     assert not (workdir / "runs").exists()
+
+
+def test_a_study_of_an_old_format_is_not_mixed_with_a_recipe(workdir, capsys):
+    args = (*RUN, "--batch-sizes", "256", "--n-trials")
+    assert main([*args, "1"]) == 0
+    study = optuna.load_study(study_name="digits", storage="sqlite:///runs/batchfront.db")
+    study.set_user_attr(RECORD, {**study.user_attrs[RECORD], "format": 1})
+    assert main([*args, "2", "--precision", "bfloat16"]) == 2
+    assert "another recipe (none, now" in capsys.readouterr().err
+    assert main([*args, "2"]) == 0
+
+
+def test_a_budget_that_a_smaller_micro_batch_keeps_cuts_no_batch_size(workdir, rows):
+    args = ("--task", "digits-cnn", "--batch-sizes", "8:64", "--micro-batch-sizes", "4:64")
+    budget = ("--max-memory", "150KiB", "--sampler", "random", "--n-trials", "6")
+    assert main([*RUN, *args, *budget]) == 0
+    ran = [row for row in rows("export") if row["state"] == "COMPLETE"]
+    assert any(row["peak_memory_bytes"] <= 150 * 1024 for row in ran)
+
+
+def test_a_critical_batch_size_of_batches_that_grow_is_refused(workdir, capsys):
+    grows = ("--schedule", "doubling", "--batch-sizes", "256", "--n-trials", "1")
+    assert main([*RUN, *grows]) == 0
+    assert main(["critical-batch", "--target", "0.5"]) == 2
+    assert "grows within its runs" in capsys.readouterr().err
