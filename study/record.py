@@ -11,14 +11,16 @@ from objectives.device import resolve_device
 from objectives.load import load_objective
 from objectives.measurement import ObjectiveError, TrialParams
 from objectives.parameter import usual_values
+from objectives.recipe import PLAIN
 from objectives.record import TableFile, record_run
 from study.costs import Costs, Prober, SizeCost
 from study.create import epochs_of
 from study.errors import StudyError
 from study.launch import measuring_alone
 from study.session import watcher
-from study.settings import StudySettings
+from study.settings import AUTO, StudySettings
 from study.space import SearchSpace
+from study.techniques import recipe_of
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -66,6 +68,7 @@ def record(
     Raises:
         StudyError, ObjectiveError: what a user can mend; what is recorded stays.
     """
+    _check(settings)
     device = resolve_device(settings.device)
     objective = load_objective(settings.task, device=device, data_dir=Path(settings.data_dir))
     space = settings.space(SearchSpace()).cut_to(objective.batch_sizes)
@@ -82,6 +85,14 @@ def record(
             return file.path, _record_missing(objective, file, grid, device, console)
     except OSError as error:
         raise StudyError(f"cannot write {file.path}: {error.strerror}") from error
+
+
+def _check(settings: StudySettings) -> None:
+    """Raise StudyError for what a table cannot hold: it has a rate and a batch size a run."""
+    if settings.learning_rates == AUTO:
+        raise StudyError("a table needs its learning rates: --learning-rates LOW:HIGH")
+    if recipe_of(settings) != PLAIN or settings.scale_rule not in (None, "none"):
+        raise StudyError("a table does not say by which technique it was trained: leave it out")
 
 
 def _record_missing(

@@ -147,6 +147,8 @@ class StudySettings:
         if self.scale_rule is not None:
             check_choice("scale_rule", self.scale_rule, tuple(SCALE_RULES))
         _at_least("scale_reference", self.scale_reference, 1)
+        if self.scale_reference is not None and self.scale_rule in (None, "none"):
+            raise StudyError("scale_reference is for a scale rule: give --scale-rule too")
         self.space(SearchSpace())
         self.budgets()
         recipe_of(self)

@@ -52,6 +52,8 @@ def test_another_rule_is_refused(workdir, capsys):
     assert main([*RUN, "--study-name", "s", "--scale-rule", "sqrt", "--n-trials", "1"]) == 0
     assert main([*RUN, "--study-name", "s", "--scale-rule", "linear"]) == 2
     assert "times (batch size / 64)^0.5" in capsys.readouterr().err
+    assert main([*RUN, "--study-name", "t", "--scale-reference", "8"]) == 2
+    assert "give --scale-rule too" in capsys.readouterr().err
     assert main([*RUN, "--scale-rule", "cubic"]) == 2
     assert "choose from none, linear, sqrt" in capsys.readouterr().err
 

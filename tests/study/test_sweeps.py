@@ -38,6 +38,8 @@ def test_a_sweep_is_recorded_resumed_and_played_back(workdir, rows, capsys):
     ("options", "said"),
     [
         (["-o", "."], "cannot write .: Is a directory"),
+        (["--learning-rates", "auto"], "a table needs its learning rates"),
+        (["--config", "c.toml"], "by which technique it was trained"),
         (["-o", "/proc/none/a.csv"], "cannot write /proc/none/a.csv: "),
         (["--n-rates", "0"], "n_rates is 0, wanted at least 1"),
         (["--n-seeds", "-1"], "n_seeds is -1, wanted at least 1"),
@@ -46,6 +48,7 @@ def test_a_sweep_is_recorded_resumed_and_played_back(workdir, rows, capsys):
     ],
 )
 def test_a_sweep_that_cannot_be_is_one_line(workdir, capsys, options, said):
+    (workdir / "c.toml").write_text('precision = "bfloat16"')
     assert main([*RECORD, *options]) == 2
     assert said in capsys.readouterr().err
     assert not list(workdir.glob("**/*.csv*"))
