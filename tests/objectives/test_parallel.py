@@ -165,7 +165,7 @@ def test_statistics_of_batch_norm_are_marked_as_those_of_a_rank(paired):
 
 def same_result(found: Measurement, expected: Measurement) -> None:
     """Equal but for times; gloo's own threads let go of a buffer a little sooner or later."""
-    assert found.peak_memory_bytes == pytest.approx(expected.peak_memory_bytes, rel=0.25)
+    assert found.peak_memory_bytes == pytest.approx(expected.peak_memory_bytes, rel=0.5)
     same_peak = replace(found, peak_memory_bytes=expected.peak_memory_bytes)
     assert timeless(same_peak) == timeless(expected)
 
