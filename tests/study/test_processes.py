@@ -117,7 +117,7 @@ def test_a_run_that_is_in_a_hurry_ends_soon_and_still_hands_the_trial_back(
 def test_a_worker_that_is_killed_is_started_again_and_its_trial_completed(workdir, rows):
     process = spawn(*TASK, "--n-trials", "12", "--n-workers", "2", cwd=workdir, **SLOW)
     _hold_after(workdir, 3)
-    (pid,) = {r["owner"]["pid"] for r in _running(workdir)[:1]}
+    pid = _both_held(workdir)[0]["owner"]["pid"]
     os.kill(pid, signal.SIGKILL)
     time.sleep(0.5)
     (workdir / "hold").unlink()
@@ -137,6 +137,18 @@ def _running(workdir) -> list[dict]:
     (name,) = optuna.get_all_study_names(storage)
     trials = optuna.load_study(study_name=name, storage=storage).trials
     return [t.user_attrs for t in trials if t.state.name == "RUNNING" and "owner" in t.user_attrs]
+
+
+def _both_held(workdir, seconds: float = 60) -> list[dict]:
+    """What two workers run that cannot end it: other trials are over within a second."""
+    end, before = time.monotonic() + seconds, []
+    while time.monotonic() < end:
+        running = _running(workdir)
+        if len(running) == 2 and [r["seed"] for r in running] == before:
+            return running
+        before = [r["seed"] for r in running]
+        time.sleep(1)
+    pytest.fail(f"no two trials are held within {seconds} s")
 
 
 def test_a_trial_that_kills_its_workers_is_given_up_after_three_retries(
