@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
@@ -17,7 +16,14 @@ from study.smallest.agenda import Agenda
 from study.smallest.evidence import SizeEvidence, evidence, mean
 from study.smallest.ladder import Walk, walk
 from study.smallest.question import ADAPTIVE, Question, check_question
-from study.smallest.sensitivity import GROWING, Neighbour, adaptive, judged, neighbours
+from study.smallest.sensitivity import (
+    GROWING,
+    Neighbour,
+    adaptive,
+    judged,
+    neighbours,
+    scores_on_test,
+)
 from study.space import SearchSpace
 
 if TYPE_CHECKING:
@@ -140,14 +146,8 @@ def as_json(answer: Answer) -> dict[str, Any]:
         "frozen": None if answer.frozen is None else asdict(answer.frozen),
         "sensitivity": [_neighbour(one) for one in around],
         "adaptive": None if answer.adaptive is None else _adaptive(answer.adaptive),
-        "test": test_scores(around) if found.answer is not None else [],
+        "test": scores_on_test(found, around),
     }
-
-
-def test_scores(around: Sequence[Neighbour]) -> list[float]:
-    """Of the answer's seeds that were scored on the test split."""
-    scores = (run.test_metric for one in around for run in one.runs)
-    return [score for score in scores if score is not None and math.isfinite(score)]
 
 
 def _adaptive(one: Neighbour) -> dict[str, Any]:

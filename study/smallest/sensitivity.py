@@ -78,6 +78,12 @@ def judged(question: Question, rows: Sequence[RunRow]) -> Walk:
     )
 
 
+def scores_on_test(found: Walk, around: Sequence[Neighbour]) -> list[float]:
+    """Of the answer's own seeds: one beside it may have been the answer to another target."""
+    own = (run for one in around if one.batch_size == found.answer for run in one.runs)
+    return [run.test_metric for run in own if run.test_metric is not None]
+
+
 def rate_of(found: Walk) -> float | None:
     """The learning rate of the answer."""
     rates = {state.batch_size: state.learning_rate for state in found.looked}

@@ -10,7 +10,7 @@ from study.findings.words import human_bytes, human_seconds
 from study.smallest.advice import Advice, Frozen
 from study.smallest.evidence import SizeEvidence, mean
 from study.smallest.ladder import Walk
-from study.smallest.sensitivity import Neighbour
+from study.smallest.sensitivity import Neighbour, scores_on_test
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -153,10 +153,10 @@ def more_lines(
     tied = [str(size.batch_size) for size in table if size.tied and size.batch_size != found.answer]
     if tied:
         lines.append(f"accuracy tied with {found.answer}: {', '.join(tied)}")
-    scores = [r.test_metric for one in around for r in one.runs if r.test_metric is not None]
+    scores = scores_on_test(found, around)
     if found.answer is not None and around and not scores:
         lines.append("not scored on the test split: the training loop never called run.scored")
-    if found.answer is not None and scores:
+    if scores:
         spread = f", {min(scores):.4f} to {max(scores):.4f}" if len(scores) > 1 else ""
         lines.append(
             f"on the test split, looked at once: {mean(scores):.4f} ({len(scores)} seeds{spread})"

@@ -11,13 +11,13 @@ from study.cli import main
 from study.findings.runs import RunRow
 from study.owner import this_process
 from study.smallest.advice import frozen
-from study.smallest.answer import answer_of
+from study.smallest.answer import answer_of, as_json
 from study.smallest.evidence import evidence
 from study.smallest.ladder import walk
 from study.smallest.question import SEEDS, SENSITIVITY, TUNE
 from study.smallest.sensitivity import judged, to_run
 from study.smallest.size import state_of
-from study.smallest.words import answer_line
+from study.smallest.words import answer_line, more_lines
 from study.trials import OWNER
 from tests.study.smallest.simulated import TARGET, question, run_row
 from tests.study.smallest.test_protocol import BAD, GOOD, RATE, decided, seeds_at, tuned_at
@@ -113,6 +113,18 @@ def test_the_answers_own_seeds_are_scored_even_if_it_was_a_neighbour_before():
     rows = [*decided(64, True), *before]
     asked = to_run(question(sizes=(64,)), rows, walk(question(sizes=(64,)), rows))
     assert [one.score_test for one in asked] == 5 * [True]
+
+
+def test_only_the_answers_own_seeds_are_its_score_on_the_test_split():
+    """Half of it was the answer to a lower target, at the same rate."""
+    scored = {"purpose": SENSITIVITY, "score_test": True}
+    rows = [*decided(64, True), *decided(32, False)]
+    rows += [run_row(500 + n, 64, RATE, GOOD, test_metric=0.9, **scored) for n in range(5)]
+    rows += [run_row(600 + n, 32, RATE, GOOD, test_metric=0.1, **scored) for n in range(5)]
+    answer = answer_of(question(sizes=(32, 64)), rows)
+    assert as_json(answer)["test"] == 5 * [0.9]
+    said = more_lines(answer.table, answer.found, answer.frozen, answer.around)
+    assert "on the test split, looked at once: 0.9000 (5 seeds" in "\n".join(said)
 
 
 def test_memory_that_ran_out_elsewhere_does_not_rule_a_size_out_here():
