@@ -36,10 +36,8 @@ class Agenda:
     limit: int | None = None  # of the study's trials that a question asked for
 
     def rows(self, trials: Sequence[FrozenTrial]) -> list[RunRow]:
-        """Runs that are evidence, or will be: at the usual values of the task's own parameters."""
-        usual = [trial for trial in trials if self._is_usual(trial)]
-        rows = runs_of(usual, self.metric_names) + adaptive_runs(usual, self.metric_names)
-        return [row for row in rows if row.finished or row.waits]
+        """Runs that are evidence, or will be."""
+        return evidence_rows(trials, self.metric_names, self.own)
 
     def due(self, trials: Sequence[FrozenTrial]) -> list[Asked]:
         """What to queue now; nothing while runs are under way that must be seen first."""
@@ -71,9 +69,19 @@ class Agenda:
             found[SCALED] = asked.learning_rate
         return found
 
-    def _is_usual(self, trial: FrozenTrial) -> bool:
-        params = trial.params or trial.system_attrs.get("fixed_params", {})
-        return all(params.get(name) == value for name, value in self.own.items())
+
+def evidence_rows(
+    trials: Sequence[FrozenTrial], metric_names: Sequence[str], own: Mapping[str, Any]
+) -> list[RunRow]:
+    """Runs that say something, or will: at the usual values `own` of the task's own parameters."""
+    usual = [trial for trial in trials if _is_at(trial, own)]
+    rows = runs_of(usual, metric_names) + adaptive_runs(usual, metric_names)
+    return [row for row in rows if row.finished or row.waits]
+
+
+def _is_at(trial: FrozenTrial, own: Mapping[str, Any]) -> bool:
+    params = trial.params or trial.system_attrs.get("fixed_params", {})
+    return all(params.get(name) == value for name, value in own.items())
 
 
 def next_runs(question: Question, rows: Sequence[RunRow], *, adaptive: bool = False) -> list[Asked]:

@@ -12,7 +12,7 @@ from study.agreement import IMPORTED, RECORD
 from study.errors import StudyError
 from study.findings.runs import RunRow
 from study.smallest.advice import Advice, Frozen, advice, frozen
-from study.smallest.agenda import Agenda
+from study.smallest.agenda import evidence_rows
 from study.smallest.evidence import SizeEvidence, evidence, mean
 from study.smallest.ladder import Walk, walk
 from study.smallest.question import ADAPTIVE, Question, check_question
@@ -100,7 +100,7 @@ def recorded_answer(study: Study, asking: Asking) -> Answer:
     Raises:
         StudyError: the study holds no runs, no accuracy, or playbacks of the same few runs.
     """
-    record, names = study.user_attrs[RECORD], tuple(study.metric_names or ())
+    record, names = study.user_attrs[RECORD], study.metric_names or []
     if "table" in record:
         raise StudyError(
             f"study {study.study_name!r} plays recorded runs back, the same ones over and over: "
@@ -108,8 +108,8 @@ def recorded_answer(study: Study, asking: Asking) -> Answer:
         )
     space = SearchSpace.from_dict(record["space"]) if IMPORTED not in record else None
     own = usual_values(space.search) if space is not None else {}
-    reader = Agenda(question=asking.of((1,), (1.0, 1.0)), metric_names=names, own=own)
-    rows = [row for row in reader.rows(study.get_trials(deepcopy=False)) if row.finished]
+    known = evidence_rows(study.get_trials(deepcopy=False), names, own)
+    rows = [row for row in known if row.finished]
     if not any(row.metric is not None for row in rows):
         raise StudyError(
             f"study {study.study_name!r} holds no completed run with an accuracy: run make smallest"
