@@ -5,16 +5,35 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from study.events import Event
 from study.findings.front import Values, non_dominated
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.progress import Progress as Bar
 
 
-class Progress:
+class Live:
+    """Shows a bar of rich's from entering to leaving."""
+
+    _bar: Bar
+
+    def __enter__(self) -> Self:
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._bar.stop()
+
+
+class Progress(Live):
     """Follows the events of all workers."""
 
     def __init__(
@@ -50,18 +69,6 @@ class Progress:
             disable=not self._live,
         )
         self._task = self._bar.add_task("starting", total=n_trials, completed=n_done)
-
-    def __enter__(self) -> Progress:
-        self._bar.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._bar.stop()
 
     def __call__(self, event: Event) -> None:
         """Take one worker's event."""

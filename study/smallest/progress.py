@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from types import TracebackType
 from typing import TYPE_CHECKING
 
 from study.events import Event
+from study.progress import Live
 
 if TYPE_CHECKING:
     from rich.console import Console
 
 
-class LadderProgress:
+class LadderProgress(Live):
     """A live line on a terminal; one line per ended run elsewhere. How many will come is open."""
 
     def __init__(self, console: Console, *, n_epochs: int) -> None:
@@ -29,18 +29,6 @@ class LadderProgress:
             disable=not console.is_terminal,
         )
         self._task = self._bar.add_task("starting", total=None)
-
-    def __enter__(self) -> LadderProgress:
-        self._bar.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._bar.stop()
 
     def __call__(self, event: Event) -> None:
         """Take one worker's event."""
