@@ -160,13 +160,13 @@ def ranks_on(objective: Any, cores: Sequence[int], *, stay: bool) -> Iterator[No
     if member.ranks.cores != cores:
         member.ranks.end()
         member.ranks.cores = cores
+    unharmed = False
     try:
         yield
-    except BaseException:
-        member.ranks.end()
-        raise
-    if not stay:
-        member.ranks.end()
+        unharmed = True
+    finally:
+        if not (stay and unharmed):
+            member.ranks.end()
 
 
 class Follower(Member):
