@@ -26,6 +26,15 @@ def read(folder: Path, images: ImageSet) -> tuple[Labelled, Labelled]:
     return train, test
 
 
+def _files(*known: tuple[int, str]) -> tuple[RemoteFile, ...]:
+    """Of sizes in bytes and SHA-256."""
+    names = (TRAIN_IMAGES, TRAIN_LABELS, TEST_IMAGES, TEST_LABELS)
+    return tuple(
+        RemoteFile(name=name, n_bytes=n_bytes, sha256=sha256)
+        for name, (n_bytes, sha256) in zip(names, known, strict=True)
+    )
+
+
 # The SHA-256 of all files are those of TensorFlow Datasets; the authors publish MD5.
 MNIST = ImageSet(
     source=Source(
@@ -35,27 +44,11 @@ MNIST = ImageSet(
             "https://storage.googleapis.com/cvdf-datasets/mnist/",
             "http://yann.lecun.com/exdb/mnist/",
         ),
-        files=(
-            RemoteFile(
-                name=TRAIN_IMAGES,
-                n_bytes=9912422,
-                sha256="440fcabf73cc546fa21475e81ea370265605f56be210a4024d2ca8f203523609",
-            ),
-            RemoteFile(
-                name=TRAIN_LABELS,
-                n_bytes=28881,
-                sha256="3552534a0a558bbed6aed32b30c495cca23d567ec52cac8be1a0730e8010255c",
-            ),
-            RemoteFile(
-                name=TEST_IMAGES,
-                n_bytes=1648877,
-                sha256="8d422c7b0a1c1c79245a5bcf07fe86e33eeafee792b84584aec276f5a2dbc4e6",
-            ),
-            RemoteFile(
-                name=TEST_LABELS,
-                n_bytes=4542,
-                sha256="f7ae60f92e00ec6debd23a6088c31dbd2371eca3ffa0defaefb259924204aec6",
-            ),
+        files=_files(
+            (9912422, "440fcabf73cc546fa21475e81ea370265605f56be210a4024d2ca8f203523609"),
+            (28881, "3552534a0a558bbed6aed32b30c495cca23d567ec52cac8be1a0730e8010255c"),
+            (1648877, "8d422c7b0a1c1c79245a5bcf07fe86e33eeafee792b84584aec276f5a2dbc4e6"),
+            (4542, "f7ae60f92e00ec6debd23a6088c31dbd2371eca3ffa0defaefb259924204aec6"),
         ),
     ),
     read=read,
@@ -71,27 +64,11 @@ FASHION_MNIST = ImageSet(
             "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",
             "https://raw.githubusercontent.com/zalandoresearch/fashion-mnist/master/data/fashion/",
         ),
-        files=(
-            RemoteFile(
-                name=TRAIN_IMAGES,
-                n_bytes=26421880,
-                sha256="3aede38d61863908ad78613f6a32ed271626dd12800ba2636569512369268a84",
-            ),
-            RemoteFile(
-                name=TRAIN_LABELS,
-                n_bytes=29515,
-                sha256="a04f17134ac03560a47e3764e11b92fc97de4d1bfaf8ba1a3aa29af54cc90845",
-            ),
-            RemoteFile(
-                name=TEST_IMAGES,
-                n_bytes=4422102,
-                sha256="346e55b948d973a97e58d2351dde16a484bd415d4595297633bb08f03db6a073",
-            ),
-            RemoteFile(
-                name=TEST_LABELS,
-                n_bytes=5148,
-                sha256="67da17c76eaffca5446c3361aaab5c3cd6d1c2608764d35dfb1850b086bf8dd5",
-            ),
+        files=_files(
+            (26421880, "3aede38d61863908ad78613f6a32ed271626dd12800ba2636569512369268a84"),
+            (29515, "a04f17134ac03560a47e3764e11b92fc97de4d1bfaf8ba1a3aa29af54cc90845"),
+            (4422102, "346e55b948d973a97e58d2351dde16a484bd415d4595297633bb08f03db6a073"),
+            (5148, "67da17c76eaffca5446c3361aaab5c3cd6d1c2608764d35dfb1850b086bf8dd5"),
         ),
     ),
     read=read,
