@@ -104,19 +104,22 @@ class TaskObjective:
             self._some_unused = leave_unused(task, recipe, data)
         self.member: Leader | Follower | None = None  # of the ranks that train together
         self.notes = notes_on(recipe, model)
-        if compiled and recipe != PLAIN:
-            raise ObjectiveError(
-                f"a compiled step knows nothing of {recipe.stored}: run without --compile"
-            )
-        if compiled and self.search:
-            raise ObjectiveError(
-                f"task {name!r} searches {', '.join(self.search)}, and a compiled step is one for "
-                "all runs: run without --compile"
-            )
-        self._compiled = CompiledStep(task, data, device=device) if compiled else None
+        self._compiled = self._compile() if compiled else None
         self.compiled = compiled
-        if compiled:
-            self.fingerprint["step"] = "compiled"
+
+    def _compile(self) -> CompiledStep:
+        """Raises ObjectiveError where one step cannot serve all runs."""
+        if self.recipe != PLAIN:
+            raise ObjectiveError(
+                f"a compiled step knows nothing of {self.recipe.stored}: run without --compile"
+            )
+        if self.search:
+            raise ObjectiveError(
+                f"task {self.name!r} searches {', '.join(self.search)}, and a compiled step is one "
+                "for all runs: run without --compile"
+            )
+        self.fingerprint["step"] = "compiled"
+        return CompiledStep(self.task, self._data, device=self.device)
 
     def __call__(self, params: TrialParams, run: Run) -> None:
         train = partial(self._train, params, run)
@@ -161,14 +164,7 @@ class TaskObjective:
             if rates is not None:
                 batches = rates.over(batches, epoch=epoch, batch_size=size)
             train_epoch(batches)
-            with run.validating():
-                data, last = self._data, epoch == params.epochs
-                score = partial(self._evaluate, model, precision=recipe.precision)
-                val = score(data.x_val, data.y_val)
-                train = score(data.x_train, data.y_train) if last else None
-                if last and params.score_test:
-                    run.scored(score(data.x_test, data.y_test))
-            run.report(val, train_accuracy=train)
+            self._report(model, params, run, epoch=epoch, precision=recipe.precision)
             if sizes.grow:
                 with run.validating():
                     gradients = self.gradients(model, recipe.micro_batch_size(size))
@@ -178,6 +174,19 @@ class TaskObjective:
         if params.diagnostics:
             with run.validating():
                 run.diagnosed(**self._diagnose(params, task, model))
+
+    def _report(
+        self, model: nn.Module, params: TrialParams, run: Run, *, epoch: int, precision: str
+    ) -> None:
+        """Validate after an epoch; after the last one score the other splits, too."""
+        with run.validating():
+            data, last = self._data, epoch == params.epochs
+            score = partial(self._evaluate, model, precision=precision)
+            val = score(data.x_val, data.y_val)
+            train = score(data.x_train, data.y_train) if last else None
+            if last and params.score_test:
+                run.scored(score(data.x_test, data.y_test))
+        run.report(val, train_accuracy=train)
 
     def growth(self, epochs: int, schedule: str | None = None) -> Growth:
         """Of the batch size in runs of so many epochs; None: the recipe's schedule."""
