@@ -28,6 +28,28 @@ TASK = ("run", "--task", "planted.py", "--epochs", "5", "--sampler", "random",
         "--batch-sizes", "1:8", "--grace", str(GRACE))  # fmt: skip
 
 
+NOTED = """
+    import os, signal
+    def objective(params, run):
+        '''Writes down which epochs are trained, by whichever process.'''
+        first = run.restored["epoch"] if run.restored else 0
+        run.begin(10 * params.epochs)
+        for epoch in range(first, params.epochs):
+            if params.seed:
+                with open("trained", "a") as file:
+                    print(epoch, file=file)
+            {before}
+            for _ in range(10):
+                run.step(0.5)
+            run.report(0.1 * epoch)
+            run.save({{"epoch": epoch + 1}})
+            {after}
+"""
+DIES = "if params.seed and epoch == 2 and first == 0: os._exit(9)"
+INTERRUPTED = """if params.seed and str(epoch) == os.environ["SIGNAL_IN"]:
+                os.kill(os.getpid(), signal.SIGINT)"""
+
+
 def trials_of(url: str) -> list[optuna.trial.FrozenTrial]:
     try:
         storage = open_storage(url, mode="reader")
@@ -171,22 +193,7 @@ def test_kill_9_costs_an_epoch_and_the_result_is_that_of_an_uninterrupted_run(
 
 def test_a_run_that_goes_on_did_not_start_over(workdir, rows, write_task):
     """Its process trains only the epochs that were missing."""
-    task = write_task("""
-        import os
-        def objective(params, run):
-            first = run.restored["epoch"] if run.restored else 0
-            run.begin(10 * params.epochs)
-            for epoch in range(first, params.epochs):
-                if params.seed:
-                    with open("trained", "a") as file:
-                        print(epoch, file=file)
-                for _ in range(10):
-                    run.step(0.5)
-                run.report(0.1 * epoch)
-                run.save({"epoch": epoch + 1})
-                if params.seed and epoch == 2 and first == 0:
-                    os._exit(9)
-    """)
+    task = write_task(NOTED.format(before="", after=DIES))
     command = ("run", "--task", task, "--epochs", "5", "--sampler", "random", "--n-trials", "1")
     finish(spawn(*command, cwd=workdir))
     assert main(list(command)) == 0
@@ -224,22 +231,7 @@ def test_the_epoch_that_a_signal_lets_end_is_kept(
 ):
     """None is trained twice: the next process goes on after it, unless it was the last."""
     monkeypatch.setenv("SIGNAL_IN", str(epoch))
-    task = write_task("""
-        import os, signal
-        def objective(params, run):
-            first = run.restored["epoch"] if run.restored else 0
-            run.begin(10 * params.epochs)
-            for epoch in range(first, params.epochs):
-                if params.seed:
-                    with open("trained", "a") as file:
-                        print(epoch, file=file)
-                    if str(epoch) == os.environ["SIGNAL_IN"]:
-                        os.kill(os.getpid(), signal.SIGINT)
-                for _ in range(10):
-                    run.step(0.5)
-                run.report(0.1 * epoch)
-                run.save({"epoch": epoch + 1})
-    """)
+    task = write_task(NOTED.format(before=INTERRUPTED, after=""))
     command = ["run", "--task", task, "--epochs", "5", "--sampler", "random", "--n-trials", "1"]
     assert main(command) == 130
     assert main(command) == 0
