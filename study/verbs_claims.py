@@ -20,15 +20,19 @@ def add_claims_verbs(verbs: Any) -> None:
 
 def claims(args: argparse.Namespace) -> None:
     """Hold common beliefs about batch size against a study: agree, disagree or not shown."""
+    from study.agreement import RECORD
     from study.findings.claim_tables import claim_row, claims_table, closing_line
     from study.findings.claims import all_claims
     from study.findings.runs import runs_of
+    from study.techniques import recipe_in
 
     if args.target is not None and not args.target <= 1:
         raise StudyError(f"--target is {args.target:g}, wanted a fraction of at most 1")
     study, names = looked_at(args)
     rows = runs_of(study.get_trials(deepcopy=False), names)
-    found = all_claims(rows, target=args.target)
+    recipe = recipe_in(study.user_attrs[RECORD])
+    steady = (recipe.schedule, recipe.rate_schedule) == ("constant", "constant")
+    found = all_claims(rows, target=args.target, steady=steady)
     if args.json:
         print(json.dumps([claim_row(claim) for claim in found], indent=2))
         return

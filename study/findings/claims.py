@@ -45,6 +45,8 @@ class Evidence:
     rows: Sequence[RunRow]
     target: float | None = None
     seed: int = 0
+    steady: bool = True
+    """Rate and batch size stay as they are: the first half of a run is a run of half the epochs."""
 
     @cached_property
     def finished(self) -> list[RunRow]:
@@ -130,8 +132,8 @@ def rules() -> dict[str, Rule]:
 
 
 def all_claims(
-    rows: Sequence[RunRow], *, target: float | None = None, seed: int = 0
+    rows: Sequence[RunRow], *, target: float | None = None, seed: int = 0, steady: bool = True
 ) -> list[Claim]:
-    """Every belief about these runs."""
-    evidence = Evidence(rows=rows, target=target, seed=seed)
+    """Every belief about these runs; `steady` as in `Evidence`."""
+    evidence = Evidence(rows=rows, target=target, seed=seed, steady=steady)
     return [rule(name, evidence) for name, rule in rules().items()]

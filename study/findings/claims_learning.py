@@ -55,6 +55,11 @@ def smaller_ends_higher_in_as_many_steps(name: str, evidence: Evidence) -> Claim
     """
     import numpy as np
 
+    if not evidence.steady:
+        return not_shown(
+            name,
+            "learning rate or batch size follow a schedule: half a run is none of half as long",
+        )
     epochs = max((row.epochs or 0 for row in evidence.rows), default=0)
     draws, differences = [], {}
     for size in evidence.tuned:

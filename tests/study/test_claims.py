@@ -266,3 +266,12 @@ def test_the_verb_prints_a_table_and_json(workdir, rows, capsys):
 def test_a_row_for_machines_holds_the_figures():
     row = claim_row(claim(MEMORY, made(**PLANTED[MEMORY][0])))
     assert row["figures"]["peak_memory_bytes"][8] == 1008
+
+
+def test_half_a_run_whose_rate_decays_is_no_run_of_half_as_long(workdir, rows):
+    assert claim(IN_STEPS, made(rise=0.01)).verdict == "agree"
+    assert "follow a schedule" in claim(IN_STEPS, made(rise=0.01), steady=False).why_not
+    run = ["run", "--batch-sizes", "256", "--epochs", "2", "--n-trials", "1"]
+    assert main([*run, "--rate-schedule", "cosine"]) == 0
+    found = {row["name"]: row for row in rows("claims")}
+    assert "follow a schedule" in str(found[IN_STEPS])
