@@ -17,14 +17,14 @@ from typing import Any
 import optuna
 
 from benchmarks.rows import parser, write
-from study.budgets import Budgets
-from study.costs import SizeCost
-from study.limits import Limits
-from study.outcome import GRADES
-from study.search.choose import make_sampler
-from study.settings import SAMPLERS
-from study.space import SearchSpace, batch_size_of
-from study.trials import CONSTRAINT, CURVE, SO_FAR, VERDICT
+from study.plan.budgets import Budgets
+from study.plan.limits import Limits
+from study.plan.settings import SAMPLERS
+from study.plan.space import SearchSpace
+from study.search.by_name import make_sampler
+from study.trials.attributes import CONSTRAINT, CURVE, SO_FAR, VERDICT, batch_size_of
+from study.trials.costs import SizeCost
+from study.trials.outcome import GRADES
 
 SPACE = SearchSpace()
 EPOCHS = 20

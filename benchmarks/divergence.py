@@ -20,9 +20,9 @@ from statistics import mean, quantiles
 from typing import Any, Protocol
 
 from benchmarks.rows import parser, write
-from objectives.divergence import DivergenceGuard
 from objectives.load import load_objective
 from objectives.measurement import Stopped, TrialParams, Verdict
+from objectives.meters.divergence import DivergenceGuard
 from objectives.run import Run
 
 TASKS = (

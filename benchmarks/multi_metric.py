@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from optuna import Study
     from optuna.trial import Trial
 
-    from objectives.table import Table
+    from objectives.curves.table import Table
 
 STARTUP_TRIALS = 5  # of the median pruner
 

@@ -9,11 +9,12 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from benchmarks.playback import Played
-from objectives.table import RecordedRun, Table
-from study.budgets import Budgets
-from study.costs import SizeCost
-from study.limits import Limits
-from study.search.samplers import PerTrialSampler, ProjectedSampler, derive_seed
+from objectives.curves.table import RecordedRun, Table
+from study.plan.budgets import Budgets
+from study.plan.limits import Limits
+from study.search.samplers import PerTrialSampler, ProjectedSampler
+from study.trials.attributes import derive_seed
+from study.trials.costs import SizeCost
 
 if TYPE_CHECKING:
     from optuna.samplers import BaseSampler

@@ -29,12 +29,12 @@ from torch.utils.data import DataLoader, TensorDataset
 from benchmarks.playback import Played
 from benchmarks.rows import parser, write
 from benchmarks.search import Score
-from objectives.table import read_table
+from objectives.curves.table import read_table
 from objectives.task import Data
 from objectives.tasks.digits import digits
-from study.cli import main as batchfront
-from study.findings.front import pareto_front
-from study.space import batch_size_of
+from study.cli.main import main as batchfront
+from study.trials.attributes import batch_size_of
+from study.trials.front import pareto_front
 
 TABLE = Path(__file__).parent / "tables" / "digits_sgd_momentum.csv.gz"
 SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256)  # those of the table

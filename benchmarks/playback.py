@@ -11,18 +11,17 @@ from typing import TYPE_CHECKING
 
 import optuna
 
-from objectives.divergence import GuardSettings
+from objectives.curves.replay import ReplayObjective
+from objectives.curves.table import RecordedRun, Table
 from objectives.measurement import Stopped, TrialParams
-from objectives.replay import ReplayObjective
+from objectives.meters.divergence import GuardSettings
 from objectives.run import Run
-from objectives.table import RecordedRun, Table
-from study.outcome import GRADES, on_grid
 from study.pruning.decision import Progress, StopRule
-from study.space import batch_size_of
-from study.trials import CONSTRAINT, CURVE, SO_FAR, VERDICT
+from study.trials.attributes import CONSTRAINT, CURVE, SO_FAR, VERDICT, batch_size_of
+from study.trials.outcome import GRADES, on_grid
 
 if TYPE_CHECKING:
-    from objectives.table import Key
+    from objectives.curves.table import Key
 
 UNGUARDED = GuardSettings(patience=10**9)  # only a non-finite loss ends a run
 

@@ -28,8 +28,8 @@ from benchmarks.hypervolume import hypervolume
 from benchmarks.multi_metric import MultiMetricRule
 from benchmarks.playback import Played, final_metric, play, random_design
 from benchmarks.rows import parser, write
-from objectives.table import RecordedRun, Table, read_table
-from study.pruning.choose import stock_pruner
+from objectives.curves.table import RecordedRun, Table, read_table
+from study.pruning.by_name import stock_pruner
 from study.pruning.decision import NeverStop, StopRule
 from study.pruning.front import FrontPruner
 from study.pruning.stock import StockPruner

@@ -35,10 +35,10 @@ from benchmarks.hypervolume import hypervolume
 from benchmarks.playback import Played, play_trial
 from benchmarks.pruning import dominated_volume, make_rule, volume_axes
 from benchmarks.rows import parser, some_of, write
-from objectives.replay import ReplayObjective
-from objectives.table import Table, read_table
-from study.search.samplers import derive_seed
-from study.space import SearchSpace
+from objectives.curves.replay import ReplayObjective
+from objectives.curves.table import Table, read_table
+from study.plan.space import SearchSpace
+from study.trials.attributes import derive_seed
 
 if TYPE_CHECKING:
     import optuna
@@ -239,7 +239,7 @@ def sampler_of(
 ) -> optuna.samplers.BaseSampler:
     """As the study would make it; ours knows the table's costs, as from a probe."""
     from benchmarks.peers import botorch_sampler, known_limits
-    from study.search.choose import make_sampler
+    from study.search.by_name import make_sampler
 
     if name == "botorch":
         return botorch_sampler(seed)

@@ -28,17 +28,18 @@ import optuna
 from benchmarks.rows import parser, write
 from objectives.measurement import TrialParams
 from objectives.run import Run
-from storage.url import open_storage, redacted
-from study.agreement import DEFAULTS, RECORD
-from study.budgets import Budgets
-from study.comparable import store_costs
-from study.costs import SizeCost
-from study.create import Plan
-from study.events import Event
-from study.interrupts import Interrupts
-from study.launch import Job, run_here
+from storage.names import redacted
+from storage.open import open_storage
+from study.machine.interrupts import Interrupts
+from study.plan.agreement import DEFAULTS, RECORD
+from study.plan.budgets import Budgets
+from study.plan.plan import Plan
+from study.plan.space import SearchSpace
 from study.quiet import quiet_optuna
-from study.space import SearchSpace
+from study.trials.costs import SizeCost
+from study.trials.hardware import store_costs
+from study.workers.events import Event
+from study.workers.launch import Job, run_here
 
 EPOCHS = 20
 DIRECTIONS = ("maximize", "minimize", "minimize")

@@ -21,11 +21,12 @@ from typing import Any
 import torch
 
 from benchmarks import rows as output
-from objectives.load import Objective, load_objective
+from objectives.load import load_objective
 from objectives.measurement import TrialParams
+from objectives.objective import Objective
 from objectives.run import Run
-from study.costs import Prober
-from study.slots import pinned_core
+from study.machine.slots import pinned_core
+from study.probes.prober import Prober
 
 BATCH_SIZE, EPOCHS = 64, 20
 BURN = "while True: pass"

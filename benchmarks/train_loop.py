@@ -24,7 +24,7 @@ from objectives.load import load_objective
 from objectives.measurement import TrialParams
 from objectives.run import Run
 from objectives.task import Data, Task
-from objectives.train import TaskObjective
+from objectives.training.objective import TaskObjective
 
 BATCH_SIZES = (1, 8, 64, 256, 1024)
 SECONDS = 1.0  # a loop and round train about this long

@@ -4,102 +4,35 @@ from __future__ import annotations
 
 import hashlib
 import inspect
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable
+from dataclasses import replace
 from difflib import get_close_matches
 from functools import partial
+from multiprocessing.connection import Connection
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from objectives.bundled import BUNDLED, DOWNLOADED, NAMES, bundled
 from objectives.datasets import DATA_DIR
+from objectives.device.names import devices_of
 from objectives.import_file import import_file
-from objectives.measurement import ObjectiveError, TrialParams
-from objectives.parameter import Parameter, check_search
-from objectives.recipe import PLAIN, Recipe, only_plain
-from objectives.run import Run
-from objectives.task import DEFAULT_EPOCHS, Task
+from objectives.measurement import ObjectiveError
+from objectives.objective import CustomLoop, Objective
+from objectives.parameter import check_search
+from objectives.ranks.members import FollowingRank, Leader, Member, follow
+from objectives.ranks.processes import Ranks, Seat, join
+from objectives.ranks.step import LockStep
+from objectives.task import Task
+from objectives.tasks.bundled import BUNDLED, DOWNLOADED, NAMES, bundled
+from objectives.training.recipe import PLAIN, Recipe, only_plain
+
+if TYPE_CHECKING:
+    from objectives.training.objective import TaskObjective
 
 Made = TypeVar("Made")
 TABLES = (".csv", ".csv.gz")  # recorded training curves
 TEXT = "text:"  # before the path of a text file
 DEFAULT_NAMES = ("task", "objective")  # looked for when only a file is given
-
-
-class Objective(Protocol):
-    """Anything that trains once per call and reports to the run."""
-
-    @property
-    def name(self) -> str:
-        """As stored with the study."""
-
-    @property
-    def metric(self) -> str:
-        """val_accuracy or val_r2."""
-
-    @property
-    def default_epochs(self) -> int:
-        """Used when nobody asks for another number."""
-
-    @property
-    def max_epochs(self) -> int | None:
-        """That it can train for; None without a limit."""
-
-    @property
-    def batch_sizes(self) -> tuple[int, int | None]:
-        """The smallest and the largest it can train with; None when the latter is unknown."""
-
-    @property
-    def search(self) -> Mapping[str, Parameter]:
-        """What it lets the search vary besides batch size and learning rate."""
-
-    @property
-    def compiled(self) -> bool:
-        """Whether its training steps are compiled graphs."""
-
-    @property
-    def notes(self) -> tuple[str, ...]:
-        """What a person should know before the search."""
-
-    @property
-    def fingerprint(self) -> dict[str, str]:
-        """What must not change within a study."""
-
-    def predict_peak_bytes(self, batch_size: int) -> int | None:
-        """Peak memory without running it; None where no prediction can be trusted."""
-
-    def __call__(self, params: TrialParams, run: Run) -> None: ...
-
-
-@dataclass(frozen=True, kw_only=True)
-class CustomLoop:
-    """Your own training loop, with what a bare function cannot say about itself."""
-
-    function: Callable[[TrialParams, Run], None]
-    metric: str = "val_accuracy"  # or "val_r2"
-    default_epochs: int = DEFAULT_EPOCHS
-    n_train: int | None = None
-    max_epochs: int | None = field(default=None, init=False)
-    search: Mapping[str, Parameter] = field(default_factory=dict)  # found in params.extra
-    name: str = ""  # given by the loader
-    fingerprint: dict[str, str] = field(default_factory=dict)
-    compiled: bool = field(default=False, init=False)  # by us
-    notes: tuple[str, ...] = field(default=(), init=False)
-
-    @property
-    def batch_sizes(self) -> tuple[int, int | None]:
-        """Up to the training examples, where they are known."""
-        return 1, self.n_train
-
-    def __call__(self, params: TrialParams, run: Run) -> None:
-        from objectives.randomness import seed_everything
-
-        seed_everything(params.seed)
-        self.function(params, run)
-
-    def predict_peak_bytes(self, batch_size: int) -> None:
-        """A loop of your own cannot be predicted, only probed."""
 
 
 def load_objective(
@@ -129,9 +62,7 @@ def load_objective(
         found, name=name, device=device, compiled=compiled, recipe=recipe, data_dir=data_dir
     )
     if recipe.data_parallel > 1 and rank == 0:
-        from objectives.lock_step import lead
-
-        lead(objective, task=spec, device=device, data_dir=data_dir)
+        _lead(objective, task=spec, device=device, data_dir=data_dir)
     return objective  # type: ignore[no-any-return]
 
 
@@ -171,7 +102,7 @@ def _own(spec: str) -> tuple[str, Any]:
 
 
 def _replay(spec: str, *, compiled: bool) -> Objective:
-    from objectives.replay import load_replay
+    from objectives.curves.replay import load_replay
 
     path = _table(spec)
     if compiled:
@@ -227,7 +158,7 @@ def _find(module: ModuleType, name: str, path: Path) -> tuple[str, Any]:
 def _prepare(
     found: Any, *, name: str, device: str, compiled: bool, recipe: Recipe, data_dir: Path
 ) -> Objective:
-    from objectives.train import TaskObjective
+    from objectives.training.objective import TaskObjective
 
     if callable(found) and not isinstance(found, CustomLoop | Task):
         n_parameters = _n_positional(found)
@@ -301,3 +232,52 @@ def _n_positional(function: Callable[..., Any]) -> int | None:
         return None
     kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
     return sum(p.kind in kinds and p.default is inspect.Parameter.empty for p in parameters)
+
+
+def _lead(objective: TaskObjective, *, task: str, device: str, data_dir: Path) -> None:
+    """Make this process rank 0 of an objective's runs; the others start when they are needed.
+
+    Raises:
+        ObjectiveError: there cannot be so many.
+    """
+    recipe, n_train = objective.recipe, objective.batch_sizes[1] or 0
+    if n_train < objective.batch_sizes[0]:
+        raise ObjectiveError(
+            f"--data-parallel {recipe.data_parallel} is too many for the {n_train} training "
+            "examples of the task: choose fewer ranks"
+        )
+    ranks = Ranks(
+        task=task,
+        data_dir=data_dir,
+        devices=devices_of(device, recipe.data_parallel),
+        recipe=recipe,
+        fingerprint=objective.fingerprint,
+        follow=follow_rank_0,
+    )
+    _train_as(Leader(recipe, ranks), objective)
+
+
+def follow_rank_0(seat: Seat, pipe: Connection) -> None:
+    """Be another rank, in a process of its own: load the task and train whatever rank 0 trains."""
+    import torch
+
+    torch.set_num_threads(1)
+    objective: Any = load_objective(
+        seat.task,
+        device=seat.device,
+        recipe=seat.recipe,
+        data_dir=seat.data_dir,
+        rank=seat.rank,
+    )
+    if objective.fingerprint != seat.fingerprint:
+        raise ObjectiveError("the task loads differently each time: seed its data")
+    pipe.send("loaded")
+    pipe.recv()
+    join(seat.rank, seat.n_ranks, device=seat.device, folder=seat.folder)
+    _train_as(FollowingRank(seat.rank, seat.recipe, pipe), objective)
+    follow(objective, pipe, device=seat.device)
+
+
+def _train_as(member: Member, objective: TaskObjective) -> None:
+    step = partial(LockStep, member=member, some_unused=objective.some_unused)
+    objective.train_in_ranks(member, step)

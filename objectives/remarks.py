@@ -29,7 +29,9 @@ class Remarks:
         distance_from_init: float | None = None,
         sharpness: float | None = None,
     ) -> None:
-        """After the last epoch, where `params.diagnostics` asks for it: see objectives/diagnose.py.
+        """After the last epoch, where `params.diagnostics` asks for it.
+
+        They are computed as objectives/gradients/diagnose.py does.
 
         Compute them inside `validating()`.
         """

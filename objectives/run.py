@@ -7,8 +7,7 @@ from contextlib import contextmanager
 from itertools import accumulate
 from typing import Any
 
-from objectives.clock import Clock, synchronizer
-from objectives.divergence import DivergenceGuard, GuardSettings
+from objectives.device.randomness import random_states, restore_random_states
 from objectives.measurement import (
     Measurement,
     ObjectiveError,
@@ -17,9 +16,10 @@ from objectives.measurement import (
     TrialParams,
     Verdict,
 )
-from objectives.memory import NoMeter, memory_meter
-from objectives.metering import FirstSteps
-from objectives.randomness import random_states, restore_random_states
+from objectives.meters.clock import Clock, synchronizer
+from objectives.meters.divergence import DivergenceGuard, GuardSettings
+from objectives.meters.memory import NoMeter, memory_meter
+from objectives.meters.metering import FirstSteps
 from objectives.remarks import Remarks
 
 ShouldStop = Callable[[tuple[float, ...]], Stopped | None]

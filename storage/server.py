@@ -11,10 +11,10 @@ from sqlalchemy import inspect, text
 from sqlalchemy.exc import DBAPIError, OperationalError, SQLAlchemyError
 
 from storage.errors import StorageError
+from storage.names import DRIVERS, redacted
 from storage.patience import again_while_away, waits_for_server
 from storage.rdb import TABLES, SharedRDBStorage, heartbeat_options, optuna_url, wrong_schema
 from storage.shared import CLAIM_PATIENCE_SECONDS, Heartbeat
-from storage.url import DRIVERS, redacted
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import URL, Connection

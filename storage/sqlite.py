@@ -23,7 +23,7 @@ from storage.rdb import TABLES, SharedRDBStorage, heartbeat_options, optuna_url,
 from storage.shared import CLAIM_PATIENCE_SECONDS, Heartbeat
 
 if TYPE_CHECKING:
-    from sqlalchemy.engine import URL
+    pass
 
 TIMEOUT_SECONDS = 60.0  # how long a transaction waits for another process's lock
 NETWORK_FILE_SYSTEMS = {
@@ -70,30 +70,6 @@ class SqliteStorage(SharedRDBStorage):
         """Exclusive for all studies of the folder: they share SQLite's one writer anyway."""
         with file_lock(self.folder, patience_seconds) as held:
             yield held
-
-
-def path_of(url: URL) -> Path:
-    """The database file of a sqlite URL; symbolic links resolved, as its folder is what we lock.
-
-    Raises:
-        StorageError: the URL names no file.
-    """
-    if url.host:  # sqlite://runs/file.db: two slashes where three are meant
-        raise StorageError(
-            f"an SQLite URL has no host, found {url.host!r}: wanted sqlite:///path/to/file.db, "
-            "with three slashes, or four for an absolute path"
-        )
-    name = url.database
-    if not name or name == ":memory:" or name.startswith("file:"):
-        raise StorageError(
-            "an in-memory SQLite database cannot be resumed or shared: wanted sqlite:///path/to/file.db"
-        )
-    if url.query:
-        options = ", ".join(url.query)
-        raise StorageError(
-            f"options of an SQLite URL ({options}) are not supported: leave them out"
-        )
-    return Path(name).resolve()
 
 
 def open_worker(path: Path, heartbeat: Heartbeat | None) -> SqliteStorage:

@@ -8,7 +8,7 @@ from pathlib import Path
 # Before the current folder, which may hold a storage.py of its own.
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from study.cli import main
+from study.cli.main import main
 
 if __name__ == "__main__":
     sys.exit(main(sys.argv[1:]))

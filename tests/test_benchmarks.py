@@ -13,7 +13,7 @@ from benchmarks.multi_metric import non_domination_ranks
 from benchmarks.playback import Played, play, random_design
 from benchmarks.pruning import beats, compare, front_of, is_lost, volume_axes
 from benchmarks.search import Score, costs_of, oracle_row, play_study, summary
-from objectives.table import RecordedRun, Table, read_table
+from objectives.curves.table import RecordedRun, Table, read_table
 from study.pruning.decision import NeverStop
 
 from .study.conftest import ROOT

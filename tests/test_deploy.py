@@ -16,7 +16,7 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from study.cli import parser
+from study.cli.main import parser
 
 ROOT = Path(__file__).resolve().parent.parent
 DEPLOY = ROOT / "deploy"

@@ -6,12 +6,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from objectives.measurement import Verdict
+from study.trials.outcome import MAX_GRADE, MIN_GRADE
 
 if TYPE_CHECKING:
     from optuna import Study
     from optuna.trial import Trial
-
-MIN_GRADE, MAX_GRADE = 0.01, 1.0  # of the constraint; a failure's grade is above
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,29 +8,32 @@ completed run cost no more of either and beats the best accuracy that this one c
 from __future__ import annotations
 
 import time
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from objectives.measurement import Verdict
-from study.comparable import at_known_cost, recorded_hardware
-from study.outcome import grid_stride, on_grid
-from study.pruning.bound import FIRST_EPOCH, LOWEST, Bound, History
+from study.pruning.bound import FIRST_EPOCH, SPARED_SHARE, Bound, learn_from
 from study.pruning.decision import Decision, Progress
-from study.search.samplers import derive_seed
-from study.trials import CURVE, HARDWARE, PREDICTED, SCHEDULE, SO_FAR, SPARED, is_feasible
+from study.trials.attributes import (
+    CURVE,
+    HARDWARE,
+    PREDICTED,
+    SO_FAR,
+    SPARED,
+    derive_seed,
+    is_feasible,
+)
+from study.trials.hardware import at_known_cost, recorded_hardware
+from study.trials.outcome import grid_stride, on_grid
 
 if TYPE_CHECKING:
     from optuna import Study
     from optuna.trial import FrozenTrial, Trial
 
-    from study.costs import Costs
+    from study.trials.costs import Costs
 
 MIN_CURVES = 10  # completed ones, before anything is stopped
-MAX_CURVES = 400  # learned from: the newest
-SPARED_SHARE = 0.05
-"""Of the runs that would be stopped: they go on, or the bound would learn from survivors only."""
 WORTH = 0.1
 """A stop that would save less than this share of a mean run is worth no risk."""
 MAX_RISK_SHARE = 2.0
@@ -145,31 +148,6 @@ class FrontPruner:
             said = {"epoch": len(run.curve), "reach": round(reach, 6), "rival": rival.number}
             trial.set_user_attr(SPARED, said)
         return True
-
-
-def learn_from(completed: list[FrozenTrial], costs: Costs) -> History | None:
-    """Curves of the most common length, the newest `MAX_CURVES`; None when there are none.
-
-    A spared run stands for all that were stopped as it would have been. A run whose batch size grew
-    where the others' did not says nothing about theirs.
-    """
-    import numpy as np
-
-    completed = [t for t in completed if SCHEDULE not in t.user_attrs]
-    lengths = Counter(len(t.user_attrs[CURVE]) for t in completed)
-    if not lengths:
-        return None
-    usual = lengths.most_common(1)[0][0]
-    kept = [t for t in completed if len(t.user_attrs[CURVE]) == usual][-MAX_CURVES:]
-    values = np.array([at_known_cost(t, costs).values for t in kept], dtype=float)  # (N, 3)
-    return History(
-        curves=np.array([t.user_attrs[CURVE] for t in kept], dtype=float),
-        final=np.maximum(values[:, 0], LOWEST),
-        log2_batch_size=np.array([t.params["log2_batch_size"] for t in kept], dtype=float),
-        train_seconds=values[:, 1],
-        peak_memory_bytes=values[:, 2],
-        weight=np.array([1 / SPARED_SHARE if SPARED in t.user_attrs else 1.0 for t in kept]),
-    )
 
 
 def _mean_seconds(trials: list[FrozenTrial], costs: Costs) -> float:

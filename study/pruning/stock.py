@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 from objectives.measurement import Verdict
 from study.errors import StudyError
-from study.outcome import on_grid
-from study.pruning.decision import MAX_GRADE, Decision, Progress
-from study.pruning.view import AccuracyView, last_finite
-from study.trials import PRUNER_STATE
+from study.pruning.accuracy_view import AccuracyView, last_finite
+from study.pruning.decision import Decision, Progress
+from study.trials.attributes import PRUNER_STATE
+from study.trials.outcome import MAX_GRADE, on_grid
 
 if TYPE_CHECKING:
     from optuna import Study

@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from study.search.evidence import Evidence
+    from study.search.observations import Evidence
     from study.search.surface import Guess, Shape
 
     Array = NDArray[np.float64]

@@ -16,16 +16,16 @@ from optuna.distributions import BaseDistribution
 from optuna.samplers import RandomSampler
 
 from objectives.measurement import Verdict
-from study.comparable import recorded_hardware
 from study.search.chances import news, success
 from study.search.encoding import Encoding
-from study.search.evidence import Evidence, evidence_of
 from study.search.feasible import Feasible
 from study.search.gains import Plane, expected_below
+from study.search.observations import Evidence, evidence_of
 from study.search.prices import Prices
-from study.search.samplers import Forwarding, PerTrialSampler, derive_seed
+from study.search.samplers import Forwarding, PerTrialSampler
 from study.search.surface import TIE, Guess, Shape, Surface, fit_shape, usual_shape
-from study.trials import HARDWARE, UNPROBED, VERDICT
+from study.trials.attributes import HARDWARE, UNPROBED, VERDICT, derive_seed
+from study.trials.hardware import recorded_hardware
 
 if TYPE_CHECKING:
     import numpy as np
@@ -33,8 +33,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from optuna.trial import FrozenTrial
 
-    from study.limits import Limits
-    from study.space import SearchSpace
+    from study.plan.limits import Limits
+    from study.plan.space import SearchSpace
 
     Array = NDArray[np.float64]
 

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from objectives.parameter import Parameter
-    from study.space import SearchSpace
+    from study.plan.space import SearchSpace
 
     Array = NDArray[np.float64]
 

@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from study.limits import Limits
+    from study.plan.limits import Limits
     from study.search.encoding import Encoding
     from study.search.prices import Prices
 

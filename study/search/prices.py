@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from study.costs import Costs
+    from study.trials.costs import Costs
 
     Array = NDArray[np.float64]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -12,10 +11,10 @@ from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from study.quiet import only_errors, quiet_optuna
-from study.trials import CONSTRAINT, SO_FAR
+from study.trials.attributes import CONSTRAINT, SO_FAR, derive_seed
 
 if TYPE_CHECKING:
-    from study.space import SearchSpace
+    from study.plan.space import SearchSpace
 
 
 def stock_sampler(name: str, *, space: SearchSpace, seed: int) -> BaseSampler:
@@ -41,12 +40,6 @@ def stock_sampler(name: str, *, space: SearchSpace, seed: int) -> BaseSampler:
         return EndlessGrid(samplers.GridSampler(space.grid(), seed=seed))
     per_trial = PerTrialSampler(makers[name], seed=seed)
     return ProjectedSampler(per_trial) if name == "gp" else per_trial
-
-
-def derive_seed(seed: int, number: int, *, purpose: str) -> int:
-    """An independent seed, 0..2**31-1, for one trial of a study."""
-    digest = hashlib.sha256(f"{purpose}:{seed}:{number}".encode()).digest()
-    return int.from_bytes(digest[:4]) >> 1
 
 
 class Forwarding(BaseSampler):

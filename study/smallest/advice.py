@@ -6,11 +6,11 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from study.findings.runs import RunRow
 from study.smallest.evidence import SizeEvidence, seconds_to
 from study.smallest.ladder import Walk
-from study.smallest.model import is_crash
 from study.smallest.question import Question, reaches
+from study.smallest.rate_model import is_crash
+from study.trials.rows import RunRow
 
 NEAR = 1.05  # of the fastest
 

@@ -8,9 +8,9 @@ from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from objectives.parameter import usual_values
-from study.agreement import IMPORTED, RECORD
 from study.errors import StudyError
-from study.findings.runs import RunRow
+from study.plan.agreement import IMPORTED, RECORD
+from study.plan.space import SearchSpace
 from study.smallest.advice import Advice, Frozen, advice, frozen
 from study.smallest.agenda import evidence_rows
 from study.smallest.evidence import SizeEvidence, evidence, mean
@@ -24,7 +24,7 @@ from study.smallest.sensitivity import (
     neighbours,
     scores_on_test,
 )
-from study.space import SearchSpace
+from study.trials.rows import RunRow
 
 if TYPE_CHECKING:
     from optuna import Study

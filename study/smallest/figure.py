@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from study.findings.figures import FRONT, OTHER, STOPPED
+from study.findings.overview.figures import FRONT, OTHER, STOPPED
 from study.smallest.answer import Answer
 
 if TYPE_CHECKING:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from study.events import Event
-from study.progress import Live
+from study.session.progress import Live
+from study.workers.events import Event
 
 if TYPE_CHECKING:
     from rich.console import Console

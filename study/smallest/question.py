@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from study.errors import StudyError
 
 if TYPE_CHECKING:
-    from study.findings.runs import RunRow
+    from study.trials.rows import RunRow
 
 TUNE, SEEDS, SENSITIVITY = "tune", "seeds", "sensitivity"  # purposes of trials
 ADAPTIVE = "adaptive"  # as the answer, but its batch grows with the noise

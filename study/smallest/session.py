@@ -6,25 +6,25 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from objectives.parameter import usual_values
-from study.create import Plan
 from study.errors import StudyError
-from study.findings.words import human_seconds
-from study.growing import can_adapt, whole_runs
-from study.session import Session
-from study.settings import StudySettings
+from study.plan.plan import Plan
+from study.plan.settings import StudySettings
+from study.session.session import Session
+from study.show import human_seconds
 from study.smallest.agenda import Agenda, n_asked
 from study.smallest.answer import Answer, Asking, answer_of, question_in
 from study.smallest.progress import LadderProgress
 from study.smallest.question import Question
 from study.smallest.tuning import ENOUGH
-from study.team import WorkerDied, run_workers
-from study.worker import RepeatedFailure
+from study.trials.growing import can_adapt, whole_runs
+from study.workers.team import WorkerDied, run_workers
+from study.workers.worker import RepeatedFailure
 
 if TYPE_CHECKING:
     from optuna import Study
     from rich.console import Console
 
-    from objectives.load import Objective
+    from objectives.objective import Objective
 
 
 class SmallestSession(Session):

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from objectives.measurement import Verdict
-from study.findings.runs import RunRow
-from study.smallest.model import is_crash, says_something
 from study.smallest.question import FIRST_SEEDS, SEEDS, TUNE, Question, reaches, share_interval
-from study.smallest.recorded import left_out
+from study.smallest.rate_model import is_crash, says_something
+from study.smallest.repeated import left_out
 from study.smallest.tuning import SAME, is_bracketed, tuned
+from study.trials.rows import RunRow
 
 IMPOSSIBLE = {Verdict.OUT_OF_MEMORY.value, Verdict.OVER_BUDGET.value}
 CRASHES = 3  # of a size that never ran to an end: then it cannot run

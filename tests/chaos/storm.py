@@ -20,12 +20,12 @@ import optuna
 import torch
 
 from objectives.load import load_objective
-from storage.url import open_storage
-from study.create import create_or_resume
-from study.launch import Job
+from storage.open import open_storage
+from study.opening.create import create_or_resume
+from study.plan.settings import StudySettings
 from study.quiet import quiet_optuna
-from study.settings import StudySettings
-from study.trials import ROOT, is_finished
+from study.trials.attributes import ROOT, is_finished
+from study.workers.launch import Job
 from tests.chaos.damage import Damage
 from tests.chaos.poller import Poller
 

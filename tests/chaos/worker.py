@@ -13,15 +13,15 @@ import sys
 import time
 from dataclasses import dataclass, replace
 
+from objectives.curves.replay import ReplayObjective
 from objectives.load import load_objective
 from objectives.measurement import TrialParams
-from objectives.replay import ReplayObjective
 from objectives.run import Run
-from storage.url import readable_errors
-from study.events import Event
-from study.interrupts import Interrupts
-from study.launch import Job, run_here
+from storage.open import readable_errors
+from study.machine.interrupts import Interrupts
 from study.quiet import quiet_optuna
+from study.workers.events import Event
+from study.workers.launch import Job, run_here
 
 EPOCH_SECONDS = 0.02
 

@@ -13,13 +13,13 @@ import pytest
 import torch
 from torch import nn
 
-import objectives.clock
-import objectives.probe
+import objectives.meters.clock
+import objectives.probes.cost
 from objectives.load import load_objective
 from objectives.measurement import ObjectiveError, Stopped, TrialParams
 from objectives.run import Run
 from objectives.task import Data, Task, sgd_momentum
-from objectives.train import TaskObjective
+from objectives.training.objective import TaskObjective
 
 
 def run_of(loop: Callable[[Run], Any], **options: Any) -> Run:

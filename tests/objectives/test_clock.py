@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from objectives.clock import Clock, synchronizer
+from objectives.meters.clock import Clock, synchronizer
 from tests.objectives.conftest import FakeTime
 
 

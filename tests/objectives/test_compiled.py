@@ -11,10 +11,10 @@ from torch._dynamo.utils import counters
 
 from objectives.load import load_objective
 from objectives.measurement import ObjectiveError
-from objectives.memory import AllocatorMeter, CpuMeter
-from objectives.probe import probe
+from objectives.meters.memory import AllocatorMeter, CpuMeter
+from objectives.probes.cost import probe
 from objectives.task import Task
-from objectives.train import TaskObjective
+from objectives.training.objective import TaskObjective
 from tests.objectives.conftest import made_regression, made_task, train
 from tests.objectives.test_probe import params
 

@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 import torch
 
-from objectives.bundled import DOWNLOADED
 from objectives.load import load_objective
 from objectives.measurement import ObjectiveError, Verdict
 from objectives.task import Data
 from objectives.tasks import cifar10, image_models, mnist
+from objectives.tasks.bundled import DOWNLOADED
 from objectives.tasks.images import ImageSet, load_images
 from objectives.tasks.splits import permutation
 from tests.image_files import (

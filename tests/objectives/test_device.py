@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from objectives.device import resolve_device
+from objectives.device.names import resolve_device
 from objectives.measurement import ObjectiveError
 
 

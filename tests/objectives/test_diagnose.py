@@ -12,12 +12,12 @@ import pytest
 import torch
 from torch import nn
 
-from objectives.diagnose import EPSILON, sharpness
+from objectives.gradients.diagnose import EPSILON, sharpness
 from objectives.load import load_objective
 from objectives.measurement import Measurement, TrialParams, Verdict
 from objectives.run import Run, carry_out
 from objectives.task import Task
-from objectives.train import TaskObjective
+from objectives.training.objective import TaskObjective
 from tests.objectives.test_resume import cut_after, uncut
 
 PARAMS = TrialParams(batch_size=64, learning_rate=0.05, epochs=3, seed=7, device="cpu")
@@ -71,7 +71,7 @@ def test_the_peak_of_a_run_that_is_metered_to_its_end_is_the_same(digits):
 
 
 def test_the_clock_stands_still_meanwhile(digits, monkeypatch):
-    from objectives import train
+    from objectives.training import objective as train
 
     def slowly(*args: Any, **kwargs: Any) -> dict[str, float]:
         end = time.perf_counter() + 0.5

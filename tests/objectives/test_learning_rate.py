@@ -9,11 +9,11 @@ import pytest
 import torch
 from torch.optim.lr_scheduler import CosineAnnealingLR, LinearLR, SequentialLR
 
-from objectives.learning_rate import RateDriver, RateSchedule, beta2_of
 from objectives.measurement import ObjectiveError, TrialParams
-from objectives.recipe import Recipe
 from objectives.run import Run, carry_out
-from objectives.train import TaskObjective
+from objectives.training.learning_rate import RateDriver, RateSchedule, beta2_of
+from objectives.training.objective import TaskObjective
+from objectives.training.recipe import Recipe
 from tests.objectives.conftest import made_task
 
 RATE = 0.3

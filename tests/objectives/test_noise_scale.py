@@ -10,11 +10,9 @@ import pytest
 import torch
 from torch import nn
 
-import objectives.gradients
-from objectives.gradients import Gradients
-from objectives.measurement import ObjectiveError, TrialParams
-from objectives.models_after import models_after
-from objectives.noise_scale import (
+import objectives.gradients.draws
+from objectives.gradients.draws import Gradients
+from objectives.gradients.noise_scale import (
     Draw,
     Moments,
     measure_per_example,
@@ -24,6 +22,8 @@ from objectives.noise_scale import (
     per_example,
     two_sizes,
 )
+from objectives.measurement import ObjectiveError, TrialParams
+from objectives.probes.models_after import models_after
 from tests.objectives.conftest import made_data, made_task, ready, train
 
 TRUTH = 100.0  # tr(Sigma) / |G|^2

@@ -13,15 +13,15 @@ from typing import Any
 import pytest
 import torch
 
-from objectives.device import devices_of
-from objectives.hardware import is_out_of_memory
+from objectives.device.hardware import is_out_of_memory
+from objectives.device.names import devices_of
 from objectives.load import load_objective
 from objectives.measurement import Measurement, ObjectiveError, Stopped, TrialParams, Verdict
-from objectives.probe import probe
-from objectives.recipe import SHARDS, Recipe
+from objectives.probes.cost import probe
+from objectives.ranks.shards import n_in, own_part
 from objectives.run import Run, carry_out
-from objectives.shards import n_in, own_part
-from objectives.train import TaskObjective
+from objectives.training.objective import TaskObjective
+from objectives.training.recipe import SHARDS, Recipe
 
 from .conftest import made_task
 from .test_resume import assert_same_weights, cut_after, timeless, uncut

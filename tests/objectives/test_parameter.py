@@ -8,13 +8,14 @@ import pytest
 import torch
 from torch import nn
 
-from objectives.load import CustomLoop, load_objective
+from objectives.load import load_objective
 from objectives.measurement import ObjectiveError, TrialParams
+from objectives.objective import CustomLoop
 from objectives.parameter import Parameter, check_search, usual_values
 from objectives.run import Run
 from objectives.task import Task
 from objectives.tasks.digits import digits
-from objectives.train import TaskObjective
+from objectives.training.objective import TaskObjective
 
 
 def wide(width: int = 4, depth: int = 1) -> nn.Module:

@@ -11,10 +11,10 @@ from torch import nn
 
 from objectives.load import load_objective
 from objectives.measurement import ObjectiveError, Verdict
-from objectives.precision import PATIENCE, LossScaler, check_precision
-from objectives.recipe import PLAIN, Recipe
 from objectives.task import Data, Task
-from objectives.train import TaskObjective
+from objectives.training.objective import TaskObjective
+from objectives.training.precision import PATIENCE, LossScaler, check_precision
+from objectives.training.recipe import PLAIN, Recipe
 from tests.objectives.conftest import made_data, made_task, train
 from tests.objectives.test_techniques import trained
 

@@ -10,9 +10,9 @@ import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-from objectives.optimizer import build_optimizer
-from objectives.predict import calibrated, predict_peak_bytes
 from objectives.task import Data, Task
+from objectives.training.optimizer import build_optimizer
+from objectives.training.predict import calibrated, predict_peak_bytes
 from tests.objectives.test_memory import allocator_peak
 
 

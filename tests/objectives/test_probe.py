@@ -10,7 +10,7 @@ import time
 import pytest
 
 from objectives.measurement import ObjectiveError, TrialParams
-from objectives.probe import probe
+from objectives.probes.cost import probe
 from tests.objectives.conftest import train
 
 

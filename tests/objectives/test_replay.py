@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from objectives.curves.replay import STEPS_PER_EPOCH, ReplayObjective
+from objectives.curves.table import RecordedRun, Table
 from objectives.load import load_objective
 from objectives.measurement import ObjectiveError, TrialParams, Verdict
-from objectives.probe import probe
-from objectives.replay import STEPS_PER_EPOCH, ReplayObjective
+from objectives.probes.cost import probe
 from objectives.run import Run
-from objectives.table import RecordedRun, Table
 
 from .conftest import train
 

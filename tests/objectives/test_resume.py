@@ -13,10 +13,10 @@ import torch
 
 from objectives.load import load_objective
 from objectives.measurement import Measurement, TrialParams
-from objectives.recipe import Recipe
 from objectives.run import Run, carry_out
 from objectives.task import Data, Task, sgd_momentum
-from objectives.train import TaskObjective
+from objectives.training.objective import TaskObjective
+from objectives.training.recipe import Recipe
 
 PARAMS = TrialParams(batch_size=32, learning_rate=0.05, epochs=5, seed=7, device="cpu")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from objectives.memory import MEASURED_STEPS
+from objectives.meters.memory import MEASURED_STEPS
 from objectives.run import Run
 from tests.objectives.conftest import run_of
 

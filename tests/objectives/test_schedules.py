@@ -9,14 +9,14 @@ import pytest
 import torch
 from torch import nn
 
-from objectives.gradients import Gradients
+from objectives.device.randomness import random_states
+from objectives.gradients.draws import Gradients
 from objectives.measurement import Phase, TrialParams
-from objectives.probe import probe
-from objectives.randomness import random_states
-from objectives.recipe import Recipe
+from objectives.probes.cost import probe
 from objectives.run import Run
-from objectives.schedules import MULTIPLE, BatchSizes, Growth, is_noisy
-from objectives.train import TaskObjective
+from objectives.training.objective import TaskObjective
+from objectives.training.recipe import Recipe
+from objectives.training.schedules import MULTIPLE, BatchSizes, Growth, is_noisy
 from tests.objectives.conftest import FakeTime, made_data, made_task, train
 
 

@@ -10,9 +10,9 @@ import torch
 from sklearn.datasets import load_diabetes, load_digits
 from sklearn.linear_model import LinearRegression
 
-from objectives.bundled import BUNDLED
 from objectives.load import load_objective
 from objectives.task import Data, data_hash
+from objectives.tasks.bundled import BUNDLED
 from objectives.tasks.diabetes import diabetes
 from objectives.tasks.digits import digits, digits_cnn
 from objectives.tasks.splits import split_60_20_20

@@ -14,13 +14,13 @@ from torch import nn
 
 from objectives.load import load_objective
 from objectives.measurement import ObjectiveError, TrialParams, Verdict
-from objectives.models_after import models_after
 from objectives.parameter import Parameter
-from objectives.recipe import PLAIN, Recipe, largest_part, n_parts
-from objectives.recompute import recompute_activations
+from objectives.probes.models_after import models_after
 from objectives.task import Data, Task
-from objectives.technique_step import gradient
-from objectives.train import TaskObjective
+from objectives.training.objective import TaskObjective
+from objectives.training.recipe import PLAIN, Recipe, largest_part, n_parts
+from objectives.training.recompute import recompute_activations
+from objectives.training.step import gradient
 from tests.objectives.conftest import made_data, made_regression, made_task, train
 
 

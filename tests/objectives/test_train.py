@@ -13,8 +13,8 @@ from torch import nn
 
 import objectives.task
 from objectives.measurement import ObjectiveError, Verdict
-from objectives.optimizer import build_optimizer, step_function
 from objectives.task import Data, Task
+from objectives.training.optimizer import build_optimizer, step_function
 from tests.objectives.conftest import made_data, made_regression, made_task, ready, train
 
 

@@ -12,8 +12,8 @@ from typing import Any
 import optuna
 
 from storage.locks import file_lock
+from storage.open import open_storage
 from storage.shared import SharedStorage
-from storage.url import open_storage
 
 MEMBERS = 6
 _barriers: dict[int, Any] = {}  # in each process of a team: for so many of them

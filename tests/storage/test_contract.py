@@ -19,7 +19,7 @@ from optuna.trial import TrialState
 
 from storage import proxy
 from storage.errors import StorageError
-from storage.url import exists, open_storage, readable_errors
+from storage.open import exists, open_storage, readable_errors
 from tests import servers
 from tests.storage.conftest import close
 from tests.storage.processes import ask_often, content, open_and_create, write_all

@@ -13,7 +13,7 @@ from optuna.storages.journal import JournalFileOpenLock
 
 from storage import journal
 from storage.errors import StorageError
-from storage.url import open_storage
+from storage.open import open_storage
 from tests.storage.conftest import FORK, kill
 from tests.storage.processes import ask_often
 from tests.storage.test_url import small_disk

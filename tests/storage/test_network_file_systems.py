@@ -8,7 +8,7 @@ import pytest
 
 from storage import sqlite
 from storage.errors import StorageError
-from storage.url import open_storage
+from storage.open import open_storage
 from tests.storage.conftest import copy_study
 
 MOUNTS = r"""

@@ -10,7 +10,7 @@ from sqlalchemy.engine import make_url
 
 from storage import server
 from storage.errors import StorageError
-from storage.url import open_storage
+from storage.open import open_storage
 from tests import servers
 from tests.storage.conftest import close
 from tests.storage.test_servers import in_thread

@@ -22,7 +22,7 @@ import sqlalchemy
 from sqlalchemy.engine import make_url
 
 from storage.errors import StorageError
-from storage.url import open_storage, readable_errors
+from storage.open import open_storage, readable_errors
 from tests import servers
 from tests.storage.conftest import close
 

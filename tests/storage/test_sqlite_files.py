@@ -15,7 +15,7 @@ import sqlalchemy
 
 from storage import sqlite
 from storage.errors import StorageError
-from storage.url import open_storage
+from storage.open import open_storage
 from tests.storage.conftest import FORK, as_nobody, copy_study, in_a_fork, kill, make_study, names
 
 BOTH = pytest.mark.parametrize("mode", ["worker", "reader"])

@@ -18,7 +18,7 @@ from sqlalchemy.exc import OperationalError
 
 from storage import sqlite
 from storage.locks import file_lock
-from storage.url import open_storage
+from storage.open import open_storage
 from tests.storage.conftest import FORK, copy_study, kill, names
 from tests.storage.processes import add_one_often, open_and_create
 

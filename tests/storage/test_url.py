@@ -14,7 +14,8 @@ import sqlalchemy
 from sqlalchemy.exc import SQLAlchemyError
 
 from storage.errors import StorageError
-from storage.url import exists, open_storage, readable_errors, redacted
+from storage.names import redacted
+from storage.open import exists, open_storage, readable_errors
 from tests.storage.conftest import close, copy_study, make_study, names
 
 

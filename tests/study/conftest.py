@@ -16,10 +16,10 @@ from typing import Any
 import optuna
 import pytest
 
-from storage.url import open_storage
-from study.agreement import DIRECTIONS
-from study.cli import main
-from study.space import SearchSpace
+from storage.open import open_storage
+from study.cli.main import main
+from study.plan.agreement import DIRECTIONS
+from study.plan.space import SearchSpace
 from tests.servers import database
 from tests.study.tables import TO_TARGET
 
@@ -51,7 +51,7 @@ PLANTED = """
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """A probe that other work disturbs is repeated at once."""
-    monkeypatch.setattr("study.costs.PATIENCE_SECONDS", 0.0)
+    monkeypatch.setattr("study.probes.prober.PATIENCE_SECONDS", 0.0)
 
 
 @pytest.fixture

@@ -8,11 +8,11 @@ import optuna
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import TrialState
 
-from storage.url import open_storage
-from study.agreement import DIRECTIONS, RECORD
-from study.cli import main
+from storage.open import open_storage
+from study.cli.main import main
+from study.plan.agreement import DIRECTIONS, RECORD
 from study.quiet import quiet_optuna
-from study.writing import content
+from study.transfer.writing import content
 
 SPACE = {
     "log2_batch_size": IntDistribution(0, 9),

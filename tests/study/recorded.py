@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import fields
 from typing import Any
 
-from objectives.table import Table
-from study.findings.runs import RunRow
+from objectives.curves.table import Table
+from study.trials.rows import RunRow
 
 BLANK: dict[str, Any] = {field.name: None for field in fields(RunRow)} | {
     "number": 0, "waits": False, "finished": True, "feasible": True, "verdict": "completed",

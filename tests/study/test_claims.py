@@ -11,11 +11,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from study.cli import main
-from study.findings.claim_tables import claim_row
-from study.findings.claims import Claim, Evidence, all_claims, rules
-from study.findings.runs import RunRow
-from study.findings.trends import mean_interval, rank_trend, within_correlation
+from study.cli.main import main
+from study.findings.claims.claim import Claim, Evidence
+from study.findings.claims.show import claim_row
+from study.findings.claims.table import all_claims, rules
+from study.findings.statistics.trends import mean_interval, rank_trend, within_correlation
+from study.trials.rows import RunRow
 from tests.study.recorded import run_row
 
 SIZES = (8, 16, 32, 64, 128, 256)

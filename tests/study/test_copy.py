@@ -12,8 +12,8 @@ import pytest
 from optuna.trial import TrialState
 from sqlalchemy.engine import make_url
 
-from storage.url import open_storage
-from study.cli import main
+from storage.open import open_storage
+from study.cli.main import main
 from tests import servers
 from tests.study.conftest import finish, spawn
 

@@ -9,10 +9,10 @@ from typing import Any
 
 import optuna
 
-from storage.url import open_storage
-from study import copying
-from study.agreement import DIRECTIONS, RECORD
-from study.cli import main
+from storage.open import open_storage
+from study.cli.main import main
+from study.plan.agreement import DIRECTIONS, RECORD
+from study.transfer import copying
 from tests.study.conftest import finish, spawn
 
 from .copies import PARAMS, SPACE, copied, everything, make

@@ -11,14 +11,21 @@ import pytest
 from optuna.trial import TrialState
 
 from benchmarks.search import play_study
+from objectives.curves.table import read_table
 from objectives.parameter import Parameter
-from objectives.table import read_table
-from study.budgets import Budgets
+from study.plan.budgets import Budgets
+from study.plan.space import SearchSpace
 from study.search.chances import news
 from study.search.cost_aware import N_START
 from study.search.surface import Guess, usual_shape
-from study.space import SearchSpace, batch_size_of
-from study.trials import CONSTRAINT, ERROR, FAIL_REASON, HARDWARE, UNPROBED
+from study.trials.attributes import (
+    CONSTRAINT,
+    ERROR,
+    FAIL_REASON,
+    HARDWARE,
+    UNPROBED,
+    batch_size_of,
+)
 
 from .conftest import ROOT
 from .cost_aware import SPACE, accuracy_at, cost, limits_of, new_study, stop, tell

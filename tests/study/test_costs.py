@@ -10,10 +10,11 @@ from pathlib import Path
 import optuna
 import pytest
 
-import objectives.hardware
-from study.cli import main
-from study.comparable import recorded_hardware, store_costs, stored_costs
-from study.costs import advice, faster
+import objectives.device.hardware
+from study.cli.main import main
+from study.probes.prober import faster
+from study.trials.costs import advice
+from study.trials.hardware import recorded_hardware, store_costs, stored_costs
 
 from .known import known_cost, known_costs
 
@@ -39,7 +40,9 @@ def test_of_two_probes_the_faster_undisturbed_one_counts():
 
 
 def test_trials_of_one_size_are_told_one_time_and_one_memory(workdir, rows, monkeypatch):
-    monkeypatch.setattr("study.worker.TIME_OFF", float("inf"))  # however busy this machine is
+    monkeypatch.setattr(
+        "study.workers.worker.TIME_OFF", float("inf")
+    )  # however busy this machine is
     assert main([*DIGITS, "--n-trials", "10", "--batch-sizes", "128:256"]) == 0
     exported = [r for r in rows("export") if r["state"] == "COMPLETE"]
     for size in (128, 256):
@@ -144,7 +147,7 @@ def test_other_hardware_is_refused_unless_wanted_and_then_has_its_own_front(
 
 def test_a_front_shows_one_time_for_a_size_whose_probe_was_corrected(workdir, rows, monkeypatch):
     """As if the first probe had been disturbed, and a later one showed half its time."""
-    monkeypatch.setattr("study.worker.TIME_OFF", math.inf)  # no probe is repeated but by us
+    monkeypatch.setattr("study.workers.worker.TIME_OFF", math.inf)  # no probe is repeated but by us
     argv = ["run", "--task", "planted.py", "--epochs", "2", "--batch-sizes", "8"]
     assert main([*argv, "--n-trials", "6"]) == 0
     study = optuna.load_study(study_name="planted.py:objective", storage=STORAGE)

@@ -16,14 +16,14 @@ import pytest
 from optuna.distributions import FloatDistribution, IntDistribution
 from optuna.trial import create_trial
 
-from storage.url import open_storage
-from study.agreement import RECORD
-from study.cli import main
+from storage.open import open_storage
+from study.cli.main import main
 from study.errors import StudyError
-from study.findings.critical import Critical, SizeRuns, critical_batch
-from study.findings.runs import RunRow
-from study.findings.to_target import to_target
+from study.findings.critical.fit import Critical, SizeRuns, critical_batch
+from study.findings.critical.to_target import to_target
+from study.plan.agreement import RECORD
 from study.quiet import quiet_optuna
+from study.trials.rows import RunRow
 
 TABLE = Path(__file__).resolve().parents[1] / "data" / "mlperf_resnet50_epochs_to_target.csv"
 SIZES = [2**k for k in range(4, 10)]

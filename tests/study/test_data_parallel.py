@@ -9,13 +9,13 @@ import time
 
 import pytest
 
-from study.agreement import RECORD
-from study.cli import main
+from study.cli.main import main
 from study.errors import StudyError
-from study.launch_ray import check_ranks
-from study.look import find_study
-from study.settings import StudySettings
-from study.slots import pinned_core
+from study.machine.slots import pinned_core
+from study.on_ray.session import check_ranks
+from study.opening.open import find_study
+from study.plan.agreement import RECORD
+from study.plan.settings import StudySettings
 
 from .conftest import finish, spawn
 
@@ -134,8 +134,8 @@ def test_ranks_get_cores_of_their_own_or_none_is_pinned(tmp_path, monkeypatch):
 
 def test_more_ranks_than_cores_is_said(workdir, write_task, monkeypatch, capsys):
     write_task(TASK)
-    monkeypatch.setattr("study.session.n_cores", lambda: 2)
-    monkeypatch.setattr("study.session.Session._prepare", _stop)
+    monkeypatch.setattr("study.session.session.n_cores", lambda: 2)
+    monkeypatch.setattr("study.session.session.Session._prepare", _stop)
     assert main([*OPTIONS, "--n-workers", "2"]) == 130
     assert "4 ranks share 2 cores" in capsys.readouterr().err
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from objectives.tasks import mnist
-from study.cli import main
-from study.ray_ship import shipment
-from study.settings import StudySettings
+from study.cli.main import main
+from study.on_ray.shipment import shipment
+from study.plan.settings import StudySettings
 from tests.image_files import mnist_files, put, small_mnist
 
 from .conftest import ROOT, finish, spawn

@@ -13,13 +13,13 @@ from optuna.trial import TrialState
 from objectives.load import load_objective
 from objectives.measurement import TrialParams
 from objectives.run import Run, carry_out
+from storage.open import open_storage
 from storage.shared import Heartbeat
-from storage.url import open_storage
-from study.cli import main
-from study.pulse import Pulse
+from study.cli.main import main
 from study.quiet import quiet_optuna
-from study.retry import after_death
-from study.trials import OWNER, ROOT, is_finished
+from study.trials.attributes import OWNER, ROOT, is_finished
+from study.workers.pulse import Pulse
+from study.workers.retry import after_death
 
 from .conftest import ask, finish, spawn
 

@@ -9,8 +9,8 @@ import pytest
 from optuna.trial import TrialState
 
 from study.search.encoding import Encoding
-from study.search.evidence import CAP, evidence_of
-from study.trials import CONSTRAINT, CURVE, FAIL_REASON, HARDWARE
+from study.search.observations import CAP, evidence_of
+from study.trials.attributes import CONSTRAINT, CURVE, FAIL_REASON, HARDWARE
 
 from .cost_aware import SPACE, cost, limits_of, new_study, stop, tell
 

@@ -10,12 +10,12 @@ from pathlib import Path
 import optuna
 import pytest
 
-from study.cli import main
-from study.findings.board import FIGURE_POINTS, note, thinned_trials
-from study.findings.report import report_html
-from study.findings.words import human_bytes, human_seconds
-from study.look import the_study
-from study.trials import ATTRIBUTES
+from study.cli.main import main
+from study.findings.overview.board import FIGURE_POINTS, note, thinned_trials
+from study.findings.overview.report import report_html
+from study.opening.open import the_study
+from study.show import human_bytes, human_seconds
+from study.trials.attributes import ATTRIBUTES
 
 STORAGE = "sqlite:///runs/batchfront.db"
 KEYS = ["number", "batch_size", "learning_rate", "val_accuracy", "train_seconds"]

@@ -7,11 +7,12 @@ import pytest
 from optuna.trial import TrialState
 
 from objectives.measurement import Verdict
-from study.outcome import on_grid
 from study.pruning import bound as bound_module
+from study.pruning.bound import SPARED_SHARE, learn_from
 from study.pruning.decision import Progress
-from study.pruning.front import MIN_CURVES, SPARED_SHARE, FrontPruner, learn_from
-from study.trials import CONSTRAINT, CURVE, HARDWARE, PREDICTED, SO_FAR, SPARED
+from study.pruning.front import MIN_CURVES, FrontPruner
+from study.trials.attributes import CONSTRAINT, CURVE, HARDWARE, PREDICTED, SO_FAR, SPARED
+from study.trials.outcome import on_grid
 
 from .curves import EPOCHS, rising
 
@@ -74,7 +75,7 @@ def _judge(study, curve, *, size=16, rule=None, **changes):
 
 
 def _coin(rule, number):
-    from study.search.samplers import derive_seed
+    from study.trials.attributes import derive_seed
 
     return derive_seed(rule._seed, number, purpose="spare") / 2**31
 

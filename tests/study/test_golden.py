@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from study.cli import main
+from study.cli.main import main
 
 GOLDEN = sorted((Path(__file__).resolve().parents[1] / "data").glob("golden-*.db"))
 OPTIONS = ("--task", "digits", "--mixed-hardware")  # wherever the tests run

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from objectives.table import read_table
-from study.cli import main
-from study.findings.figures import best_per_batch_size, heat_map
-from study.findings.front import non_dominated
-from study.findings.runs import runs_of
-from study.look import the_study
+from objectives.curves.table import read_table
+from study.cli.main import main
+from study.findings.overview.figures import best_per_batch_size, heat_map
+from study.opening.open import the_study
+from study.trials.front import non_dominated
+from study.trials.rows import runs_of
 from tests.study.tables import CURVES, STORAGE, TO_TARGET, imported, recorded
 
 

@@ -9,12 +9,12 @@ import signal
 import time
 from typing import Any
 
-from objectives.columns import KNOWN
-from storage.url import open_storage
-from study import importing
-from study.agreement import IMPORTED, RECORD
-from study.cli import main
-from study.look import the_study
+from objectives.curves.columns import KNOWN
+from storage.open import open_storage
+from study.cli.main import main
+from study.opening.open import the_study
+from study.plan.agreement import IMPORTED, RECORD
+from study.transfer import importing
 from tests.study.conftest import finish, spawn
 from tests.study.tables import CURVES, DATA, STORAGE, TO_TARGET, imported
 

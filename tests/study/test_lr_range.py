@@ -9,8 +9,8 @@ import numpy as np
 import optuna
 import pytest
 
-from objectives.lr_range import smooth, suggested
-from study.cli import main
+from objectives.probes.lr_range import smooth, suggested
+from study.cli.main import main
 
 STORAGE = "sqlite:///runs/batchfront.db"
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from study.cli import main
-from study.findings.noise_words import label
+from study.cli.main import main
+from study.probes.show_noise import label
 
 
 def test_a_task_is_looked_at_after_chosen_epochs(workdir, rows):

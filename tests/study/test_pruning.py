@@ -5,10 +5,10 @@ from __future__ import annotations
 import optuna
 import pytest
 
-from objectives.table import read_table
-from study.cli import main
-from study.pruning.decision import MAX_GRADE, MIN_GRADE
-from study.trials import CONSTRAINT, PRUNER_STATE
+from objectives.curves.table import read_table
+from study.cli.main import main
+from study.trials.attributes import CONSTRAINT, PRUNER_STATE
+from study.trials.outcome import MAX_GRADE, MIN_GRADE
 
 from .conftest import ROOT
 

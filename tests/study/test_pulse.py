@@ -9,7 +9,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from storage.patience import waits_for_server
-from study.pulse import Pulse
+from study.workers.pulse import Pulse
 from tests.study.test_dead_workers import wait_until
 
 

@@ -11,7 +11,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from study.cli import main
+from study.cli.main import main
 
 from .conftest import finish, spawn
 

@@ -11,14 +11,14 @@ from types import SimpleNamespace
 import pytest
 from rich.console import Console
 
-from study.cli import main
+from study.cli.main import main
 from study.errors import StudyError
-from study.launch_ray import RaySession, Slot
-from study.ray_cluster import Cluster, check_cluster
-from study.ray_node import DIED, Ended
-from study.ray_ship import ROOT, shipment
-from study.settings import StudySettings
-from study.team import SAME_CRASHES
+from study.on_ray.cluster import Cluster, check_cluster
+from study.on_ray.node import DIED, Ended
+from study.on_ray.session import RaySession, Slot
+from study.on_ray.shipment import ROOT, shipment
+from study.plan.settings import StudySettings
+from study.workers.team import SAME_CRASHES
 
 RUN = ("run", "--launcher", "ray")
 HERE = ("10.0.0.1", "one")

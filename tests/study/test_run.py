@@ -8,9 +8,8 @@ from pathlib import Path
 import optuna
 import pytest
 
-from study.cli import main
-from study.search.samplers import derive_seed
-from study.trials import CONSTRAINT
+from study.cli.main import main
+from study.trials.attributes import CONSTRAINT, derive_seed
 
 PLANTED = ("run", "--task", "planted.py", "--epochs", "4", "--sampler", "random")
 

@@ -8,13 +8,13 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
-from study.budgets import Budgets
-from study.limits import Limits
-from study.search.choose import make_sampler
-from study.search.samplers import derive_seed, projected
-from study.settings import SAMPLERS
-from study.space import SearchSpace
-from study.trials import CONSTRAINT, SO_FAR, VERDICT
+from study.plan.budgets import Budgets
+from study.plan.limits import Limits
+from study.plan.settings import SAMPLERS
+from study.plan.space import SearchSpace
+from study.search.by_name import make_sampler
+from study.search.samplers import projected
+from study.trials.attributes import CONSTRAINT, SO_FAR, VERDICT, derive_seed
 
 from .known import costs_by
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import optuna
 import pytest
 
-from study.cli import main
-from study.findings.runs import runs_of
+from study.cli.main import main
+from study.plan.space import Scale, SearchSpace
 from study.smallest.agenda import Agenda
 from study.smallest.question import SEEDS, Question
 from study.smallest.size import Asked
-from study.space import Scale, SearchSpace
+from study.trials.rows import runs_of
 
 STORAGE = "sqlite:///runs/batchfront.db"
 RUN = ["run", "--task", "planted.py", "--epochs", "3", "--batch-sizes", "4:64"]

@@ -9,11 +9,11 @@ import pytest
 
 from benchmarks.hypervolume import hypervolume
 from objectives.parameter import Parameter
+from study.plan.space import SearchSpace
 from study.search.encoding import Encoding
 from study.search.gains import EDGE, Plane, expected_below
 from study.search.prices import Prices
 from study.search.surface import TIE, Guess, Surface, fit_shape, usual_shape
-from study.space import SearchSpace
 
 from .known import costs_by
 

@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from study.slots import _try, _wait, pinned_core
+from study.machine.slots import _try, _wait, pinned_core
 
 from .conftest import ROOT
 

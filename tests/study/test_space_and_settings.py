@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from study.errors import StudyError
-from study.settings import StudySettings, with_file
-from study.space import SearchSpace, batch_size_of, parse_batch_sizes, parse_learning_rates
+from study.plan.settings import StudySettings, with_file
+from study.plan.space import SearchSpace, parse_batch_sizes, parse_learning_rates
+from study.trials.attributes import batch_size_of
 
 
 def test_ranges_read_as_low_and_high():

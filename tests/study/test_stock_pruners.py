@@ -19,12 +19,12 @@ from optuna.pruners import (
 from optuna.trial import TrialState
 
 from study.errors import StudyError
-from study.outcome import CURVE_POINTS, grid_stride, on_grid
-from study.pruning.choose import stock_pruner
+from study.plan.settings import PRUNERS
+from study.pruning.by_name import stock_pruner
 from study.pruning.decision import Progress
 from study.pruning.stock import StockPruner
-from study.settings import PRUNERS
-from study.trials import CURVE, PRUNER_STATE
+from study.trials.attributes import CURVE, PRUNER_STATE
+from study.trials.outcome import CURVE_POINTS, grid_stride, on_grid
 
 EPOCHS = 9
 N_TRIALS = 32

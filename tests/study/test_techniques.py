@@ -5,8 +5,8 @@ from __future__ import annotations
 import optuna
 import pytest
 
-from study.agreement import RECORD
-from study.cli import main
+from study.cli.main import main
+from study.plan.agreement import RECORD
 
 RUN = ("run", "--epochs", "1", "--learning-rates", "0.01:0.1", "--pruner", "none")
 

@@ -7,10 +7,10 @@ import json
 import optuna
 import pytest
 
-from study.cli import main
-from study.findings.front import pareto_front
-from study.findings.runs import runs_of
+from study.cli.main import main
 from study.smallest.sensitivity import N_SEEDS
+from study.trials.front import pareto_front
+from study.trials.rows import runs_of
 
 SMALLEST = [
     "smallest",

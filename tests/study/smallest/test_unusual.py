@@ -6,19 +6,19 @@ import textwrap
 
 import optuna
 
-from objectives.table import COLUMNS
-from study.cli import main
-from study.findings.runs import RunRow
-from study.owner import this_process
+from objectives.curves.table import COLUMNS
+from study.cli.main import main
+from study.machine.process import this_process
 from study.smallest.advice import frozen
 from study.smallest.answer import answer_of, as_json
 from study.smallest.evidence import evidence
 from study.smallest.ladder import walk
 from study.smallest.question import SEEDS, SENSITIVITY, TUNE
 from study.smallest.sensitivity import judged, to_run
+from study.smallest.show import answer_line, more_lines
 from study.smallest.size import state_of
-from study.smallest.words import answer_line, more_lines
-from study.trials import OWNER
+from study.trials.attributes import OWNER
+from study.trials.rows import RunRow
 from tests.study.smallest.simulated import TARGET, question, run_row
 from tests.study.smallest.test_protocol import BAD, GOOD, RATE, decided, seeds_at, tuned_at
 from tests.study.smallest.test_verb import ARGS, LADDER, trials_of

@@ -11,8 +11,8 @@ import time
 import optuna
 import pytest
 
-from storage.url import open_storage
-from study.cli import main
+from storage.open import open_storage
+from study.cli.main import main
 from tests.study.conftest import finish, spawn
 
 LADDER = """

@@ -1,0 +1,1 @@
+"""Recorded training curves: read, written, played back."""

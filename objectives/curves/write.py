@@ -1,0 +1,174 @@
+"""Writes training curves into a table: what a replay plays back."""
+
+from __future__ import annotations
+
+import csv
+import fcntl
+import io
+import math
+import os
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from objectives.curves.table import COLUMNS, Key, Table, read_table
+from objectives.measurement import ObjectiveError, TrialParams, Verdict
+from objectives.run import Run, carry_out
+
+HEAD = (",".join(COLUMNS) + "\n").encode()
+
+
+class RecordingRun(Run):
+    """A `Run` that writes down and lets go on: only a non-finite loss or metric ends it."""
+
+    def __init__(self, *, device: str, metric: str) -> None:
+        super().__init__(device=device, metric=metric, measure_memory=False)
+        self.losses: list[float] = []  # mean over each epoch
+        self._sum: Any = 0.0
+        self._count = 0
+
+    def step(self, loss: Any) -> None:
+        """Add one step's loss; no stop rule looks at it."""
+        self._raise_latched()
+        self._begun()
+        self._steps += 1
+        self._count += 1
+        self._sum += loss.detach() if hasattr(loss, "detach") else loss
+
+    def report(self, val_accuracy: float, *, train_accuracy: float | None = None) -> None:
+        """Close an epoch."""
+        self._raise_latched()
+        value = float(val_accuracy)
+        self._check_range(value)
+        self.losses.append(float(self._sum) / max(self._count, 1))
+        self.curve.append(value)
+        self._sum, self._count = 0.0, 0
+        if not (math.isfinite(value) and math.isfinite(self.losses[-1])):
+            self._stop(Verdict.NON_FINITE, "recorded to its end")
+
+
+def record_run(
+    objective: Callable[[TrialParams, Run], None], params: TrialParams, *, metric: str
+) -> list[tuple[float, float]]:
+    """Mean loss and metric of each epoch.
+
+    Raises:
+        ObjectiveError: the objective did not report once an epoch.
+    """
+    run = RecordingRun(device=params.device, metric=metric)
+    carry_out(objective, params, run)
+    n_reports, finite = len(run.curve), run.latched is None
+    if n_reports == 0 or (n_reports != params.epochs and finite):
+        raise ObjectiveError(
+            f"the objective reported {n_reports} times in {params.epochs} epochs: a table has one "
+            "row an epoch, so call run.report once an epoch"
+        )
+    return list(zip(run.losses, run.curve, strict=True))
+
+
+@dataclass(frozen=True, kw_only=True)
+class TableFile:
+    """A table that grows by whole runs, whatever interrupts it."""
+
+    path: Path
+    task: str
+    optimizer: str
+    epochs: int
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Nobody else records into the file inside.
+
+        Raises:
+            ObjectiveError: somebody does already, or it is a compressed file.
+        """
+        if self.path.suffix == ".gz":
+            raise ObjectiveError(f"{self.path}: a table is recorded uncompressed; gzip it after")
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with self.path.open("ab") as stream:
+            try:
+                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise ObjectiveError(
+                    f"another process is recording into {self.path}: choose another file"
+                ) from None
+            yield
+
+    def open(self) -> Table | None:
+        """What is recorded so far, cut back to whole runs; None for a new table.
+
+        Raises:
+            ObjectiveError: not a table, or one of another task, optimizer or number of epochs.
+        """
+        if not self.path.exists() or not self._cut_torn_line():
+            self.path.write_bytes(HEAD)
+            return None
+        if self.path.stat().st_size == len(HEAD):
+            return None
+        table = read_table(self.path)
+        self._check(table)
+        *_, last = table.runs
+        return self._without_last(table) if self._is_short(table, last) else table
+
+    def add(
+        self, key: Key, curve: Iterable[tuple[float, float]], *, seconds: float, peak: int
+    ) -> None:
+        """Append one run in one write; `seconds` of an epoch, `peak` bytes."""
+        size, rate, seed = key
+        self._append(
+            [
+                self.task, self.optimizer, size, f"{rate:g}", seed, epoch,
+                f"{loss:.6g}", f"{value:.6g}", f"{epoch * seconds:.6g}", peak,
+            ]
+            for epoch, (loss, value) in enumerate(curve, 1)
+        )  # fmt: skip
+
+    def _append(self, rows: Iterable[Iterable[object]]) -> None:
+        text = io.StringIO()
+        csv.writer(text, lineterminator="\n").writerows(rows)
+        with self.path.open("ab") as stream:
+            stream.write(text.getvalue().encode())
+            stream.flush()
+            os.fsync(stream.fileno())
+
+    def _cut_torn_line(self) -> bool:
+        """Cut back to the last newline; returns whether the head is whole."""
+        content = self.path.read_bytes()
+        if not (content.startswith(HEAD) or HEAD.startswith(content)):
+            raise ObjectiveError(
+                f"{self.path} does not begin like a table of training curves: "
+                "record into another file"
+            )
+        os.truncate(self.path, content.rfind(b"\n") + 1)
+        return content.startswith(HEAD)
+
+    def _check(self, table: Table) -> None:
+        found, wanted = (table.task, table.optimizer), (self.task, self.optimizer)
+        if found != wanted:
+            raise ObjectiveError(
+                f"{self.path} holds {' with '.join(found)}, this is {' with '.join(wanted)}: "
+                "record into another file"
+            )
+        *whole, last = [len(run.val_accuracy) for run in table.runs.values() if run.is_finite] or [
+            self.epochs
+        ]
+        wrong = {n for n in whole if n != self.epochs} | ({last} if last > self.epochs else set())
+        if wrong:
+            raise ObjectiveError(
+                f"{self.path} holds runs of {max(wrong)} epochs, this asks for {self.epochs}: "
+                "record into another file"
+            )
+
+    def _is_short(self, table: Table, key: Key) -> bool:
+        run = table.runs[key]
+        return run.is_finite and len(run.val_accuracy) < self.epochs
+
+    def _without_last(self, table: Table) -> Table | None:
+        """Runs are written one after the other, so a torn one is the file's end."""
+        *whole, last = table.runs
+        lines = self.path.read_bytes().splitlines(keepends=True)
+        kept = lines[: len(lines) - len(table.runs[last].val_accuracy)]
+        os.truncate(self.path, sum(map(len, kept)))
+        return read_table(self.path) if whole else None

@@ -1,0 +1,1 @@
+"""Devices: their names, hardware and random numbers."""

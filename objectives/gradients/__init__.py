@@ -1,0 +1,1 @@
+"""Measurements on gradients: noise scale, norms, sharpness."""

@@ -1,0 +1,135 @@
+"""What a trained model says about where training went: distance and sharpness.
+
+Computed at the end of a completed run, off the clock; every random state is put back.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from objectives.device.hardware import is_out_of_memory
+from objectives.device.randomness import random_states, restore_random_states, seed_everything
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from objectives.task import Task
+
+EPSILON = 1e-3  # of the box around the weights
+SUBSET = 1024  # training examples, evenly spaced: the same for all runs
+ASCENT_STEPS = 20
+CHUNK = 256  # examples of one backward pass
+
+
+def diagnose(
+    asked: tuple[str, ...],
+    model: nn.Module,
+    *,
+    task: Task,
+    x: Tensor,
+    y: Tensor,
+    seed: int,
+    device: str,
+) -> dict[str, float | None]:
+    """Figures by name; None for one that could not be had. `x`, `y`: the training split."""
+    states = random_states(device)
+    try:
+        found: dict[str, float | None] = {}
+        if "distance" in asked:
+            found.update(_distances(model, task, seed))
+        if "sharpness" in asked:
+            found["sharpness"] = _sharpness_on_subset(model, task, x, y, device)
+        return found
+    finally:
+        restore_random_states(states, device)
+
+
+def _distances(model: nn.Module, task: Task, seed: int) -> dict[str, float | None]:
+    """Of all parameters, 2-norms. The initial model is made again from its seed, on the CPU: to
+    keep a copy of it would cost memory during the run."""
+    seed_everything(seed)
+    pairs = list(zip(model.parameters(), task.model().parameters(), strict=True))
+    norm, distance = 0.0, 0.0
+    for now, first in pairs:
+        weights = now.detach().cpu().double()
+        norm += float(weights.square().sum())
+        distance += float((weights - first.detach().double()).square().sum())
+    return {"weight_norm": norm**0.5, "distance_from_init": distance**0.5}
+
+
+def _sharpness_on_subset(
+    model: nn.Module, task: Task, x: Tensor, y: Tensor, device: str
+) -> float | None:
+    """Of a copy of the model; None where the device has no room for it: the run itself was fine."""
+    import torch
+
+    picked = torch.linspace(0, len(x) - 1, min(SUBSET, len(x))).long()
+    parts = list(zip(x[picked].split(CHUNK), y[picked].split(CHUNK), strict=True))
+    try:
+        trial = copy.deepcopy(model).eval()
+
+        def losses() -> float:
+            """The mean loss; adds its gradient to that of the parameters."""
+            total = 0.0
+            for x_part, y_part in parts:
+                loss = task.loss(trial(x_part.to(device)), y_part.to(device))
+                loss = loss * (len(x_part) / len(picked))
+                loss.backward()
+                total += float(loss.detach())
+            return total
+
+        return sharpness([p for p in trial.parameters() if p.requires_grad], losses)
+    except Exception as error:
+        if is_out_of_memory(error):
+            return None
+        raise
+
+
+def sharpness(weights: list[Tensor], losses: Callable[[], float]) -> float | None:
+    """100 (max f - f) / (1 + f) over a box around the weights (arXiv:1609.04836, metric 2.1).
+
+    The box is epsilon (|w| + 1) wide to each side. The paper maximises by ten iterations of
+    L-BFGS-B; we take signed gradient steps, projected onto the box, from its centre and from one
+    random corner: no line search, and both find the corner where the loss is linear. What is found
+    is a lower bound of the maximum.
+
+    Args:
+        weights: leaves that `losses` depends on; changed in place.
+        losses: returns the loss, and adds its gradient to that of `weights`.
+    """
+    import torch
+
+    centre = [w.detach().clone() for w in weights]
+    width = [EPSILON * (w.abs() + 1) for w in centre]
+    generator = torch.Generator().manual_seed(0)
+    corner = [torch.rand(w.shape, generator=generator).to(w).round() * 2 - 1 for w in centre]
+    lowest = _loss_at(weights, centre, losses)
+    if not abs(lowest) < float("inf"):
+        return None
+    highest = lowest
+    for start in (0.0, 1.0):
+        at = [c + start * w * s for c, w, s in zip(centre, width, corner, strict=True)]
+        for step in range(ASCENT_STEPS + 1):
+            loss = _loss_at(weights, at, losses)
+            if loss > highest:
+                highest = loss
+            stride = 1 - step / ASCENT_STEPS
+            at = [_moved(*parts, stride) for parts in zip(weights, centre, width, strict=True)]
+    return 100 * (highest - lowest) / (1 + lowest)
+
+
+def _loss_at(weights: list[Tensor], at: list[Tensor], losses: Callable[[], float]) -> float:
+    """Loss at a point, its gradient left in `weights`."""
+    for weight, value in zip(weights, at, strict=True):
+        weight.data.copy_(value)
+        weight.grad = None
+    return losses()
+
+
+def _moved(weight: Tensor, centre: Tensor, width: Tensor, stride: float) -> Tensor:
+    """One step uphill that stays in the box."""
+    slope = weight.grad if weight.grad is not None else weight.detach().mul(0)
+    moved = weight.detach() + stride * width * slope.sign()
+    return moved.clamp(centre - width, centre + width)

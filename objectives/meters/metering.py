@@ -1,0 +1,63 @@
+"""A memory meter that slows steps down sees only the first ones of a run."""
+
+from __future__ import annotations
+
+from objectives.meters.memory import MEASURED_STEPS, MemoryMeter
+
+
+class FirstSteps:
+    """Stops its meter after MEASURED_STEPS, unless that costs nothing."""
+
+    def __init__(self, meter: MemoryMeter) -> None:
+        self._meter = meter
+        self.earlier_peak_bytes = 0  # of other processes of the run
+        self._watching = False  # and so slowing steps down
+        self._n_steps = 0
+        self._instrumented = False
+
+    def start(self) -> None:
+        """Before the model is built."""
+        self._meter.start()
+        self._watching = self._meter.slows_down
+
+    def again(self) -> None:
+        """Larger steps follow: see the first ones of them, too. What lives is still known."""
+        self._n_steps = 0
+        if self._meter.slows_down and not self._watching:
+            self._meter.start()
+            self._watching = True
+
+    def stop(self) -> None:
+        """Again is nothing new."""
+        self._watching = False
+        self._meter.stop()
+
+    def step(self) -> None:
+        """One step has been taken."""
+        if self._watching:
+            self._instrumented = True
+            self._n_steps += 1
+            if self._n_steps >= MEASURED_STEPS:
+                self.stop()
+
+    def pause(self) -> None:
+        """What follows does not count."""
+        self._meter.pause()
+
+    def resume(self) -> None:
+        """What follows counts again."""
+        self._meter.resume()
+
+    def end_epoch(self) -> bool:
+        """Whether some step of it was slowed down."""
+        was, self._instrumented = self._instrumented, False
+        return was
+
+    def elsewhere(self, peak_bytes: int) -> None:
+        """Another process of the run has used so much."""
+        self.earlier_peak_bytes = max(self.earlier_peak_bytes, peak_bytes)
+
+    @property
+    def peak_bytes(self) -> int:
+        """Of the whole run so far."""
+        return max(self.earlier_peak_bytes, self._meter.peak_bytes)

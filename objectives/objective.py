@@ -1,0 +1,87 @@
+"""Anything that trains: what a study needs to know of it, and your own loop as one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from objectives.measurement import TrialParams
+from objectives.parameter import Parameter
+from objectives.run import Run
+from objectives.task import DEFAULT_EPOCHS
+
+
+class Objective(Protocol):
+    """Anything that trains once per call and reports to the run."""
+
+    @property
+    def name(self) -> str:
+        """As stored with the study."""
+
+    @property
+    def metric(self) -> str:
+        """val_accuracy or val_r2."""
+
+    @property
+    def default_epochs(self) -> int:
+        """Used when nobody asks for another number."""
+
+    @property
+    def max_epochs(self) -> int | None:
+        """That it can train for; None without a limit."""
+
+    @property
+    def batch_sizes(self) -> tuple[int, int | None]:
+        """The smallest and the largest it can train with; None when the latter is unknown."""
+
+    @property
+    def search(self) -> Mapping[str, Parameter]:
+        """What it lets the search vary besides batch size and learning rate."""
+
+    @property
+    def compiled(self) -> bool:
+        """Whether its training steps are compiled graphs."""
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a person should know before the search."""
+
+    @property
+    def fingerprint(self) -> dict[str, str]:
+        """What must not change within a study."""
+
+    def predict_peak_bytes(self, batch_size: int) -> int | None:
+        """Peak memory without running it; None where no prediction can be trusted."""
+
+    def __call__(self, params: TrialParams, run: Run) -> None: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class CustomLoop:
+    """Your own training loop, with what a bare function cannot say about itself."""
+
+    function: Callable[[TrialParams, Run], None]
+    metric: str = "val_accuracy"  # or "val_r2"
+    default_epochs: int = DEFAULT_EPOCHS
+    n_train: int | None = None
+    max_epochs: int | None = field(default=None, init=False)
+    search: Mapping[str, Parameter] = field(default_factory=dict)  # found in params.extra
+    name: str = ""  # given by the loader
+    fingerprint: dict[str, str] = field(default_factory=dict)
+    compiled: bool = field(default=False, init=False)  # by us
+    notes: tuple[str, ...] = field(default=(), init=False)
+
+    @property
+    def batch_sizes(self) -> tuple[int, int | None]:
+        """Up to the training examples, where they are known."""
+        return 1, self.n_train
+
+    def __call__(self, params: TrialParams, run: Run) -> None:
+        from objectives.device.randomness import seed_everything
+
+        seed_everything(params.seed)
+        self.function(params, run)
+
+    def predict_peak_bytes(self, batch_size: int) -> None:
+        """A loop of your own cannot be predicted, only probed."""

@@ -1,0 +1,1 @@
+"""Short runs before a search: cost, range of learning rates."""

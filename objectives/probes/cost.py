@@ -1,0 +1,168 @@
+"""What a batch size costs: seconds a step and peak memory, from a few real steps."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from statistics import median
+from typing import Any
+
+from objectives.measurement import ObjectiveError, TrialParams, Verdict
+from objectives.meters.clock import synchronizer
+from objectives.meters.memory import MEASURED_STEPS
+from objectives.run import Run, carry_out
+
+WARMUP_STEPS = MEASURED_STEPS + 1  # the metered ones, and one that finds warm caches
+BLOCK_SECONDS = 0.02  # steps are timed in blocks at least this long
+MIN_SAMPLES = 3  # epochs or blocks
+PATIENCE = 5  # times the seconds asked for, validation included
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cost:
+    """Known without noise for every later trial of the same batch size on this hardware."""
+
+    step_seconds: float  # wall
+    peak_memory_bytes: int
+    total_steps: int  # optimizer steps of a whole run
+    busy: float  # CPU seconds per wall second; below 1 on the CPU something else was running
+
+
+class ProbeRun(Run):
+    """A `Run` that lets an objective train for a moment, then stops it.
+
+    Where a few whole epochs fit into that moment they are what is timed, with their shuffle and
+    their smaller last batch; else blocks of steps are.
+    """
+
+    holds_batch_size = True
+
+    def __init__(self, *, seconds: float, device: str, **options: Any) -> None:
+        super().__init__(device=device, **options)
+        self._seconds = seconds
+        self._synchronize = synchronizer(device)
+        self._created = time.perf_counter()
+        self._seen = 0  # steps
+        self._since: tuple[float, float] | None = None  # wall and CPU time; None: not timing
+        self._block_steps = 0
+        self._epoch: list[tuple[float, int]] | None = None  # None: the epoch began before warm-up
+        self._epochs: list[float] = []  # seconds a step, of whole epochs
+        self._blocks: list[float] = []  # seconds a step
+        self._wall = self._process = 0.0  # timed in all
+        self._known: Cost | None = None
+
+    def step(self, loss: Any) -> None:
+        """Count one step; what it lost plays no part in what it costs."""
+        self._meter.step()
+        self._seen += 1
+        if self._since is not None:
+            self._block_steps += 1
+            if time.perf_counter() - self._since[0] >= BLOCK_SECONDS:
+                self._close_block()
+                self._stop_when_known()
+        elif self._seen >= WARMUP_STEPS:
+            self._since = self._now()
+
+    @contextmanager
+    def validating(self) -> Iterator[None]:
+        """Neither timed nor metered inside."""
+        self._close_block()
+        with super().validating():
+            yield
+        self._resume()
+
+    def report(self, val_accuracy: float, *, train_accuracy: float | None = None) -> None:
+        """Close an epoch."""
+        self._close_block()
+        self.curve.append(float(val_accuracy))
+        if self._epoch:
+            self._epochs.append(sum(s for s, _ in self._epoch) / sum(n for _, n in self._epoch))
+        self._epoch = [] if self._seen >= WARMUP_STEPS else None
+        self._resume()
+        self._stop_when_known()
+
+    def recorded(self, *, step_seconds: float, peak_memory_bytes: int) -> None:
+        """A replay knows what it costs."""
+        self._known = Cost(
+            step_seconds=step_seconds,
+            peak_memory_bytes=peak_memory_bytes,
+            total_steps=self._begun().total_steps,
+            busy=1.0,
+        )
+        self._stop(Verdict.COMPLETED, "recorded")
+
+    def cost(self) -> Cost:
+        """What the steps seen say.
+
+        Raises:
+            ObjectiveError: the objective ended before any step could be timed.
+        """
+        if self._known is not None:
+            return self._known
+        self._close_block()
+        samples = self._epochs or self._blocks
+        if not samples:
+            raise ObjectiveError(
+                f"the objective took {self._seen} training steps in all, too few to time one: "
+                "train for more epochs"
+            )
+        return Cost(
+            step_seconds=median(samples),
+            peak_memory_bytes=self._meter.peak_bytes,
+            total_steps=self._begun().total_steps,
+            busy=self._process / self._wall,
+        )
+
+    def _now(self) -> tuple[float, float]:
+        self._synchronize()
+        return time.perf_counter(), time.process_time()
+
+    def _resume(self) -> None:
+        if self._seen >= WARMUP_STEPS:
+            self._since = self._now()
+
+    def _close_block(self) -> None:
+        if self._since is not None and self._block_steps:
+            wall, process = (now - then for now, then in zip(self._now(), self._since, strict=True))
+            self._wall += wall
+            self._process += process
+            self._blocks.append(wall / self._block_steps)
+            if self._epoch is not None:
+                self._epoch.append((wall, self._block_steps))
+            self._block_steps = 0
+            self._since = self._now()
+
+    def _stop_when_known(self) -> None:
+        blocks_do = len(self._blocks) >= MIN_SAMPLES and not self.curve
+        known = blocks_do or len(self._epochs) >= MIN_SAMPLES
+        waited = time.perf_counter() - self._created
+        too_long = len(self._blocks) >= MIN_SAMPLES and waited > PATIENCE * self._seconds
+        if too_long or (known and self._wall >= self._seconds):
+            self._stop(Verdict.COMPLETED, "probed")
+
+
+def probe(
+    objective: Callable[[TrialParams, Run], None],
+    params: TrialParams,
+    *,
+    metric: str,
+    seconds: float,
+    measure_memory: bool = True,
+    compiled: bool = False,
+) -> Cost:
+    """Train for about `seconds` and say what a step costs.
+
+    Raises:
+        ObjectiveError: too few steps to time.
+    """
+    run = ProbeRun(
+        seconds=seconds,
+        device=params.device,
+        metric=metric,
+        measure_memory=measure_memory,
+        compiled=compiled,
+    )
+    carry_out(objective, params, run)
+    return run.cost()

@@ -1,0 +1,147 @@
+"""The learning-rate range test: one short training whose rate grows (arXiv:1506.01186).
+
+The rate grows exponentially, step by step, until the loss explodes. Where the smoothed loss starts
+to fall, rates begin to be useful; where it is back above its start, they are no more.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from objectives.device.randomness import seed_everything
+from objectives.measurement import ObjectiveError
+from objectives.training.learning_rate import set_rate
+from objectives.training.optimizer import build_optimizer, step_function
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+    from objectives.training.objective import TaskObjective
+
+LOWEST, HIGHEST = 1e-6, 10.0  # rates of the test
+MIN_STEPS, MAX_STEPS = 200, 2000  # of it; one epoch in between
+EXPLODED = 4.0  # times the best running mean of the loss
+START = 0.1  # share of the steps, at the lowest rates, that says where the loss starts
+WINDOW = 0.05  # of all steps, on either side, that smooth the loss
+FALLEN = 0.05  # of the way from the start to the best: there the loss has started to fall
+
+
+@dataclass(frozen=True, kw_only=True)
+class RangeTest:
+    """At one batch size; N steps."""
+
+    batch_size: int
+    rates: tuple[float, ...]  # N
+    losses: tuple[float, ...]  # N
+    smoothed: tuple[float, ...]  # N
+    exploded: bool  # before the highest rate
+    low: float | None  # None: no rate made the loss fall
+    high: float | None
+
+
+def range_test(
+    objective: TaskObjective,
+    *,
+    batch_size: int,
+    low: float = LOWEST,
+    high: float = HIGHEST,
+    n_steps: int | None = None,
+    seed: int = 0,
+    device: str,
+) -> RangeTest:
+    """Train once while the rate grows from `low` to `high`; default: an epoch of steps.
+
+    Raises:
+        ObjectiveError: the loss is not finite from the start.
+    """
+    n_train = objective.batch_sizes[1] or batch_size
+    n = n_steps or min(max(MIN_STEPS, math.ceil(n_train / batch_size)), MAX_STEPS)
+    rates = [low * (high / low) ** (step / (n - 1)) for step in range(n)]
+    losses = list(_losses(objective, rates, batch_size, seed, device))
+    if not losses:
+        raise ObjectiveError(f"{objective.name}: the loss of the first batch is not finite")
+    smoothed = smooth(losses, max(1, round(WINDOW * n)))
+    found = suggested(rates, smoothed)
+    return RangeTest(
+        batch_size=batch_size,
+        rates=tuple(rates[: len(losses)]),
+        losses=tuple(losses),
+        smoothed=tuple(smoothed),
+        exploded=len(losses) < n,
+        low=found and found[0],
+        high=found and found[1],
+    )
+
+
+def smooth(losses: Sequence[float], half: int) -> list[float]:
+    """Means over `half` steps on either side, fewer at the ends: without lag."""
+    total = [0.0]
+    for loss in losses:
+        total.append(total[-1] + loss)
+    n = len(losses)
+    reach = [min(half, index, n - 1 - index) for index in range(n)]
+    return [(total[i + r + 1] - total[i - r]) / (2 * r + 1) for i, r in enumerate(reach)]
+
+
+def suggested(rates: Sequence[float], smoothed: Sequence[float]) -> tuple[float, float] | None:
+    """LOW and HIGH, to two digits; None where the loss never falls.
+
+    LOW: the loss has fallen FALLEN of the way from its start to its best. HIGH: after its best it
+    is above its start again, or the test ended.
+    """
+    n_start = max(1, int(START * len(smoothed)))
+    start = sum(smoothed[:n_start]) / n_start
+    best = min(range(len(smoothed)), key=lambda index: smoothed[index])
+    fall = start - smoothed[best]
+    if fall <= 0 or best < n_start:
+        return None
+    after = range(best, len(smoothed))
+    end = next((i for i in after if smoothed[i] > start), len(smoothed) - 1)
+    falls = (i for i in range(best, -1, -1) if smoothed[i] > start - FALLEN * fall)
+    first = next(falls, 0)
+    return float(f"{rates[first]:.2g}"), float(f"{rates[end]:.2g}")
+
+
+def _losses(
+    objective: TaskObjective, rates: Sequence[float], batch_size: int, seed: int, device: str
+) -> Iterator[float]:
+    """Of each step, until they explode."""
+    import torch
+
+    seed_everything(seed)
+    task = objective.task
+    model = task.model().to(device).train()
+    optimizer = build_optimizer(task, model, learning_rate=rates[0], device=device)
+    update = step_function(optimizer)
+    order = torch.Generator().manual_seed(seed)
+    scales = [float(group["lr"]) / rates[0] for group in optimizer.param_groups]
+    mean, best = 0.0, math.inf
+    keep = 1 - 1 / max(1.0, WINDOW * len(rates))
+    for step, (rate, (x, y)) in enumerate(
+        zip(rates, _endless(objective, batch_size, order), strict=False), start=1
+    ):
+        for group, scale in zip(optimizer.param_groups, scales, strict=True):
+            set_rate(group, rate * scale)
+        optimizer.zero_grad()
+        loss = task.loss(model(x), y)
+        value = float(loss.detach())
+        mean = keep * mean + (1 - keep) * value
+        running = mean / (1 - keep**step)  # or it would start at 0 (arXiv:1412.6980)
+        if step > START * len(rates):  # single examples differ: the first few say little
+            best = min(best, running)
+        if not math.isfinite(value) or running > EXPLODED * best > 0:
+            return
+        yield value
+        loss.backward()
+        update()
+
+
+def _endless(
+    objective: TaskObjective, batch_size: int, order: torch.Generator
+) -> Iterator[tuple[Tensor, Tensor]]:
+    while True:
+        yield from objective.batches(batch_size, order)

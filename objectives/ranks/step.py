@@ -1,0 +1,78 @@
+"""The training step of a rank: its part of the batch, and a gradient that all ranks share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from objectives.ranks.members import Member
+from objectives.training.feed import Batches
+from objectives.training.recipe import n_parts
+from objectives.training.step import Stepper, gradient, least_of
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+
+class LockStep(Stepper):
+    """As `Stepper`, of which every rank has one for the same run."""
+
+    def __init__(
+        self, model: nn.Module, *args: Any, member: Member, some_unused: bool, **options: Any
+    ) -> None:
+        from torch.nn.parallel import DistributedDataParallel
+
+        super().__init__(model, *args, **options)
+        self._member = member
+        self._least = least_of(model)
+        self._replica = DistributedDataParallel(
+            model,
+            gradient_as_bucket_view=True,  # else every gradient is there twice
+            find_unused_parameters=some_unused,
+        )
+
+    def epoch(self, batches: Batches) -> None:
+        """Train on every batch once, each rank on its part."""
+        self._member.begin_epoch()
+        super().epoch(batches)
+        self._member.end_epoch()
+
+    def _gradient(self, x: Tensor, y: Tensor) -> Tensor:
+        """Of the whole batch's mean loss; returns that loss."""
+        n, world = len(x), self._member.n_ranks
+        x, y, share = self._member.own(x, y, least=self._least)
+        passes: Any = _Passes(self._replica, n_parts(len(x), self._recipe.micro_batch_size(len(x))))
+        own: list[Tensor] = []  # losses, as shares of the batch's
+        mean = x.new_zeros(())
+
+        def scale(loss: Tensor) -> Tensor:
+            nonlocal mean
+            own.append(loss.detach() * share)
+            if len(own) == passes.n:  # before a backward pass that waits for the others
+                mean = self._member.exchange(sum(own[1:], own[0]), n=n)
+            # The replica averages over ranks, as if each had the same number of examples.
+            loss = loss * (share * world)
+            return loss if self._scaler is None else self._scaler.scale(loss)
+
+        gradient(passes, self._loss_of, x, y, recipe=self._recipe, device=self._device, scale=scale)
+        return mean
+
+
+class _Passes:
+    """A replica whose gradients are shared in the last of `n` passes only."""
+
+    def __init__(self, replica: Any, n: int) -> None:
+        self.n = n
+        self._replica = replica
+        self._done = 0
+
+    def parameters(self) -> Iterator[nn.Parameter]:
+        parameters: Iterator[nn.Parameter] = self._replica.parameters()
+        return parameters
+
+    def __call__(self, x: Tensor) -> Any:
+        self._done += 1
+        if self._done == self.n:
+            return self._replica(x)
+        with self._replica.no_sync():
+            return self._replica(x)

@@ -1,0 +1,1 @@
+"""Our training loop, and what a recipe changes of it."""

@@ -1,0 +1,54 @@
+"""How good a model is on a split."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from objectives.training.precision import autocast_to
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+
+def evaluate(
+    model: nn.Module,
+    x: Tensor,
+    y: Tensor,
+    *,
+    metric: str,
+    part: int,
+    precision: str,
+    device: str,
+) -> float:
+    """Accuracy as a fraction, or R2 around the split's own mean; in the run's precision.
+
+    `part`: examples of one forward pass.
+    """
+    import torch
+
+    model.eval()
+    with torch.inference_mode(), autocast_to(precision, device):
+        outputs = (model(some.to(device)) for some in x.split(part))
+        if metric == "accuracy":
+            return _accuracy(zip(outputs, y.to(device).split(part), strict=True))
+        output, y = torch.cat(list(outputs)), y.to(device)
+        residual = (y.double() - output.double()).square().sum()
+        total = (y.double() - y.double().mean(dim=0)).square().sum()
+        return float(1 - residual / total)
+
+
+def _accuracy(parts: Iterable[tuple[Tensor, Tensor]]) -> float:
+    """Share of the targets whose class has the largest output; NaN where one is not finite.
+
+    Part by part, as all outputs of a text would need more memory than its training.
+    """
+    import torch
+
+    finite, correct = zip(  # stay on the device: one synchronisation in the end
+        *((output.isfinite().all(), output.argmax(dim=1) == y) for output, y in parts), strict=True
+    )  # output: (B, C) or (B, C, T), y: (B,) or (B, T)
+    if not torch.stack(finite).all():
+        return math.nan  # argmax of NaN would name a class
+    return float(torch.cat(correct).double().mean())

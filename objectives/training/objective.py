@@ -1,0 +1,327 @@
+"""Our training loop: tensors resident on the device, one shuffle per epoch, no sync per step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, Any, Protocol
+
+from objectives.device.randomness import seed_everything
+from objectives.gradients.diagnose import diagnose
+from objectives.gradients.draws import Gradients
+from objectives.measurement import ObjectiveError, TrialParams
+from objectives.parameter import usual_values
+from objectives.run import Run
+from objectives.task import (
+    Task,
+    baseline,
+    check_data,
+    check_forward,
+    check_task,
+    evaluation_batch,
+    fingerprint,
+)
+from objectives.training.compiled import CompiledStep
+from objectives.training.evaluate import evaluate
+from objectives.training.feed import Batches, make_feed
+from objectives.training.learning_rate import check_betas, rate_driver
+from objectives.training.optimizer import build_optimizer, step_function
+from objectives.training.predict import predict_peak_bytes
+from objectives.training.recipe import PLAIN, Recipe
+from objectives.training.schedules import BatchSizes, Growth
+from objectives.training.step import (
+    Stepper,
+    build_model,
+    changes_step,
+    check_recipe,
+    facts_of,
+    has_batch_norm,
+    least_of,
+    leave_unused,
+    notes_on,
+)
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor, nn
+
+
+class Member(Protocol):
+    """One of several ranks that train each run together."""
+
+    @property
+    def rank(self) -> int:
+        """0 where the run is judged."""
+
+    def take_part(self, train: Callable[[], None], params: TrialParams, run: Run) -> None:
+        """Train, beside the others."""
+
+
+class TaskObjective:
+    """A task made ready on one device: call it with `(params, run)` to train once.
+
+    Data and shuffle buffers are allocated here, once, before any run's memory is measured. Where
+    `compiled`, the whole step is compiled here too.
+
+    Raises:
+        ObjectiveError: the task's data, model or loss does not fit together, or its step is one
+            that must not be compiled.
+    """
+
+    def __init__(
+        self,
+        task: Task,
+        *,
+        name: str,
+        device: str,
+        compiled: bool = False,
+        recipe: Recipe = PLAIN,
+    ) -> None:
+        import torch
+
+        check_task(task)
+        self._declared = task
+        recipe.check()
+        self.recipe = recipe
+        for taken in set(task.search) & set(recipe.search):
+            raise ObjectiveError(f"task {name!r} has a searched parameter {taken!r} of its own")
+        self.search = {**task.search, **recipe.search}
+        self.task = task = task.at(usual_values(task.search))
+        self.name = name
+        self.metric = "val_accuracy" if task.metric == "accuracy" else "val_r2"
+        self.default_epochs = task.epochs
+        data = task.data()
+        check_data(data, task=name)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            model = task.model()
+        check_forward(task, model, data)
+        self.max_epochs: int | None = None
+        self.batch_sizes: tuple[int, int | None] = (1, len(data.x_train))
+        self.fingerprint = fingerprint(task, model, data)
+        self._baseline_loss: float | None
+        self._baseline_metric: float | None
+        self._baseline_loss, self._baseline_metric = baseline(task, model, data)
+        if recipe.beta2_half_life is not None:
+            check_betas(task.optimizer(model.parameters(), lr=1.0), task=name)
+        self.device = device
+        self._data = data
+        self._feed = make_feed(data.x_train, data.y_train, device=device)
+        if recipe.stored:
+            self.fingerprint["recipe"] = recipe.stored
+            check_recipe(recipe, task, data, device=device)
+        if recipe.data_parallel > 1:
+            self.batch_sizes = (least_of(model) * recipe.data_parallel, len(data.x_train))
+            self.some_unused = leave_unused(task, recipe, data)
+        self.member: Member | None = None
+        self._stepper: Callable[..., Stepper] = Stepper
+        self.notes = notes_on(recipe, model)
+        self._compiled = self._compile() if compiled else None
+        self.compiled = compiled
+
+    def _compile(self) -> CompiledStep:
+        """Raises ObjectiveError where one step cannot serve all runs."""
+        if self.recipe != PLAIN:
+            raise ObjectiveError(
+                f"a compiled step knows nothing of {self.recipe.stored}: run without --compile"
+            )
+        if self.search:
+            raise ObjectiveError(
+                f"task {self.name!r} searches {', '.join(self.search)}, and a compiled step is one "
+                "for all runs: run without --compile"
+            )
+        self.fingerprint["step"] = "compiled"
+        return CompiledStep(self.task, self._data, device=self.device)
+
+    def train_in_ranks(self, member: Member, stepper: Callable[..., Stepper]) -> None:
+        """Train every run from now on as one of several ranks, whose steps `stepper` makes."""
+        self.member, self._stepper = member, stepper
+
+    def __call__(self, params: TrialParams, run: Run) -> None:
+        train = partial(self._train, params, run)
+        if self.member is not None:
+            self.member.take_part(train, params, run)
+        elif self.recipe.data_parallel > 1:
+            raise ObjectiveError("ranks load a task by its name, which load_objective knows")
+        else:
+            train()
+
+    def _train(self, params: TrialParams, run: Run) -> None:
+        import torch
+
+        seed_everything(params.seed)
+        order = torch.Generator().manual_seed(params.seed)
+        if self._compiled is not None:
+            with run.validating():  # what is compiled here is no part of the run
+                self._compiled.prepare(params.batch_size)
+        task = self.task_of(params)
+        recipe = self.recipe.at(params.extra)
+        model = build_model(task, recipe).to(self.device)
+        sizes = BatchSizes(
+            self.growth(params.epochs, "constant" if run.holds_batch_size else params.schedule),
+            params.batch_size,
+        )
+        run.trained_with(**facts_of(recipe, sizes.largest, batch_norm=has_batch_norm(model)))
+        train_epoch, parts = self._trainer(task, model, params, run, recipe, sizes.largest)
+        n_train = len(self._data.x_train)
+        rates = rate_driver(parts["optimizer"], recipe, epochs=params.epochs, n_train=n_train)
+        states = {"model": model, **parts, **({"sizes": sizes} if sizes.grow else {})}
+        most_steps = sum(phase.steps for phase in sizes.phases)
+        first = 1 if run.restored is None else _go_on_from(run.restored, states, order)
+        run.begin(
+            most_steps, baseline_loss=self._baseline_loss, baseline_metric=self._baseline_metric
+        )
+        for epoch in range(first, params.epochs + 1):
+            size = sizes.of(epoch)
+            if sizes.grow:
+                run.plan(sizes.phases)
+            model.train()
+            batches = self._feed.epoch(size, order)
+            if rates is not None:
+                batches = rates.over(batches, epoch=epoch, batch_size=size)
+            train_epoch(batches)
+            self._report(model, params, run, epoch=epoch, precision=recipe.precision)
+            if sizes.grow:
+                with run.validating():
+                    gradients = self.gradients(model, recipe.micro_batch_size(size))
+                    sizes.look(epoch, gradients, seed=params.seed, device=self.device)
+            kept = {name: part.state_dict() for name, part in states.items()}
+            run.save({"epoch": epoch, "order": order.get_state(), **kept})
+        if params.diagnostics:
+            with run.validating():
+                run.diagnosed(**self._diagnose(params, task, model))
+
+    def _report(
+        self, model: nn.Module, params: TrialParams, run: Run, *, epoch: int, precision: str
+    ) -> None:
+        """Validate after an epoch; after the last one score the other splits, too."""
+        with run.validating():
+            data, last = self._data, epoch == params.epochs
+            score = partial(self._evaluate, model, precision=precision)
+            val = score(data.x_val, data.y_val)
+            train = score(data.x_train, data.y_train) if last else None
+            if last and params.score_test:
+                run.scored(score(data.x_test, data.y_test))
+        run.report(val, train_accuracy=train)
+
+    def growth(self, epochs: int, schedule: str | None = None) -> Growth:
+        """Of the batch size in runs of so many epochs; None: the recipe's schedule."""
+        return Growth(
+            schedule=schedule or self.recipe.schedule,
+            epochs=epochs,
+            n_train=len(self._data.x_train),
+        )
+
+    def _diagnose(
+        self, params: TrialParams, task: Task, model: nn.Module
+    ) -> dict[str, float | None]:
+        return diagnose(
+            params.diagnostics,
+            model,
+            task=task,
+            x=self._data.x_train,
+            y=self._data.y_train,
+            seed=params.seed,
+            device=self.device,
+        )
+
+    def task_of(self, params: TrialParams) -> Task:
+        """The task with a trial's values of its searched parameters."""
+        return self._declared.at(params.extra) if self.search else self.task
+
+    def gradients(self, model: nn.Module, part: int | None = None) -> Gradients:
+        """Of the task's loss over its training split; `part`: examples of one pass at most."""
+        data, loss = self._data, self.task.loss
+        return Gradients(model, loss, data.x_train, data.y_train, device=self.device, part=part)
+
+    def batches(self, batch_size: int, order: torch.Generator) -> Batches:
+        """Of one epoch over the training split."""
+        return self._feed.epoch(batch_size, order)
+
+    def predict_peak_bytes(self, batch_size: int) -> int | None:
+        """Peak memory without running it; None where no prediction can be trusted."""
+        recipe = self.recipe.at(usual_values(self.recipe.search))
+        return predict_peak_bytes(
+            self.task,
+            self._data,
+            batch_size=recipe.of_rank(batch_size),
+            device=self.device,
+            recipe=recipe,
+        )
+
+    def _trainer(
+        self,
+        task: Task,
+        model: nn.Module,
+        params: TrialParams,
+        run: Run,
+        recipe: Recipe,
+        largest: int,
+    ) -> tuple[Callable[[Batches], None], dict[str, Any]]:
+        """A function that trains `model` for one epoch, and what else holds state, by name.
+
+        `largest`: batch size that the run may come to.
+        """
+        rate = params.learning_rate
+        if self._compiled is not None:
+            bound = self._compiled.bind(model, rate)
+            return partial(_compiled_epoch, bound.step, run), {"optimizer": bound}
+        optimizer = build_optimizer(task, model, learning_rate=rate, device=self.device)
+        if self.member is None and not changes_step(recipe, largest):
+            epoch = partial(_ordinary_epoch, model, task.loss, optimizer, run)
+            return epoch, {"optimizer": optimizer}
+        stepper = self._stepper(model, task.loss, optimizer, run, recipe=recipe, device=self.device)
+        return stepper.epoch, {"optimizer": optimizer, "stepper": stepper}
+
+    def _evaluate(
+        self, model: nn.Module, x: Tensor, y: Tensor, precision: str = "float32"
+    ) -> float:
+        if self.member is not None and self.member.rank > 0:
+            return 0.0  # what rank 0 finds counts
+        part, metric = evaluation_batch(self._data), self.task.metric
+        return evaluate(
+            model, x, y, metric=metric, part=part, precision=precision, device=self.device
+        )
+
+
+def _go_on_from(kept: dict[str, Any], states: dict[str, Any], order: torch.Generator) -> int:
+    """Load what was saved after an epoch; returns the next one."""
+    for name, part in states.items():
+        # An optimizer would keep tensors that were read before any meter looked: copies count, and
+        # larger batches that are yet to come are measured on top of them.
+        part.load_state_dict(_copied(kept[name]) if "sizes" in states else kept[name])
+    order.set_state(kept["order"])
+    return int(kept["epoch"]) + 1
+
+
+def _copied(state: Any) -> Any:
+    import torch
+
+    if isinstance(state, torch.Tensor):
+        return state.clone()  # not deepcopy, which no meter of operators sees
+    if isinstance(state, dict):
+        return {key: _copied(value) for key, value in state.items()}
+    return [_copied(value) for value in state] if isinstance(state, list) else state
+
+
+def _ordinary_epoch(
+    model: nn.Module,
+    loss_of: Callable[[Tensor, Tensor], Tensor],
+    optimizer: torch.optim.Optimizer,
+    run: Run,
+    batches: Batches,
+) -> None:
+    parameters = list(model.parameters())
+    step = step_function(optimizer)
+    for x, y in batches:
+        for parameter in parameters:  # zero_grad(), without its bookkeeping
+            parameter.grad = None
+        loss = loss_of(model(x), y)
+        loss.backward()
+        step()
+        run.step(loss)
+
+
+def _compiled_epoch(step: Callable[[Tensor, Tensor], Tensor], run: Run, batches: Batches) -> None:
+    for x, y in batches:
+        run.step(step(x, y))

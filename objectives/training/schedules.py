@@ -1,0 +1,144 @@
+"""The batch size of every epoch: constant, doubling at fixed times, or following the noise scale.
+
+A larger batch late in training stands in for a smaller learning rate (arXiv:1711.00489).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import groupby
+from typing import TYPE_CHECKING, Any
+
+from objectives.device.randomness import random_states, restore_random_states, seed_everything
+from objectives.gradients.noise_scale import measure_two_sizes, noise_scale
+from objectives.measurement import Phase
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from objectives.gradients.draws import Gradients
+
+MILESTONES = (0.5, 0.75, 0.875)
+"""Shares of the epochs after which `doubling` doubles: as if the rate were halved there."""
+MULTIPLE = 2.0
+"""`noise-scale` doubles when the noise scale is clearly above so many batches: the doubled batch
+is then still at most the noise scale, where examples begin to be wasted (arXiv:1812.06162)."""
+MIN_STEPS = 8  # of an epoch that `noise-scale` leaves
+N_DRAWS = 10  # for each look at the noise scale
+
+
+@dataclass(frozen=True, kw_only=True)
+class Growth:
+    """How the batch size grows in runs of so many epochs over so many examples."""
+
+    schedule: str = "constant"  # of recipe.SCHEDULES
+    epochs: int
+    n_train: int
+
+    def planned(self, first: int) -> list[int]:
+        """The batch size of every epoch, as far as it is known when a run starts."""
+        times = MILESTONES if self.schedule == "doubling" else ()
+        sizes = [first] * self.epochs
+        for milestone in times:
+            done = math.ceil(milestone * self.epochs)
+            sizes[done:] = [self.doubled(size) for size in sizes[done:]]
+        return sizes
+
+    def doubled(self, size: int) -> int:
+        """The next size, or the same where a run cannot grow any more."""
+        least = MIN_STEPS if self.schedule == "noise-scale" else 1
+        return 2 * size if 2 * size * least <= self.n_train else size
+
+    def reachable(self, first: int) -> list[int]:
+        """All sizes that a run which starts at `first` may come to, ascending."""
+        if self.schedule != "noise-scale":
+            return sorted(set(self.planned(first)))
+        sizes = [first]
+        while len(sizes) < self.epochs and self.doubled(sizes[-1]) > sizes[-1]:
+            sizes.append(self.doubled(sizes[-1]))
+        return sizes
+
+    def phases(self, sizes: Sequence[int]) -> tuple[Phase, ...]:
+        """Epochs of one size each, from the size of every epoch."""
+        return tuple(
+            Phase(batch_size=size, epochs=n, steps=n * math.ceil(self.n_train / size))
+            for size, n in ((size, len(list(some))) for size, some in groupby(sizes))
+        )
+
+
+class BatchSizes:
+    """Of one run."""
+
+    def __init__(self, growth: Growth, first: int) -> None:
+        self._growth = growth
+        self._sizes = growth.planned(first)
+
+    @property
+    def grow(self) -> bool:
+        """Whether they may differ."""
+        return self._growth.schedule != "constant"
+
+    @property
+    def phases(self) -> tuple[Phase, ...]:
+        """Of the whole run, as planned now."""
+        return self._growth.phases(self._sizes)
+
+    @property
+    def largest(self) -> int:
+        """That the run may come to."""
+        return self._growth.reachable(self._sizes[0])[-1]
+
+    def of(self, epoch: int) -> int:
+        """Of an epoch, 1 the first."""
+        return self._sizes[epoch - 1]
+
+    def look(self, epoch: int, gradients: Gradients, *, seed: int, device: str) -> None:
+        """After an epoch: double from the next one on, where the noise scale says so."""
+        size = self.of(epoch)
+        larger = self._growth.doubled(size)
+        if self._growth.schedule != "noise-scale" or epoch == len(self._sizes) or larger == size:
+            return
+        with _undisturbed(gradients.model, device):
+            if is_noisy(gradients, size, seed=seed + (epoch << 32)):
+                self._sizes[epoch:] = [larger] * (len(self._sizes) - epoch)
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a checkpoint keeps."""
+        return {"sizes": list(self._sizes)}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from what `state_dict` gave."""
+        self._sizes = list(state["sizes"])
+
+
+def is_noisy(gradients: Gradients, batch_size: int, *, seed: int) -> bool:
+    """Whether the gradient noise scale is clearly above MULTIPLE batches.
+
+    Compared without dividing, at the upper end of |G|^2: a gradient that drowns in its noise has
+    a noise scale above anything, and none that could be shown.
+    """
+    import torch
+
+    seed_everything(seed % 2**32)  # of dropout
+    generator = torch.Generator().manual_seed(seed)
+    draws = measure_two_sizes(
+        gradients, n_draws=N_DRAWS, generator=generator, watch=lambda done: None
+    )
+    found = noise_scale(draws, method="two_sizes")
+    return found.trace > MULTIPLE * batch_size * max(found.square_high, 0.0)
+
+
+@contextmanager
+def _undisturbed(model: nn.Module, device: str) -> Iterator[None]:
+    """Random states and what forward passes change, as batch norm's means, are put back."""
+    states = random_states(device)
+    kept = [(buffer, buffer.clone()) for buffer in model.buffers()]
+    try:
+        yield
+    finally:
+        for buffer, value in kept:
+            buffer.copy_(value)
+        restore_random_states(states, device)

@@ -1,0 +1,203 @@
+"""What a recipe makes of a task's model and of a training step: micro-batches, precision."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from objectives.measurement import ObjectiveError
+from objectives.training.feed import Batches
+from objectives.training.optimizer import step_function
+from objectives.training.precision import LossScaler, autocast_to, check_precision, in_float32
+from objectives.training.recipe import Recipe, largest_part, n_parts
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor, nn
+
+    from objectives.run import Run
+    from objectives.task import Data, Task
+
+
+def build_model(task: Task, recipe: Recipe) -> nn.Module:
+    """The task's model as the recipe has it trained.
+
+    Raises:
+        ObjectiveError: the recipe is for models of another kind.
+    """
+    model = task.model()
+    if recipe.ghost_batch_size is not None:
+        from objectives.training.ghost import use_ghost_batches
+
+        use_ghost_batches(model, recipe.ghost_batch_size)
+    if recipe.checkpoint_activations:
+        from objectives.training.recompute import recompute_activations
+
+        recompute_activations(model)
+    return model
+
+
+def check_recipe(recipe: Recipe, task: Task, data: Data, *, device: str) -> None:
+    """Raise ObjectiveError where device or model cannot follow."""
+    for precision in recipe.precisions:
+        check_precision(precision, device)
+    model = build_model(task, recipe)
+    if recipe.ghost_batch_size == 1:
+        try:
+            model.train()(data.x_train[:2])
+        except ValueError as error:
+            raise ObjectiveError(
+                f"--ghost-batch-size 1 leaves batch norm no variance ({error}): choose 2 or more"
+            ) from None
+
+
+def notes_on(recipe: Recipe, model: nn.Module) -> tuple[str, ...]:
+    """What a person should know before the search."""
+    if not has_batch_norm(model):
+        return ()
+    if recipe.data_parallel > 1:
+        return (
+            "batch norm takes its statistics from each rank's part of a batch: gradients are not "
+            "those of whole batches, and runs are marked batch_norm_micro",
+        )
+    if recipe.micro_batch_sizes is None:
+        return ()
+    ghost = recipe.ghost_batch_size
+    if ghost is not None and recipe.micro_batch_sizes[0] % ghost == 0:
+        return ()
+    return (
+        "batch norm takes its statistics from micro-batches: gradients are not those of whole "
+        "batches, and runs that accumulate are marked batch_norm_micro",
+    )
+
+
+def has_batch_norm(model: nn.Module) -> bool:
+    """Whether in training an example's output depends on the others of its batch."""
+    from torch.nn.modules.batchnorm import _BatchNorm
+
+    return any(isinstance(module, _BatchNorm) for module in model.modules())
+
+
+def changes_step(recipe: Recipe, batch_size: int) -> bool:
+    """Whether the loop's ordinary step will not do, for a recipe that `Recipe.at` gave."""
+    return recipe.micro_batch_size(batch_size) < batch_size or recipe.precision != "float32"
+
+
+def facts_of(recipe: Recipe, batch_size: int, *, batch_norm: bool) -> dict[str, Any]:
+    """What a run should say about itself, of a recipe that `Recipe.at` gave.
+
+    A batch's gradient is the sum of its micro-batches' only where examples do not meet: batch norm
+    normalises each micro-batch by itself, which ghost batches that divide it do anyway.
+    """
+    facts: dict[str, Any] = {}
+    micro, ghost = recipe.micro_batch_size(recipe.of_rank(batch_size)), recipe.ghost_batch_size
+    if recipe.micro_batch_sizes is not None:
+        facts["micro_batch_size"] = micro
+    if recipe.precision != "float32":
+        facts["precision"] = recipe.precision
+    if batch_norm and (micro < batch_size or ghost is not None):
+        facts["statistics_batch_size"] = largest_part(micro, ghost or micro)
+        if micro < batch_size and (ghost is None or micro % ghost):
+            facts["batch_norm_micro"] = True
+    return facts
+
+
+class Stepper:
+    """Trains one model, one optimizer step a batch."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        loss_of: Callable[[Tensor, Tensor], Tensor],
+        optimizer: torch.optim.Optimizer,
+        run: Run,
+        *,
+        recipe: Recipe,
+        device: str,
+    ) -> None:
+        self._model = model
+        self._loss_of = loss_of
+        self._optimizer = optimizer
+        self._run = run
+        self._recipe = recipe
+        self._device = device
+        self._step = step_function(optimizer)
+        self._scaler = LossScaler(device) if recipe.precision == "float16" else None
+
+    def epoch(self, batches: Batches) -> None:
+        """Train on every batch once."""
+        try:
+            for x, y in batches:
+                loss = self._gradient(x, y)
+                self._run.step(self._update(loss))
+        finally:
+            if self._scaler is not None:
+                self._run.trained_with(scaler_overflows=self._scaler.n_skipped)
+
+    def _gradient(self, x: Tensor, y: Tensor) -> Tensor:
+        scale = _as_it_is if self._scaler is None else self._scaler.scale
+        return gradient(
+            self._model, self._loss_of, x, y, recipe=self._recipe, device=self._device, scale=scale
+        )
+
+    def _update(self, loss: Tensor) -> Tensor:
+        """Step the optimizer; returns the loss to report."""
+        if self._scaler is not None:
+            return self._scaler.step(self._optimizer, loss)
+        self._step()
+        return loss
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a checkpoint keeps of it."""
+        return {} if self._scaler is None else {"scaler": self._scaler.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from what `state_dict` gave."""
+        if self._scaler is not None:
+            self._scaler.load_state_dict(state["scaler"])
+
+
+def _as_it_is(loss: Tensor) -> Tensor:
+    return loss
+
+
+def gradient(
+    model: nn.Module,
+    loss_of: Callable[[Tensor, Tensor], Tensor],
+    x: Tensor,
+    y: Tensor,
+    *,
+    recipe: Recipe,
+    device: str,
+    scale: Callable[[Tensor], Tensor] = _as_it_is,
+) -> Tensor:
+    """Leave the gradient of a batch's mean loss in the parameters; returns that loss."""
+    import torch
+
+    for parameter in model.parameters():
+        parameter.grad = None
+    n_passes = n_parts(len(x), recipe.micro_batch_size(len(x)))
+    losses = []
+    for x_part, y_part in zip(x.tensor_split(n_passes), y.tensor_split(n_passes), strict=True):
+        with autocast_to(recipe.precision, device):
+            output = model(x_part)
+        # A mean over the parts is not the mean of their means unless these are weighted.
+        loss = loss_of(in_float32(output), y_part) * (len(x_part) / len(x))
+        scale(loss).backward()
+        losses.append(loss.detach())
+    return torch.stack(losses).sum()
+
+
+def least_of(model: nn.Module) -> int:
+    """Examples that a rank needs, if it has any: batch norm cannot take one alone."""
+    return 2 if has_batch_norm(model) else 1
+
+
+def leave_unused(task: Task, recipe: Recipe, data: Data) -> bool:
+    """Whether some parameters get no gradient, for which other ranks would wait."""
+    import torch
+
+    with torch.random.fork_rng(devices=[]):
+        model = build_model(task, recipe).train()
+        task.loss(model(data.x_train[:2]), data.y_train[:2]).backward()
+    return any(p.grad is None for p in model.parameters() if p.requires_grad)

@@ -1,0 +1,154 @@
+"""What a storage URL names, and never its password."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from storage.errors import StorageError
+
+DEFAULT_PORT = 13000  # of a gRPC proxy; Optuna's own
+DRIVERS = {  # short names people write: the driver that is installed with this project
+    "postgres": "postgresql+psycopg",
+    "postgresql": "postgresql+psycopg",
+    "postgresql+psycopg": "postgresql+psycopg",
+    "mysql": "mysql+pymysql",
+    "mariadb": "mysql+pymysql",
+    "mysql+pymysql": "mysql+pymysql",
+    "mariadb+pymysql": "mysql+pymysql",
+}
+WANTED = (
+    "sqlite:///path/to/file.db, postgresql+psycopg://user@host/database, "
+    "mysql+pymysql://user@host/database, journal:///path/to/file.log or grpc://host:port"
+)
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine import URL
+
+
+def sqlite_file_of(url: URL) -> Path:
+    """The database file of a sqlite URL; symbolic links resolved, as its folder is what we lock.
+
+    Raises:
+        StorageError: the URL names no file.
+    """
+    if url.host:  # sqlite://runs/file.db: two slashes where three are meant
+        raise StorageError(
+            f"an SQLite URL has no host, found {url.host!r}: wanted sqlite:///path/to/file.db, "
+            "with three slashes, or four for an absolute path"
+        )
+    name = url.database
+    if not name or name == ":memory:" or name.startswith("file:"):
+        raise StorageError(
+            "an in-memory SQLite database cannot be resumed or shared: wanted sqlite:///path/to/file.db"
+        )
+    if url.query:
+        options = ", ".join(url.query)
+        raise StorageError(
+            f"options of an SQLite URL ({options}) are not supported: leave them out"
+        )
+    return Path(name).resolve()
+
+
+def folder_of(url: str) -> Path | None:
+    """The folder a storage lies in; None for a server's.
+
+    Raises:
+        StorageError: unknown kind of URL.
+    """
+    parsed, kind = parse(url)
+    return None if kind in ("grpc", "server") else file_of(parsed, kind).parent
+
+
+def anchored(url: str) -> str:
+    """The same storage, named so that it is found from any folder of this machine.
+
+    Raises:
+        StorageError: unknown kind of URL.
+    """
+    parsed, kind = parse(url)
+    return url if kind in ("grpc", "server") else f"{kind}:///{file_of(parsed, kind)}"
+
+
+def is_of_one_machine(url: str) -> bool:
+    """Whether only processes of one machine can share it."""
+    return parse(url)[1] == "sqlite"
+
+
+def file_of(parsed: URL, kind: str) -> Path:
+    if kind == "journal":
+        return journal_file_of(parsed)
+    return sqlite_file_of(parsed)
+
+
+def redacted(url: str) -> str:
+    """The URL without its password, wherever that stands, for messages and headers."""
+    from sqlalchemy.engine import make_url
+    from sqlalchemy.exc import ArgumentError
+
+    try:
+        parsed = make_url(url)
+    except (ArgumentError, ValueError):
+        parsed = None
+    if parsed is None or "@" in (parsed.host or ""):  # a host with half a password before it
+        return url.split("://")[0] + "://…" if "://" in url else "(not a URL)"
+    hidden = {key: "***" for key in parsed.query if _is_secret(key)}
+    return parsed.update_query_dict(hidden).render_as_string(hide_password=True)
+
+
+def _is_secret(key: str) -> bool:
+    return any(word in key.lower() for word in ("pass", "pwd", "secret", "token"))
+
+
+def secrets_in(url: str) -> list[str]:
+    """What no message may hold, also where a driver quotes it."""
+    from sqlalchemy.engine import make_url
+    from sqlalchemy.exc import ArgumentError
+
+    try:
+        parsed = make_url(url)
+    except (ArgumentError, ValueError):  # no driver has seen it
+        return []
+    found = [parsed.password, *(v for key, v in parsed.query.items() if _is_secret(key))]
+    return [secret for secret in found if isinstance(secret, str) and secret]
+
+
+def parse(url: str) -> tuple[URL, str]:
+    """The URL and its kind: sqlite, journal, grpc or server."""
+    from sqlalchemy.engine import make_url
+    from sqlalchemy.exc import ArgumentError
+
+    try:
+        parsed = make_url(url)
+    except (ArgumentError, ValueError):
+        raise StorageError(f"storage {redacted(url)!r} is not a URL: wanted {WANTED}") from None
+    if "@" in (parsed.host or ""):  # drivers would quote the rest of the password as the host
+        raise StorageError(
+            f"storage {redacted(url)!r} has an @ too many: one in a password is written %40"
+        )
+    if parsed.drivername in DRIVERS:
+        return parsed, "server"
+    if parsed.drivername not in ("sqlite", "journal", "grpc"):
+        raise StorageError(
+            f"storage {redacted(url)!r} is of an unknown kind {parsed.drivername!r}: "
+            f"wanted {WANTED}"
+        )
+    return parsed, parsed.drivername
+
+
+def journal_file_of(parsed: URL) -> Path:
+    if parsed.host or not parsed.database:
+        raise StorageError(
+            f"journal URL {parsed!r} names no file: wanted journal:///path/to/file.log, with three "
+            "slashes, or four for an absolute path"
+        )
+    path = Path(parsed.database).resolve()
+    if path.is_dir():
+        raise StorageError(f"{path} is a folder, wanted a journal file")
+    return path
+
+
+def address_of(parsed: URL) -> tuple[str, int]:
+    if not parsed.host or parsed.database or parsed.password:
+        raise StorageError(f"{parsed!r} is no address of a gRPC server: wanted grpc://host:port")
+    return parsed.host, parsed.port or DEFAULT_PORT

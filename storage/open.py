@@ -1,0 +1,123 @@
+"""`open_storage(url)`: one door to every backend, for workers and for readers."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Literal
+
+from storage.errors import StorageError
+from storage.names import (
+    address_of,
+    file_of,
+    journal_file_of,
+    parse,
+    redacted,
+    secrets_in,
+    sqlite_file_of,
+)
+
+if TYPE_CHECKING:
+    from storage.shared import Heartbeat, SharedStorage
+
+Mode = Literal["worker", "reader"]
+
+
+def open_storage(url: str, *, mode: Mode, heartbeat: Heartbeat | None = None) -> SharedStorage:
+    """Open a storage for a worker (creates what is missing) or a reader (never blocks a worker).
+
+    `heartbeat` is for workers that run trials.
+
+    Raises:
+        StorageError: unknown kind of URL; a file that is missing (readers), corrupt, read-only,
+            something else's, or an SQLite file on a network file system; a server that does not
+            answer, or that has no studies yet (readers).
+    """
+    parsed, kind = parse(url)
+    worker = mode == "worker"
+    if kind == "sqlite":
+        from storage import sqlite
+
+        path = sqlite_file_of(parsed)
+        return sqlite.open_worker(path, heartbeat) if worker else sqlite.open_reader(path)
+    if kind == "journal":
+        from storage import journal
+
+        path = journal_file_of(parsed)
+        return journal.open_worker(path) if worker else journal.open_reader(path)
+    if kind == "grpc":
+        from storage import proxy
+
+        return proxy.connect(*address_of(parsed))
+    from storage import server
+
+    return server.open_worker(parsed, heartbeat) if worker else server.open_reader(parsed)
+
+
+def exists(url: str) -> bool:
+    """Whether there are studies to read.
+
+    Raises:
+        StorageError: unknown kind of URL.
+    """
+    parsed, kind = parse(url)
+    if kind == "grpc":
+        return True  # there is a server, or opening it will say so
+    if kind == "server":
+        from storage import server
+
+        return server.exists(parsed)
+    return file_of(parsed, kind).exists()
+
+
+@contextmanager
+def readable_errors(url: str) -> Iterator[None]:
+    """Turn a database's own errors into one line that names the storage and the cause."""
+    try:
+        yield
+    except _own_errors() as error:
+        cause: BaseException = error
+        while cause.__cause__ is not None:
+            cause = cause.__cause__
+        said = _without(secrets_in(url), _words(cause))
+        raise StorageError(f"storage {redacted(url)}: {said}{_remedy(said)}") from error
+
+
+def _own_errors() -> tuple[type[BaseException], ...]:
+    from optuna.exceptions import StorageInternalError
+    from sqlalchemy.exc import SQLAlchemyError
+
+    grpc = sys.modules.get("grpc")  # not imported: none of its errors can come
+    return (SQLAlchemyError, StorageInternalError, *([grpc.RpcError] if grpc else []))
+
+
+def _words(cause: BaseException) -> str:
+    details = getattr(cause, "details", None)  # of a gRPC error
+    text = details() if callable(details) else str(cause)
+    return str(text).splitlines()[0] if text else type(cause).__name__
+
+
+def _without(secrets: list[str], text: str) -> str:
+    for secret in secrets:
+        text = text.replace(secret, "***")
+    return text
+
+
+def _remedy(said: str) -> str:
+    known = {
+        "disk is full": ": free some space and run it again, nothing recorded is lost",
+        "disk I/O error": ": is the disk full or gone? what was recorded before is still there",
+        "readonly": ": make the file and its folder writable, or choose another --storage",
+        "malformed": ": the file is damaged: restore a copy, or choose another --storage",
+        "not a database": ": choose another --storage",
+        "unable to open": ": is its folder there and writable?",
+        "onnection refused": ": is the server running, and reachable from here?",
+        "failed to resolve": ": is the host's name right?",
+        "Can't connect": ": is the server running, and reachable from here?",
+        "authentication failed": ": check user and password, in the URL or ~/.pgpass",
+        "Access denied": ": check user and password in the URL",
+        "does not exist": ": create it on the server first",
+        "Unknown database": ": create it on the server first",
+    }
+    return next((remedy for words, remedy in known.items() if words in said), "")

@@ -1,0 +1,50 @@
+"""The verb critical-batch: up to which batch size larger batches save time at no cost."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from study.cli.options import add_look, console_of, looked_at, write_out
+from study.errors import StudyError
+
+
+def add_critical_verbs(verbs: Any) -> None:
+    """Tell the parser of it."""
+    text = "the largest batch size that still saves steps"
+    look = add_look(verbs, "critical-batch", critical_batch, text, as_json=True)
+    look.add_argument("--target", type=float, help="validation metric that runs should reach")
+    look.add_argument("-o", "--output", type=Path, help="write the figure to this HTML file")
+
+
+def critical_batch(args: argparse.Namespace) -> None:
+    """Fit what each batch size took to reach the target: E(B) = E_min (1 + B / B_crit)."""
+    from study.findings.critical import show as words
+    from study.findings.critical.figure import critical_figure
+    from study.findings.critical.fit import critical_batch as fit
+    from study.findings.critical.to_target import to_target
+    from study.plan.agreement import RECORD
+    from study.trials.rows import runs_of
+
+    study, names = looked_at(args)
+    if '"schedule"' in study.user_attrs[RECORD].get("recipe", ""):
+        raise StudyError(
+            f"the batch size of study {study.study_name!r} grows within its runs, so no run says "
+            "what one batch size takes: look at a study without --schedule"
+        )
+    data = to_target(runs_of(study.get_trials(deepcopy=False), names), args.target)
+    found = fit(data.sizes, resolution=data.resolution)
+    if args.output is not None:
+        page = critical_figure(found, unit=data.unit).to_html(include_plotlyjs=True)
+        write_out(args.output, page)
+    if args.json:
+        print(json.dumps(words.as_json(found, data, args.target), indent=2))
+        return
+    console = console_of(sys.stdout)
+    console.print(words.sentence(found, data))
+    console.print(words.critical_table(found, data))
+    for line in words.caveats(found, data):
+        console.print(f"- {line}")

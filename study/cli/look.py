@@ -1,0 +1,109 @@
+"""The verbs that only look at studies: ls, front, export, report and dashboard."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from study.cli.options import add_look, chosen_storage, console_of, looked_at, write_out
+from study.errors import StudyError
+
+
+def add_looking_verbs(verbs: Any) -> None:
+    """Tell the parser of them."""
+    add_look(verbs, "ls", ls, "list the studies of a storage", study=False, as_json=True)
+    front_ = add_look(verbs, "front", front, "show the Pareto front")
+    form = front_.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true", help="print JSON")
+    form.add_argument("--csv", action="store_true", help="print CSV")
+    export_ = add_look(verbs, "export", export, "print all trials, for machines")
+    export_.add_argument("--format", choices=("csv", "json"), default="csv")
+    export_.add_argument("-o", "--output", type=Path, help="write to this file instead of stdout")
+    report_ = add_look(verbs, "report", report, "write one self-contained HTML page")
+    report_.add_argument("-o", "--output", type=Path, help="default: runs/STUDY_NAME.html")
+    dashboard_ = add_look(verbs, "dashboard", dashboard, "serve optuna-dashboard", study=False)
+    dashboard_.add_argument("--host", default="127.0.0.1", help="default: %(default)s")
+    dashboard_.add_argument("--port", type=int, default=8080, help="default: %(default)s")
+
+
+def ls(args: argparse.Namespace) -> None:
+    """List the studies of a storage with their numbers of trials."""
+    from study.findings.overview.tables import studies_table
+    from study.opening.open import study_rows
+
+    rows = study_rows(chosen_storage(args))
+    if args.json:
+        print(json.dumps(rows, indent=2))
+    else:
+        console_of(sys.stdout).print(studies_table(rows))
+
+
+def front(args: argparse.Namespace) -> None:
+    """Show the Pareto front of a study: completed trials that no other beats everywhere."""
+    from study.findings.overview.export import to_csv, to_json
+    from study.findings.overview.tables import front_rows, front_table
+    from study.trials.attributes import own_params
+    from study.trials.hardware import fronts_by_hardware
+
+    study, names = looked_at(args)
+    fronts = fronts_by_hardware(study)
+    rows = front_rows(fronts, names)
+    if args.json:
+        print(to_json(rows))
+    elif args.csv:
+        own = own_params(trial for trials in fronts.values() for trial in trials)
+        extra = ("hardware",) if len(fronts) > 1 else ()
+        columns = ("number", "batch_size", "learning_rate", *own, *names, *extra)
+        print(to_csv(rows, columns), end="")
+    else:
+        for hardware, trials in fronts.items():
+            console_of(sys.stdout).print(front_table(trials, names, hardware=hardware))
+
+
+def export(args: argparse.Namespace) -> None:
+    """Print every trial of a study with parameters, values, verdict and attributes."""
+    from study.findings.overview.export import export_columns, to_csv, to_json
+    from study.plan.agreement import KEPT, RECORD
+    from study.trials.attributes import full_row, own_params
+
+    study, names = looked_at(args)
+    trials = study.get_trials(deepcopy=False)
+    kept = study.user_attrs[RECORD].get(KEPT, [])
+    rows = [full_row(trial, names, kept) for trial in trials]
+    columns = export_columns(names, own_params(trials), kept)
+    text = to_csv(rows, columns) if args.format == "csv" else to_json(rows) + "\n"
+    if args.output is None:
+        sys.stdout.write(text)
+    else:
+        write_out(args.output, text)
+
+
+def report(args: argparse.Namespace) -> None:
+    """Write one self-contained HTML page of figures that needs no network to be read."""
+    from study.findings.overview.board import stored_note
+    from study.findings.overview.report import report_html
+
+    study, _ = looked_at(args)
+    safe = "".join(c if c.isalnum() or c in "-_." else "_" for c in study.study_name)
+    write_out(
+        args.output or Path("runs") / f"{safe}.html", report_html(study, note=stored_note(study))
+    )
+
+
+def dashboard(args: argparse.Namespace) -> None:
+    """Serve optuna-dashboard on the storage; only this machine can reach it unless told so."""
+    from storage.open import open_storage
+    from study.findings.overview.board import serve
+    from study.transfer.serving import LOOPBACK
+
+    storage = open_storage(chosen_storage(args), mode="reader")
+    if args.host not in LOOPBACK:
+        print(f"warning: anyone who reaches {args.host} can change the studies", file=sys.stderr)
+    print(f"dashboard on http://{args.host}:{args.port}/ (Ctrl-C ends it)", file=sys.stderr)
+    try:
+        serve(storage, host=args.host, port=args.port)
+    except (OSError, OverflowError) as error:
+        raise StudyError(f"cannot serve on {args.host}:{args.port}: {error}; try --port") from error

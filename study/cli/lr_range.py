@@ -1,0 +1,50 @@
+"""The verb lr-range: which learning rates are worth searching."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shlex
+import sys
+from pathlib import Path
+from typing import Any
+
+from study.cli.options import OPTIONS, console_of, write_out
+
+
+def add_lr_range_verb(verbs: Any) -> None:
+    """Tell the parser of it."""
+    text = "which learning rates are worth searching"
+    verb = verbs.add_parser("lr-range", help=text, description=lr_range.__doc__)
+    verb.set_defaults(verb=lr_range)
+    verb.add_argument("--task", default="digits", help=OPTIONS["task"][1])
+    verb.add_argument("--batch-size", type=int, default=64, help="default: %(default)s")
+    verb.add_argument("--seed", type=int, default=0, help="of model and data; default: %(default)s")
+    verb.add_argument("--device", default="auto", help=OPTIONS["device"][1])
+    verb.add_argument("-o", "--output", type=Path, help="write the figure to this HTML file")
+    verb.add_argument("--json", action="store_true", help="print JSON")
+
+
+def lr_range(args: argparse.Namespace) -> None:
+    """Train once while the learning rate grows until the loss explodes; suggest what to search."""
+    from study.probes.lr_range import one_test, rates_text
+
+    found = one_test(task=args.task, batch_size=args.batch_size, seed=args.seed, device=args.device)
+    if args.output is not None:
+        from study.probes.show_range import range_figure
+
+        page = range_figure(found, task=args.task).to_html(include_plotlyjs=True)
+        write_out(args.output, page)
+    if args.json:
+        print(json.dumps(vars(found), indent=2))
+        return
+    say = console_of(sys.stdout).print
+    ended = "the loss exploded" if found.exploded else "the test ended"
+    say(
+        f"batch size {found.batch_size}, {len(found.rates)} steps from {found.rates[0]:.2g} to "
+        f"{found.rates[-1]:.2g}, where {ended}"
+    )
+    rates = rates_text([found])
+    say(f"the loss starts to fall at {found.low:.2g} and is back where it was at {found.high:.2g}")
+    say(f"LEARNING_RATES={rates}")
+    say(f"try: make study TASK={shlex.quote(args.task)} LEARNING_RATES={rates}", soft_wrap=True)

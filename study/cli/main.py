@@ -1,0 +1,67 @@
+"""The command line: parse, one call. Heavy imports wait until a verb needs them."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+from objectives.measurement import ObjectiveError
+from storage.errors import StorageError
+from study.cli.claims import add_claims_verbs
+from study.cli.critical import add_critical_verbs
+from study.cli.imports import add_import_verb
+from study.cli.look import add_looking_verbs
+from study.cli.lr_range import add_lr_range_verb
+from study.cli.noise import add_noise_verbs
+from study.cli.rates import add_rates_verbs
+from study.cli.run import add_training_verbs
+from study.cli.smallest import add_smallest_verb
+from study.cli.storage import add_storage_verbs
+from study.errors import StudyError
+
+USER_ERRORS = (StudyError, ObjectiveError, StorageError)
+
+
+class Parser(argparse.ArgumentParser):
+    """Says in one line what is wrong, and takes options by their full names only."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**{"allow_abbrev": False, **options})
+
+    def error(self, message: str) -> NoReturn:
+        raise StudyError(f"{message} (see {self.prog} --help)")
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run one verb; returns the exit code."""
+    try:
+        args = parser().parse_args(argv)
+        return int(args.verb(args) or 0)
+    except USER_ERRORS as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except BrokenPipeError:  # `... | head` has read enough, as the shell counts it
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    except KeyboardInterrupt:
+        return 130
+
+
+def parser() -> argparse.ArgumentParser:
+    """All verbs with their options."""
+    top = Parser(prog="python -m study", description="Which batch size and learning rate?")
+    verbs = top.add_subparsers(title="verbs", metavar="VERB", required=True)
+    add_training_verbs(verbs)
+    add_looking_verbs(verbs)
+    add_smallest_verb(verbs)
+    add_rates_verbs(verbs)
+    add_claims_verbs(verbs)
+    add_storage_verbs(verbs)
+    add_import_verb(verbs)
+    add_critical_verbs(verbs)
+    add_noise_verbs(verbs)
+    add_lr_range_verb(verbs)
+    return top

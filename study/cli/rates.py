@@ -1,0 +1,38 @@
+"""The verb about learning rates: rates."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from study.cli.options import add_look, console_of, looked_at, write_out
+
+
+def add_rates_verbs(verbs: Any) -> None:
+    """Tell the parser of them."""
+    text = "best learning rate of each batch size, and its law"
+    rates_ = add_look(verbs, "rates", rates, text, as_json=True)
+    rates_.add_argument("-o", "--output", type=Path, help="write a figure (HTML) to this file")
+
+
+def rates(args: argparse.Namespace) -> None:
+    """Show the best learning rate of each batch size, and how it grows with the batch size."""
+    from study.findings.rates.law import rate_estimates, rate_law
+    from study.findings.rates.show import law_sentence, rates_figure, rates_json, rates_table
+    from study.trials.rows import runs_of
+
+    study, names = looked_at(args)
+    estimates = rate_estimates(runs_of(study.get_trials(deepcopy=False), names))
+    law = rate_law(estimates)
+    if args.output is not None:
+        figure = rates_figure(estimates, law)
+        write_out(args.output, figure.to_html(include_plotlyjs=True))
+    if args.json:
+        print(json.dumps(rates_json(estimates, law), indent=2))
+        return
+    console = console_of(sys.stdout)
+    console.print(rates_table(estimates))
+    console.print(law_sentence(law))

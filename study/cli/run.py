@@ -1,0 +1,103 @@
+"""The verbs that train: run, probe and record."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import sys
+from pathlib import Path
+from typing import Any
+
+from study.cli.options import (
+    OPTIONS,
+    TECHNIQUES,
+    add_checkpoint_activations,
+    add_compile,
+    add_settings,
+    chosen_settings,
+    console_of,
+)
+
+PROBE_OPTIONS = (
+    "task",
+    "data-dir",
+    "study-name",
+    "storage",
+    "epochs",
+    "device",
+    "batch-sizes",
+    "learning-rates",
+    *TECHNIQUES,
+)
+
+RECORD_OPTIONS = ("task", "data-dir", "epochs", "device", "batch-sizes", "learning-rates")
+
+
+def add_training_verbs(verbs: Any) -> None:
+    """Tell the parser of them."""
+    run_ = add_settings(verbs, "run", run, "search, or resume a search", OPTIONS)
+    add_compile(run_)
+    add_checkpoint_activations(run_)
+    run_.add_argument(
+        "--mixed-hardware",
+        action="store_true",
+        default=argparse.SUPPRESS,
+        help="let this hardware join a study timed on another: one front for each",
+    )
+    text = "step time and memory of each batch size"
+    probe_ = add_settings(verbs, "probe", probe, text, PROBE_OPTIONS)
+    add_compile(probe_)
+    add_checkpoint_activations(probe_)
+    probe_.add_argument("--again", action="store_true", help="measure even if the study knows")
+    probe_.add_argument("--json", action="store_true", help="print JSON")
+    text = "sweep a grid into a table of training curves, to be played back"
+    record_ = add_settings(verbs, "record", record, text, RECORD_OPTIONS)
+    record_.add_argument("--n-rates", type=int, default=9, help="default: %(default)s")
+    record_.add_argument("--n-seeds", type=int, default=3, help="default: %(default)s")
+    record_.add_argument("-o", "--output", type=Path, help="default: runs/TASK-curves.csv")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Search batch size and learning rate until the study has n_trials; run again to resume."""
+    settings, console = chosen_settings(args), console_of(sys.stderr)
+    if settings.launcher == "ray":
+        from study.on_ray.session import RaySession
+
+        return RaySession(settings, console).run()
+    from study.session.session import Session
+
+    return Session(settings, console).run()
+
+
+def probe(args: argparse.Namespace) -> None:
+    """Measure step time, throughput and peak memory of every batch size of the space."""
+    from study.findings.overview.export import to_json
+    from study.findings.overview.tables import advice_lines, cost_row, costs_table
+    from study.session.probe import probe_costs
+
+    costs = probe_costs(chosen_settings(args), console_of(sys.stderr), again=args.again)
+    if args.json:
+        print(to_json([cost_row(cost) for cost in costs.values()]))
+        return
+    console = console_of(sys.stdout)
+    console.print(costs_table(costs))
+    for line in advice_lines(costs):
+        console.print(line)
+
+
+def record(args: argparse.Namespace) -> None:
+    """Train at every batch size, learning rate and seed of a grid and write the curves down.
+
+    The same command resumes. `run --task TABLE.csv` then plays them back, without training.
+    """
+    from study.transfer.sweep import record as sweep
+
+    path, n_runs = sweep(
+        chosen_settings(args),
+        args.output,
+        n_rates=args.n_rates,
+        n_seeds=args.n_seeds,
+        console=console_of(sys.stderr),
+    )
+    command = f"make study TASK={shlex.quote(str(path))}"
+    print(f"{n_runs} runs in {path}; try: {command}", file=sys.stderr)

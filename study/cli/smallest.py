@@ -1,0 +1,121 @@
+"""The verb smallest: the smallest batch size that still reaches a target."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from study.cli.options import (
+    TECHNIQUES,
+    add_checkpoint_activations,
+    add_compile,
+    add_settings,
+    chosen_settings,
+    console_of,
+    write_out,
+)
+
+if TYPE_CHECKING:
+    from study.plan.settings import StudySettings
+    from study.smallest.answer import Answer, Asking
+
+SETTINGS = (
+    "task",
+    "data-dir",
+    "study-name",
+    "storage",
+    "n-workers",
+    "seed",
+    "epochs",
+    "device",
+    "batch-sizes",
+    "learning-rates",
+    "timeout",
+    "grace",
+    "checkpoint-dir",
+    "max-memory",
+    "max-seconds",
+    *TECHNIQUES,
+)
+
+
+def add_smallest_verb(verbs: Any) -> None:
+    """Tell the parser of it."""
+    text = "the smallest batch size that still reaches a target, with evidence"
+    verb = add_settings(verbs, "smallest", smallest, text, SETTINGS)
+    add_compile(verb)
+    add_checkpoint_activations(verb)
+    words = "validation accuracy (R2) that a run must end at or above"
+    verb.add_argument("--target", type=float, default=argparse.SUPPRESS, help=words)
+    verb.add_argument(
+        "--within", type=float, help="instead of --target: so much below the best that is known"
+    )
+    verb.add_argument(
+        "--seeds", type=int, default=10, help="nine of ten must reach it; default: %(default)s"
+    )
+    verb.add_argument(
+        "--max-trials", type=int, help="of this call; 0 judges what is recorded; default: no limit"
+    )
+    verb.add_argument("-o", "--output", type=Path, help="write a figure of it to this HTML file")
+    verb.add_argument("--json", action="store_true", help="print JSON")
+
+
+def smallest(args: argparse.Namespace) -> int:
+    """Walk down the batch sizes from 64, the learning rate tuned anew and fresh seeds at each."""
+    from study.smallest.answer import Asking, as_json
+
+    settings = chosen_settings(args)
+    asking = Asking(
+        target=settings.target,
+        within=args.within,
+        n_seeds=args.seeds,
+        max_trials=args.max_trials,
+    )
+    asking.check()
+    code, answer = (_recorded if asking.max_trials == 0 else _walked)(settings, asking)
+    if answer is None:
+        return code
+    if args.output is not None:
+        from study.smallest.figure import ladder_figure
+
+        write_out(args.output, ladder_figure(answer).to_html())
+    if args.json:
+        print(json.dumps(as_json(answer), indent=2))
+    else:
+        _show(answer)
+    return code
+
+
+def _recorded(settings: StudySettings, asking: Asking) -> tuple[int, Answer]:
+    from study.opening.open import the_study
+    from study.smallest.answer import recorded_answer
+
+    return 0, recorded_answer(the_study(settings.storage, settings.study_name), asking)
+
+
+def _walked(settings: StudySettings, asking: Asking) -> tuple[int, Answer | None]:
+    from study.smallest.session import SmallestSession
+
+    session = SmallestSession(settings, asking, console_of(sys.stderr))
+    return session.run(), session.answer
+
+
+def _show(answer: Answer) -> None:
+    from study.smallest import show as words
+
+    console, found = console_of(sys.stdout), answer.found
+    say = console.print
+    say(words.answer_line(answer.table, found, answer.question.sizes[0]), soft_wrap=True)
+    if answer.advised is not None:
+        say(words.advice_line(found, answer.advised), soft_wrap=True)
+    if answer.table:
+        say(words.ladder_table(answer.table, found.target))
+        say(words.price_table(answer.table, answer.advised))
+        say(words.stability_table(answer.table))
+    if answer.around:
+        say(words.sensitivity_table(answer.around, answer.adaptive))
+    for line in words.more_lines(answer.table, found, answer.frozen, answer.around):
+        say(line, soft_wrap=True)

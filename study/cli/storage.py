@@ -1,0 +1,64 @@
+"""The verbs about storages rather than studies: serve and copy."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from typing import Any
+
+from storage.names import DEFAULT_PORT
+from study.cli.options import chosen_storage
+from study.errors import StudyError
+from study.plan.settings import DEFAULT_STORAGE, FROM_VARIABLE, STORAGE_VARIABLE, TO_VARIABLE
+from study.quiet import only_errors
+
+
+def add_storage_verbs(verbs: Any) -> None:
+    """Tell the parser of them."""
+    text = "let workers elsewhere share a storage"
+    serve_ = verbs.add_parser("serve", help=text, description=serve.__doc__)
+    serve_.set_defaults(verb=serve)
+    serve_.add_argument("--storage", help=f"default: ${STORAGE_VARIABLE}, else {DEFAULT_STORAGE}")
+    serve_.add_argument("--host", default="127.0.0.1", help="default: %(default)s")
+    serve_.add_argument("--port", type=int, default=DEFAULT_PORT, help="default: %(default)s")
+    text = "copy a study to another storage"
+    copy_ = verbs.add_parser("copy", help=text, description=copy.__doc__)
+    copy_.set_defaults(verb=copy)
+    copy_.add_argument("--from", dest="source", help=f"default: ${FROM_VARIABLE}")
+    copy_.add_argument("--to", dest="target", help=f"default: ${TO_VARIABLE}")
+    copy_.add_argument("--study-name", help="default: the only study there is")
+
+
+def serve(args: argparse.Namespace) -> int:
+    """Let workers that cannot reach a storage themselves reach it through this process (gRPC)."""
+    from study.transfer.serving import serve as serve_storage
+
+    if not 0 <= args.port < 2**16:
+        raise StudyError(f"--port is {args.port}: choose one of 1 to 65535, or 0 for any free one")
+    with only_errors():
+        return serve_storage(chosen_storage(args), host=args.host, port=args.port, say=_say)
+
+
+def copy(args: argparse.Namespace) -> None:
+    """Copy a study with all its trials to another storage, to go on there.
+
+    The same command completes a copy that was cut off.
+    """
+    from study.transfer.copying import copy_study
+
+    source = _url(args.source, "--from", FROM_VARIABLE)
+    target = _url(args.target, "--to", TO_VARIABLE)
+    with only_errors():
+        copy_study(source, target, args.study_name, _say)
+
+
+def _url(given: str | None, option: str, variable: str) -> str:
+    url = given or os.environ.get(variable)
+    if not url:
+        raise StudyError(f"no storage given: set {option} URL, or ${variable} in the environment")
+    return url
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)

@@ -1,0 +1,1 @@
+"""Common beliefs about batch size, held against a study."""

@@ -1,0 +1,118 @@
+"""One belief about batch size: the runs it is judged by, and its verdict."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from study.findings.rates.best import FAILED, RateEstimate, best_rate
+from study.findings.rates.law import rate_estimates
+from study.trials.rows import RunRow
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Array = NDArray[np.float64]
+
+CONFIDENCE = 0.99
+"""Of each claim. A table of thirteen is thirteen looks: at 95% each, half of all studies of which
+no belief holds or fails would show some verdict; at 99%, one in eight."""
+AGREE, DISAGREE, NOT_SHOWN = "agree", "disagree", "not_shown"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Claim:
+    """One belief and what the study says of it."""
+
+    name: str
+    verdict: str  # agree, disagree or not_shown
+    figures: Mapping[str, Any]  # the numbers behind it, by name
+    text: str  # the same in words
+    why_not: str = ""  # for not_shown: the reason
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evidence:
+    """The runs that claims look at, and what several of them need."""
+
+    rows: Sequence[RunRow]
+    target: float | None = None
+    seed: int = 0
+    steady: bool = True
+    """Rate and batch size stay as they are: the first half of a run is a run of half the epochs."""
+
+    @cached_property
+    def finished(self) -> list[RunRow]:
+        """Completed runs with a metric."""
+        return [row for row in self.rows if row.finished and row.metric is not None]
+
+    @cached_property
+    def sizes(self) -> list[int]:
+        """Ascending."""
+        return sorted({row.batch_size for row in self.rows})
+
+    @cached_property
+    def tuned(self) -> dict[int, RateEstimate]:
+        """Best rates, of the sizes where they are bracketed."""
+        found = rate_estimates(self.rows, seed=self.seed)
+        return {
+            size: e for size, e in found.items() if isinstance(e, RateEstimate) and not e.at_edge
+        }
+
+    @cached_property
+    def tuned_rows(self) -> list[RunRow]:
+        """Completed runs at a usable rate of their size."""
+        return [row for row in self.finished if self._is_usable(row)]
+
+    def _is_usable(self, row: RunRow) -> bool:
+        found = self.tuned.get(row.batch_size)
+        slack = 1 + 1e-9
+        return found is not None and (
+            found.usable[0] / slack <= row.learning_rate <= found.usable[1] * slack
+        )
+
+    def tuned_at(self, size: int, epoch: int) -> RateEstimate | None:
+        """The best rate of a size for runs of `epoch` epochs, from curves; None where unknown.
+
+        A run that failed counts as failed; one without a point there is left out.
+        """
+        seen = []
+        for row in self.rows:
+            if row.batch_size != size or not row.finished:
+                continue
+            value = metric_at(row, epoch)
+            if value is not None:
+                seen.append((row.learning_rate, 1 - value))
+            elif row.metric is None and row.verdict in FAILED:
+                seen.append((row.learning_rate, 1.0))
+        found = best_rate([r for r, _ in seen], [e for _, e in seen], seed=self.seed)
+        return found if isinstance(found, RateEstimate) and not found.at_edge else None
+
+
+Rule = Callable[[str, Evidence], Claim]
+
+
+def metric_at(row: RunRow, epoch: int) -> float | None:
+    """The recorded metric after so many epochs, of a run that completed."""
+    if row.metric is None:
+        return None
+    if epoch == row.epochs:
+        return row.metric
+    index, between = divmod(epoch, row.stride)
+    return None if between or not 0 < index <= len(row.curve) else row.curve[index - 1]
+
+
+def not_shown(name: str, why: str, **figures: Any) -> Claim:
+    """A claim that the runs do not decide."""
+    return Claim(name=name, verdict=NOT_SHOWN, figures=figures, text="", why_not=why)
+
+
+def decided(name: str, low: float, high: float, text: str, figures: Mapping[str, Any]) -> Claim:
+    """By an interval of an effect that is positive where the belief holds."""
+    if low > 0 or high < 0:
+        verdict = AGREE if low > 0 else DISAGREE
+        return Claim(name=name, verdict=verdict, figures=figures, text=text)
+    return not_shown(name, f"{text}: no clear effect", **figures)

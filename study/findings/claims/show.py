@@ -1,0 +1,37 @@
+"""Claims as people and machines read them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from study.findings.claims.claim import CONFIDENCE, NOT_SHOWN, Claim
+from study.show import plain_table
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+
+def claims_table(claims: Sequence[Claim]) -> Table:
+    """One belief a line."""
+    table = plain_table("", [("belief", "left"), ("this study", "left"), ("figures", "left")])
+    for claim in claims:
+        words = claim.verdict.replace("_", " ")
+        table.add_row(claim.name, words, claim.why_not or claim.text)
+    table.columns[1].no_wrap = True
+    return table
+
+
+def claim_row(claim: Claim) -> dict[str, Any]:
+    """For machines."""
+    return asdict(claim)
+
+
+def closing_line(claims: Sequence[Claim]) -> str:
+    """How far the verdicts can be trusted together."""
+    decided = sum(claim.verdict != NOT_SHOWN for claim in claims)
+    return (
+        f"{decided} of {len(claims)} shown; each at {CONFIDENCE:.0%} confidence on this study's "
+        f"data, so that of {len(claims)} looks about {len(claims) * (1 - CONFIDENCE):.1f} may err"
+    )

@@ -1,0 +1,29 @@
+"""Common beliefs about batch size, each held against the runs of one study.
+
+Every belief is one function of the runs, with a rule for agree and for disagree that is stated in
+docs/learning-rates.md. What the runs do not decide is not shown.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from study.findings.claims.claim import Claim, Evidence, Rule
+from study.trials.rows import RunRow
+
+
+def rules() -> dict[str, Rule]:
+    """By the name of the belief, in the order of the table."""
+    from study.findings.claims.cost import COST_CLAIMS
+    from study.findings.claims.learning import LEARNING_CLAIMS
+    from study.findings.claims.rates import RATE_CLAIMS
+
+    return {**COST_CLAIMS, **LEARNING_CLAIMS, **RATE_CLAIMS}
+
+
+def all_claims(
+    rows: Sequence[RunRow], *, target: float | None = None, seed: int = 0, steady: bool = True
+) -> list[Claim]:
+    """Every belief about these runs; `steady` as in `Evidence`."""
+    evidence = Evidence(rows=rows, target=target, seed=seed, steady=steady)
+    return [rule(name, evidence) for name, rule in rules().items()]

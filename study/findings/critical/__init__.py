@@ -1,0 +1,1 @@
+"""The critical batch size: steps and examples to a target."""

@@ -1,0 +1,198 @@
+"""The critical batch size, from what each batch size took to reach a target.
+
+Small batches pay with steps, large ones with examples: E(B) = E_min (1 + B / B_crit), a straight
+line in B (arXiv:1812.06162, equation 2.11, solved for the examples E). Nothing here knows studies.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from study.findings.critical.medians import (
+    MIN_SIZES,
+    contradiction,
+    gather,
+    interval,
+    scatter_of,
+    straight_lines,
+    widened,
+)
+
+if TYPE_CHECKING:
+    from study.findings.critical.medians import Array, Evidence
+
+MIN_SEEDS = 3  # of a size, for a bootstrap
+OVERHEAD = 0.2  # E(B) = (1 + OVERHEAD) E_min at B = OVERHEAD * B_crit
+
+
+@dataclass(frozen=True, kw_only=True)
+class SizeRuns:
+    """The runs of one batch size at one learning rate."""
+
+    batch_size: int
+    learning_rate: float
+    to_target: tuple[float, ...]  # epochs or examples of each run; inf where it never got there
+
+    @property
+    def n_reached(self) -> int:
+        """Runs that got there."""
+        return sum(cost < float("inf") for cost in self.to_target)
+
+    @property
+    def left_out(self) -> str:
+        """Why no line can use it; "" where it can."""
+        n = len(self.to_target)
+        if 2 * self.n_reached <= n:  # else the median is one of a run that got there
+            return f"infeasible: {self.n_reached} of {n} runs reached the target"
+        return f"{n} runs, wanted at least {MIN_SEEDS}" if n < MIN_SEEDS else ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Estimate:
+    """A number with its interval."""
+
+    value: float
+    low: float
+    high: float
+
+    def times(self, factor: float) -> Estimate:
+        """In another unit."""
+        return Estimate(value=factor * self.value, low=factor * self.low, high=factor * self.high)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SizeFit:
+    """One batch size beside the line."""
+
+    runs: SizeRuns
+    median: Estimate | None = None  # None: left out, see `runs.left_out`
+    fitted: float | None = None
+    miss: float | None = None  # of the line through the other sizes: predicted / median - 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Line:
+    """E(B) = e_min (1 + B / b_crit)."""
+
+    e_min: Estimate  # epochs or examples
+    b_crit: Estimate  # examples in a batch
+    s_min: Estimate  # e_min / b_crit: in steps where e_min is in examples
+    replicates: tuple[Array, Array] = field(repr=False)  # intercepts and slopes of the bootstrap
+
+    @property
+    def overhead_20(self) -> Estimate:
+        """The batch size that takes a fifth more examples than the smallest ones."""
+        return self.b_crit.times(OVERHEAD)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Critical:
+    """What the runs say: a line, or the reason why none is shown."""
+
+    sizes: list[SizeFit]
+    line: Line | None = None
+    reason: str = ""
+    at_least: float | None = None  # of the critical size, where that is all that can be said
+    at_most: float | None = None
+    loo_error: float | None = None  # mean of |miss|
+    scatter: float | None = None  # of sizes around the line, relative, beyond that of seeds
+
+
+def critical_batch(
+    sizes: Sequence[SizeRuns], *, resolution: float = 0.0, seed: int = 0
+) -> Critical:
+    """Fit the line through the medians of the sizes, or say why that cannot be done.
+
+    Medians, so that one bad seed moves nothing, and a minority of runs that never reached the
+    target (their costs are known from below only) is counted as what it is.
+
+    Args:
+        sizes: one for each batch size.
+        resolution: costs are known up to this much, as epochs are counted whole.
+        seed: of the bootstrap.
+    """
+    import numpy as np
+
+    sizes = sorted(sizes, key=lambda runs: runs.batch_size)
+    used = [runs for runs in sizes if not runs.left_out]
+    rows = [SizeFit(runs=runs) for runs in sizes]
+    if len(used) < MIN_SIZES:
+        reason = (
+            f"{len(used)} of {len(rows)} batch sizes can be used, a line wants {MIN_SIZES}: give "
+            f"each at least {MIN_SEEDS} seeds at its best learning rate, or choose a lower target"
+        )
+        return Critical(reason=reason, sizes=rows)
+    rng = np.random.default_rng(seed)
+    evidence = gather([(runs.batch_size, runs.to_target) for runs in used], rng, resolution)
+    line = straight_lines(evidence.sizes, evidence.medians[None])
+    fitted = line[0] + line[1] * evidence.sizes
+    scatter = scatter_of(evidence, fitted)
+    rows = _rows(rows, evidence, fitted)
+    found = Critical(
+        sizes=rows,
+        loo_error=float(np.abs(evidence.misses[0]).mean()),
+        scatter=scatter,
+    )
+    against = contradiction(evidence)
+    if against:
+        return replace(found, reason=against)
+    noise = np.exp(widened(scatter, len(used)) * rng.standard_normal(evidence.replicates.shape))
+    lines = straight_lines(evidence.sizes, evidence.replicates * noise)
+    return _estimated(found, line, lines)
+
+
+def inverse_b_crit(start: Array, slope: Array) -> Array:
+    """1 / B_crit of lines; inf where one leaves the axis at or below 0."""
+    import numpy as np
+
+    above = start > 0
+    return np.where(
+        np.isnan(start), np.nan, np.where(above, slope / np.where(above, start, 1), np.inf)
+    )
+
+
+def _rows(rows: list[SizeFit], evidence: Evidence, fitted: Array) -> list[SizeFit]:
+    numbers = iter(range(len(evidence.sizes)))
+    filled = []
+    for row in rows:
+        if row.runs.left_out:
+            filled.append(row)
+            continue
+        k = next(numbers)
+        median = _estimate(float(evidence.medians[k]), interval(evidence.replicates[:, k]))
+        miss = float(evidence.misses[0, k])
+        filled.append(replace(row, median=median, fitted=float(fitted[k]), miss=miss))
+    return filled
+
+
+def _estimated(found: Critical, line: tuple[Array, Array], lines: tuple[Array, Array]) -> Critical:
+    """Estimates with intervals where the slope is clearly positive, else the bound it gives."""
+    e_min, slope = (float(part[0]) for part in line)
+    low, high = interval(inverse_b_crit(*lines))
+    if low <= 0:
+        at_least = 1 / high if 0 < high < float("inf") else None
+        bound = f"; B_crit is at least {at_least:,.0f}" if at_least else ""
+        reason = (
+            f"the costs do not clearly grow with the batch size{bound}: run larger sizes, or more "
+            "seeds"
+        )
+        return replace(found, reason=reason, at_least=at_least)
+    if high == float("inf") or e_min <= 0:
+        reason = (
+            "the costs grow in proportion to the batch size, so all sizes may lie beyond the "
+            f"critical one; B_crit is at most {1 / low:,.0f}: run smaller sizes"
+        )
+        return replace(found, reason=reason, at_most=1 / low)
+    shown = Line(
+        e_min=_estimate(e_min, interval(lines[0])),
+        b_crit=_estimate(e_min / slope, (1 / high, 1 / low)),
+        s_min=_estimate(slope, interval(lines[1])),
+        replicates=lines,
+    )
+    return replace(found, line=shown)
+
+
+def _estimate(value: float, bounds: tuple[float, float]) -> Estimate:
+    return Estimate(value=value, low=bounds[0], high=bounds[1])

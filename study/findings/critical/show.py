@@ -1,0 +1,165 @@
+"""What `critical-batch` says: a sentence, a table, caveats, and the same for machines."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import isfinite
+from typing import TYPE_CHECKING, Any
+
+from study.findings.critical.fit import Critical, Estimate, Line, SizeFit
+from study.findings.critical.medians import LEVEL
+from study.findings.critical.to_target import ToTarget
+from study.show import plain_table, short_number
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+ASSUMPTIONS = (
+    "the critical batch size of SGD and its like (arXiv:1812.06162), for this target, and only if "
+    "the learning rate was tuned at every size (arXiv:1811.03600)"
+)
+
+
+def sentence(found: Critical, data: ToTarget) -> str:
+    """The answer, or why there is none."""
+    line = found.line
+    if line is None:
+        return f"not shown: {found.reason}"
+    steps = _steps(line, data)
+    fewest = f"; no batch size takes fewer than {short_number(steps.value)} steps" if steps else ""
+    return (
+        f"the critical batch size is {_spelled(line.b_crit)}; up to batch size "
+        f"{_spelled(line.overhead_20)} the target takes at most a fifth more than the least, "
+        f"{_spelled(line.e_min)} {data.unit}{fewest} (in brackets: {LEVEL:.0%} intervals)"
+    )
+
+
+def caveats(found: Critical, data: ToTarget) -> list[str]:
+    """What the numbers do not cover."""
+    used = [row for row in found.sizes if not row.runs.left_out]
+    lines = []
+    if found.loo_error is not None:
+        lines.append(
+            f"the line through the other sizes misses a size by {found.loo_error:.1%} on average"
+        )
+    if found.scatter:
+        lines.append(
+            f"sizes scatter around the line by {found.scatter:.1%} more than their seeds explain; "
+            "the intervals count that as noise of sizes"
+        )
+    if data.resolution and found.sizes:
+        lines += _on_resolution(used, data)
+    if found.line is not None:
+        lines += _on_reach(found.line, [row.runs.batch_size for row in used])
+    left_out = [row.runs for row in found.sizes if row.runs.left_out]
+    lines += [f"batch size {runs.batch_size} is left out: {runs.left_out}" for runs in left_out]
+    if data.n_rates > 1:
+        lines.append(
+            "each size stands at the best of its learning rates, chosen by these same runs: its "
+            "cost reads too low, and the intervals do not cover that choice"
+        )
+    if data.at_edge:
+        sizes = ", ".join(map(str, data.at_edge))
+        lines.append(
+            f"the best learning rate is the smallest or largest tried at batch size {sizes}: "
+            "extend the range"
+        )
+    return [*lines, f"this is {ASSUMPTIONS}"]
+
+
+def _on_resolution(used: Sequence[SizeFit], data: ToTarget) -> list[str]:
+    least = min((row.median.value for row in used if row.median is not None), default=0.0)
+    if not least:
+        return []
+    step = "epoch" if data.resolution == 1 else f"{data.resolution:g} epochs"
+    return [
+        f"costs are counted every {step}, {data.resolution / least:.0%} of the least: runs get "
+        "there up to that much sooner; the intervals cover the rounding, but not that all costs "
+        "and the critical size read too high by half of it"
+    ]
+
+
+def _on_reach(line: Line, sizes: Sequence[int]) -> list[str]:
+    names = {"the critical batch size": line.b_crit, "that of 20% more": line.overhead_20}
+    far = [name for name, e in names.items() if not min(sizes) <= e.value <= max(sizes)]
+    verb = "lie" if len(far) > 1 else "lies"
+    return [f"{' and '.join(far)} {verb} outside the sizes tried: extrapolated"] if far else []
+
+
+def critical_table(found: Critical, data: ToTarget) -> Table:
+    """One batch size a line."""
+    columns = ("batch size", "learning rate", "reached", data.unit, f"{LEVEL:.0%}", "line", "miss")
+    table = plain_table("", [(name, "right") for name in columns])
+    for row in found.sizes:
+        runs, median = row.runs, row.median
+        table.add_row(
+            str(runs.batch_size),
+            f"{runs.learning_rate:.3g}",
+            f"{runs.n_reached} of {len(runs.to_target)}",
+            "-" if median is None else short_number(median.value),
+            "-" if median is None else f"{short_number(median.low)} to {short_number(median.high)}",
+            "-" if row.fitted is None else short_number(row.fitted),
+            "-" if row.miss is None else f"{row.miss:+.1%}",
+        )
+    return table
+
+
+def as_json(found: Critical, data: ToTarget, target: float | None) -> dict[str, Any]:
+    """For machines. Estimates are null unless `status` is `shown`."""
+    line = found.line
+    estimates: dict[str, Estimate | None] = dict.fromkeys(
+        ("e_min", "b_crit", "overhead_20", "s_min")
+    )
+    if line is not None:
+        found_ = (line.e_min, line.b_crit, line.overhead_20, _steps(line, data))
+        estimates = dict(zip(estimates, found_, strict=True))
+    answer: dict[str, Any] = {
+        "status": "shown" if line else "not_shown",
+        "reason": found.reason,
+        "target": target,
+        "unit": data.unit,
+    }
+    for name, estimate in estimates.items():
+        answer[name] = None if estimate is None else estimate.value
+        answer[f"{name}_interval"] = None if estimate is None else _bounds(estimate)
+    return {
+        **answer,
+        "b_crit_at_least": found.at_least,
+        "b_crit_at_most": found.at_most,
+        "loo_error": found.loo_error,
+        "scatter": found.scatter,
+        "caveats": caveats(found, data),
+        "rows": [_row(row) for row in found.sizes],
+    }
+
+
+def _row(row: SizeFit) -> dict[str, Any]:
+    runs = row.runs
+    return {
+        "batch_size": runs.batch_size,
+        "learning_rate": runs.learning_rate,
+        "n_runs": len(runs.to_target),
+        "n_reached": runs.n_reached,
+        "left_out": runs.left_out or None,
+        "to_target": None if row.median is None else row.median.value,
+        "to_target_interval": None if row.median is None else _bounds(row.median),
+        "fitted": row.fitted,
+        "miss": row.miss,
+    }
+
+
+def _bounds(estimate: Estimate) -> list[float | None]:
+    """JSON has no infinity: null where seeds do not bound a median."""
+    return [bound if isfinite(bound) else None for bound in (estimate.low, estimate.high)]
+
+
+def _steps(line: Line, data: ToTarget) -> Estimate | None:
+    """S_min in optimizer steps, where the examples of an epoch are known."""
+    if data.unit == "examples":
+        return line.s_min
+    return None if data.n_train is None else line.s_min.times(data.n_train)
+
+
+def _spelled(estimate: Estimate) -> str:
+    low, high = short_number(estimate.low), short_number(estimate.high)
+    return f"{short_number(estimate.value)} ({low} to {high})"

@@ -1,0 +1,157 @@
+"""Tables of at most 100 columns, and the words around them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from study.show import human_bytes, human_seconds, plain_table, said, short
+from study.trials.attributes import PREDICTED, REASON, VERDICT, is_finished, own_params, trial_row
+from study.trials.costs import TIME_OFF, Costs, SizeCost, advice
+
+if TYPE_CHECKING:
+    from optuna.trial import FrozenTrial
+    from rich.table import Table
+
+WIDTH = 100
+
+
+def front_table(
+    front: Sequence[FrozenTrial], metric_names: Sequence[str], *, hardware: str = ""
+) -> Table:
+    """The Pareto front, one trial a line."""
+    own = own_params(front)
+    names = ["trial", "batch size", "learning rate", *own, *metric_names]
+    if own:  # many columns: their names wrap at spaces
+        names = [name.replace("_", " ") for name in names]
+    where = f" on {hardware}" if hardware else ""
+    title = f"Pareto front{where}: {len(front)} trials"
+    table = plain_table(title, [(n, "right") for n in names])
+    for trial in front:
+        row = trial_row(trial, metric_names)
+        table.add_row(
+            str(row["number"]),
+            str(row["batch_size"]),
+            f"{row['learning_rate']:.3g}",
+            *(short(row.get(name)) for name in own),
+            *(said(name, row[name]) for name in metric_names),
+        )
+    return table
+
+
+def front_rows(
+    fronts: Mapping[str, Sequence[FrozenTrial]], metric_names: Sequence[str]
+) -> list[dict[str, Any]]:
+    """For machines; with the hardware where there is more than one."""
+    return [
+        {**trial_row(trial, metric_names), **({"hardware": hardware} if len(fronts) > 1 else {})}
+        for hardware, trials in fronts.items()
+        for trial in trials
+    ]
+
+
+def cost_row(cost: SizeCost) -> dict[str, Any]:
+    """What a probe says of one batch size; None where it was not run."""
+    return {
+        "batch_size": cost.batch_size,
+        "step_seconds": cost.step_seconds,
+        "examples_per_second": cost.examples_per_second,
+        "peak_memory_bytes": cost.peak_memory_bytes,
+        "predicted_peak_memory_bytes": cost.predicted_peak_memory_bytes,
+    }
+
+
+def costs_table(costs: Costs) -> Table:
+    """`probe`: one batch size a line, bars for throughput and memory."""
+    columns = ("batch size", "step", "examples/s", "", "peak memory", "", "predicted")
+    justify = ("right", "right", "right", "left", "right", "left", "right")
+    table = plain_table("", list(zip(columns, justify, strict=True)))
+    most = max((c.examples_per_second or 0.0 for c in costs.values()), default=0.0)
+    largest = max((c.memory or 0 for c in costs.values()), default=0)
+    for cost in costs.values():
+        speed, memory = cost.examples_per_second, cost.peak_memory_bytes
+        predicted = cost.predicted_peak_memory_bytes
+        why = "does not fit" if cost.cannot_fit else "failed"
+        table.add_row(
+            str(cost.batch_size),
+            why if cost.step_seconds is None else human_seconds(cost.step_seconds),
+            "-" if speed is None else f"{speed:,.0f}",
+            bar(speed or 0.0, most),
+            "-" if memory is None else human_bytes(memory),
+            bar(memory or 0, largest),
+            "-" if predicted is None else human_bytes(predicted),
+        )
+    return table
+
+
+def bar(value: float, most: float, width: int = 12) -> str:
+    """A bar of eighths of a character, `width` characters for `most`."""
+    eighths = round(8 * width * value / most) if most else 0
+    full, rest = divmod(eighths, 8)
+    return "█" * full + (" ▏▎▍▌▋▊▉"[rest] if rest else "")
+
+
+def advice_lines(costs: Costs) -> list[str]:
+    """The two sizes people look for, and what was wrong."""
+    found = advice(costs)
+    lines = []
+    if found is not None:
+        lines.append(
+            f"smallest batch size within 5% of the best throughput: {found.smallest_near_best}; "
+            f"largest that fits: {found.largest_that_fits}"
+        )
+    disturbed = [str(c.batch_size) for c in costs.values() if c.disturbed]
+    if disturbed:
+        lines.append(f"other work ran on this CPU while measuring size {', '.join(disturbed)}")
+    lines += [f"size {c.batch_size}: {c.error}" for c in costs.values() if c.error]
+    return lines
+
+
+def studies_table(rows: Sequence[dict[str, Any]]) -> Table:
+    """`ls`: one study a line."""
+    keys = ("n_trials", "n_complete", "n_pruned", "n_fail", "n_running")
+    columns = [("study_name", "left"), *((key, "right") for key in keys)]
+    table = plain_table("", columns)
+    for row in rows:
+        table.add_row(row["study_name"], *(str(row[key]) for key in keys))
+    return table
+
+
+def summary_lines(trials: Sequence[FrozenTrial]) -> list[str]:
+    """How many trials completed, stopped early and why, and what stopping saved."""
+    finished = [t for t in trials if is_finished(t)]
+    states = Counter(t.state.name for t in finished)
+    stopped = [t for t in finished if t.state.name == "PRUNED"]
+    why = Counter(str(t.user_attrs.get(VERDICT)) for t in stopped)
+    reasons = f" ({', '.join(f'{n} {verdict}' for verdict, n in why.most_common())})" if why else ""
+    lines = [
+        f"{len(finished)} trials: {states['COMPLETE']} completed, "
+        f"{states['PRUNED']} stopped early{reasons}, {states['FAIL']} failed"
+    ]
+    failures = Counter(
+        str(t.user_attrs.get(REASON)) for t in finished if t.state.name == "FAIL"
+    ).most_common(1)
+    if failures:
+        lines.append(f"most frequent failure: {failures[0][0].splitlines()[0][:200]}")
+    planned = [t for t in stopped if "planned_train_seconds" in t.user_attrs]
+    if planned:
+        spent = sum(t.user_attrs.get("measured_seconds", 0.0) for t in finished)
+        saved = sum(
+            t.user_attrs["planned_train_seconds"] - t.user_attrs.get("measured_seconds", 0.0)
+            for t in planned
+        )
+        lines.append(
+            f"stopping early saved {human_seconds(saved)} of training; "
+            f"{human_seconds(spent)} were spent"
+        )
+    refused = sum(bool(t.user_attrs.get(PREDICTED)) for t in trials)
+    if refused:
+        lines.append(f"{refused} proposals were not run: known not to fit or to break a budget")
+    off = sum("time_off" in t.user_attrs for t in finished)
+    if off:
+        lines.append(
+            f"{off} runs took over {TIME_OFF:.0%} more or less time than their probe: "
+            "is the device shared or throttled? the front uses the probe's times"
+        )
+    return lines

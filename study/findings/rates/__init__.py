@@ -1,0 +1,1 @@
+"""The best learning rate of each batch size, and its law."""

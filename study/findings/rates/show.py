@@ -1,0 +1,158 @@
+"""The learning-rate law as people, machines and eyes read it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from study.findings.rates.best import NotShown, RateEstimate
+from study.findings.rates.law import LAWS, RateLaw
+from study.show import plain_table
+
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
+    from rich.table import Table
+
+Estimates = Mapping[int, RateEstimate | NotShown]
+COLUMNS = ("batch size", "best rate (95%)", "usable", "decades (95%)", "runs", "tried")
+COLOURS = {"square-root scaling": "#0f766e", "linear scaling": "#7c3aed"}
+
+
+def rates_table(estimates: Estimates) -> Table:
+    """`rates`: one batch size a line."""
+    table = plain_table("", [*((name, "right") for name in COLUMNS), ("edge", "left")])
+    for size, found in estimates.items():
+        if isinstance(found, NotShown):
+            table.add_row(str(size), "not shown", *4 * [""], found.reason)
+            continue
+        narrow, wide = found.usable_decades
+        table.add_row(
+            str(size),
+            f"{found.best:.2g} ({_span(found.low, found.high)})",
+            _span(*found.usable),
+            f"{found.decades:.1f} ({narrow:.1f}..{wide:.1f})",
+            str(found.n_runs),
+            _span(*found.tried),
+            found.edge or "",
+        )
+    return table
+
+
+def _span(low: float, high: float) -> str:
+    return f"{low:.2g}..{high:.2g}"
+
+
+def law_sentence(law: RateLaw | NotShown) -> str:
+    """What the study says of the exponent."""
+    if isinstance(law, NotShown):
+        return f"no law is shown: {law.reason}"
+    agrees = law.agrees
+    beside = "; ".join(
+        f"{name} ({exponent:g}) {'lies in' if agrees[name] else 'is outside of'} it"
+        for name, exponent in LAWS.items()
+    )
+    return (
+        f"the best rate grows with batch size to the power of {law.exponent:.2f} "
+        f"(95% interval {law.low:.2f} to {law.high:.2f}, {law.n_sizes} sizes): {beside}"
+    )
+
+
+def rates_json(estimates: Estimates, law: RateLaw | NotShown) -> dict[str, Any]:
+    """For machines."""
+    return {
+        "sizes": [{"batch_size": size, **_size_json(e)} for size, e in estimates.items()],
+        "law": {"status": "not_shown", "reason": law.reason}
+        if isinstance(law, NotShown)
+        else {
+            "status": "shown",
+            "exponent": law.exponent,
+            "interval": [law.low, law.high],
+            "rate_at_1": law.rate_at_1,
+            "n_sizes": law.n_sizes,
+            "at_edge": list(law.at_edge),
+            "agrees": law.agrees,
+        },
+    }
+
+
+def _size_json(found: RateEstimate | NotShown) -> dict[str, Any]:
+    if isinstance(found, NotShown):
+        return {"status": "not_shown", "reason": found.reason}
+    return {
+        "status": "shown",
+        "best": found.best,
+        "interval": [found.low, found.high],
+        "error": found.error,
+        "edge": found.edge,
+        "usable": list(found.usable),
+        "usable_decades": found.decades,
+        "usable_decades_interval": list(found.usable_decades),
+        "tried": list(found.tried),
+        "n_runs": found.n_runs,
+        "n_rates": found.n_rates,
+    }
+
+
+def rates_figure(estimates: Estimates, law: RateLaw | NotShown) -> go.Figure:
+    """Best rates with intervals and usable ranges over batch size, beside the known laws."""
+    import plotly.graph_objects as go
+
+    known = {size: e for size, e in estimates.items() if isinstance(e, RateEstimate)}
+    sizes, found = list(known), list(known.values())
+    figure = go.Figure()
+    gaps: tuple[list[float | None], list[float | None]] = ([], [])
+    for size, e in known.items():
+        gaps[0].extend((size, size, None))
+        gaps[1].extend((*e.usable, None))
+    figure.add_scatter(
+        x=gaps[0], y=gaps[1], mode="lines", name="usable: within 0.01 of the best",
+        line={"width": 9, "color": "#fdba74"},
+    )  # fmt: skip
+    figure.add_scatter(
+        x=sizes,
+        y=[e.best for e in found],
+        mode="markers",
+        name="best rate, 95% interval",
+        marker={"size": 8, "color": "#c2410c", "symbol": [_symbol(e) for e in found]},
+        error_y={
+            "array": [e.high - e.best for e in found],
+            "arrayminus": [e.best - e.low for e in found],
+            "symmetric": False,
+        },
+    )
+    if isinstance(law, RateLaw):
+        _add_lines(figure, sizes, law)
+    ticks = {"type": "log", "tickvals": sizes, "ticktext": [str(size) for size in sizes]}
+    figure.update_layout(
+        title="Best learning rate by batch size",
+        xaxis={"title": "batch size", **ticks},
+        yaxis={"title": "learning rate", "type": "log", "dtick": 1, "exponentformat": "power"},
+        height=520,
+    )
+    return figure
+
+
+def _symbol(found: RateEstimate) -> str:
+    return "circle-open" if found.at_edge else "circle"
+
+
+def _add_lines(figure: go.Figure, sizes: list[int], law: RateLaw) -> None:
+    """The law found, and the known ones through its middle."""
+    import math
+
+    middle = math.sqrt(sizes[0] * sizes[-1])
+    figure.add_scatter(
+        x=sizes,
+        y=[law.rate(size) for size in sizes],
+        mode="lines",
+        name=f"power {law.exponent:.2f} ({law.low:.2f} to {law.high:.2f})",
+        line={"color": "#c2410c"},
+    )
+    for name, exponent in LAWS.items():
+        figure.add_scatter(
+            x=sizes,
+            y=[law.rate(middle) * (size / middle) ** exponent for size in sizes],
+            mode="lines",
+            name=name,
+            line={"dash": "dot", "color": COLOURS[name]},
+        )

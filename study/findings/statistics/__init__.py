@@ -1,0 +1,1 @@
+"""Robust lines and trends that several findings share."""

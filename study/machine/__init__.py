@@ -1,0 +1,1 @@
+"""The machine of a worker: its cores and devices, signals, which processes live."""

@@ -1,0 +1,1 @@
+"""Workers on an existing Ray cluster."""

@@ -1,0 +1,1 @@
+"""Studies are created, resumed, or only looked at."""

@@ -1,0 +1,261 @@
+"""Create a study or resume it; refuse whatever would mix results that cannot be compared."""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from objectives.device.hardware import hardware
+from objectives.measurement import TECHNIQUE_FACTS
+from study.errors import StudyError
+from study.opening.open import open_study
+from study.plan.agreement import (
+    DEFAULTS,
+    DIRECTIONS,
+    IMPORTED,
+    RECORD,
+    compare,
+    record_of,
+    refuse_other_recipe,
+)
+from study.plan.budgets import Budgets, cut_by_cost
+from study.plan.plan import DEFAULT_GRACE_SECONDS, DEFAULT_RISK, Plan
+from study.plan.recipe import check_length, searched_recipe
+from study.plan.settings import StudySettings
+from study.plan.space import SearchSpace
+from study.probes.lr_range import with_rates
+from study.probes.prober import Prober, Watch
+from study.pruning.by_name import check_pruner
+from study.quiet import quiet_optuna
+from study.trials.attributes import ATTRIBUTES, FAIL_REASON
+from study.trials.growing import growth_of, whole_runs
+from study.trials.hardware import (
+    COSTS,
+    FINGERPRINT,
+    check_hardware,
+    hardware_id,
+    store_costs,
+    stored_costs,
+)
+
+if TYPE_CHECKING:
+    from optuna import Study
+    from optuna.storages import BaseStorage
+
+    from objectives.objective import Objective
+    from storage.shared import SharedStorage
+
+
+def create_or_resume(
+    storage: SharedStorage,
+    settings: StudySettings,
+    objective: Objective,
+    *,
+    device: str,
+    watch: Watch,
+) -> tuple[Study, Plan, bool]:
+    """The study the settings name, what to do with it, and whether it is new.
+
+    A new study's batch sizes are probed first, and its space is cut to those that can be run
+    within the budgets; from then on the space never changes. Creation happens under the claim
+    lock, so that whoever sees the study sees all of it.
+
+    Raises:
+        StudyError: the stored study differs in what must not change; nothing is written then.
+    """
+    import optuna
+
+    name = settings.study_name or objective.name
+    with storage.claim_lock(name):
+        names = optuna.get_all_study_names(storage)
+        exists = name in names and not _is_unfinished(storage, name)
+    if not exists:
+        plan = new_plan(with_rates(settings, objective, device), objective, name, device)
+        check_pruner(plan, asked_risk=settings.pruner_risk)
+        plan = with_costs(plan, objective, watch)
+        if not searched_recipe(plan.space.search):  # else another value may fit
+            runs = whole_runs(plan.costs, plan.growth)
+            plan = replace(plan, space=cut_by_cost(plan.space, runs, plan.budgets))
+        with storage.claim_lock(name):
+            if name not in optuna.get_all_study_names(storage) or _is_unfinished(storage, name):
+                return _create(storage, plan, objective), plan, True
+    study = open_study(storage, name)
+    plan = resumed_plan(study, settings, objective, device)
+    check_pruner(plan, asked_risk=settings.pruner_risk)
+    compare(study, record_of(plan, objective))
+    refuse_other_recipe(study, objective)
+    check_hardware(study, device, mixed=settings.mixed_hardware)
+    _agree_on_grace(study, plan.grace_seconds)
+    costs = stored_costs(study, plan.hardware)
+    plan = replace(plan, costs=costs) if costs else with_costs(plan, objective, watch)
+    remember_hardware(study, plan)
+    return study, plan, False
+
+
+def _is_unfinished(storage: BaseStorage, name: str) -> bool:
+    """A study whose creator was killed before it wrote the record; empty, with our directions."""
+    import optuna
+
+    study = optuna.load_study(study_name=name, storage=storage)
+    found = [direction.name.lower() for direction in study.directions]
+    return RECORD not in study.user_attrs and found == list(DIRECTIONS) and not study.trials
+
+
+def new_plan(settings: StudySettings, objective: Objective, name: str, device: str) -> Plan:
+    """What the settings say, with defaults for the rest; costs are yet unknown."""
+    _check_names(objective)
+    epochs = epochs_of(settings.epochs, objective)
+    check_length(objective, epochs)
+    asked = settings.space(SearchSpace(search=objective.search))
+    return Plan(
+        study_name=name,
+        task=objective.name,
+        metric_names=(objective.metric, "train_seconds", "peak_memory_bytes"),
+        space=asked.cut_to(objective.batch_sizes),
+        asked=asked,
+        budgets=settings.budgets(),
+        epochs=epochs,
+        sampler=settings.sampler or "cost-aware",
+        pruner=settings.pruner or "front",
+        pruner_risk=DEFAULT_RISK if settings.pruner_risk is None else settings.pruner_risk,
+        seed=settings.seed if settings.seed is not None else 0,
+        target=settings.target,
+        diagnostics=settings.asked_diagnostics() or (),
+        device=device,
+        hardware=hardware_id(hardware(device)),
+        costs={},
+        growth=growth_of(objective, epochs),
+        n_trials=settings.n_trials,
+        timeout=settings.timeout,
+        grace_seconds=settings.grace or DEFAULT_GRACE_SECONDS,
+        study_id=uuid.uuid4().hex,
+    )
+
+
+def _check_names(objective: Objective) -> None:
+    """Raise StudyError where a searched parameter has the name of another column."""
+    columns = {"number", "state", "hardware", FAIL_REASON, *ATTRIBUTES}
+    columns |= {objective.metric, "train_seconds", "peak_memory_bytes"}
+    columns -= set(TECHNIQUE_FACTS)  # of few studies, and one that searches them has them so
+    taken = sorted(columns & set(objective.search))
+    if taken:
+        raise StudyError(
+            f"{objective.name} searches {', '.join(taken)}, which is the name of a column of every "
+            "study: choose another name"
+        )
+
+
+def epochs_of(asked: int | None, objective: Objective) -> int:
+    """What was asked for, or else the objective's own.
+
+    Raises:
+        StudyError: more than the objective can train for.
+    """
+    most = objective.max_epochs
+    if asked is not None and most is not None and asked > most:
+        raise StudyError(
+            f"epochs is {asked}, and {objective.name} holds curves of {most} epochs: "
+            f"choose --epochs {most} or fewer"
+        )
+    return asked or objective.default_epochs
+
+
+def resumed_plan(study: Study, settings: StudySettings, objective: Objective, device: str) -> Plan:
+    """What the settings leave open comes from the study, so that a bare rerun resumes it."""
+    stored = study.user_attrs[RECORD]
+    if IMPORTED in stored:
+        raise StudyError(
+            f"study {study.study_name!r} was imported from {stored[IMPORTED]['file']}: there is "
+            "nothing to train or to probe, choose another --study-name"
+        )
+    defaults = study.user_attrs.get(DEFAULTS, {})
+    filled = replace(
+        settings,
+        epochs=settings.epochs or stored["epochs"],
+        sampler=settings.sampler or defaults.get("sampler"),
+        pruner=settings.pruner or defaults.get("pruner", "none"),  # older versions had no other
+        pruner_risk=(
+            defaults.get("pruner_risk") if settings.pruner_risk is None else settings.pruner_risk
+        ),
+        seed=settings.seed if settings.seed is not None else defaults.get("seed"),
+        target=settings.target if settings.target is not None else defaults.get("target"),
+        grace=settings.grace or defaults.get("grace_seconds"),
+        diagnostics=settings.diagnostics or ",".join(defaults.get("diagnostics", ())) or None,
+    )
+    plan = new_plan(filled, objective, study.study_name, device)
+    space = replace(SearchSpace.from_dict(stored["space"]), search=objective.search)
+    asked = SearchSpace.from_dict(defaults.get("asked", stored["space"]))
+    asked = replace(asked, search=objective.search)
+    if settings.space(space) != space:  # the same command again names what was asked for
+        named = settings.space(asked)
+        space = space if named == asked else named.cut_to(objective.batch_sizes)
+    budgets = Budgets(**(stored.get("budgets", {}) | plan.budgets.as_dict()))
+    study_id = defaults.get("study_id", "")
+    return replace(plan, space=space, asked=asked, budgets=budgets, study_id=study_id)
+
+
+def with_costs(plan: Plan, objective: Objective, watch: Watch) -> Plan:
+    """The plan with every batch size of its space probed here, and those that runs grow to."""
+    prober, sizes = prober_of(plan, objective), set(plan.space.sizes())
+    if plan.growth is not None:
+        sizes.update(*map(plan.growth.reachable, plan.space.sizes()))
+    return replace(plan, costs=prober.sizes(sizes, watch))
+
+
+def prober_of(plan: Plan, objective: Objective) -> Prober:
+    """A prober at the smallest learning rate: a probe must not diverge."""
+    rate = plan.space.learning_rates[0]
+    return Prober(objective, epochs=plan.epochs, device=plan.device, rate=rate)
+
+
+def _create(storage: BaseStorage, plan: Plan, objective: Objective) -> Study:
+    import optuna
+
+    study = optuna.create_study(
+        storage=storage,
+        study_name=plan.study_name,
+        directions=list(DIRECTIONS),
+        load_if_exists=True,  # one whose creation was cut off
+    )
+    with quiet_optuna():
+        study.set_metric_names(list(plan.metric_names))
+    names = (
+        "sampler",
+        "pruner",
+        "pruner_risk",
+        "seed",
+        "target",
+        "grace_seconds",
+        "study_id",
+        "diagnostics",
+    )
+    defaults = {name: getattr(plan, name) for name in names}
+    study.set_user_attr(DEFAULTS, {**defaults, "asked": plan.asked.as_dict()})
+    remember_hardware(study, plan)
+    study.set_user_attr(RECORD, record_of(plan, objective))
+    return study
+
+
+def _agree_on_grace(study: Study, grace_seconds: int) -> None:
+    """A worker with a shorter grace period would take trials from those that beat less often."""
+    from optuna.trial import TrialState
+
+    defaults = study.user_attrs.get(DEFAULTS, {})
+    stored = defaults.get("grace_seconds", DEFAULT_GRACE_SECONDS)
+    if grace_seconds == stored:
+        return
+    if study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+        raise StudyError(
+            f"study {study.study_name!r} has running trials with a grace period of {stored} s, now "
+            f"{grace_seconds}: all its workers need the same, so leave --grace out or wait for them"
+        )
+    study.set_user_attr(DEFAULTS, {**defaults, "grace_seconds": grace_seconds})
+
+
+def remember_hardware(study: Study, plan: Plan) -> None:
+    """Store this machine's fingerprint and costs with the study, unless they are there."""
+    if FINGERPRINT + plan.hardware not in study.user_attrs:
+        study.set_user_attr(FINGERPRINT + plan.hardware, hardware(plan.device))
+    if COSTS + plan.hardware not in study.user_attrs:
+        store_costs(study, plan.hardware, plan.costs)

@@ -1,0 +1,118 @@
+"""Opens studies for looking; never blocks a worker."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+from objectives.training.recipe import PLAIN, Recipe
+from storage.open import exists, open_storage, readable_errors
+from study.errors import StudyError
+from study.plan.agreement import RECORD
+from study.trials.attributes import is_finished
+
+if TYPE_CHECKING:
+    from optuna import Study
+    from optuna.storages import BaseStorage
+
+    from study.plan.settings import StudySettings
+
+
+def study_rows(url: str) -> list[dict[str, Any]]:
+    """Name and trial counts of every study batchfront made."""
+    import optuna
+
+    with readable_errors(url):
+        storage = open_storage(url, mode="reader")
+        names = optuna.get_all_study_names(storage)
+        studies = [optuna.load_study(study_name=name, storage=storage) for name in names]
+        return [_row(study) for study in studies if RECORD in study.user_attrs]
+
+
+def _row(study: Study) -> dict[str, Any]:
+    trials = study.get_trials(deepcopy=False)
+    finished = Counter(t.state.name for t in trials if is_finished(t))
+    return {
+        "study_name": study.study_name,
+        "n_trials": finished.total(),
+        "n_complete": finished["COMPLETE"],
+        "n_pruned": finished["PRUNED"],
+        "n_fail": finished["FAIL"],
+        "n_running": sum(t.state.name == "RUNNING" for t in trials),
+    }
+
+
+def the_study(url: str, name: str | None) -> Study:
+    """The study of that name, or the only one there is.
+
+    Raises:
+        StudyError: no such study, or several and no name given.
+    """
+    with readable_errors(url):
+        storage = open_storage(url, mode="reader")
+        if name is None:
+            names = [row["study_name"] for row in study_rows(url)]
+            if len(names) != 1:
+                found = ", ".join(map(repr, names)) or "none"
+                raise StudyError(f"which study? there are {found}: choose with --study-name")
+            name = names[0]
+        return open_study(storage, name)
+
+
+def study_so_far(url: str, name: str) -> Study | None:
+    """The study of that name for looking; None until a worker has created all of it."""
+    import optuna
+
+    if not exists(url):
+        return None
+    storage = open_storage(url, mode="reader")
+    if name not in optuna.get_all_study_names(storage):
+        return None
+    study = optuna.load_study(study_name=name, storage=storage)
+    return study if RECORD in study.user_attrs else None
+
+
+def find_study(url: str, name: str) -> Study | None:
+    """The study of that name for writing; None when storage or study is not there yet."""
+    import optuna
+
+    if not exists(url):
+        return None
+    storage = open_storage(url, mode="worker")
+    return open_study(storage, name) if name in optuna.get_all_study_names(storage) else None
+
+
+def open_study(storage: BaseStorage, study_name: str) -> Study:
+    """An existing study of ours.
+
+    Raises:
+        StudyError: no such study, or one that batchfront did not make.
+    """
+    import optuna
+
+    try:
+        study = optuna.load_study(study_name=study_name, storage=storage)
+    except KeyError:
+        names = optuna.get_all_study_names(storage)
+        there = f"there are {', '.join(map(repr, names))}" if names else "the storage has none"
+        raise StudyError(f"there is no study {study_name!r}: {there}") from None
+    if RECORD not in study.user_attrs:
+        raise StudyError(
+            f"study {study_name!r} was not made by batchfront, or is a copy that was cut off: "
+            "choose another --study-name, or give the copy (or import) command again"
+        )
+    return study
+
+
+def stored_recipe(settings: StudySettings) -> Recipe:
+    """Of the study that the settings name; the plain one where there is none yet."""
+    from objectives.load import task_name
+    from storage.open import readable_errors
+    from study.plan.agreement import RECORD
+
+    name = settings.study_name or task_name(settings.task)
+    with readable_errors(settings.storage):
+        study = study_so_far(settings.storage, name)
+    return (
+        PLAIN if study is None else Recipe.from_stored(study.user_attrs[RECORD].get("recipe", ""))
+    )

@@ -1,0 +1,1 @@
+"""What a study is asked: settings, space, budgets, recipe, and what must not change."""

@@ -1,0 +1,73 @@
+"""What must not change within a study, and what is said when it would."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any, Literal
+
+from study.errors import StudyError
+from study.plan.space import SearchSpace
+
+if TYPE_CHECKING:
+    from optuna import Study
+
+    from objectives.objective import Objective
+    from study.plan.plan import Plan
+
+RECORD = "batchfront"  # study attribute: what must not change within a study
+DEFAULTS = "batchfront_defaults"  # study attribute: what a resume uses unless told otherwise
+IMPORTED = "imported"  # in the record of a study of recorded runs: the table they came from
+KEPT = "kept"  # in the same: attributes of its trials that no other study has
+FORMAT = 2  # 1 did not record architecture, loss and source
+DIRECTIONS: tuple[Literal["maximize", "minimize"], ...] = ("maximize", "minimize", "minimize")
+
+
+def record_of(plan: Plan, objective: Objective) -> dict[str, Any]:
+    budgets = plan.budgets.as_dict()
+    return {
+        "format": FORMAT,
+        "task": plan.task,
+        "objectives": list(plan.metric_names),
+        "space": plan.space.as_dict(),
+        "epochs": plan.epochs,
+        **({"budgets": budgets} if budgets else {}),
+        **objective.fingerprint,
+    }
+
+
+def compare(study: Study, asked: dict[str, Any]) -> None:
+    """Optuna ignores directions and ranges of an existing study, so we compare them ourselves."""
+    stored = study.user_attrs[RECORD]
+    found = [direction.name.lower() for direction in study.directions]
+    differences = []
+    if found != list(DIRECTIONS):
+        differences.append(f"directions ({', '.join(found)}, now {', '.join(DIRECTIONS)})")
+    known = stored if stored.get("format", 1) < FORMAT else {**stored, **asked}
+    for key in known:
+        if key != "format" and stored.get(key) != asked.get(key):
+            differences.append(f"{key} ({_short(stored.get(key))}, now {_short(asked.get(key))})")
+    if differences:
+        raise StudyError(
+            f"study {study.study_name!r} was made with other {'; '.join(differences)}: "
+            "results would not be comparable, choose another --study-name"
+        )
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, dict) and "learning_rates" in value:
+        return str(SearchSpace.from_dict(value))
+    if value is None:
+        return "none"
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def refuse_other_recipe(study: Study, objective: Objective) -> None:
+    """Raise StudyError where the objective trains otherwise: its costs are not the study's."""
+
+    stored = study.user_attrs[RECORD].get("recipe")
+    asked = objective.fingerprint.get("recipe")
+    if stored != asked:
+        raise StudyError(
+            f"study {study.study_name!r} was made with another recipe ({stored or 'none'}, now "
+            f"{asked or 'none'}): its runs cost something else, choose another --study-name"
+        )

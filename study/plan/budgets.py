@@ -1,0 +1,105 @@
+"""What a trial may cost and must reach; constraints, not objectives."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from study.errors import StudyError
+from study.plan.space import SearchSpace
+from study.show import human_bytes, human_seconds
+from study.trials.costs import Costs, SizeCost
+
+UNITS = {"": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Budgets:
+    """None: unlimited."""
+
+    max_memory_bytes: int | None = None
+    max_seconds: float | None = None
+    min_metric: float | None = None
+
+    def __str__(self) -> str:
+        words = []
+        if self.max_memory_bytes is not None:
+            words.append(f"memory at most {human_bytes(self.max_memory_bytes)}")
+        if self.max_seconds is not None:
+            words.append(f"time at most {human_seconds(self.max_seconds)}")
+        if self.min_metric is not None:
+            words.append(f"metric at least {self.min_metric:g}")
+        return ", ".join(words)
+
+    def as_dict(self) -> dict[str, float]:
+        """Only what is set."""
+        return {key: value for key, value in vars(self).items() if value is not None}
+
+    def overshoot(self, values: Sequence[float | None]) -> float:
+        """By how much the worst budget is violated, relative to it; 0 when none is.
+
+        `values` are metric, train_seconds and peak_memory_bytes, None where unknown.
+        """
+        metric, seconds, memory = values
+        over = [0.0]
+        if self.max_memory_bytes is not None and memory is not None:
+            over.append(memory / self.max_memory_bytes - 1)
+        if self.max_seconds is not None and seconds is not None:
+            over.append(seconds / self.max_seconds - 1)
+        if self.min_metric is not None and metric is not None:
+            over.append((self.min_metric - metric) / max(abs(self.min_metric), 1e-9))
+        return max(over)
+
+    def overshoot_of(self, cost: SizeCost) -> float:
+        """The same for what is known of a batch size before it runs."""
+        return self.overshoot((None, cost.train_seconds, cost.memory))
+
+
+def parse_bytes(text: str) -> int:
+    """`2GiB`, `500MB`, `1048576`.
+
+    Raises:
+        StudyError: no number of bytes.
+    """
+    found = re.fullmatch(r"([\d.]+)\s*([KMG]i?B)?", text.strip(), re.IGNORECASE)
+    try:
+        size = float(found.group(1)) * UNITS[(found.group(2) or "").upper()] if found else 0.0
+    except ValueError:
+        size = 0.0
+    if size < 1:
+        raise StudyError(f"max_memory is {text!r}, wanted a size like 512MiB, 2GiB or 4GB")
+    return int(size)
+
+
+def cut_by_cost(space: SearchSpace, costs: Costs, budgets: Budgets) -> SearchSpace:
+    """The space without the ends that cannot fit or cost more than the budgets allow.
+
+    `costs`: of whole runs, by the size they start with.
+
+    Raises:
+        StudyError: nothing is left.
+    """
+    kept = [
+        cost.batch_size
+        for cost in costs.values()
+        if cost.batch_size in space.sizes()
+        and not cost.cannot_fit
+        and budgets.overshoot_of(cost) <= 0
+    ]
+    if not kept:
+        raise StudyError(f"no batch size fits: {_cheapest(costs, budgets)}")
+    return replace(space, batch_sizes=(min(kept), max(kept)))
+
+
+def _cheapest(costs: Costs, budgets: Budgets) -> str:
+    memory = min((c.memory for c in costs.values() if c.memory is not None), default=None)
+    times = [c.train_seconds for c in costs.values() if c.train_seconds is not None]
+    said = []
+    if budgets.max_memory_bytes is not None and memory is not None:
+        allowed = human_bytes(budgets.max_memory_bytes)
+        said.append(f"the least memory is {human_bytes(memory)}, max_memory allows {allowed}")
+    if budgets.max_seconds is not None and times:
+        allowed = human_seconds(budgets.max_seconds)
+        said.append(f"the shortest run takes {human_seconds(min(times))}, max_seconds is {allowed}")
+    return "; ".join(said) or "the device has not the memory for any of them"

@@ -1,0 +1,103 @@
+"""Which batch sizes are known not to run: too large for the memory, or over a budget."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from objectives.device.hardware import device_memory_bytes
+from objectives.measurement import Verdict
+from study.plan.budgets import Budgets
+from study.trials.attributes import HARDWARE, PREDICTED, SCHEDULE, UNPROBED, VERDICT, batch_size_of
+from study.trials.costs import Costs
+from study.trials.growing import whole_runs
+
+if TYPE_CHECKING:
+    from optuna.trial import FrozenTrial
+
+    from objectives.training.schedules import Growth
+    from study.plan.plan import Plan
+
+OVER_BUDGET_GRADE = 4.0  # of the constraint, plus the relative overshoot
+
+
+@dataclass(frozen=True, kw_only=True)
+class Excuse:
+    """Why a trial is told without running, or instead of its result."""
+
+    verdict: Verdict
+    grade: float
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """What is known on one hardware."""
+
+    costs: Costs  # of steps at one size
+    budgets: Budgets
+    failed_size: int | None  # the smallest that ran out of memory
+    device_bytes: int
+    growth: Growth | None = None  # of the batch size within a run
+
+    @cached_property
+    def runs(self) -> Costs:
+        """What whole runs cost, by the size they start with."""
+        return whole_runs(self.costs, self.growth)
+
+    def excuse(self, size: int) -> Excuse | None:
+        """Why `size` must not run; None when it may."""
+        if self.failed_size is not None and size >= self.failed_size:
+            return self.out_of_memory(size, f"batch size {self.failed_size} ran out of memory")
+        cost = self.runs.get(size)
+        if cost is None:
+            return None
+        if cost.cannot_fit:
+            return self.out_of_memory(size, f"batch size {size} does not fit, says its probe")
+        overshoot = self.budgets.overshoot_of(cost)
+        if overshoot > 0:
+            return Excuse(
+                verdict=Verdict.OVER_BUDGET,
+                grade=OVER_BUDGET_GRADE + overshoot,
+                reason=f"batch size {size} is known to exceed a budget by {overshoot:.0%}",
+            )
+        return None
+
+    def out_of_memory(self, size: int, reason: str) -> Excuse:
+        """Graded by how far over the memory is, or else by how far above the sizes that run."""
+        cost = self.costs.get(size)
+        predicted = cost.memory if cost is not None else None
+        over = predicted / self.device_bytes - 1 if predicted is not None else 0.0
+        if over <= 0:
+            ran = [c.batch_size for c in self.costs.values() if c.step_seconds is not None]
+            smaller = [s for s in ran if s < size and (self.failed_size or size) > s]
+            over = math.log2(size / max(smaller)) if smaller else 1.0
+        return Excuse(verdict=Verdict.OUT_OF_MEMORY, grade=OVER_BUDGET_GRADE + over, reason=reason)
+
+
+def known_limits(trials: Iterable[FrozenTrial], plan: Plan, costs: Costs) -> Limits:
+    """What the trials so far and the probes say."""
+    return Limits(
+        costs=costs,
+        budgets=plan.budgets,
+        failed_size=smallest_out_of_memory(trials, plan.hardware),
+        device_bytes=device_memory_bytes(plan.device),
+        growth=plan.growth,
+    )
+
+
+def smallest_out_of_memory(trials: Iterable[FrozenTrial], hardware: str) -> int | None:
+    """The smallest batch size that really ran out of memory on that hardware."""
+    sizes = [
+        batch_size_of(trial.params)
+        for trial in trials
+        if trial.user_attrs.get(VERDICT) == Verdict.OUT_OF_MEMORY.value
+        and not trial.user_attrs.get(UNPROBED)
+        and not trial.user_attrs.get(PREDICTED)
+        and SCHEDULE not in trial.user_attrs  # it grew, nobody knows how far
+        and trial.user_attrs.get(HARDWARE) == hardware
+    ]
+    return min(sizes, default=None)

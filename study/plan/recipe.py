@@ -1,0 +1,43 @@
+"""Settings of how runs train, as a `Recipe`; what is left open comes from the study."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from objectives.training.recipe import MICRO, PRECISION, Recipe
+from study.errors import StudyError
+
+if TYPE_CHECKING:
+    from objectives.objective import Objective
+
+SAME_NAMES = (
+    "schedule",
+    "rate_schedule",
+    "warmup_examples",
+    "beta2_half_life",
+    "ghost_batch_size",
+    "checkpoint_activations",
+    "data_parallel",
+    "shards",
+)
+
+
+def recipe_in(fingerprint: Mapping[str, str]) -> Recipe:
+    """Of an objective."""
+    return Recipe.from_stored(fingerprint.get("recipe", ""))
+
+
+def check_length(objective: Objective, epochs: int) -> None:
+    """Raise StudyError for a warm-up that no run would come to the end of."""
+    warmup, n_train = recipe_in(objective.fingerprint).warmup_examples, objective.batch_sizes[1]
+    if n_train is not None and warmup >= epochs * n_train:
+        raise StudyError(
+            f"warmup_examples is {warmup}, and a run sees {epochs * n_train} in all: wanted fewer, "
+            "or more epochs"
+        )
+
+
+def searched_recipe(search: Mapping[str, Any]) -> bool:
+    """Whether a part of the recipe is searched, so that a size costs now this and now that."""
+    return bool({MICRO, PRECISION} & set(search))

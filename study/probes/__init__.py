@@ -1,0 +1,1 @@
+"""What is measured before a search, and how it is shown."""

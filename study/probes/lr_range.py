@@ -1,0 +1,84 @@
+"""Learning rates from range tests: of one batch size, or of a whole new study."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from objectives.device.names import resolve_device
+from objectives.load import load_objective
+from objectives.measurement import ObjectiveError
+from study.errors import StudyError
+from study.plan.settings import AUTO, StudySettings, chosen_data_dir
+from study.plan.space import UNSCALED, Scale, SearchSpace
+
+if TYPE_CHECKING:
+    from objectives.objective import Objective
+    from objectives.probes.lr_range import RangeTest
+
+
+def one_test(*, task: str, batch_size: int, seed: int, device: str) -> RangeTest:
+    """Of a task that is loaded for it, alone on its core as trials are.
+
+    Raises:
+        StudyError, ObjectiveError: what a user can mend.
+    """
+    from study.machine.slots import measuring_alone
+
+    where = resolve_device(device)
+    objective = load_objective(task, device=where, data_dir=chosen_data_dir())
+    with measuring_alone(objective, where):
+        return _test(objective, task, batch_size=batch_size, seed=seed, device=where)
+
+
+def with_rates(settings: StudySettings, objective: Objective, device: str) -> StudySettings:
+    """Where they ask for `auto`, with rates for a new study: from the lowest at which its smallest
+    or largest batch size begins to learn to the highest that either can bear.
+
+    Raises:
+        StudyError, ObjectiveError: nothing can be suggested.
+    """
+    if settings.learning_rates != AUTO:
+        return settings
+    space = settings.space(SearchSpace())
+    tests = [
+        _test(objective, settings.task, batch_size=size, seed=settings.seed or 0, device=device)
+        for size in dict.fromkeys(space.cut_to(objective.batch_sizes).batch_sizes)
+    ]
+    return replace(settings, learning_rates=rates_text(tests, space.scale))
+
+
+def rates_text(tests: Sequence[RangeTest], scale: Scale = UNSCALED) -> str:
+    """LOW:HIGH, as base rates where they are scaled.
+
+    Raises:
+        StudyError: no rate made the loss fall.
+    """
+    ends = [
+        end / scale.factor(test.batch_size)
+        for test in tests
+        for end in (test.low, test.high)
+        if end is not None
+    ]
+    if not ends:
+        raise StudyError(
+            "no learning rate of the range test made the loss fall: give --learning-rates LOW:HIGH"
+        )
+    return f"{min(ends):.2g}:{max(ends):.2g}"
+
+
+def _test(objective: Objective, task: str, *, batch_size: int, seed: int, device: str) -> RangeTest:
+    from objectives.probes.lr_range import range_test
+    from study.probes.noise import with_model
+
+    model = with_model(objective, task, verb="a range test of learning rates")
+    least, most = objective.batch_sizes
+    if batch_size < least or (most is not None and batch_size > most):
+        raise StudyError(f"batch size is {batch_size}, wanted {least} to {most}")
+    try:
+        return range_test(model, batch_size=batch_size, seed=seed, device=device)
+    except ObjectiveError:
+        raise
+    except (Exception, SystemExit) as error:  # user code may raise anything
+        raise ObjectiveError(f"{objective.name} fails: {type(error).__name__}: {error}") from error

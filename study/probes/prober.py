@@ -1,0 +1,141 @@
+"""Probes every batch size of an objective: step time and peak memory, before a search."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING
+
+from objectives.device.hardware import device_memory_bytes, free_memory, is_out_of_memory
+from objectives.measurement import TrialParams
+from objectives.parameter import usual_values
+from objectives.probes.cost import Cost, probe
+from objectives.training.predict import calibrated
+from objectives.training.recipe import n_ranks
+from study.trials.costs import TIME_OFF, Costs, SizeCost
+
+if TYPE_CHECKING:
+    from objectives.objective import Objective
+
+PROBE_SECONDS = 0.15  # of timed training for each batch size and round
+ROUNDS = 2  # far apart in time, so that one disturbance does not spoil both
+BUSY_ENOUGH = 0.9  # CPU seconds per wall second of an undisturbed CPU run
+PATIENCE_SECONDS = 1.0  # how long a disturbed probe waits before it repeats
+REPEATS = 2
+SAFE_SHARE = 0.9  # of the device's memory; predictions do not see workspaces
+Watch = Callable[[int, int], None]  # probes done, probes in all
+
+
+class Prober:
+    """Measures batch sizes for one objective on one device."""
+
+    def __init__(self, objective: Objective, *, epochs: int, device: str, rate: float) -> None:
+        self._objective = objective
+        self._epochs = epochs
+        self._device = device
+        self._rate = rate  # a small one: a probe must not diverge
+        self._patience = REPEATS
+
+    def sizes(self, batch_sizes: Iterable[int], watch: Watch = lambda done, all_: None) -> Costs:
+        """Probe every size, small ones first; sizes that cannot fit are predicted, never run."""
+        sizes = sorted(batch_sizes)
+        predicted = {size: self._objective.predict_peak_bytes(size) for size in sizes}
+        costs: Costs = {}
+        for round_ in range(ROUNDS):
+            for index, size in enumerate(sizes):
+                watch(round_ * len(sizes) + index, ROUNDS * len(sizes))
+                seen = costs.get(size)
+                if seen is not None and seen.step_seconds is None:
+                    continue
+                new = self._one(size, predicted, costs)
+                costs[size] = new if seen is None else faster(seen, new)
+        return costs
+
+    def again(self, size: int, before: SizeCost) -> SizeCost:
+        """Probe one size again; what was known stays unless it was far too slow.
+
+        Other work only makes steps slower, so a slower probe says nothing new.
+        """
+        after = self._measure(size, before.predicted_peak_memory_bytes)
+        if before.step_seconds is None or after.step_seconds is None:
+            return before
+        return after if after.step_seconds < (1 - TIME_OFF) * before.step_seconds else before
+
+    def _one(self, size: int, predicted: Mapping[int, int | None], costs: Costs) -> SizeCost:
+        measured = {c.batch_size: c.peak_memory_bytes for c in costs.values()}
+        known = {b: peak for b, peak in measured.items() if peak is not None}
+        expected = calibrated(predicted, known)[size]
+        limit = SAFE_SHARE * device_memory_bytes(self._device)
+        smaller_failed = any(c.cannot_fit for c in costs.values() if c.batch_size < size)
+        if smaller_failed or (expected is not None and expected > limit):
+            return _unrun(size, expected)
+        return self._measure(size, predicted[size])
+
+    def _measure(self, size: int, predicted: int | None) -> SizeCost:
+        try:
+            best = self._quiet_probe(size)
+        except Exception as error:  # user code may raise anything
+            if not is_out_of_memory(error):
+                return _unrun(size, predicted, error=f"{type(error).__name__}: {error}"[:500])
+            free_memory(error)
+            return _unrun(size, predicted)
+        return SizeCost(
+            batch_size=size,
+            step_seconds=best.step_seconds,
+            peak_memory_bytes=best.peak_memory_bytes,
+            predicted_peak_memory_bytes=predicted,
+            total_steps=best.total_steps,
+            disturbed=self._disturbed(best),
+        )
+
+    def _quiet_probe(self, size: int) -> Cost:
+        """Wait and repeat while other work shares the CPU; then the fastest has to do."""
+        best = self._probe(size)
+        for _ in range(self._patience):
+            if not self._disturbed(best):
+                return best
+            time.sleep(PATIENCE_SECONDS)
+            best = min(best, self._probe(size), key=lambda c: (self._disturbed(c), c.step_seconds))
+        if self._disturbed(best):
+            self._patience = 0  # a lasting load, or an objective that sleeps: waiting is no use
+        return best
+
+    def _probe(self, size: int) -> Cost:
+        params = TrialParams(
+            batch_size=size,
+            learning_rate=self._rate,
+            epochs=self._epochs,
+            seed=0,
+            device=self._device,
+            extra=usual_values(self._objective.search),
+        )
+        return probe(
+            self._objective,
+            params,
+            metric=self._objective.metric,
+            seconds=PROBE_SECONDS,
+            compiled=self._objective.compiled,
+        )
+
+    def _disturbed(self, cost: Cost) -> bool:
+        # Ranks wait for each other, so that none of them is busy all the time.
+        alone = n_ranks(self._objective) == 1
+        return alone and self._device.startswith("cpu") and cost.busy < BUSY_ENOUGH
+
+
+def faster(a: SizeCost, b: SizeCost) -> SizeCost:
+    """The quicker of two probes of one size; undisturbed ones first."""
+    if a.step_seconds is None or b.step_seconds is None:
+        return b if a.step_seconds is None else a
+    return min(a, b, key=lambda cost: (cost.disturbed, cost.step_seconds))
+
+
+def _unrun(size: int, predicted: int | None, error: str | None = None) -> SizeCost:
+    return SizeCost(
+        batch_size=size,
+        step_seconds=None,
+        peak_memory_bytes=None,
+        predicted_peak_memory_bytes=predicted,
+        total_steps=None,
+        error=error,
+    )

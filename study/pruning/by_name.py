@@ -1,0 +1,104 @@
+"""Stop rules by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from study.errors import StudyError
+from study.pruning.decision import NeverStop, StopRule
+from study.quiet import quiet_optuna
+from study.trials.outcome import grid_stride
+
+if TYPE_CHECKING:
+    from optuna.pruners import BasePruner
+
+    from study.plan.plan import Plan
+    from study.trials.costs import Costs
+
+
+def check_pruner(plan: Plan, *, asked_risk: float | None) -> None:
+    """Raise StudyError for a pruner that lacks what it needs, or is given what it cannot use."""
+    if plan.pruner == "threshold" and plan.budgets.min_metric is None:
+        raise StudyError("pruner threshold stops runs below --min-accuracy, which is not given")
+    if asked_risk is not None and plan.pruner != "front":
+        raise StudyError(f"pruner_risk is for the pruner front, not for {plan.pruner}")
+    if ":" in plan.pruner:
+        own_pruner(plan.pruner)
+
+
+def make_stop_rule(plan: Plan, costs: Callable[[], Costs]) -> StopRule:
+    """What the plan names. `costs`: those of this hardware, as known at the time.
+
+    Raises:
+        StudyError: a pruner of your own that cannot be loaded.
+    """
+    if plan.pruner == "none":
+        return NeverStop()
+    if plan.pruner == "front":
+        from study.pruning.front import FrontPruner
+
+        return FrontPruner(
+            risk=plan.pruner_risk,
+            seed=plan.seed,
+            hardware=plan.hardware,
+            costs=costs,
+            epochs=plan.epochs,
+        )
+    from study.pruning.stock import StockPruner
+
+    pruner = stock_pruner(plan.pruner, epochs=plan.epochs, min_metric=plan.budgets.min_metric)
+    return StockPruner(pruner, name=plan.pruner, epochs=plan.epochs)
+
+
+def stock_pruner(name: str, *, epochs: int, min_metric: float | None = None) -> BasePruner:
+    """Optuna's pruners with its defaults, and what has none set from the number of epochs.
+
+    Raises:
+        StudyError: a pruner of your own that cannot be loaded.
+    """
+    from optuna import pruners
+
+    if ":" in name:
+        return own_pruner(name)
+    steps = epochs // grid_stride(epochs)  # those that pruners see
+    makers: dict[str, Callable[[], BasePruner]] = {
+        "median": pruners.MedianPruner,
+        "percentile": lambda: pruners.PercentilePruner(25.0),
+        "halving": pruners.SuccessiveHalvingPruner,
+        "hyperband": lambda: pruners.HyperbandPruner(max_resource=steps),
+        "threshold": lambda: pruners.ThresholdPruner(lower=min_metric, n_warmup_steps=steps // 2),
+        "patient": lambda: pruners.PatientPruner(
+            pruners.MedianPruner(), patience=max(1, steps // 5)
+        ),
+        "wilcoxon": pruners.WilcoxonPruner,
+    }
+    with quiet_optuna():
+        return makers[name]()
+
+
+def own_pruner(spec: str) -> BasePruner:
+    """From `path/to/mine.py:name`: a pruner, or something to be called that returns one."""
+    from optuna.pruners import BasePruner
+
+    from objectives.import_file import import_file
+    from objectives.measurement import ObjectiveError
+
+    path, _, name = spec.rpartition(":")
+    if not Path(path).is_file():
+        raise StudyError(f"pruner file {path!r} is not there (looked from {Path.cwd()})")
+    try:
+        module = import_file(Path(path).resolve())
+    except ObjectiveError as error:
+        raise StudyError(str(error).replace("task file", "pruner file", 1)) from error
+    found: Any = getattr(module, name, None)
+    if found is None:
+        raise StudyError(f"{path} has no {name!r}, wanted a pruner or a function that returns one")
+    try:
+        pruner = found if isinstance(found, BasePruner) else found()
+    except Exception as error:
+        raise StudyError(f"pruner {spec!r} fails: {type(error).__name__}: {error}") from error
+    if not isinstance(pruner, BasePruner):
+        raise StudyError(f"pruner {spec!r} is {type(pruner).__name__}, wanted an optuna BasePruner")
+    return pruner

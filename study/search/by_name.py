@@ -1,0 +1,34 @@
+"""Samplers by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from study.search.samplers import stock_sampler
+
+if TYPE_CHECKING:
+    import optuna
+    from optuna.samplers import BaseSampler
+
+    from study.plan.limits import Limits
+    from study.plan.space import SearchSpace
+
+
+def make_sampler(
+    name: str,
+    *,
+    space: SearchSpace,
+    seed: int,
+    hardware: str,
+    limits: Callable[[optuna.Study], Limits],
+) -> BaseSampler:
+    """A sampler whose draws depend only on the seed, the trial's number and the study so far.
+
+    `limits`: what is known at the time, of costs and of sizes that cannot run.
+    """
+    if name == "cost-aware":
+        from study.search.cost_aware import CostAwareSampler
+
+        return CostAwareSampler(space=space, seed=seed, hardware=hardware, limits=limits)
+    return stock_sampler(name, space=space, seed=seed)

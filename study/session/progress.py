@@ -1,0 +1,144 @@
+"""A live line on a terminal; one line per finished trial elsewhere."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from study.probes.prober import Watch
+from study.trials.front import Values, non_dominated
+from study.workers.events import Event
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.progress import Progress as Bar
+
+
+class Live:
+    """Shows a bar of rich's from entering to leaving."""
+
+    _bar: Bar
+
+    def __enter__(self) -> Self:
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._bar.stop()
+
+
+class Progress(Live):
+    """Follows the events of all workers."""
+
+    def __init__(
+        self,
+        console: Console,
+        *,
+        n_trials: int,
+        n_done: int,
+        n_stopped: int,
+        n_epochs: int,
+        n_workers: int,
+        front: Sequence[Values],
+    ) -> None:
+        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
+        from rich.progress import Progress as Bar
+
+        self._console = console
+        self._n_trials = n_trials
+        self._n_done = self._n_before = n_done
+        self._n_epochs = n_epochs
+        self._front = list(front)
+        self._n_stopped = n_stopped
+        self._n_workers = n_workers
+        self._workers: dict[int, str] = {}  # what each does, where there are several
+        self._waits = False
+        self._started: float | None = None  # of the first trial: workers take a while to start
+        self._live = console.is_terminal
+        self._bar = Bar(
+            MofNCompleteColumn(),
+            *([BarColumn(bar_width=10)] if console.width >= 100 else []),
+            TextColumn("{task.description}"),
+            console=console,
+            disable=not self._live,
+        )
+        self._task = self._bar.add_task("starting", total=n_trials, completed=n_done)
+
+    def __call__(self, event: Event) -> None:
+        """Take one worker's event."""
+        if self._started is None:
+            self._started = time.monotonic()
+        if event.kind == "ended":
+            self._end(event)
+        self._n_done = max(self._n_done, event.n_finished)  # other machines' workers count too
+        if self._live:
+            self._bar.update(self._task, completed=self._n_done, description=self._all(event))
+        elif event.kind == "ended":
+            # Plain text: where nobody watches, one line a trial is kept in logs.
+            line = f"{self._did(event)} | {self._sums()}"
+            print(f"{self._n_done}/{self._n_trials} {line}", file=self._console.file)
+        elif event.kind == "waiting" and not self._waits:
+            print(self._did(event), file=self._console.file)
+        self._waits = event.kind == "waiting"
+        if event.reason and event.verdict == "failed":
+            self._console.print(f"trial {event.number} failed: {event.reason}", soft_wrap=True)
+
+    def _end(self, event: Event) -> None:
+        if event.verdict in ("interrupted", "taken over"):
+            return
+        self._n_done += 1
+        if event.values is not None:
+            points = [*self._front, event.values]
+            self._front = [p for p, keep in zip(points, non_dominated(points), strict=True) if keep]
+        elif event.verdict != "failed":
+            self._n_stopped += 1
+
+    def _all(self, event: Event) -> str:
+        """The sums, and what every worker does."""
+        if self._n_workers == 1:
+            return f"{self._did(event)} | {self._sums()}"
+        self._workers[event.worker] = self._did(event)
+        lines = [f"worker {number}: {did}" for number, did in sorted(self._workers.items())]
+        return "\n".join([self._sums(), *lines])
+
+    def _did(self, event: Event) -> str:
+        if event.kind == "waiting":
+            return f"waiting for {event.n_running} trials that others run"
+        metric = f"{event.metric:.3f}" if event.metric is not None else "-"
+        if event.values is not None:
+            metric = f"{event.values[0]:.3f}"
+        state = event.verdict or f"epoch {event.epoch}/{self._n_epochs}"
+        return (
+            f"trial {event.number} batch {event.batch_size} lr {event.learning_rate:.2g} "
+            f"{state} {metric}"
+        )
+
+    def _sums(self) -> str:
+        return f"front {len(self._front)} stopped {self._n_stopped} | {self._time_left()} left"
+
+    def _time_left(self) -> str:
+        ran = self._n_done - self._n_before
+        if ran == 0 or self._started is None:
+            return "?"
+        pace = (time.monotonic() - self._started) / ran
+        seconds = round(pace * max(0, self._n_trials - self._n_done))
+        return f"{seconds // 60}:{seconds % 60:02d}"
+
+
+def watcher(console: Console) -> Watch:
+    """Shows how far a probe is, on one line of a terminal."""
+
+    def watch(done: int, total: int) -> None:
+        if console.is_terminal:
+            console.print(f"probing batch sizes {done}/{total}", end="\r")
+        elif done == 0:
+            console.print("probing batch sizes")
+
+    return watch

@@ -1,0 +1,255 @@
+"""One `run`: open or create the study, launch workers, say what came out."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from objectives.datasets import DATA_DIR
+from objectives.device.names import resolve_device
+from objectives.load import load_objective
+from objectives.training.recipe import n_ranks
+from storage.checkpoint import checkpoint_folder
+from storage.names import folder_of, redacted
+from storage.open import open_storage, readable_errors
+from study.findings.overview.tables import front_table, summary_lines
+from study.machine.interrupts import Interrupts
+from study.machine.slots import measuring_alone, n_cores
+from study.opening.create import create_or_resume, epochs_of
+from study.opening.open import stored_recipe
+from study.plan.plan import Plan
+from study.plan.recipe import recipe_in
+from study.plan.settings import AUTO, DATA_VARIABLE, STORAGE_VARIABLE, StudySettings, recipe_of
+from study.plan.space import SearchSpace
+from study.quiet import quiet_optuna
+from study.session.progress import Progress, watcher
+from study.trials.attributes import HARDWARE, is_finished
+from study.trials.front import pareto_front
+from study.trials.hardware import at_known_cost, fronts_by_hardware
+from study.workers.launch import Job
+from study.workers.team import WorkerDied, run_workers
+from study.workers.worker import RepeatedFailure
+
+if TYPE_CHECKING:
+    from optuna import Study
+    from optuna.trial import FrozenTrial
+    from rich.console import Console
+
+    from objectives.objective import Objective
+
+
+class Session:
+    """Everything a person sees of a search."""
+
+    def __init__(self, settings: StudySettings, console: Console) -> None:
+        self._settings = settings
+        self._console = console
+        self._interrupts = Interrupts()
+        self.failure: Exception | None = None  # why run() returned 1
+
+    def run(self) -> int:
+        """Search until the total is reached; returns the exit code.
+
+        Raises:
+            StudyError, ObjectiveError, StorageError: what a user can mend.
+        """
+        import optuna
+
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        settings = self._settings
+        device = resolve_device(settings.device)
+        objective = loaded(settings, device, self._console)
+        self._check(objective)  # before a database is made
+        self._say_ranks(objective, device)
+        with quiet_optuna(), readable_errors(settings.storage):
+            alone = (settings.n_workers or 1) == 1
+            with measuring_alone(objective, device, ranks_stay=alone):
+                study, plan = self._prepare(objective, device)
+            return self._search(study, plan, objective)
+
+    def _check(self, objective: Objective) -> None:
+        """Raise StudyError for what cannot be run."""
+        self._settings.space(SearchSpace()).cut_to(objective.batch_sizes)
+        epochs_of(self._settings.epochs, objective)
+
+    def _say_ranks(self, objective: Objective, device: str) -> None:
+        n, n_workers = n_ranks(objective), self._settings.n_workers or 1
+        if n == 1:
+            return
+        self._console.print(f"each trial is trained by {n} ranks together")
+        if device.startswith("cpu") and n * n_workers > n_cores():
+            self._console.print(
+                f"note: {n * n_workers} ranks share {n_cores()} cores and wait for each other, so "
+                "that times say little: choose fewer workers or ranks",
+                soft_wrap=True,
+            )
+
+    def _prepare(self, objective: Objective, device: str) -> tuple[Study, Plan]:
+        study, plan, is_new = create_or_resume(
+            open_storage(self._settings.storage, mode="worker"),
+            self._settings,
+            objective,
+            device=device,
+            watch=watcher(self._console),
+        )
+        self._header(study, plan, is_new=is_new)
+        for note in objective.notes:
+            self._console.print(f"note: {note}", soft_wrap=True)
+        return study, plan
+
+    def _header(self, study: Study, plan: Plan, *, is_new: bool) -> None:
+        say = self._console.print
+        say(f"study {plan.study_name!r}: task {plan.task} on {plan.device}, {plan.epochs} epochs")
+        say(f"storage {redacted(self._settings.storage)}")
+        say(f"space {plan.space}; sampler {plan.sampler}, seed {plan.seed}")
+        if is_new and self._settings.learning_rates == AUTO:
+            say("learning rates are from range tests at the smallest and largest batch size")
+        if str(plan.budgets):
+            say(f"budgets: {plan.budgets}")
+        if is_new and plan.space != plan.asked:
+            low, high = plan.asked.batch_sizes
+            say(
+                f"batch sizes {low}..{high} were cut to what data, memory and budgets allow: "
+                f"{plan.space.batch_sizes[0]}..{plan.space.batch_sizes[1]}"
+            )
+        self._say_resumed(n_finished(study), plan)
+
+    def _say_resumed(self, n_done: int, plan: Plan) -> None:
+        if n_done:
+            say = self._console.print
+            say(f"resuming: {n_done} of {plan.n_trials} trials are recorded")
+
+    def _search(self, study: Study, plan: Plan, objective: Objective) -> int:
+        from study.findings.overview.board import note, publish
+
+        if n_finished(study) >= plan.n_trials:
+            self._console.print("nothing to do: for more trials pass a larger N_TRIALS")
+            self._outcome(study)
+            return 0
+        with self._interrupts.installed():
+            failure = self._launch(study, plan, objective)
+            self._outcome(study)
+            publish(study, note(plan), plan.metric_names)
+        done = n_finished(study) >= plan.n_trials
+        if failure is not None and not (done and isinstance(failure, WorkerDied)):
+            self.failure = failure
+            self._console.print(f"error: {failure}", style="red", soft_wrap=True)
+            return 1
+        return self._interrupts.exit_code
+
+    def _job(self, plan: Plan, objective: Objective) -> Job:
+        return Job(
+            storage=self._settings.storage,
+            task=self._settings.task,
+            data_dir=Path(self._settings.data_dir),
+            plan=plan,
+            compiled=objective.compiled,
+            recipe=recipe_in(objective.fingerprint),
+            fingerprint=objective.fingerprint,
+            deadline=None if plan.timeout is None else time.monotonic() + plan.timeout,
+            checkpoints=checkpoints_of(self._settings),
+        )
+
+    def _launch(self, study: Study, plan: Plan, objective: Objective) -> Exception | None:
+        settings = self._settings
+        n_workers = settings.n_workers or 1
+        job = self._job(plan, objective)
+        here = [
+            at_known_cost(trial, plan.costs)
+            for trial in study.get_trials(deepcopy=False)
+            if _ran_on(trial, plan.hardware)
+        ]
+        front = [trial.values for trial in pareto_front(here)]
+        progress = Progress(
+            self._console,
+            n_trials=plan.n_trials,
+            n_done=n_finished(study),
+            n_stopped=sum(is_finished(t) and t.state.name == "PRUNED" for t in here),
+            n_epochs=plan.epochs,
+            n_workers=n_workers,
+            front=front,
+        )
+        with progress:
+            try:
+                run_workers(job, objective, n_workers, self._interrupts, progress)
+            except (RepeatedFailure, WorkerDied) as failure:
+                return failure
+        return None
+
+    def _outcome(self, study: Study) -> None:
+        say, n_trials = self._console.print, self._settings.n_trials
+        for hardware, front in fronts_by_hardware(study).items():
+            if front:
+                say(front_table(front, study.metric_names or [], hardware=hardware))
+        for line in summary_lines(study.get_trials(deepcopy=False)):
+            say(line)
+        n_done = n_finished(study)
+        if self._interrupts.signum is not None:
+            say(f"interrupted with {n_done} of {n_trials} trials; run it again to resume")
+        elif n_done < n_trials:
+            say(f"{n_done} of {n_trials} trials; run it again to go on")
+        else:
+            command = self._next_command(study.study_name)
+            report = self._again("make report", study.study_name)
+            say(f"next: make dashboard, {report}, or {command}", soft_wrap=True)
+
+    def _next_command(self, study_name: str) -> str:
+        """How to go on from here, with what the person has to repeat."""
+        n_trials = 2 * self._settings.n_trials
+        command = "make study"
+        if self._settings.launcher != StudySettings.launcher:
+            command += f" LAUNCHER={self._settings.launcher}"
+        if self._settings.task != StudySettings.task:
+            command += f" TASK={shlex.quote(self._settings.task)}"
+        if self._settings.data_dir not in (DATA_DIR, os.environ.get(DATA_VARIABLE)):
+            command += f" DATA_DIR={shlex.quote(self._settings.data_dir)}"
+        if self._settings.study_name is None:
+            return f"{self._stored_where(command)} N_TRIALS={n_trials}"
+        return f"{self._again(command, study_name)} N_TRIALS={n_trials}"
+
+    def _again(self, command: str, study_name: str) -> str:
+        return self._stored_where(f"{command} STUDY_NAME={shlex.quote(study_name)}")
+
+    def _stored_where(self, command: str) -> str:
+        url = self._settings.storage
+        if url in (StudySettings.storage, os.environ.get(STORAGE_VARIABLE)):
+            return command
+        return f"{command} STORAGE={shlex.quote(redacted(url))}"
+
+
+def n_finished(study: Study) -> int:
+    """Trials that count towards the total."""
+    return sum(is_finished(trial) for trial in study.get_trials(deepcopy=False))
+
+
+def _ran_on(trial: FrozenTrial, hardware: str) -> bool:
+    return bool(trial.user_attrs.get(HARDWARE, hardware) == hardware)
+
+
+def checkpoints_of(settings: StudySettings) -> Path | None:
+    """Where the runs of a study are kept after each epoch; None when nowhere.
+
+    Raises:
+        StorageError: the folder cannot be used.
+    """
+    if settings.checkpoint_dir is not None:
+        chosen = settings.checkpoint_dir
+        return None if chosen == "none" else checkpoint_folder(Path(chosen).resolve())
+    beside = folder_of(settings.storage)  # a server's storage has no place that all workers see
+    return None if beside is None else checkpoint_folder(beside / "checkpoints")
+
+
+def loaded(settings: StudySettings, device: str, console: Console) -> Objective:
+    """The objective, its step compiled where the settings ask for that."""
+    if settings.compile:
+        console.print("compiling the training step: some ten seconds")
+    return load_objective(
+        settings.task,
+        device=device,
+        compiled=settings.compile,
+        recipe=recipe_of(settings, stored_recipe(settings)),
+        data_dir=Path(settings.data_dir),
+    )

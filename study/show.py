@@ -1,0 +1,65 @@
+"""Numbers as people read them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from objectives.measurement import TO_TARGET
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+
+def human_bytes(n: float) -> str:
+    """`1.5 KiB`, with three significant digits."""
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if n < 1000 or unit == "GiB":
+            break
+        n /= 1024
+    return f"{n:.0f} {unit}" if unit == "B" else f"{n:.3g} {unit}"
+
+
+def human_seconds(seconds: float) -> str:
+    """`392 µs`, `52.9 ms`, `12.3 s`, `4 min 05 s`."""
+    if seconds < 1e-3:
+        return f"{seconds * 1e6:.3g} µs"
+    if seconds < 0.1:
+        return f"{seconds * 1e3:.3g} ms"
+    if seconds < 100:
+        return f"{seconds:.3g} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest:02d} s"
+
+
+def said(name: str, value: float | None) -> str:
+    """The value of an objective."""
+    if value is None:
+        return "-"
+    if name == "train_seconds":
+        return human_seconds(value)
+    if name == "peak_memory_bytes":
+        return human_bytes(value)
+    return f"{value:.10g}" if name in TO_TARGET else f"{value:.4f}"
+
+
+def short(value: Any) -> str:
+    """A parameter's value in a table."""
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+def short_number(value: float) -> str:
+    """Three significant digits: `0.123`, `46.8`, `46,800`."""
+    rounded = float(f"{value:.3g}")
+    return f"{rounded:,.0f}" if abs(rounded) >= 100 else f"{rounded:g}"
+
+
+def plain_table(title: str, columns: Sequence[tuple[str, str]]) -> Table:
+    """Without rows; a column is its name and how it is justified."""
+    from rich import box
+    from rich.table import Table
+
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
+    for name, justify in columns:
+        table.add_column(name, justify=justify, overflow="fold")  # type: ignore[arg-type]
+    return table

@@ -1,0 +1,1 @@
+"""Runs are brought in, studies are moved out."""

@@ -1,0 +1,251 @@
+"""Makes a study of runs that were recorded elsewhere, so that all findings work on them."""
+
+from __future__ import annotations
+
+import math
+import shlex
+from collections import Counter
+from collections.abc import Callable, Sequence
+from itertools import takewhile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from objectives.curves.columns import METRICS
+from objectives.curves.loose import Recording, Recordings, read_recordings
+from objectives.measurement import TO_TARGET, Verdict
+from storage.names import redacted
+from storage.open import open_storage, readable_errors
+from study.errors import StudyError
+from study.plan.agreement import FORMAT, IMPORTED, KEPT, RECORD
+from study.plan.limits import OVER_BUDGET_GRADE
+from study.plan.space import SearchSpace
+from study.quiet import quiet_optuna
+from study.transfer.writing import add_missing, check_whole, is_start, new_or_found
+from study.trials.attributes import (
+    ATTRIBUTES,
+    CONSTRAINT,
+    CURVE,
+    FAIL_REASON,
+    MINIMIZED,
+    OWNER,
+    PRUNER_STATE,
+    REASON,
+    SO_FAR,
+    VERDICT,
+)
+from study.trials.outcome import GRADES, on_grid
+
+if TYPE_CHECKING:
+    from optuna.distributions import BaseDistribution
+    from optuna.trial import FrozenTrial
+
+    from storage.shared import SharedStorage
+
+PREFIX = "file_"  # of a column whose name means something else in our studies
+TAKEN = {
+    *ATTRIBUTES, FAIL_REASON, OWNER, PRUNER_STATE, SO_FAR, "number", "state", "log2_batch_size",
+}  # fmt: skip
+READ = ("seed", "epochs", "total_steps", "n_spikes", "generalization_gap", *TO_TARGET)
+Say = Callable[[str], None]
+
+
+def import_table(path: Path, url: str, study_name: str | None, say: Say) -> None:
+    """Read all of the table, then write all of the study.
+
+    Raises:
+        ObjectiveError: the table is malformed.
+        StudyError: the storage has another study of that name.
+        StorageError: the storage cannot be used.
+    """
+    table = read_recordings(path)
+    _check_attributes(table)
+    name = study_name or path.name.removesuffix(".gz").removesuffix(".csv")
+    with readable_errors(url), quiet_optuna():
+        storage = open_storage(url, mode="worker")
+        trials = _trials(table)
+        is_new = _write(storage, name, table, trials)
+    command = f"make report STUDY_NAME={shlex.quote(name)}"
+    if not is_new:
+        say(f"{table.file} is there already, as study {name!r}: nothing to do; look: {command}")
+        return
+    for line in _summary(table, name, trials, redacted(url)):
+        say(line)
+    say(f"next: make front STUDY_NAME={shlex.quote(name)}, or {command}")
+
+
+def _write(
+    storage: SharedStorage, name: str, table: Recordings, trials: Sequence[FrozenTrial]
+) -> bool:
+    """Whether there was anything to do; the record comes last, so half a study never counts."""
+    from optuna.study import StudyDirection
+
+    from study.findings.overview.board import note_of_imported, publish
+
+    names, record = _names(table), _record(table)
+    aims = StudyDirection
+    directions = [aims.MINIMIZE if n in MINIMIZED else aims.MAXIMIZE for n in names]
+    study = new_or_found(storage, name, directions)
+    there = study.get_trials(deepcopy=False)
+    stored = study.user_attrs.get(RECORD)
+    if stored is not None and stored.get(IMPORTED, {}).get("digest") == table.digest:
+        return False
+    if stored is not None or study.directions != directions or not is_start(there, trials):
+        raise StudyError(
+            f"the storage has another study {name!r}, of {len(there)} trials: choose another "
+            "--study-name"
+        )
+    add_missing(study, trials, doing="importing runs")
+    check_whole(study, trials)
+    study.set_metric_names(names)
+    publish(study, note_of_imported(record), names)
+    study.set_user_attr(RECORD, record)
+    return True
+
+
+def _names(table: Recordings) -> list[str]:
+    """Of the objectives, the metric's as it is in studies."""
+    return [
+        table.metric if table.metric and name == table.column else name for name in table.objectives
+    ]
+
+
+def _record(table: Recordings) -> dict[str, Any]:
+    sizes, rates = _range(table, "batch_size"), _range(table, "learning_rate")
+    space = SearchSpace(batch_sizes=(int(sizes[0]), int(sizes[1])), learning_rates=rates)
+    own = [_attribute(name) for name in table.others]
+    used = [n for n in READ if any(n in run.last.numbers for run in table.runs)]
+    return {
+        "format": FORMAT,
+        "task": table.task,
+        "objectives": _names(table),
+        "space": space.as_dict(),
+        "epochs": table.epochs,
+        "optimizer": table.optimizer,
+        IMPORTED: {
+            "file": table.file,
+            "format": "curves" if table.curves else "runs",
+            "digest": table.digest,
+            "runs": len(table.runs),
+        },
+        KEPT: [*(name for name in used if name not in ATTRIBUTES), *own],
+    }
+
+
+def _range(table: Recordings, column: str) -> tuple[float, float]:
+    values = [run.last.numbers[column] for run in table.runs]
+    return min(values), max(values)
+
+
+def _trials(table: Recordings) -> list[FrozenTrial]:
+    """One a run, as it is to stand in the study."""
+    from optuna.distributions import FloatDistribution, IntDistribution
+
+    sizes = _range(table, "batch_size")
+    space: dict[str, BaseDistribution] = {  # any whole size, not only powers of two
+        "batch_size": IntDistribution(int(sizes[0]), int(sizes[1]), log=True),
+        "learning_rate": FloatDistribution(*_range(table, "learning_rate"), log=True),
+    }
+    trials = [_trial(table, run, space) for run in table.runs]
+    for number, trial in enumerate(trials):
+        trial.number = number
+    return trials
+
+
+def _trial(table: Recordings, run: Recording, space: dict[str, BaseDistribution]) -> FrozenTrial:
+    import optuna
+    from optuna.trial import TrialState
+
+    completed = run.verdict is Verdict.COMPLETED
+    grade = 0.0 if completed else GRADES.get(run.verdict, OVER_BUDGET_GRADE)
+    numbers, outcomes = run.last.numbers, map(run.outcome, table.objectives)
+    return optuna.create_trial(
+        state=TrialState.COMPLETE if completed else TrialState.PRUNED,
+        values=[v for v in outcomes if v is not None] if completed else None,  # it has them all
+        params={
+            "batch_size": int(numbers["batch_size"]),
+            "learning_rate": numbers["learning_rate"],
+        },
+        distributions=space,
+        user_attrs={k: v for k, v in _attributes(table, run).items() if v is not None},
+        system_attrs={f"constraints:{CONSTRAINT}": grade},
+    )
+
+
+def _attributes(table: Recordings, run: Recording) -> dict[str, Any]:
+    """Under the names of `study.trials.attributes`; None is not stored."""
+    curve = _curve(table, run)
+    read = {name: _plain(run.outcome(name)) for name in READ}
+    epochs = table.epochs or read["epochs"]
+    seconds, planned = run.outcome("train_seconds"), _planned_seconds(table, run)
+    so_far = {name: run.outcome(name) for name in table.objectives}
+    if planned is not None:
+        so_far["train_seconds"] = planned
+    return {
+        **read,
+        **{_attribute(name): _value(text) for name, text in run.last.others.items()},
+        VERDICT: run.verdict.value,
+        REASON: run.reason or None,
+        "best_metric": max(curve, default=None),
+        "train_loss": run.outcome("train_loss"),
+        "epochs": epochs,
+        "measured_seconds": seconds,
+        "planned_train_seconds": planned,
+        CURVE: on_grid(curve, table.epochs or 1) if curve and table.curves else None,
+        SO_FAR: None if run.verdict is Verdict.COMPLETED else list(so_far.values()),
+    }
+
+
+def _curve(table: Recordings, run: Recording) -> list[float]:
+    """The metric after each epoch, as far as it is a number."""
+    values = [row.numbers.get(table.column or METRICS[0], math.nan) for row in run.rows]
+    return list(takewhile(math.isfinite, values))
+
+
+def _planned_seconds(table: Recordings, run: Recording) -> float | None:
+    """Of the whole run, at the pace of the epochs recorded of it; None where that is unknown."""
+    seconds = run.outcome("train_seconds")
+    if run.verdict is Verdict.COMPLETED or seconds is None:
+        return seconds
+    return seconds / len(run.rows) * table.epochs if table.curves and table.epochs else None
+
+
+def _attribute(column: str) -> str:
+    return PREFIX + column if column in TAKEN else column
+
+
+def _check_attributes(table: Recordings) -> None:
+    names = [_attribute(name) for name in table.others]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise StudyError(
+            f"{table.file}: {twice[0].removeprefix(PREFIX)} would be kept as {twice[0]}, which is "
+            "there too: rename one of the columns"
+        )
+
+
+def _plain(value: float | None) -> float | None:
+    return int(value) if value is not None and value == int(value) else value
+
+
+def _value(text: str) -> Any:
+    """A number where the cell holds one."""
+    try:
+        value = float(text)
+    except ValueError:
+        return text
+    return _plain(value) if math.isfinite(value) else text
+
+
+def _summary(table: Recordings, name: str, trials: Sequence[FrozenTrial], where: str) -> list[str]:
+    verdicts = Counter(run.verdict.value for run in table.runs)
+    n_sizes = len({trial.params["batch_size"] for trial in trials})
+    said = ", ".join(f"{n} {verdict}" for verdict, n in verdicts.most_common())
+    lines = [
+        f"imported {len(trials)} runs of {table.file} as study {name!r} into {where}: {said}",
+        f"{n_sizes} batch sizes; objectives {', '.join(_names(table))}",
+    ]
+    if table.others:
+        kept = [n if _attribute(n) == n else f"{n} (as {_attribute(n)})" for n in table.others]
+        lines.append(f"kept as attributes: {', '.join(kept)}")
+    lines += [f"column {a!r}: if it is {b}, rename it and import again" for a, b in table.nearly]
+    return lines

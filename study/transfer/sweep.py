@@ -1,0 +1,168 @@
+"""Sweeps a grid of batch sizes and learning rates into a table that can be played back."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from objectives.curves.write import TableFile, record_run
+from objectives.device.names import resolve_device
+from objectives.load import load_objective
+from objectives.measurement import ObjectiveError, TrialParams
+from objectives.parameter import usual_values
+from objectives.training.recipe import PLAIN
+from study.errors import StudyError
+from study.machine.slots import measuring_alone
+from study.opening.create import epochs_of
+from study.plan.settings import AUTO, StudySettings, recipe_of
+from study.plan.space import SearchSpace
+from study.probes.prober import Prober
+from study.session.progress import watcher
+from study.trials.costs import Costs, SizeCost
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from objectives.curves.table import Key, Table
+    from objectives.objective import Objective
+
+
+@dataclass(frozen=True, kw_only=True)
+class Grid:
+    """Every batch size with every learning rate and seed."""
+
+    batch_sizes: list[int]
+    learning_rates: list[float]
+    seeds: list[int]
+
+    def points(self) -> list[Key]:
+        """In the order they are recorded: seed by seed, so that an unfinished sweep is even."""
+        return [
+            (b, r, s) for s in self.seeds for b in self.batch_sizes for r in self.learning_rates
+        ]
+
+
+def make_grid(space: SearchSpace, *, n_rates: int, n_seeds: int) -> Grid:
+    """Powers of two, and learning rates evenly spaced in their logarithm, ends included.
+
+    Raises:
+        StudyError: fewer than one of either.
+    """
+    for name, value in (("n_rates", n_rates), ("n_seeds", n_seeds)):
+        if value < 1:
+            raise StudyError(f"{name} is {value}, wanted at least 1")
+    low, high = map(math.log, space.learning_rates)
+    steps = [low + (high - low) * i / max(n_rates - 1, 1) for i in range(n_rates)]
+    # As a table writes them, so that a resumed sweep finds what it has.
+    rates = sorted({float(f"{math.exp(step):.6g}") for step in steps})
+    return Grid(batch_sizes=space.sizes(), learning_rates=rates, seeds=list(range(n_seeds)))
+
+
+def record(
+    settings: StudySettings, out: Path | None, *, n_rates: int, n_seeds: int, console: Console
+) -> tuple[Path, int]:
+    """Record what is missing of the grid; returns the file and how many runs it holds.
+
+    Raises:
+        StudyError, ObjectiveError: what a user can mend; what is recorded stays.
+    """
+    _check(settings)
+    device = resolve_device(settings.device)
+    objective = load_objective(settings.task, device=device, data_dir=Path(settings.data_dir))
+    space = settings.space(SearchSpace()).cut_to(objective.batch_sizes)
+    grid = make_grid(space, n_rates=n_rates, n_seeds=n_seeds)
+    epochs = epochs_of(settings.epochs, objective)
+    file = TableFile(
+        path=out or Path("runs") / f"{Path(objective.name).stem}-curves.csv",
+        task=objective.name,
+        optimizer=objective.fingerprint.get("optimizer", "unknown"),
+        epochs=epochs,
+    )
+    try:
+        with file.locked(), measuring_alone(objective, device):
+            return file.path, _record_missing(objective, file, grid, device, console)
+    except OSError as error:
+        raise StudyError(f"cannot write {file.path}: {error.strerror}") from error
+
+
+def _check(settings: StudySettings) -> None:
+    """Raise StudyError for what a table cannot hold: it has a rate and a batch size a run."""
+    if settings.learning_rates == AUTO:
+        raise StudyError("a table needs its learning rates: --learning-rates LOW:HIGH")
+    if recipe_of(settings) != PLAIN or settings.scale_rule not in (None, "none"):
+        raise StudyError("a table does not say by which technique it was trained: leave it out")
+
+
+def _record_missing(
+    objective: Objective, file: TableFile, grid: Grid, device: str, console: Console
+) -> int:
+    """Returns how many runs the file holds then."""
+    table, points = file.open(), grid.points()
+    missing = [key for key in points if table is None or key not in table.runs]
+    console.print(
+        f"recording {objective.name} into {file.path}: {len(missing)} of {len(points)} runs of "
+        f"{file.epochs} epochs are missing"
+    )
+    prober = Prober(objective, epochs=file.epochs, device=device, rate=min(grid.learning_rates))
+    sizes = sorted({size for size, _, _ in missing})
+    costs = _costs(prober, sizes, table, file.epochs, console)
+    possible = [key for key in missing if key[0] in costs]
+    _sweep(objective, file, possible, costs, device, console)
+    return len(possible) + (0 if table is None else len(table.runs))
+
+
+def _costs(
+    prober: Prober, sizes: list[int], table: Table | None, epochs: int, console: Console
+) -> Costs:
+    """One time and memory for all runs of a size: the table's, where it has them."""
+    recorded = {} if table is None else {b: table for b in table.batch_sizes if b in sizes}
+    probed = prober.sizes([size for size in sizes if size not in recorded], watcher(console))
+    costs = {size: cost for size, cost in probed.items() if cost.step_seconds is not None}
+    for size in sorted(set(probed) - set(costs)):
+        why = probed[size].error or "does not fit into memory"
+        console.print(f"batch size {size} is left out: {why}", soft_wrap=True)
+    for size, known in recorded.items():
+        costs[size] = SizeCost(
+            batch_size=size,
+            step_seconds=known.epoch_seconds(size),
+            total_steps=epochs,  # one "step" an epoch: only their product counts here
+            peak_memory_bytes=known.peak_memory_bytes(size),
+            predicted_peak_memory_bytes=None,
+        )
+    return costs
+
+
+def _sweep(
+    objective: Objective,
+    file: TableFile,
+    keys: list[Key],
+    costs: Costs,
+    device: str,
+    console: Console,
+) -> None:
+    from rich.progress import track
+
+    for key in track(keys, "recording", console=console, disable=not console.is_terminal):
+        size, rate, seed = key
+        cost = costs[size]
+        params = TrialParams(
+            batch_size=size,
+            learning_rate=rate,
+            epochs=file.epochs,
+            seed=seed,
+            device=device,
+            extra=usual_values(objective.search),
+        )
+        try:
+            curve = record_run(objective, params, metric=objective.metric)
+        except ObjectiveError:
+            raise
+        except (Exception, SystemExit) as error:
+            raise ObjectiveError(
+                f"batch size {size}, learning rate {rate:g}, seed {seed} failed, the runs before "
+                f"it are recorded: {type(error).__name__}: {error}"
+            ) from error
+        seconds = (cost.train_seconds or 0.0) / file.epochs
+        file.add(key, curve, seconds=seconds, peak=cost.peak_memory_bytes or 0)

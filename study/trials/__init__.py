@@ -1,0 +1,1 @@
+"""What a trial stores, and what stored trials say of costs and fronts."""

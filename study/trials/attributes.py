@@ -1,0 +1,160 @@
+"""What our trials look like in Optuna: attribute names, states, counts, one row per trial."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from objectives.measurement import TECHNIQUE_FACTS, TO_TARGET, Phase
+
+if TYPE_CHECKING:
+    from optuna.trial import FrozenTrial, Trial
+
+CONSTRAINT = "stopped"  # the one constraint key on every finished trial
+VERDICT = "verdict"
+REASON = "reason"
+CURVE = "metric_curve"
+FAIL_REASON = "fail_reason"
+OWNER = "owner"
+HARDWARE = "hardware"  # id of what it ran on
+UNPROBED = "cost_unprobed"  # a combination whose cost no probe knows: measured by the trial itself
+PREDICTED = "predicted"  # told without running: known not to fit, or to break a budget
+SPARED = "spared"  # a stop that was not carried out: {"epoch", "reach", "rival"}
+PRUNER_STATE = "pruner_state"  # what an Optuna pruner noted about a trial
+ROOT = "retry_of"  # number of the trial whose run this one goes on with
+DEATHS = "worker_deaths"  # how many workers have died at it
+PURPOSE = "purpose"  # of a trial that a protocol asked for; a pruner leaves it alone
+SCORE_TEST = "score_test"  # of a trial that is scored on the test split, too
+SCHEDULE = "schedule"  # of the batch size, where a protocol asked for another than the study's
+PHASES = "phases"  # of a run whose batch size grew: [batch size, epochs, steps] of each
+SCALED = "scaled_learning_rate"  # what a study trained with whose parameter is a base rate
+BASE = "base_learning_rate"  # column of exports: that parameter
+SO_FAR = "values_so_far"  # of a stopped trial: [metric or None, seconds of the full run, bytes]
+
+OBJECTIVES = ("val_accuracy", "train_seconds", "peak_memory_bytes")  # or val_r2, for the first
+MINIMIZED = ("train_seconds", "peak_memory_bytes", "train_loss", *TO_TARGET)
+"""Objectives where less is better; studies of recorded runs have those that were recorded. Any
+other is the metric."""
+
+DIAGNOSED = ("weight_norm", "distance_from_init", "sharpness")  # where a run was asked for them
+
+ERROR = "error"  # fail reason: the objective raised an exception
+INTERRUPTED = "interrupted"  # fail reason: Ctrl-C or SIGTERM; none at all: its worker died
+MAX_RETRIES = 3  # of a trial whose workers die; one that was handed back is always queued again
+
+ATTRIBUTES = (  # of a measured trial, in the order of exports
+    VERDICT, REASON, "best_metric", "train_loss", "test_metric", "generalization_gap",
+    "epochs_to_target", "n_spikes", *DIAGNOSED, *TECHNIQUE_FACTS, "steps", "total_steps",
+    "measured_seconds", "process_seconds", "time_off", "planned_train_seconds", SCHEDULE, PHASES,
+    UNPROBED, HARDWARE, PREDICTED, "seed", "epochs", "device", "torch_version", "compiled", BASE,
+    PURPOSE, ROOT, DEATHS, SPARED, CURVE,
+)  # fmt: skip
+
+
+def is_finished(trial: FrozenTrial) -> bool:
+    """Finished and counted towards n_trials.
+
+    A failure counts when the objective raised it, or when so many workers died at the trial that
+    it was given up. One that was interrupted, or lost its worker, does not: it is queued again.
+    Neither does one that was told without running.
+    """
+    if trial.state.name == "FAIL":
+        reason = trial.user_attrs.get(FAIL_REASON)
+        return reason == ERROR or (reason is None and worker_deaths(trial) >= MAX_RETRIES)
+    return trial.state.is_finished() and not trial.user_attrs.get(PREDICTED)
+
+
+def worker_deaths(trial: Trial | FrozenTrial) -> int:
+    """How many workers had died at this trial's run when it was queued."""
+    return int(trial.user_attrs.get(DEATHS, 0))
+
+
+def id_of(trial: Trial | FrozenTrial) -> int:
+    """The id by which a storage knows a trial; Optuna has no public name for it."""
+    return trial._trial_id
+
+
+def phases_of(trial: FrozenTrial) -> tuple[Phase, ...]:
+    """Of a run whose batch size grew; else none."""
+    return tuple(Phase(*phase) for phase in trial.user_attrs.get(PHASES, ()))
+
+
+def takes_slot(trial: FrozenTrial) -> bool:
+    """Whether it counts towards n_trials, or will when it ends."""
+    return is_finished(trial) if trial.state.is_finished() else trial.state.name == "RUNNING"
+
+
+def is_feasible(trial: FrozenTrial) -> bool:
+    """Completed, no constraint violated, and trained as all runs of its study are."""
+    kept = trial.state.name == "COMPLETE" and all(v <= 0 for v in trial.constraints.values())
+    return kept and SCHEDULE not in trial.user_attrs
+
+
+def rate_of(trial: FrozenTrial, params: Mapping[str, Any] | None = None) -> float:
+    """The learning rate that it trains with; `params`: of one that waits."""
+    known = trial.params if params is None else params
+    return float(trial.user_attrs.get(SCALED, known["learning_rate"]))
+
+
+def own_params(trials: Iterable[FrozenTrial]) -> list[str]:
+    """Names of what a task lets the search vary besides batch size and learning rate."""
+    names = dict.fromkeys(name for trial in trials for name in trial.params)
+    return [n for n in names if n not in ("batch_size", "log2_batch_size", "learning_rate")]
+
+
+def values_by_name(trial: FrozenTrial, names: Sequence[str]) -> dict[str, Any]:
+    """Objective values; None where a stopped trial has none."""
+    if trial.values is None:
+        return dict.fromkeys(names)
+    values = dict(zip(names, trial.values, strict=True))
+    if "peak_memory_bytes" in values:
+        values["peak_memory_bytes"] = int(values["peak_memory_bytes"])  # Optuna stores floats
+    return values
+
+
+def trial_row(trial: FrozenTrial, metric_names: Sequence[str]) -> dict[str, Any]:
+    """Number, parameters and objective values; None where a stopped trial has none."""
+    return {
+        "number": trial.number,
+        "batch_size": batch_size_of(trial.params) if has_batch_size(trial.params) else None,
+        "learning_rate": rate_of(trial) if "learning_rate" in trial.params else None,
+        **{name: trial.params[name] for name in own_params([trial])},
+        **values_by_name(trial, metric_names),
+    }
+
+
+def full_row(
+    trial: FrozenTrial, metric_names: Sequence[str], kept: Iterable[str] = ()
+) -> dict[str, Any]:
+    """`trial_row` with state and attributes; a stopped trial shows the values it had.
+
+    `kept`: attributes that only imported runs have.
+    """
+    row = {"state": trial.state.name, **trial_row(trial, metric_names)}
+    attributes = trial.user_attrs
+    row[BASE] = trial.params.get("learning_rate") if SCALED in attributes else None
+    row.update({key: attributes.get(key) for key in (*ATTRIBUTES, *kept) if key not in row})
+    if trial.values is None and SO_FAR in attributes:
+        row.update(zip(metric_names, attributes[SO_FAR], strict=True))
+    lost = "worker died" if trial.state.name == "FAIL" else None
+    row[FAIL_REASON] = attributes.get(FAIL_REASON, lost)
+    return row
+
+
+def derive_seed(seed: int, number: int, *, purpose: str) -> int:
+    """An independent seed, 0..2**31-1, for one trial of a study."""
+    digest = hashlib.sha256(f"{purpose}:{seed}:{number}".encode()).digest()
+    return int.from_bytes(digest[:4]) >> 1
+
+
+def batch_size_of(params: Mapping[str, Any]) -> int:
+    """Examples per step, from a trial's params; recorded runs may have any whole size."""
+    if "batch_size" in params:
+        return int(params["batch_size"])
+    return int(2 ** params["log2_batch_size"])
+
+
+def has_batch_size(params: Mapping[str, Any]) -> bool:
+    """Whether a trial's params say it."""
+    return "batch_size" in params or "log2_batch_size" in params

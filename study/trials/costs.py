@@ -1,0 +1,83 @@
+"""What each batch size costs on one hardware: probed once, stored with the study, reused."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    pass
+
+TIME_OFF = 0.10  # a run this much slower or faster than its probe says is flagged
+
+
+@dataclass(frozen=True, kw_only=True)
+class SizeCost:
+    """One batch size. No step time: it cannot fit, ran out of memory, or its probe failed."""
+
+    batch_size: int
+    step_seconds: float | None
+    peak_memory_bytes: int | None
+    predicted_peak_memory_bytes: int | None
+    total_steps: int | None  # of a whole run
+    disturbed: bool = False  # the CPU was not ours alone at any repeat
+    error: str | None = None  # what the objective raised; its trials measure themselves
+
+    @property
+    def cannot_fit(self) -> bool:
+        """Whether there is not the memory to run it."""
+        return self.step_seconds is None and self.error is None
+
+    @property
+    def train_seconds(self) -> float | None:
+        """Of a whole run, from the step time."""
+        if self.step_seconds is None or self.total_steps is None:
+            return None
+        return self.step_seconds * self.total_steps
+
+    @property
+    def examples_per_second(self) -> float | None:
+        """Throughput of training steps."""
+        return None if self.step_seconds is None else self.batch_size / self.step_seconds
+
+    @property
+    def memory(self) -> int | None:
+        """Measured where it ran, else predicted."""
+        return self.peak_memory_bytes or self.predicted_peak_memory_bytes
+
+
+Costs = dict[int, SizeCost]  # by batch size
+
+
+def to_stored(costs: Costs) -> list[dict[str, Any]]:
+    """For a study attribute."""
+    return [asdict(costs[size]) for size in sorted(costs)]
+
+
+def from_stored(stored: Iterable[Mapping[str, Any]]) -> Costs:
+    """From what `to_stored` gave."""
+    return {row["batch_size"]: SizeCost(**row) for row in stored}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Advice:
+    """What a probe says about a choice of batch size."""
+
+    best_throughput: int  # batch size
+    smallest_near_best: int  # the smallest within 5% of it
+    largest_that_fits: int
+
+
+def advice(costs: Costs) -> Advice | None:
+    """None when no size could be run."""
+    ran = [c for c in costs.values() if c.examples_per_second is not None]
+    if not ran:
+        return None
+    best = max(ran, key=lambda c: c.examples_per_second or 0.0)
+    near = 0.95 * (best.examples_per_second or 0.0)
+    return Advice(
+        best_throughput=best.batch_size,
+        smallest_near_best=min(c.batch_size for c in ran if (c.examples_per_second or 0) >= near),
+        largest_that_fits=max(c.batch_size for c in ran),
+    )

@@ -1,0 +1,76 @@
+"""What runs cost whose batch size grows: time sums over phases, memory is that of the largest."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from objectives.measurement import Phase
+from study.trials.costs import Costs, SizeCost
+
+if TYPE_CHECKING:
+    from objectives.objective import Objective
+    from objectives.training.schedules import Growth
+
+
+def growth_of(objective: Objective, epochs: int) -> Growth | None:
+    """None where every run keeps its batch size."""
+    if '"schedule"' not in objective.fingerprint.get("recipe", ""):
+        return None
+    from objectives.training.objective import TaskObjective
+
+    return objective.growth(epochs) if isinstance(objective, TaskObjective) else None
+
+
+def can_adapt(objective: Objective) -> bool:
+    """Whether single runs may grow though those of the study keep their batch size."""
+    if objective.compiled or "table" in objective.fingerprint:
+        return False
+    from objectives.training.objective import TaskObjective
+
+    return isinstance(objective, TaskObjective) and objective.recipe.schedule == "constant"
+
+
+def cost_of(phases: Sequence[Phase], costs: Costs) -> SizeCost | None:
+    """Of a run through these phases, at its mean step; None where one of the sizes is unknown."""
+    known = [costs.get(phase.batch_size) for phase in phases]
+    steps = sum(phase.steps for phase in phases)
+    seconds = 0.0
+    for phase, cost in zip(phases, known, strict=True):
+        if cost is None or cost.step_seconds is None:
+            return None
+        seconds += phase.steps * cost.step_seconds
+    largest = max((cost for cost in known if cost), key=lambda cost: cost.memory or 0)
+    return replace(
+        largest,
+        batch_size=phases[0].batch_size,
+        step_seconds=seconds / steps,
+        total_steps=steps,
+        disturbed=any(cost.disturbed for cost in known if cost),
+    )
+
+
+def whole_runs(costs: Costs, growth: Growth | None) -> Costs:
+    """By the size they start with, what whole runs cost; at least, where that is not planned.
+
+    A start is as it was probed where a size is unknown that its runs come to.
+    """
+    if growth is None:
+        return costs
+    found = {size: cost_of(_least(size, costs, growth), costs) for size in costs}
+    return {size: found[size] or cost for size, cost in costs.items()}
+
+
+def _least(first: int, costs: Costs, growth: Growth) -> tuple[Phase, ...]:
+    """The phases as planned; of a run that looks at its noise, the quickest there can be."""
+    sizes = growth.planned(first)
+    if growth.schedule == "noise-scale":
+        steps = {size: growth.phases([size])[0].steps for size in growth.reachable(first)}
+        seconds = {
+            size: n * (costs[size].step_seconds or float("inf"))
+            for size, n in steps.items()
+            if size in costs
+        }
+        sizes[1:] = [min(seconds, key=lambda size: seconds[size])] * (len(sizes) - 1)
+    return growth.phases(sizes)

@@ -1,0 +1,119 @@
+"""Keeps wall times comparable: which hardware a study has been timed on, and what sizes cost there.
+
+Every hardware has study attributes of its own, so that two machines never overwrite each other's.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from objectives.device.hardware import hardware
+from study.errors import StudyError
+from study.trials.attributes import HARDWARE, OBJECTIVES, UNPROBED, batch_size_of, phases_of
+from study.trials.costs import Costs, from_stored, to_stored
+from study.trials.front import pareto_front
+from study.trials.growing import cost_of
+
+if TYPE_CHECKING:
+    from optuna import Study
+    from optuna.trial import FrozenTrial
+
+
+FINGERPRINT = "batchfront_hardware:"  # + id
+COSTS = "batchfront_costs:"  # + id
+
+
+def hardware_id(fingerprint: dict[str, str]) -> str:
+    """Short and stable."""
+    text = json.dumps(fingerprint, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:8]
+
+
+def recorded_hardware(study: Study) -> dict[str, dict[str, str]]:
+    """Fingerprints by id."""
+    return {
+        key.removeprefix(FINGERPRINT): value
+        for key, value in study.user_attrs.items()
+        if key.startswith(FINGERPRINT)
+    }
+
+
+def check_hardware(study: Study, device: str, *, mixed: bool) -> None:
+    """Raise StudyError when the study was timed on other hardware only, unless that is wanted."""
+    here = hardware(device)
+    known = recorded_hardware(study)
+    if mixed or not known or hardware_id(here) in known:
+        return
+    there = next(iter(known.values()))
+    differing = "; ".join(
+        f"{key}: {there.get(key, 'none')}, here {here.get(key, 'none')}"
+        for key in dict.fromkeys([*there, *here])
+        if there.get(key) != here.get(key)
+    )
+    raise StudyError(
+        f"study {study.study_name!r} was timed on other hardware ({differing}): wall times do not "
+        "compare; --mixed-hardware keeps a front for each, or choose another --study-name"
+    )
+
+
+def stored_costs(study: Study, hardware: str) -> Costs:
+    """What sizes cost on that hardware; empty when nobody has probed it."""
+    return from_stored(study.user_attrs.get(COSTS + hardware, []))
+
+
+def store_costs(study: Study, hardware: str, costs: Costs) -> None:
+    """Replace what sizes cost on that hardware."""
+    study.set_user_attr(COSTS + hardware, to_stored(costs))
+
+
+def hardware_name(fingerprint: dict[str, str]) -> str:
+    """The GPU's or the CPU's name."""
+    return fingerprint.get("gpu") or fingerprint.get("cpu") or "unknown hardware"
+
+
+def by_hardware(study: Study, trials: Iterable[FrozenTrial]) -> dict[str, list[FrozenTrial]]:
+    """Trials grouped by what they ran on; titles are "" when that is one and the same.
+
+    Completed ones come at what their size is known to cost today. Trials of versions that did not
+    record their hardware belong to the first one recorded.
+    """
+    known = recorded_hardware(study)
+    first = next(iter(known), "")
+    groups: dict[str, list[FrozenTrial]] = {id_: [] for id_ in known} or {"": []}
+    costs = {id_: stored_costs(study, id_) for id_ in groups}
+    for trial in trials:
+        id_ = trial.user_attrs.get(HARDWARE, first)
+        groups.setdefault(id_, []).append(at_known_cost(trial, costs.get(id_, {})))
+    if len(groups) == 1:
+        return {"": next(iter(groups.values()))}
+    return {f"{hardware_name(known.get(id_, {}))} [{id_}]": some for id_, some in groups.items()}
+
+
+def at_known_cost(trial: FrozenTrial, costs: Costs) -> FrozenTrial:
+    """A completed trial with the time and the memory that its size is known to cost.
+
+    What was told is final in Optuna. Where a size has been probed again since, its older trials
+    would differ from its newer ones in time, and a worse one could stay on the front.
+    """
+    measured_itself = UNPROBED in trial.user_attrs or "total_steps" not in trial.user_attrs
+    if trial.state.name != "COMPLETE" or measured_itself:
+        return trial
+    phases = phases_of(trial)
+    cost = cost_of(phases, costs) if phases else costs.get(batch_size_of(trial.params))
+    if cost is None or cost.step_seconds is None or cost.peak_memory_bytes is None:
+        return trial
+    seconds = cost.step_seconds * trial.user_attrs["total_steps"]
+    known = copy.copy(trial)
+    known.values = [trial.values[0], seconds, float(cost.peak_memory_bytes)]
+    return known
+
+
+def fronts_by_hardware(study: Study) -> dict[str, list[FrozenTrial]]:
+    """One Pareto front for each hardware."""
+    groups = by_hardware(study, study.get_trials(deepcopy=False))
+    names = study.metric_names or OBJECTIVES
+    return {name: pareto_front(trials, names) for name, trials in groups.items()}

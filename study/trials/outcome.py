@@ -1,0 +1,108 @@
+"""What a finished run becomes in the study: told values, attributes, constraint."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from objectives.measurement import Measurement, Verdict
+from study.trials.attributes import DIAGNOSED, PHASES, REASON, SO_FAR, VERDICT, id_of
+from study.trials.costs import TIME_OFF, SizeCost
+
+MIN_GRADE, MAX_GRADE = 0.01, 1.0  # of the constraint; a failure's grade is above
+
+if TYPE_CHECKING:
+    from optuna import Study
+    from optuna.trial import Trial
+
+GRADES = {
+    Verdict.DOMINATED: MAX_GRADE, Verdict.PRUNED: MAX_GRADE,  # where the objective itself says so
+    Verdict.STALLED: 2.0, Verdict.DIVERGED: 3.0, Verdict.NON_FINITE: 3.0,
+}  # fmt: skip
+CURVE_POINTS = 100  # of a curve that is stored
+
+
+def told_values(measured: Measurement, known: SizeCost | None) -> tuple[float, float, float]:
+    """Time and memory are the probe's where it knows them: equal for all runs of a size."""
+    if known is None or known.step_seconds is None:
+        return measured.metric or 0.0, measured.train_seconds, float(measured.peak_memory_bytes)
+    return (
+        measured.metric or 0.0,
+        known.step_seconds * measured.total_steps,
+        float(known.peak_memory_bytes or 0),
+    )
+
+
+def attributes_of(measured: Measurement, known: SizeCost | None) -> dict[str, Any]:
+    """What is stored beside the objective values, under the names of `study.trials.attributes`."""
+    stopped = measured.verdict is not Verdict.COMPLETED
+    _, planned, peak = told_values(measured, known)
+    if known is None:
+        planned = measured.planned_train_seconds
+    off = time_off(measured, known)
+    return {
+        VERDICT: measured.verdict.value,
+        REASON: measured.reason or None,
+        "best_metric": measured.best_metric,
+        "train_loss": measured.train_loss if _finite(measured.train_loss) else None,
+        "test_metric": measured.test_metric if _finite(measured.test_metric) else None,
+        "generalization_gap": measured.generalization_gap,
+        "epochs_to_target": measured.epochs_to_target,
+        "n_spikes": measured.n_spikes,
+        **{name: getattr(measured, name) for name in DIAGNOSED},
+        **measured.techniques,
+        "steps": measured.steps,
+        "total_steps": measured.total_steps,
+        PHASES: [list(phase) for phase in measured.phases] or None,
+        "measured_seconds": measured.train_seconds,
+        "process_seconds": measured.process_seconds,
+        "time_off": off if off is not None and abs(off) > TIME_OFF else None,
+        "planned_train_seconds": planned,
+        SO_FAR: [measured.metric, planned, peak] if stopped else None,
+    }
+
+
+def time_off(measured: Measurement, known: SizeCost | None) -> float | None:
+    """By what share a completed run took longer than its size is known to; None where unknown."""
+    if measured.verdict is not Verdict.COMPLETED or known is None or not known.step_seconds:
+        return None
+    return round(measured.train_seconds / (known.step_seconds * measured.steps) - 1, 3)
+
+
+def mirror_constraint(study: Study, trial: Trial, grade: float) -> None:
+    """Store the constraint as optuna-dashboard 0.21 reads it, for a COMPLETE infeasible trial.
+
+    It knows only the list attribute of older Optuna versions, which no public call writes any more.
+    """
+    study._storage.set_trial_system_attr(id_of(trial), "constraints", [grade])
+
+
+def _finite(value: float | None) -> bool:
+    return value is not None and abs(value) < float("inf")
+
+
+def grid_stride(n_epochs: int) -> int:
+    """Every how many epochs a point of a curve is stored: 1, 2, 4, ..."""
+    stride = 1
+    while n_epochs > CURVE_POINTS * stride:
+        stride *= 2
+    return stride
+
+
+def on_grid(curve: Sequence[float], epochs: int) -> list[float]:
+    """The points of a curve that are stored: at most CURVE_POINTS, at the same epochs for all runs.
+
+    Pruners compare the runs of a study epoch by epoch, so the grid is that of the planned `epochs`.
+    What a loop of your own reports beyond them is not stored.
+    """
+    stride = grid_stride(epochs)
+    return [round(value, 6) for value in curve[stride - 1 :: stride]][:CURVE_POINTS]
+
+
+def way_of_failing(error: BaseException) -> str:
+    """Where and how: `mine.py:12 ValueError`; the message may differ from trial to trial."""
+    frame = error.__traceback__
+    while frame is not None and frame.tb_next is not None:
+        frame = frame.tb_next
+    where = f"{frame.tb_frame.f_code.co_filename}:{frame.tb_lineno} " if frame else ""
+    return where + type(error).__name__

@@ -1,0 +1,1 @@
+"""Workers run trials: claim, watch, tell, retry."""

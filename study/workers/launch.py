@@ -1,0 +1,85 @@
+"""Runs a worker in this process."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from objectives.datasets import DATA_DIR
+from objectives.training.recipe import PLAIN, Recipe
+from storage.open import open_storage
+from study.machine.interrupts import Interrupts
+from study.opening.create import prober_of
+from study.opening.open import open_study
+from study.plan.limits import known_limits
+from study.plan.plan import Plan
+from study.search.by_name import make_sampler
+from study.trials.hardware import stored_costs
+from study.workers.events import Emit
+from study.workers.pulse import Pulse
+from study.workers.retry import after_death
+from study.workers.worker import Worker
+
+if TYPE_CHECKING:
+    from objectives.objective import Objective
+    from study.workers.next_trial import Agenda
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """What a worker process needs; travels through a pipe, never on a command line."""
+
+    storage: str
+    task: str
+    data_dir: Path = Path(DATA_DIR)
+    plan: Plan
+    compiled: bool
+    recipe: Recipe = PLAIN
+    fingerprint: dict[str, str]  # of the objective, which every process loads for itself
+    deadline: float | None  # of time.monotonic()
+    checkpoints: Path | None  # folder
+    agenda: Agenda | None = None  # what is run instead of a sampler's proposals
+
+
+def run_here(job: Job, objective: Objective, interrupts: Interrupts, emit: Emit) -> None:
+    """Run one worker in this process.
+
+    Raises:
+        RepeatedFailure: trials in a row failed the same way.
+    """
+    from optuna.storages import get_storage
+
+    from storage.shared import Heartbeat
+
+    plan = job.plan
+    heartbeat = Heartbeat(grace_seconds=plan.grace_seconds, on_stale=after_death)
+    storage = open_storage(job.storage, mode="worker", heartbeat=heartbeat)
+    shared = get_storage(
+        storage
+    )  # as Optuna does: one cache of trials, for both views of the study
+    study = open_study(shared, plan.study_name)
+    study.sampler = make_sampler(
+        plan.sampler,
+        space=plan.space,
+        seed=plan.seed,
+        hardware=plan.hardware,
+        limits=lambda study: known_limits(
+            study.get_trials(deepcopy=False), plan, stored_costs(study, plan.hardware)
+        ),
+    )
+    watching = open_study(shared, plan.study_name)  # a study belongs to one thread
+    with Pulse(storage=storage, study=watching, heartbeat=heartbeat) as pulse:
+        Worker(
+            storage=storage,
+            study=study,
+            plan=plan,
+            objective=objective,
+            prober=prober_of(plan, objective),
+            pulse=pulse,
+            checkpoints=job.checkpoints,
+            interrupts=interrupts,
+            emit=emit,
+            deadline=job.deadline,
+            agenda=job.agenda,
+        ).run()

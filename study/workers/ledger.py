@@ -1,0 +1,158 @@
+"""What a worker writes into the study about its trials, in as few transactions as can be."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from objectives.measurement import Measurement, TrialParams
+from study.machine.process import this_process
+from study.plan.limits import OVER_BUDGET_GRADE, Excuse
+from study.trials.attributes import (
+    CONSTRAINT,
+    CURVE,
+    FAIL_REASON,
+    HARDWARE,
+    INTERRUPTED,
+    OWNER,
+    PREDICTED,
+    REASON,
+    SCALED,
+    SO_FAR,
+    UNPROBED,
+    VERDICT,
+    id_of,
+    worker_deaths,
+)
+from study.trials.outcome import GRADES, attributes_of, mirror_constraint, told_values
+from study.workers.retry import queue_again
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from optuna import Study
+    from optuna.trial import Trial, TrialState
+
+    from objectives.objective import Objective
+    from storage.shared import SharedStorage
+    from study.plan.plan import Plan
+    from study.pruning.decision import Decision
+    from study.trials.costs import SizeCost
+
+Values = tuple[float, float, float]
+
+
+class Ledger:
+    """Of one worker. Every method raises UpdateFinishedTrialError when the trial was taken away."""
+
+    def __init__(self, *, storage: SharedStorage, study: Study, plan: Plan) -> None:
+        self._storage = storage
+        self._study = study
+        self._plan = plan
+
+    def claimed(
+        self, trial: Trial, params: TrialParams, objective: Objective, *, probed: bool
+    ) -> None:
+        """Whose it is, and how it is run."""
+        torch = sys.modules.get("torch")  # a table is played back without
+        self._write(
+            trial,
+            {
+                OWNER: this_process(),
+                **{key: getattr(params, key) for key in ("seed", "epochs", "device")},
+                HARDWARE: self._plan.hardware,
+                "torch_version": torch and str(torch.__version__),
+                "compiled": objective.compiled or None,
+                UNPROBED: None if probed else True,
+                SCALED: params.learning_rate if self._plan.space.scales else None,
+            },
+        )
+
+    def refused(self, trial: Trial, why: Excuse, cost: SizeCost | None) -> None:
+        """Told without running."""
+        self._pruned(trial, {PREDICTED: True, **_excused(why, cost)}, why.grade)
+
+    def out_of_memory(self, trial: Trial, why: Excuse, cost: SizeCost | None) -> None:
+        """It could not be finished."""
+        self._pruned(trial, _excused(why, cost), why.grade)
+
+    def stopped(
+        self,
+        trial: Trial,
+        measured: Measurement,
+        *,
+        known: SizeCost | None,
+        curve: Sequence[float],
+        decision: Decision | None,
+    ) -> None:
+        """A stop rule, or the divergence guard, ended it."""
+        grade = GRADES.get(measured.verdict, OVER_BUDGET_GRADE)
+        attributes = {**attributes_of(measured, known), CURVE: list(curve) or None}
+        self._pruned(trial, attributes, decision.grade if decision is not None else grade)
+
+    def completed(
+        self,
+        trial: Trial,
+        measured: Measurement,
+        *,
+        known: SizeCost | None,
+        curve: Sequence[float],
+    ) -> tuple[Values, float]:
+        """It ran to its end; returns what was told, and by how much that breaks a budget."""
+        from optuna.trial import TrialState
+
+        values = told_values(measured, known)
+        overshoot = self._plan.budgets.overshoot(values)
+        grade = OVER_BUDGET_GRADE + overshoot if overshoot > 0 else 0.0
+        self._write(trial, {**attributes_of(measured, known), CURVE: list(curve)}, grade)
+        if grade:
+            mirror_constraint(self._study, trial, grade)
+        self._tell(trial, TrialState.COMPLETE, values)
+        return values, grade
+
+    def failed(self, trial: Trial, reason: str, message: str) -> None:
+        """The objective raised, or it cannot go on for another reason."""
+        from optuna.trial import TrialState
+
+        self._write(trial, {FAIL_REASON: reason, REASON: message[:2000]})
+        self._tell(trial, TrialState.FAIL)
+
+    def handed_back(self, trial: Trial, message: str) -> None:
+        """Ended by a signal, and queued for whoever comes next."""
+        self.failed(trial, INTERRUPTED, message)
+        told = self._storage.get_trial(id_of(trial))
+        queue_again(self._study, told, n_deaths=worker_deaths(told))
+
+    def _pruned(self, trial: Trial, attributes: Mapping[str, Any], grade: float) -> None:
+        from optuna.trial import TrialState
+
+        self._write(trial, attributes, grade)
+        self._tell(trial, TrialState.PRUNED)
+
+    def _write(
+        self, trial: Trial, attributes: Mapping[str, Any], grade: float | None = None
+    ) -> None:
+        """All at once; `grade` as the constraint that `Trial.set_constraint` would store.
+
+        That would read the whole trial from the database, to see whether there is one already.
+        """
+        user = {key: value for key, value in attributes.items() if value is not None}
+        system = {} if grade is None else {f"constraints:{CONSTRAINT}": grade}
+        self._storage.set_trial_attrs(id_of(trial), user, system)
+
+    def _tell(self, trial: Trial, state: TrialState, values: Values | None = None) -> None:
+        """As `Study.tell`, without reading the trial twice from the database on the way.
+
+        That would also let the sampler have its say after a trial; none of ours has any.
+        """
+        self._storage.set_trial_state_values(id_of(trial), state, values)
+
+
+def _excused(why: Excuse, cost: SizeCost | None) -> dict[str, Any]:
+    """What is known of a size that was not run to its end."""
+    return {
+        VERDICT: why.verdict.value,
+        REASON: why.reason,
+        SO_FAR: None if cost is None else [None, cost.train_seconds, cost.memory],
+    }

@@ -1,0 +1,153 @@
+"""Which trial a worker runs next: asked for under one lock, and ours from the start."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+from storage.shared import CLAIM_PATIENCE_SECONDS
+from study.plan.limits import known_limits
+from study.trials.attributes import OWNER, PURPOSE, is_finished, takes_slot
+from study.trials.costs import Costs
+from study.trials.hardware import stored_costs
+from study.workers.retry import fail_lost_trials
+from study.workers.trial_run import params_of
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from optuna import Study
+    from optuna.trial import FrozenTrial, Trial
+
+    from objectives.objective import Objective
+    from storage.shared import SharedStorage
+    from study.machine.interrupts import Interrupts
+    from study.plan.plan import Plan
+    from study.workers.ledger import Ledger
+    from study.workers.pulse import Pulse
+
+SHORT_PATIENCE_SECONDS = 1.0
+
+
+class Agenda(Protocol):
+    """What is run instead of the sampler's proposals; travels to worker processes."""
+
+    def queue(self, study: Study, trials: Sequence[FrozenTrial]) -> int:
+        """Queue what is due, under the claim lock; returns how many trials that were."""
+
+
+class Claims:
+    """Of one worker; also what the study was like when it last looked."""
+
+    def __init__(
+        self,
+        *,
+        storage: SharedStorage,
+        study: Study,
+        plan: Plan,
+        objective: Objective,
+        ledger: Ledger,
+        pulse: Pulse,
+        interrupts: Interrupts,
+        agenda: Agenda | None,
+    ) -> None:
+        self._storage = storage
+        self._study = study
+        self._plan = plan
+        self._objective = objective
+        self._ledger = ledger
+        self._pulse = pulse
+        self._interrupts = interrupts
+        self._agenda = agenda
+        self._patience = CLAIM_PATIENCE_SECONDS
+        self.costs: Costs = plan.costs
+        self.limits = known_limits([], plan, plan.costs)
+        self.n_finished = 0
+
+    def next(self) -> Trial | None:
+        """The next trial, or None when all slots are taken."""
+        from optuna.exceptions import UpdateFinishedTrialError
+
+        while True:
+            try:
+                return self._claim()
+            except UpdateFinishedTrialError:  # paused right after it was asked for
+                self._pulse.let_go()
+
+    def _claim(self) -> Trial | None:
+        """A trial that is ours from the start.
+
+        Counting and asking happen under one lock, so that workers never overshoot the total, and
+        a sampler sees the parameters of every trial that runs beside its own.
+        """
+        with self._storage.claim_lock(self._plan.study_name, self._patience) as alone:
+            # A holder that stood still once will do so again: it is not waited for twice.
+            self._patience = CLAIM_PATIENCE_SECONDS if alone else SHORT_PATIENCE_SECONDS
+            trials = self._look(alone=alone)
+            if self._interrupts.signum is not None:
+                return None
+            trials = self._with_agenda(trials)
+            if self._is_done(trials):
+                return None
+            trial = self._ask(trials)
+            self._pulse.hold(trial)  # first: who has an owner and no heartbeat is never missed
+            probed = self._plan.space.is_probed(trial.params)
+            params = params_of(trial, self._plan)
+            self._ledger.claimed(trial, params, self._objective, probed=probed)
+            return trial
+
+    def _look(self, *, alone: bool) -> Sequence[FrozenTrial]:
+        """All trials, those of dead workers queued again; and what they say of costs and limits."""
+        trials = self._study.get_trials(deepcopy=False)
+        if fail_lost_trials(self._storage, self._study, trials, alone=alone):
+            trials = self._study.get_trials(deepcopy=False)
+        self.costs = stored_costs(self._study, self._plan.hardware)
+        self.limits = known_limits(trials, self._plan, self.costs)
+        self.n_finished = sum(map(is_finished, trials))
+        return trials
+
+    def _with_agenda(self, trials: Sequence[FrozenTrial]) -> Sequence[FrozenTrial]:
+        """What an agenda has next is queued, where nothing waits."""
+        if self._agenda is None or self._is_asked_for(trials, "WAITING"):
+            return trials
+        n_queued = self._agenda.queue(self._study, trials)
+        return self._study.get_trials(deepcopy=False) if n_queued else trials
+
+    def _is_done(self, trials: Sequence[FrozenTrial]) -> bool:
+        """Whether there is nothing to ask for now."""
+        if self._agenda is not None:
+            return not self._is_asked_for(trials, "WAITING")
+        return sum(map(takes_slot, trials)) >= self._plan.n_trials
+
+    @staticmethod
+    def _is_asked_for(trials: Sequence[FrozenTrial], state: str) -> bool:
+        """Whether a trial in that state is one that an agenda asked for."""
+        return any(t.state.name == state and PURPOSE in t.user_attrs for t in trials)
+
+    def _ask(self, trials: Sequence[FrozenTrial]) -> Trial:
+        """One that waits, else the sampler's next point."""
+        waiting = _next_waiting(trials)
+        queued = {} if waiting is None else waiting.system_attrs.get("fixed_params", {})
+        return self._study.ask(self._plan.space.holding(queued).distributions())
+
+    def n_running(self) -> int:
+        """Trials that others run, any of which may be left behind.
+
+        0 when nobody would notice: workers of versions without a heartbeat are not waited for.
+        """
+        from optuna.trial import TrialState
+
+        running = self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+        if self._agenda is not None and not self._is_asked_for(running, "RUNNING"):
+            return 0  # a search runs beside; its trials are nothing to wait for
+        return len(running) if any(_will_be_missed(trial) for trial in running) else 0
+
+
+def _next_waiting(trials: Sequence[FrozenTrial]) -> FrozenTrial | None:
+    """The trial that Optuna takes up before it asks a sampler."""
+    return next((trial for trial in trials if trial.state.name == "WAITING"), None)
+
+
+def _will_be_missed(trial: FrozenTrial) -> bool:
+    """Whether somebody will notice if its worker dies."""
+    owner = trial.user_attrs.get(OWNER)
+    return owner is None or "boot" in owner  # versions without a heartbeat did not write that

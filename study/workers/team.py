@@ -1,0 +1,229 @@
+"""Several local worker processes, started again when they crash."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
+from functools import partial
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+from typing import TYPE_CHECKING, cast
+
+from objectives.measurement import ObjectiveError
+from storage.errors import StorageError
+from storage.open import readable_errors
+from study.errors import StudyError
+from study.machine.interrupts import EXIT_SECONDS, Interrupts
+from study.machine.slots import measuring_alone
+from study.quiet import quiet_optuna
+from study.workers.events import Emit, Event
+from study.workers.launch import Job, run_here
+from study.workers.worker import RepeatedFailure
+
+if TYPE_CHECKING:
+    from objectives.objective import Objective
+
+SAME_CRASHES = 5  # of one worker with no trial ended in between; above what a trial is retried
+LONGEST_PAUSE_SECONDS = 8.0  # before a crashed worker is started again
+ENDED = (0, 128 + signal.SIGINT, 128 + signal.SIGTERM)  # exit codes of a worker that is done
+
+
+class WorkerDied(Exception):
+    """A worker process crashed again and again: killed, or out of memory."""
+
+
+@dataclass
+class Place:
+    """One of the workers, whichever process it is now."""
+
+    number: int
+    crashes: int = 0  # in a row
+    process: BaseProcess | None = None
+    pipe: Connection | None = None
+    start_at: float = field(default_factory=time.monotonic)  # when there is no process
+
+
+class Team:
+    """Runs worker processes until all have ended; signals to us are passed on to them."""
+
+    def __init__(self, job: Job, n_workers: int, interrupts: Interrupts, emit: Emit) -> None:
+        self._job = job
+        self._interrupts = interrupts
+        self._emit = emit
+        self._places = [Place(number) for number in range(n_workers)]
+        self._said: list[Exception] = []  # what workers gave up with
+        self._lost: list[str] = []  # workers that crash whenever they start
+        self._n_passed_on = 0
+        self._kill_at: float | None = None
+
+    def run(self) -> None:
+        """Returns when all are done.
+
+        Raises:
+            RepeatedFailure: a worker gave up.
+            WorkerDied: one crashed again and again.
+            StudyError: what a worker could not go on with.
+        """
+        try:
+            while self._places and not self._late():
+                self._pass_signals_on()
+                self._start_missing()
+                self._listen()
+        finally:
+            for place in self._places:
+                if place.process is not None:
+                    place.process.kill()
+                    place.process.join()
+        if self._said:
+            raise self._said[0]
+        if self._lost and self._interrupts.signum is None:
+            raise WorkerDied("; ".join(self._lost))
+
+    def _late(self) -> bool:
+        return self._kill_at is not None and time.monotonic() > self._kill_at
+
+    def _pass_signals_on(self) -> None:
+        """Each of ours once; who does not obey the last one is killed."""
+        while self._n_passed_on < self._interrupts.n_seen:
+            self._n_passed_on += 1
+            for place in self._places:
+                if place.process is not None and place.process.pid is not None:
+                    with suppress(ProcessLookupError):
+                        os.kill(place.process.pid, self._interrupts.signum or signal.SIGTERM)
+            if self._n_passed_on > 1 or self._interrupts.signum == signal.SIGTERM:
+                self._kill_at = self._kill_at or time.monotonic() + EXIT_SECONDS + 1
+
+    def _start_missing(self) -> None:
+        for place in [p for p in self._places if p.process is None]:
+            if self._interrupts.signum is not None:
+                self._places.remove(place)
+            elif time.monotonic() >= place.start_at:
+                self._start(place)
+
+    def _start(self, place: Place) -> None:
+        context = multiprocessing.get_context("spawn")
+        place.pipe, theirs = context.Pipe(duplex=False)
+        place.process = context.Process(
+            target=_process, args=(self._job, theirs), name=f"worker-{place.number}"
+        )
+        with _no_interrupt():
+            place.process.start()
+        theirs.close()
+
+    def _listen(self) -> None:
+        """Pass on what workers say, for a moment."""
+        by_pipe = {place.pipe: place for place in self._places if place.pipe is not None}
+        if not by_pipe:
+            time.sleep(0.05)  # all of them wait to be started again
+        for pipe in cast(list[Connection], wait(list(by_pipe), timeout=0.2)):
+            place = by_pipe[pipe]
+            try:
+                message = pipe.recv()
+            except (EOFError, OSError):
+                self._closed(place)
+                continue
+            if isinstance(message, Event):
+                if message.kind == "ended":
+                    place.crashes = 0
+                self._emit(replace(message, worker=place.number))
+            else:
+                self._said.append(message)
+
+    def _closed(self, place: Place) -> None:
+        """A worker's pipe ended, and so does the worker."""
+        process, place.process, place.pipe = place.process, None, None
+        code = None
+        if process is not None:
+            process.join(timeout=EXIT_SECONDS)
+            process.kill()
+            process.join()
+            code = process.exitcode
+        if code in ENDED or self._interrupts.signum is not None:
+            self._places.remove(place)
+            return
+        place.crashes += 1
+        pause = min(0.2 * 2**place.crashes, LONGEST_PAUSE_SECONDS)
+        place.start_at = time.monotonic() + pause
+        if place.crashes >= SAME_CRASHES:
+            self._places.remove(place)
+            self._lost.append(
+                f"worker {place.number} died {place.crashes} times in a row, the last time "
+                f"{_how(code)}; run the same command again to complete the study"
+            )
+
+
+def run_workers(
+    job: Job, objective: Objective, n_workers: int, interrupts: Interrupts, emit: Emit
+) -> None:
+    """One worker in this process, or several in their own.
+
+    Raises:
+        RepeatedFailure: trials in a row failed the same way.
+        WorkerDied: a worker process crashed again and again.
+    """
+    if n_workers > 1:
+        Team(job, n_workers, interrupts, emit).run()
+        return
+    with measuring_alone(objective, job.plan.device):
+        run_here(job, objective, interrupts, emit)
+
+
+def _how(code: int | None) -> str:
+    """An exit code in words."""
+    if code is None or code >= 0:
+        return f"with exit code {code}"
+    name = signal.Signals(-code).name
+    return f"by {name}" + (" (out of memory?)" if name == "SIGKILL" else "")
+
+
+@contextmanager
+def _no_interrupt() -> Iterator[None]:
+    """Processes started inside are deaf to Ctrl-C until they are ready for it."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _process(job: Job, pipe: Connection) -> None:
+    """A worker process: events and a last word go through the pipe."""
+    import optuna
+
+    from objectives.load import load_objective
+
+    # A terminal sends Ctrl-C to all of its processes, and the launcher passes on what it gets:
+    # out of the terminal's group each signal comes once. One that came too early is forgotten.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    os.setpgid(0, 0)
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    interrupts = Interrupts()
+    try:
+        with interrupts.installed(), quiet_optuna(), readable_errors(job.storage):
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+            objective = load_objective(
+                job.task,
+                device=job.plan.device,
+                compiled=job.compiled,
+                recipe=job.recipe,
+                data_dir=job.data_dir,
+            )
+            if objective.fingerprint != job.fingerprint:
+                raise StudyError("the task loads differently each time: seed its data")
+            with measuring_alone(objective, job.plan.device):
+                run_here(job, objective, interrupts, partial(_send, pipe, interrupts))
+    except (RepeatedFailure, ObjectiveError, StorageError, StudyError) as error:
+        pipe.send(error if isinstance(error, RepeatedFailure) else StudyError(str(error)))
+    raise SystemExit(interrupts.exit_code)
+
+
+def _send(pipe: Connection, interrupts: Interrupts, event: Event) -> None:
+    try:
+        pipe.send(event)
+    except OSError:  # whoever launched us was killed: hand the trial back and end too
+        interrupts.request(signal.SIGTERM)

@@ -1,0 +1,126 @@
+"""One run, followed epoch by epoch: curve and checkpoint are kept and the stop rule asked."""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from objectives.measurement import Measurement, Stopped, TrialParams
+from objectives.run import Run, carry_out
+from study.machine.interrupts import Interrupted, Interrupts
+from study.pruning.decision import Decision, Progress, StopRule
+from study.trials.attributes import CURVE
+from study.trials.outcome import on_grid
+
+if TYPE_CHECKING:
+    from optuna import Study
+    from optuna.trial import Trial
+
+    from objectives.objective import Objective
+    from storage.checkpoint import Checkpoint
+    from study.trials.costs import SizeCost
+
+CURVE_SECONDS = 0.5
+"""How often a curve is written for others to see. Where epochs are short, writing each of them
+would take longer than training; at its end a trial gets all of its curve."""
+
+
+class WatchedRun:
+    """Measures one trial; used once."""
+
+    def __init__(
+        self,
+        *,
+        study: Study,
+        trial: Trial,
+        params: TrialParams,
+        run: Run,
+        known: SizeCost | None,
+        rule: StopRule,
+        checkpoint: Checkpoint | None,
+        interrupts: Interrupts,
+        say: Callable[..., None],
+    ) -> None:
+        self.decision: Decision | None = None  # of the stop rule, to end this run
+        self.broken: Exception | None = None  # what storage or stop rule raised
+        self._study = study
+        self._trial = trial
+        self._params = params
+        self._run = run
+        self._known = known
+        self._rule = rule
+        self._checkpoint = checkpoint
+        self._interrupts = interrupts
+        self._say = say
+        self._curve_due = time.monotonic() + CURVE_SECONDS
+        run.should_stop = self._each_epoch
+        if checkpoint is not None:
+            run.keep = partial(self._keep, checkpoint)
+
+    @property
+    def curve(self) -> list[float]:
+        """So far, as it is stored."""
+        return on_grid(self._run.curve, self._params.epochs)
+
+    def measure(self, objective: Objective) -> Measurement:
+        """Train; from the checkpoint on, where there is one.
+
+        Raises:
+            Interrupted: a signal came.
+            Exception: whatever the objective raised; or `broken`, also where it swallowed that.
+        """
+        kept = None if self._checkpoint is None else self._checkpoint.load()
+        if kept is not None:
+            self._run.restore(kept)
+        with self._interrupts.armed(gently=self._checkpoint is not None):
+            carry_out(objective, self._params, self._run)
+        if self.broken is not None:
+            raise self.broken
+        return self._run.result()
+
+    def _each_epoch(self, curve: tuple[float, ...]) -> Stopped | None:
+        with self._interrupts.held():
+            try:
+                if time.monotonic() >= self._curve_due:
+                    self._trial.set_user_attr(CURVE, on_grid(curve, self._params.epochs))
+                    self._curve_due = time.monotonic() + CURVE_SECONDS
+                decision = self._rule.judge(self._study, self._trial, self._progress(curve))
+            except Exception as error:
+                self.broken = error
+                raise
+            self._say(epoch=len(curve), metric=curve[-1])
+        if decision is None or self._run.share_done >= 1:
+            self._leave_if_asked()
+            return None  # a run that has just ended is worth more than what stopping it saves
+        self.decision = decision
+        return Stopped(decision.verdict, decision.reason)
+
+    def _leave_if_asked(self) -> None:
+        """After the epoch and its checkpoint, where the loop goes on to the next one."""
+        if self._interrupts.signum is not None:
+            self._run.leaving = Interrupted(self._interrupts.signum)
+
+    def _keep(self, checkpoint: Checkpoint, state: dict[str, Any]) -> None:
+        with self._interrupts.held():
+            try:
+                checkpoint.save(state)
+            except OSError as error:
+                warnings.warn(f"no checkpoint of trial {self._trial.number}: {error}", stacklevel=2)
+        self._leave_if_asked()
+
+    def _progress(self, curve: tuple[float, ...]) -> Progress:
+        """With the known cost of the size, or what the run has cost so far."""
+        seconds, peak = self._run.so_far()
+        if self._known is not None:
+            seconds = self._known.train_seconds or seconds
+            peak = self._known.peak_memory_bytes or peak
+        return Progress(
+            batch_size=self._params.batch_size,
+            curve=curve,
+            train_seconds=seconds,
+            peak_memory_bytes=peak,
+            share_done=self._run.share_done,
+        )
