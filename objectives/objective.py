@@ -17,7 +17,7 @@ class Objective(Protocol):
 
     @property
     def name(self) -> str:
-        """As stored with the study."""
+        """The name that is stored with the study."""
 
     @property
     def metric(self) -> str:
@@ -29,7 +29,7 @@ class Objective(Protocol):
 
     @property
     def max_epochs(self) -> int | None:
-        """That it can train for; None without a limit."""
+        """The most epochs that it can train for; None without a limit."""
 
     @property
     def batch_sizes(self) -> tuple[int, int | None]:

@@ -43,20 +43,20 @@ class Parameter:
         return self.choices[0] if self.choices else self.value(0.5)
 
     def value(self, share: float) -> float:
-        """At a share, 0..1, of the range."""
+        """The value at a share, 0..1, of the range."""
         low, high = float(self.low or 0.0), float(self.high or 0.0)
         value = low * (high / low) ** share if self.log else low + share * (high - low)
         return round(value) if self.is_whole else min(max(value, low), high)
 
     def share(self, value: float) -> float:
-        """Of the range, 0..1, at a value."""
+        """The share of the range, 0..1, at which a value lies."""
         low, high = float(self.low or 0.0), float(self.high or 0.0)
         if self.log:
             return math.log(value / low) / math.log(high / low)
         return (value - low) / (high - low)
 
     def as_dict(self) -> dict[str, Any]:
-        """As stored with a study: all that is set."""
+        """All that is set, as it is stored with a study."""
         stored = {key: value for key, value in asdict(self).items() if value not in (None, ())}
         return {**stored, "choices": list(self.choices)} if self.choices else stored
 

@@ -29,9 +29,9 @@ class Remarks:
         distance_from_init: float | None = None,
         sharpness: float | None = None,
     ) -> None:
-        """After the last epoch, where `params.diagnostics` asks for it.
+        """Note the diagnostics that `params.diagnostics` asks for, after the last epoch.
 
-        They are computed as objectives/gradients/diagnose.py does.
+        See objectives/gradients/diagnose.py for what they are.
 
         Compute them inside `validating()`.
         """
@@ -47,7 +47,7 @@ class Remarks:
         self._techniques.update(facts)
 
     def scored(self, test_accuracy: float) -> None:
-        """After the last epoch, where `params.score_test`: the metric on the test split.
+        """Note the metric on the test split after the last epoch, where `params.score_test`.
 
         Raises:
             ObjectiveError: the metric is out of range: accuracy is a fraction 0..1.

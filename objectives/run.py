@@ -114,7 +114,7 @@ class Run(Remarks):
         self._clock.start()
 
     def plan(self, phases: Sequence[Phase]) -> None:
-        """Before each epoch of a run whose batch size grows: all phases, as planned now.
+        """Note all phases, as planned now, before each epoch of a run whose batch size grows.
 
         `begin` is then told the most steps that the run may take.
         """
@@ -163,7 +163,7 @@ class Run(Remarks):
         }
 
     def used_elsewhere(self, peak_memory_bytes: int) -> None:
-        """Of another process that takes part: what counts is the largest peak."""
+        """Note another process's peak: of all that take part, the largest counts."""
         self._meter.elsewhere(peak_memory_bytes)
 
     def step(self, loss: Any) -> None:

@@ -27,7 +27,7 @@ class Checkpoint:
 
     @property
     def path(self) -> Path:
-        """Where it lies, or would."""
+        """The path at which the checkpoint lies, or would."""
         return self._folder / f"{self._name}.pt"
 
     def save(self, state: Mapping[str, Any]) -> None:

@@ -40,7 +40,7 @@ class SharedJournalStorage(JournalStorage, SharedStorage):
     def set_trial_attrs(
         self, trial_id: int, user: Mapping[str, Any], system: Mapping[str, Any] = NOTHING
     ) -> None:
-        """As in `SharedStorage`: all lines are written, and flushed to the disk, at once.
+        """Write attributes as `SharedStorage` does: all lines at once, and flushed to the disk.
 
         Optuna has no public call for it; this one writes the lines that its own would.
         """

@@ -29,7 +29,7 @@ class SharedRDBStorage(RDBStorage, SharedStorage):
     def set_trial_attrs(
         self, trial_id: int, user: Mapping[str, Any], system: Mapping[str, Any] = NOTHING
     ) -> None:
-        """As in `SharedStorage`.
+        """Write attributes of a running trial, as `SharedStorage` describes, in one transaction.
 
         Optuna has no public call for it, and setting one attribute after another is most of what
         a trial costs on a database. So this knows three of Optuna's tables.
@@ -63,7 +63,7 @@ def _upsert(dialect: str, into: Any) -> Any:
 
 
 def optuna_url(url: str) -> str:
-    """As RDBStorage takes it: Optuna fills {} in its URLs in."""
+    """The URL as RDBStorage takes it, with { and } doubled: Optuna formats its URLs."""
     return url.replace("{", "{{").replace("}", "}}")
 
 
@@ -79,5 +79,5 @@ def heartbeat_options(heartbeat: Heartbeat | None) -> dict[str, Any]:
 
 
 def wrong_schema(where: str, error: RuntimeError) -> StorageError:
-    """For the tables of another Optuna version; the error's text has the remedy."""
+    """The error for tables of another Optuna version; its text has the remedy."""
     return StorageError(f"{where} cannot be opened: {error}")

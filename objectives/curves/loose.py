@@ -62,7 +62,7 @@ class Recording:
         return self.rows[-1]
 
     def outcome(self, name: str) -> float | None:
-        """None where it is not recorded or not finite; memory is the highest of all epochs."""
+        """The last value, or for memory the highest of all epochs; None if absent or not finite."""
         if name == "peak_memory_bytes":
             return max((r.numbers[name] for r in self.rows if name in r.numbers), default=None)
         value = self.last.numbers.get(name, math.nan)
@@ -145,7 +145,7 @@ Key = tuple[float, float, float | None]
 
 
 class _Reader:
-    """Of one file: what its rows say together."""
+    """A reader of what one file's rows say together."""
 
     def __init__(self, name: str, rows: list[Row]) -> None:
         self._name = name

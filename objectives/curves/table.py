@@ -50,7 +50,7 @@ class Table:
 
     @cached_property
     def epochs(self) -> int:
-        """Of the longest run."""
+        """The number of epochs of the longest run."""
         return max(len(run.train_loss) for run in self.runs.values())
 
     @cached_property
@@ -100,7 +100,7 @@ class Table:
 
     @cached_property
     def baseline_metric(self) -> float:
-        """Its metric: 0 for R2, the share of one class for accuracy."""
+        """The metric of a constant predictor: 0 for R2, the share of one class for accuracy."""
         return 0.0 if self.metric == "val_r2" else min(1.0, math.exp(-self.baseline_loss))
 
     def nearest(self, batch_size: int, learning_rate: float, seed: int) -> RecordedRun:
@@ -115,7 +115,7 @@ class Table:
         return self._costs[batch_size][0]
 
     def peak_memory_bytes(self, batch_size: int) -> int:
-        """At a recorded batch size."""
+        """The peak memory in bytes at a recorded batch size."""
         return self._costs[batch_size][1]
 
     @cached_property

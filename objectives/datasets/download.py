@@ -127,7 +127,7 @@ def _download(file: RemoteFile, source: Source, folder: Path) -> None:
 
 
 def _complete(url: str, file: RemoteFile, part: Path, show: Show) -> None:
-    """Until `part` is the whole file.
+    """Download from `url`, in several attempts, until `part` is the whole file.
 
     Raises:
         MirrorError: this mirror does not get us there.

@@ -47,8 +47,11 @@ def diagnose(
 
 
 def _distances(model: nn.Module, task: Task, seed: int) -> dict[str, float | None]:
-    """Of all parameters, 2-norms. The initial model is made again from its seed, on the CPU: to
-    keep a copy of it would cost memory during the run."""
+    """The 2-norms of all parameters and of their distance from the initial ones.
+
+    The initial model is made again from its seed, on the CPU: to keep a copy of it would cost
+    memory during the run.
+    """
     seed_everything(seed)
     pairs = list(zip(model.parameters(), task.model().parameters(), strict=True))
     norm, distance = 0.0, 0.0
@@ -62,7 +65,10 @@ def _distances(model: nn.Module, task: Task, seed: int) -> dict[str, float | Non
 def _sharpness_on_subset(
     model: nn.Module, task: Task, x: Tensor, y: Tensor, device: str
 ) -> float | None:
-    """Of a copy of the model; None where the device has no room for it: the run itself was fine."""
+    """The sharpness of a copy of the model on a subset; None where the device lacks room for it.
+
+    That is no failure of the run, which was fine.
+    """
     import torch
 
     picked = torch.linspace(0, len(x) - 1, min(SUBSET, len(x))).long()

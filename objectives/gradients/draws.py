@@ -18,7 +18,7 @@ TOLERANCE = 1e-3  # relative, of a mean of gradients and the gradient of the mea
 
 @dataclass(frozen=True, kw_only=True)
 class ExampleNorms:
-    """Of n examples' gradients g_i."""
+    """Two squared norms of n examples' gradients g_i."""
 
     mean_square: float  # mean of |g_i|^2
     square_of_mean: float  # |mean of g_i|^2

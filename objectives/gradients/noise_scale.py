@@ -50,7 +50,7 @@ class NoiseScale:
 
 
 def two_sizes(small: float, large: float, *, sizes: tuple[int, int]) -> Draw:
-    """From squared norms at two batch sizes (arXiv:1812.06162, appendix A.1)."""
+    """The draw from squared norms at two batch sizes (arXiv:1812.06162, appendix A.1)."""
     b_small, b_large = sizes
     return Draw(
         trace=(small - large) / (1 / b_small - 1 / b_large),
@@ -59,7 +59,7 @@ def two_sizes(small: float, large: float, *, sizes: tuple[int, int]) -> Draw:
 
 
 def per_example(mean_square: float, square_of_mean: float, *, n: int) -> Draw:
-    """From the norms of n examples' gradients and that of their mean."""
+    """The draw from the norms of n examples' gradients and that of their mean."""
     trace = n / (n - 1) * (mean_square - square_of_mean)
     return Draw(trace=trace, square=square_of_mean - trace / n)
 
@@ -138,7 +138,7 @@ class Moments:
 
     @property
     def sd(self) -> float:
-        """Of the sample; NaN for fewer than two values."""
+        """The standard deviation of the sample; NaN for fewer than two values."""
         return math.sqrt(self._squares / (self.n - 1)) if self.n > 1 else math.nan
 
 

@@ -100,7 +100,7 @@ class Clock:
 
 
 def _typical(laps: Sequence[Lap]) -> tuple[float, float]:
-    """Of laps that are alike; as they were where none of them is warm."""
+    """The wall and process seconds of laps that are alike; as measured where none is warm."""
     warm, n = [lap for lap in laps if lap.warm], len(laps)
     if not warm:
         return sum(lap.seconds for lap in laps), sum(lap.process_seconds for lap in laps)

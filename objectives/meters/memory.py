@@ -57,7 +57,7 @@ def _storages(values: Iterable[Any]) -> Iterable[Any]:
 
 
 class NoMeter:
-    """For runs whose peak is known already."""
+    """A meter that measures nothing, for runs whose peak is known already."""
 
     peak_bytes = 0
     slows_down = False

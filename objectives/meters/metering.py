@@ -16,7 +16,7 @@ class FirstSteps:
         self._instrumented = False
 
     def start(self) -> None:
-        """Before the model is built."""
+        """Begin to measure, before the model is built."""
         self._meter.start()
         self._watching = self._meter.slows_down
 
@@ -28,7 +28,7 @@ class FirstSteps:
             self._watching = True
 
     def stop(self) -> None:
-        """Again is nothing new."""
+        """End the measuring; safe to call twice."""
         self._watching = False
         self._meter.stop()
 
@@ -59,5 +59,5 @@ class FirstSteps:
 
     @property
     def peak_bytes(self) -> int:
-        """Of the whole run so far."""
+        """The peak of the whole run so far."""
         return max(self.earlier_peak_bytes, self._meter.peak_bytes)

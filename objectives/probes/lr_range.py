@@ -32,7 +32,7 @@ FALLEN = 0.05  # of the way from the start to the best: there the loss has start
 
 @dataclass(frozen=True, kw_only=True)
 class RangeTest:
-    """At one batch size; N steps."""
+    """The result of a learning-rate range test at one batch size, over N steps."""
 
     batch_size: int
     rates: tuple[float, ...]  # N
@@ -109,7 +109,7 @@ def suggested(rates: Sequence[float], smoothed: Sequence[float]) -> tuple[float,
 def _losses(
     objective: TaskObjective, rates: Sequence[float], batch_size: int, seed: int, device: str
 ) -> Iterator[float]:
-    """Of each step, until they explode."""
+    """The loss of each step, until they explode."""
     import torch
 
     seed_everything(seed)

@@ -133,7 +133,7 @@ class Leader(Member):
         self._in_epoch = True
 
     def end_epoch(self) -> None:
-        """Their peaks count too."""
+        """End the epoch, and take the other ranks' memory peaks in too."""
         self.exchange(None)
         self._in_epoch = False
         self._hear_peaks()
@@ -195,7 +195,7 @@ class FollowingRank(Member):
         gc.collect()
 
     def exchange(self, loss: Tensor | None, *, n: int = 0, stop: bool = False) -> Tensor:
-        """As on every rank."""
+        """The sum of all ranks' losses, as on every rank; notes when rank 0 has ended the run."""
         try:
             return super().exchange(loss, n=n, stop=stop)
         except Stopped:

@@ -141,11 +141,11 @@ class Ranks:
 
     @property
     def pids(self) -> list[int]:
-        """Of the children."""
+        """The process ids of the children."""
         return [process.pid for process in self._processes if process.pid is not None]
 
     def tell(self, message: Any) -> None:
-        """The same to all."""
+        """Send the same message to all other ranks."""
         for rank, pipe in enumerate(self._pipes, 1):
             try:
                 pipe.send(message)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 def own_part(n: int, *, rank: int, n_ranks: int, shards: str, least: int = 1) -> slice | None:
-    """Of a batch of `n` examples, in the order of the batch; None where a rank has none.
+    """A rank's part of a batch of `n` examples, in the batch's order; None where it has none.
 
     Numbers of examples differ by at most one, the lower ranks have the larger ones. Where that
     would leave one with fewer than `least` (batch norm cannot take one alone) fewer ranks share.

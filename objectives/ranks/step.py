@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class LockStep(Stepper):
-    """As `Stepper`, of which every rank has one for the same run."""
+    """A rank's `Stepper`, which takes each step together with those of the run's other ranks."""
 
     def __init__(
         self, model: nn.Module, *args: Any, member: Member, some_unused: bool, **options: Any
@@ -38,7 +38,7 @@ class LockStep(Stepper):
         self._member.end_epoch()
 
     def _gradient(self, x: Tensor, y: Tensor) -> Tensor:
-        """Of the whole batch's mean loss; returns that loss."""
+        """Compute the gradient of the whole batch's mean loss; returns that loss."""
         n, world = len(x), self._member.n_ranks
         x, y, share = self._member.own(x, y, least=self._least)
         passes: Any = _Passes(self._replica, n_parts(len(x), self._recipe.micro_batch_size(len(x))))

@@ -27,7 +27,7 @@ def read(folder: Path, images: ImageSet) -> tuple[Labelled, Labelled]:
 
 
 def _files(*known: tuple[int, str]) -> tuple[RemoteFile, ...]:
-    """Of sizes in bytes and SHA-256."""
+    """The data set's four files, from the size in bytes and SHA-256 of each."""
     names = (TRAIN_IMAGES, TRAIN_LABELS, TEST_IMAGES, TEST_LABELS)
     return tuple(
         RemoteFile(name=name, n_bytes=n_bytes, sha256=sha256)

@@ -31,7 +31,7 @@ def split_60_20_20(x: Tensor, y: Tensor) -> Data:
 
 
 def permutation(n: int) -> np.ndarray:
-    """Of 0..n-1, the same for ever."""
+    """A permutation of 0..n-1, the same for ever."""
     import numpy as np
 
     # RandomState's stream is frozen by NumPy's compatibility policy; Generator's is not.

@@ -48,7 +48,7 @@ class Transformer(nn.Module):
         self.logits = nn.Linear(WIDTH, n_tokens)
 
     def forward(self, x: Tensor) -> Tensor:  # (B, T) int64 -> (B, n_tokens, T)
-        """As cross-entropy takes them: classes second."""
+        """The logits as cross-entropy takes them: classes second."""
         hidden = self.blocks(self.token(x) + self.position[: x.shape[1]])
         logits: Tensor = self.logits(self.norm(hidden))
         return logits.transpose(1, 2)

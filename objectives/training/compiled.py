@@ -36,11 +36,11 @@ class BoundStep:
     state: dict[str, list[Tensor]]  # one tensor a parameter; changed in place
 
     def state_dict(self) -> dict[str, list[Tensor]]:
-        """As an optimizer's."""
+        """The optimizer's state: by name, one tensor for each parameter."""
         return self.state
 
     def load_state_dict(self, state: dict[str, list[Tensor]]) -> None:
-        """Into the same memory: a graph knows its tensors by their addresses."""
+        """Copy a state into the same memory: a graph knows its tensors by their addresses."""
         for name, tensors in self.state.items():
             for tensor, value in zip(tensors, state[name], strict=True):
                 tensor.copy_(value)

@@ -32,15 +32,15 @@ class GhostBatchNorm(_BatchNorm):
 
 
 class GhostBatchNorm1d(GhostBatchNorm, nn.BatchNorm1d):
-    """Of (B, C) or (B, C, L)."""
+    """Ghost batch norm of inputs (B, C) or (B, C, L)."""
 
 
 class GhostBatchNorm2d(GhostBatchNorm, nn.BatchNorm2d):
-    """Of (B, C, H, W)."""
+    """Ghost batch norm of inputs (B, C, H, W)."""
 
 
 class GhostBatchNorm3d(GhostBatchNorm, nn.BatchNorm3d):
-    """Of (B, C, D, H, W)."""
+    """Ghost batch norm of inputs (B, C, D, H, W)."""
 
 
 GHOSTS: dict[type[nn.Module], type[GhostBatchNorm]] = {

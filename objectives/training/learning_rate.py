@@ -24,7 +24,7 @@ class RateSchedule:
     cosine_examples: int | None = None  # of the whole run; None: constant after warm-up
 
     def factor(self, seen: int, size: int) -> float:
-        """Of the step that takes the `size` examples after the first `seen`.
+        """The factor for the step that takes the `size` examples after the first `seen`.
 
         Warm-up is linear from 0 and counts the step's own examples, or the first step would change
         nothing. Then the cosine falls from 1 to 0 (arXiv:1608.03983, without restarts).
@@ -38,7 +38,7 @@ class RateSchedule:
 
 
 def beta2_of(batch_size: int, half_life: float) -> float:
-    """That halves a gradient's weight in Adam's second moment every `half_life` examples.
+    """The beta2 that halves a gradient's weight in Adam's second moment in `half_life` examples.
 
     2^(-B / H), so that beta2(B) = beta2(B0)^(B / B0) (arXiv:2507.07101).
     """
@@ -60,7 +60,7 @@ class RateDriver:
     def __init__(
         self, optimizer: torch.optim.Optimizer, recipe: Recipe, *, epochs: int, n_train: int
     ) -> None:
-        """Before a checkpoint is loaded: that holds the rate of its last step."""
+        """Note the rates as they are now; load a checkpoint later, as it holds its last step's."""
         self._optimizer = optimizer
         self._rates = [float(group["lr"]) for group in optimizer.param_groups]
         self._half_life = recipe.beta2_half_life
@@ -90,7 +90,7 @@ class RateDriver:
 
 
 def set_rate(group: dict[str, Any], rate: float) -> None:
-    """Of one of an optimizer's `param_groups`."""
+    """Set the learning rate of one of an optimizer's `param_groups`, in place."""
     if isinstance(group["lr"], float | int):
         group["lr"] = rate
     else:  # a tensor, which captured graphs know by its address
@@ -98,7 +98,7 @@ def set_rate(group: dict[str, Any], rate: float) -> None:
 
 
 def rate_driver(optimizer: Any, recipe: Recipe, *, epochs: int, n_train: int) -> RateDriver | None:
-    """None where the recipe leaves the optimizer as it is."""
+    """The driver of a run's learning rate; None where the recipe leaves the optimizer as is."""
     plain = recipe.rate_schedule == "constant" and recipe.warmup_examples == 0
     if plain and recipe.beta2_half_life is None:
         return None

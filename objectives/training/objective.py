@@ -205,7 +205,7 @@ class TaskObjective:
         run.report(val, train_accuracy=train)
 
     def growth(self, epochs: int, schedule: str | None = None) -> Growth:
-        """Of the batch size in runs of so many epochs; None: the recipe's schedule."""
+        """How the batch size grows in runs of so many epochs; `schedule` None: the recipe's."""
         return Growth(
             schedule=schedule or self.recipe.schedule,
             epochs=epochs,
@@ -230,12 +230,12 @@ class TaskObjective:
         return self._declared.at(params.extra) if self.search else self.task
 
     def gradients(self, model: nn.Module, part: int | None = None) -> Gradients:
-        """Of the task's loss over its training split; `part`: examples of one pass at most."""
+        """The gradients of the task's training loss, in passes of at most `part` examples."""
         data, loss = self._data, self.task.loss
         return Gradients(model, loss, data.x_train, data.y_train, device=self.device, part=part)
 
     def batches(self, batch_size: int, order: torch.Generator) -> Batches:
-        """Of one epoch over the training split."""
+        """The batches of one epoch over the training split, in a random order."""
         return self._feed.epoch(batch_size, order)
 
     def predict_peak_bytes(self, batch_size: int) -> int | None:

@@ -22,7 +22,7 @@ PATIENCE = 20
 
 
 def autocast_to(precision: str, device: str) -> AbstractContextManager[Any]:
-    """For forward passes, of training and validation."""
+    """The autocast context for forward passes, of training and validation."""
     import torch
 
     if precision == "float32":
@@ -67,7 +67,7 @@ class LossScaler:
         self._has_stepped = False
 
     def scale(self, loss: Tensor) -> Tensor:
-        """To be sent backward in place of the loss."""
+        """The scaled loss, to be sent backward in place of the loss itself."""
         return self._scaler.scale(loss)
 
     def step(self, optimizer: torch.optim.Optimizer, loss: Tensor) -> Tensor:

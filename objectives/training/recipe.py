@@ -20,7 +20,7 @@ PRECISION = "precision"
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """Of our own loop. What is searched takes its value from a trial's parameters: see `at`."""
+    """How our own loop trains. What is searched takes its value from a trial's params: see `at`."""
 
     micro_batch_sizes: tuple[int, int] | None = None
     """Examples of one forward and backward pass, powers of two: equal ends fix it, others are
@@ -56,7 +56,7 @@ class Recipe:
         return replace(self, micro_batch_sizes=micro, precisions=precisions)
 
     def micro_batch_size(self, batch_size: int) -> int:
-        """Of one forward and backward pass of a recipe that `at` gave; at most the batch."""
+        """The examples of one pass in a recipe that `at` gave: at most the batch."""
         return min(batch_size, self.micro_batch_sizes[0]) if self.micro_batch_sizes else batch_size
 
     def of_rank(self, batch_size: int) -> int:
@@ -65,7 +65,7 @@ class Recipe:
 
     @property
     def precision(self) -> str:
-        """Of a recipe that `at` gave."""
+        """The one precision of a recipe that `at` gave."""
         return self.precisions[0]
 
     @property
@@ -77,7 +77,7 @@ class Recipe:
 
     @staticmethod
     def from_stored(text: str) -> Recipe:
-        """From what `stored` gave."""
+        """The recipe that `stored` made text of."""
         found: dict[str, Any] = json.loads(text) if text else {}
         for key, value in found.items():
             found[key] = tuple(value) if isinstance(value, list) else value
@@ -119,7 +119,7 @@ def n_parts(n: int, most: int) -> int:
 
 
 def largest_part(n: int, most: int) -> int:
-    """Of those parts."""
+    """The size of the largest of the parts that `n_parts` cuts n examples into."""
     return -(-n // n_parts(n, most))
 
 
@@ -127,7 +127,7 @@ PLAIN = Recipe()
 
 
 def n_ranks(objective: Any) -> int:
-    """That train one run of it together."""
+    """The number of ranks that train one run of the objective together."""
     return int(getattr(objective, "recipe", PLAIN).data_parallel)
 
 

@@ -27,7 +27,7 @@ class Segmented(nn.Sequential):
     is_whole_model: bool
 
     def forward(self, x: Any) -> Any:
-        """As nn.Sequential does."""
+        """The output that nn.Sequential would give for x."""
         *first, last = _segments(list(self))
         for layers in first:
             x = _forgetting(layers, partial(_through, layers), x)
@@ -43,7 +43,7 @@ class Recomputed(nn.Module):
     """Put before a module's own class: only its input is kept."""
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
-        """As the module's own class does."""
+        """The output that the module's own class would give."""
         return _forgetting([self], super().forward, *args, **kwargs)
 
 

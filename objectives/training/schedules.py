@@ -70,7 +70,7 @@ class Growth:
 
 
 class BatchSizes:
-    """Of one run."""
+    """The batch sizes of one run, epoch by epoch."""
 
     def __init__(self, growth: Growth, first: int) -> None:
         self._growth = growth
@@ -78,25 +78,25 @@ class BatchSizes:
 
     @property
     def grow(self) -> bool:
-        """Whether they may differ."""
+        """Whether the sizes may differ."""
         return self._growth.schedule != "constant"
 
     @property
     def phases(self) -> tuple[Phase, ...]:
-        """Of the whole run, as planned now."""
+        """The phases of the whole run, as planned now."""
         return self._growth.phases(self._sizes)
 
     @property
     def largest(self) -> int:
-        """That the run may come to."""
+        """The largest size that the run may come to."""
         return self._growth.reachable(self._sizes[0])[-1]
 
     def of(self, epoch: int) -> int:
-        """Of an epoch, 1 the first."""
+        """The batch size of an epoch; the first is epoch 1."""
         return self._sizes[epoch - 1]
 
     def look(self, epoch: int, gradients: Gradients, *, seed: int, device: str) -> None:
-        """After an epoch: double from the next one on, where the noise scale says so."""
+        """Double the size after this epoch, where the noise scale says so."""
         size = self.of(epoch)
         larger = self._growth.doubled(size)
         if self._growth.schedule != "noise-scale" or epoch == len(self._sizes) or larger == size:

@@ -48,7 +48,7 @@ def pinned_core(wanted: bool = True, *, n: int = 1) -> Iterator[tuple[int, ...]]
 
 
 def n_cores() -> int:
-    """That this process may use."""
+    """The number of CPU cores that this process may use."""
     affinity = getattr(os, "sched_getaffinity", None)
     return len(affinity(0)) if affinity is not None else os.cpu_count() or 1
 

@@ -148,7 +148,7 @@ class RaySession(Session):
                 show()
 
     def _wait(self, start: Callable[[], Any]) -> None:
-        """For a moment, or until a worker ends; then see to those that did."""
+        """Wait for a moment, or until a worker ends; then see to those that did."""
         import ray
 
         ready, _ = ray.wait(list(self._running), timeout=POLL_SECONDS)

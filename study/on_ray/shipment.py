@@ -70,7 +70,7 @@ def _anchored_folder(name: str | None) -> str | None:
 
 
 def _files(settings: StudySettings) -> list[Path]:
-    """Those of the user's own task and pruner."""
+    """The files of the user's own task and pruner; none for what is bundled."""
     files = [task_file(settings.task)]
     path, colon, _ = (settings.pruner or "").rpartition(":")
     if colon:

@@ -105,7 +105,7 @@ def open_study(storage: BaseStorage, study_name: str) -> Study:
 
 
 def stored_recipe(settings: StudySettings) -> Recipe:
-    """Of the study that the settings name; the plain one where there is none yet."""
+    """The recipe of the study that the settings name; the plain one where there is none yet."""
     from objectives.load import task_name
     from storage.open import readable_errors
     from study.plan.agreement import RECORD

@@ -16,7 +16,7 @@ UNITS = {"": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 2**10, "MIB": 2**2
 
 @dataclass(frozen=True, kw_only=True)
 class Budgets:
-    """None: unlimited."""
+    """The limits that a person named on memory, time and metric; None: unlimited."""
 
     max_memory_bytes: int | None = None
     max_seconds: float | None = None
@@ -52,7 +52,7 @@ class Budgets:
         return max(over)
 
     def overshoot_of(self, cost: SizeCost) -> float:
-        """The same for what is known of a batch size before it runs."""
+        """The overshoot by what is known of a batch size before it runs: its time and memory."""
         return self.overshoot((None, cost.train_seconds, cost.memory))
 
 

@@ -24,7 +24,7 @@ SAME_NAMES = (
 
 
 def recipe_in(fingerprint: Mapping[str, str]) -> Recipe:
-    """Of an objective."""
+    """The recipe in an objective's fingerprint; the plain one where it has none."""
     return Recipe.from_stored(fingerprint.get("recipe", ""))
 
 

@@ -156,7 +156,7 @@ class StudySettings:
         self.asked_diagnostics()
 
     def asked_diagnostics(self) -> tuple[str, ...] | None:
-        """None where nothing is said.
+        """The diagnostics that were asked for, maybe none; None where nothing is said.
 
         Raises:
             StudyError: an unknown one.

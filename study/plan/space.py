@@ -111,7 +111,7 @@ class SearchSpace:
         return replace(self, batch_sizes=(sizes[0], sizes[-1]))
 
     def own(self, params: Mapping[str, Any]) -> dict[str, Any]:
-        """Of a trial's params those that are the task's own."""
+        """The task's own parameters among a trial's params, by name."""
         return {name: params[name] for name in self.search}
 
     def is_probed(self, params: Mapping[str, Any]) -> bool:
@@ -128,7 +128,7 @@ class SearchSpace:
         return any(parameter.bears_cost for parameter in self.search.values())
 
     def as_dict(self) -> dict[str, Any]:
-        """As stored with the study."""
+        """The space as it is stored with the study."""
         stored: dict[str, Any] = {
             "batch_sizes": list(self.batch_sizes),
             "learning_rates": list(self.learning_rates),
@@ -141,7 +141,7 @@ class SearchSpace:
 
     @staticmethod
     def from_dict(stored: Mapping[str, Any]) -> SearchSpace:
-        """From what `as_dict` gave."""
+        """The space that `as_dict` returned."""
         search = stored.get("search", {})
         return SearchSpace(
             batch_sizes=tuple(stored["batch_sizes"]),

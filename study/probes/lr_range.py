@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def one_test(*, task: str, batch_size: int, seed: int, device: str) -> RangeTest:
-    """Of a task that is loaded for it, alone on its core as trials are.
+    """The range test of a task that is loaded for it, alone on its core as trials are.
 
     Raises:
         StudyError, ObjectiveError: what a user can mend.
@@ -33,8 +33,10 @@ def one_test(*, task: str, batch_size: int, seed: int, device: str) -> RangeTest
 
 
 def with_rates(settings: StudySettings, objective: Objective, device: str) -> StudySettings:
-    """Where they ask for `auto`, with rates for a new study: from the lowest at which its smallest
-    or largest batch size begins to learn to the highest that either can bear.
+    """The settings; where they ask for `auto`, with the range of rates that tests suggest.
+
+    It goes from the lowest rate at which the smallest or the largest batch size begins to learn to
+    the highest that either can bear.
 
     Raises:
         StudyError, ObjectiveError: nothing can be suggested.

@@ -75,7 +75,7 @@ class AccuracyView:
         return state
 
     def best_value(self) -> float | None:
-        """Of the completed trials."""
+        """The highest value of the completed trials; None where there is none."""
         import optuna
 
         completed = (optuna.trial.TrialState.COMPLETE,)

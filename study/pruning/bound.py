@@ -51,7 +51,7 @@ MIN_DECAY = 0.6  # spreads
 
 @dataclass(frozen=True, kw_only=True)
 class Features:
-    """Of N curves at one epoch; each (N,)."""
+    """What N curves show at one epoch; each array is (N,)."""
 
     level: Array
     slope: Array  # per epoch
@@ -94,7 +94,7 @@ class Bound:
 
     @property
     def n_epochs(self) -> int:
-        """Of a whole run."""
+        """The number of epochs of a whole run."""
         return int(self._history.curves.shape[1])
 
     def upper(self, curve: Array, log2_batch_size: float, *, margin: float) -> float:
@@ -114,7 +114,7 @@ class Bound:
         return self._learned(curves.shape[1], run, log2_batch_size)
 
     def margin(self, risk: float) -> float:
-        """In spreads, at least 0; beyond the scores there are, an exponential tail is fitted."""
+        """The margin in spreads, at least 0, at a risk; an exponential tail extends the scores."""
         import numpy as np
 
         scores, weight = self._scores
@@ -136,7 +136,7 @@ class Bound:
 
     @cached_property
     def _scores(self) -> tuple[Array, Array]:
-        """Of the records, falling, with their weights."""
+        """The scores of the R records, (R,), falling, and the records' weights, (R,)."""
         import numpy as np
 
         history = self._history
@@ -184,7 +184,7 @@ class Bound:
 
 
 def features(curves: Array, n_epochs: int) -> Features:
-    """Of `curves`, (N, e), in runs of `n_epochs`.
+    """The features of `curves`, (N, e), in runs of `n_epochs`.
 
     The trend goes on as the logarithm of the epoch: learning curves flatten at least that much.
     """

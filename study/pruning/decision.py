@@ -30,7 +30,7 @@ class Progress:
 
 @dataclass(frozen=True, kw_only=True)
 class Decision:
-    """To stop, and why."""
+    """The decision to stop a run, and why."""
 
     verdict: Verdict  # dominated or pruned
     reason: str
@@ -38,7 +38,7 @@ class Decision:
 
     @property
     def grade(self) -> float:
-        """Of the constraint, in (0, 1]."""
+        """The grade of the constraint that a stopped run violates, in (0, 1]."""
         return min(max(self.shortfall, MIN_GRADE), MAX_GRADE)
 
 
@@ -46,7 +46,7 @@ class StopRule(Protocol):
     """Asked after every epoch of a run, also the last, when nothing can be stopped any more."""
 
     def judge(self, study: Study, trial: Trial, progress: Progress) -> Decision | None:
-        """None to go on."""
+        """The decision to stop the run; None where it goes on."""
 
 
 class NeverStop:

@@ -119,7 +119,7 @@ class CostAwareSampler(Forwarding):
         return np.array(rows).reshape(len(rows), self._encoding.n_columns)
 
     def _feasible(self, finished: list[FrozenTrial], limits: Limits, prices: Prices) -> Feasible:
-        """With the runs here that had no memory, where no probe knows what they cost."""
+        """What is feasible here, given runs that had no memory where no probe knows their cost."""
         import numpy as np
 
         rows = [

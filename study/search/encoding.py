@@ -36,7 +36,7 @@ class Encoding:
 
     @property
     def n_columns(self) -> int:
-        """Of a row."""
+        """The number of columns of a row."""
         return 2 + sum(len(p.choices) or 1 for p in self._space.search.values())
 
     @property

@@ -46,7 +46,7 @@ class Feasible:
         return share
 
     def _is_excused(self, rows: Array) -> NDArray[np.bool_]:
-        """Of the combination that was probed, at sizes that are known not to run."""
+        """(N,) Whether a row is the probed combination at a size that is known not to run."""
         import numpy as np
 
         costly = self._encoding.costly

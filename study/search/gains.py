@@ -62,7 +62,7 @@ class Plane:
 
     @property
     def volume(self) -> float:
-        """Between `worst` and the lowest errors known: the hypervolume."""
+        """The hypervolume between `worst` and the lowest errors known."""
         return float((self._area * (self._worst - self._lowest)).sum())
 
     def expected_gains(self, guess: Guess, corners: Array, group: NDArray[np.intp]) -> Array:

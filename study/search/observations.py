@@ -148,7 +148,7 @@ def _in_logs(deviation: float, error: float) -> float:
 def _expected_metrics(
     stopped: Sequence[FrozenTrial], completed: Sequence[FrozenTrial], costs: Costs
 ) -> dict[int, tuple[float, float]]:
-    """By trial number: the final metric a stopped run would have had, and its deviation.
+    """The final metrics that stopped runs would have had, with deviations, by trial number.
 
     Its level plus what the completed curves most like it gained from there. A curve that is too
     short, or the first of its kind, stands for itself; its deviation is NaN.

@@ -40,7 +40,7 @@ class Prices:
         self._factors = np.zeros((len(self._costly), 2))  # log2, over the range of each column
 
     def learn(self, x: Array, costs: Array) -> None:
-        """From runs that measured themselves: x, (N, D); seconds and bytes, (N, 2)."""
+        """Learn prices from runs that measured themselves: x, (N, D); seconds and bytes, (N, 2)."""
         import numpy as np
 
         measured = (costs > 0).all(axis=1)

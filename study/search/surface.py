@@ -54,7 +54,7 @@ class Shape:
 
 
 def usual_shape(n_columns: int) -> Shape:
-    """Before there is enough data for another."""
+    """The shape that is used before there is enough data for another."""
     return Shape(theta=tuple(_prior(n_columns)[0]))
 
 
@@ -84,7 +84,7 @@ def fit_shape(x: Array, y: Array, noise: Array) -> Shape:
 
 @dataclass(frozen=True, kw_only=True)
 class Guess:
-    """Of the log error of M candidates: a normal distribution each."""
+    """A guess of the log error of M candidates, each a normal distribution."""
 
     mean: Array  # (M,) of log(error + TIE)
     deviation: Array  # (M,)

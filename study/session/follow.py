@@ -66,7 +66,7 @@ def _ended(trial: FrozenTrial) -> Event:
 
 
 def _event(trial: FrozenTrial) -> Event:
-    """Of a running trial."""
+    """The event that tells how far a running trial is."""
     curve = trial.user_attrs.get(CURVE, [])
     n_epochs = trial.user_attrs.get("epochs", 1)
     return Event(

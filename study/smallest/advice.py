@@ -17,7 +17,7 @@ NEAR = 1.05  # of the fastest
 
 @dataclass(frozen=True, kw_only=True)
 class Advice:
-    """Among the sizes that count."""
+    """The advice on which size to use, among the sizes that count."""
 
     fastest: int  # to the target
     fastest_seconds: float
@@ -41,7 +41,7 @@ class Frozen:
 
 
 def advice(rows: Sequence[RunRow], table: Sequence[SizeEvidence], found: Walk) -> Advice | None:
-    """None where no size counts whose time is known."""
+    """The advice on which size to use; None where no size that counts has a known time."""
     counting = [size for size in table if size.counts]
     timed = {s.batch_size: s.seconds_to_target for s in counting if s.seconds_to_target}
     if not timed or found.target is None:

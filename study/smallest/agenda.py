@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Agenda:
-    """Of one call; travels to worker processes."""
+    """What one call asks of the study; it travels to worker processes."""
 
     question: Question
     metric_names: tuple[str, ...]

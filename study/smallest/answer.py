@@ -66,7 +66,7 @@ def question_in(space: SearchSpace, asking: Asking) -> Question:
 
 @dataclass(frozen=True, kw_only=True)
 class Answer:
-    """With all that it rests on."""
+    """The answer to a question, with all that it rests on."""
 
     question: Question
     found: Walk
@@ -95,7 +95,7 @@ def answer_of(question: Question, rows: Sequence[RunRow]) -> Answer:
 
 
 def recorded_answer(study: Study, asking: Asking) -> Answer:
-    """From what is recorded, whoever ran it and whatever for.
+    """The answer from what is recorded, whoever ran it and whatever for.
 
     Raises:
         StudyError: the study holds no runs, no accuracy, or playbacks of the same few runs.

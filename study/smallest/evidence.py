@@ -18,7 +18,7 @@ TIE = 0.005  # of accuracy: what is closer than this is a few validation example
 
 @dataclass(frozen=True, kw_only=True)
 class SizeEvidence:
-    """Of fresh seeds at the tuned rate. None where nothing was recorded that says it."""
+    """What fresh seeds of one size at the tuned rate show; None: nothing recorded says it."""
 
     batch_size: int
     counts: bool | None
@@ -110,12 +110,12 @@ def _largest(values: Iterable[int | None]) -> int | None:
 
 
 def mean(values: Sequence[float]) -> float | None:
-    """None of nothing."""
+    """The mean of the values; None where there are none."""
     return statistics.fmean(values) if values else None
 
 
 def mean_interval(values: Sequence[float]) -> tuple[float, float] | tuple[None, None]:
-    """Of a mean, by Student's t; nothing of fewer than two values."""
+    """Student's interval of the values' mean; (None, None) for fewer than two values."""
     from scipy.stats import t
 
     if len(values) < 2:

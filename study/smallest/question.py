@@ -23,7 +23,7 @@ CONFIDENCE = 0.95
 
 @dataclass(frozen=True, kw_only=True)
 class Question:
-    """Of the smallest batch size."""
+    """The question which batch size is the smallest that still reaches the target."""
 
     target: float | None = None  # of the validation metric; or:
     within: float | None = None  # of the best that is known

@@ -28,7 +28,7 @@ def left_out(mine: Sequence[RunRow]) -> tuple[float | None, list[RunRow]]:
 
 
 def _repeated(mine: Sequence[RunRow]) -> dict[float, list[RunRow]]:
-    """By learning rate, what has at least two different seeds."""
+    """The runs nobody asked for at each learning rate that at least two different seeds tried."""
     groups: dict[float, dict[object, RunRow]] = {}
     spoiled = set()
     for row in mine:

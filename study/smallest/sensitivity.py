@@ -79,7 +79,7 @@ def judged(question: Question, rows: Sequence[RunRow]) -> Walk:
 
 
 def scores_on_test(found: Walk, around: Sequence[Neighbour]) -> list[float]:
-    """Of the answer's own seeds: one beside it may have been the answer to another target."""
+    """The test metrics of the answer's own seeds: one beside it may answer another target."""
     own = (run for one in around if one.batch_size == found.answer for run in one.runs)
     return [run.test_metric for run in own if run.test_metric is not None]
 
@@ -115,7 +115,7 @@ def to_run(question: Question, rows: Sequence[RunRow], found: Walk) -> tuple[Ask
 
 
 def adaptive_runs(trials: Sequence[FrozenTrial], metric_names: Sequence[str]) -> list[RunRow]:
-    """That started at the answer of their time and grew: they say nothing of a batch size."""
+    """The runs that started at the answer of their time and grew: no evidence on one size."""
     return runs_of(trials, metric_names, schedule=GROWING)
 
 
@@ -131,7 +131,7 @@ def adaptive(rows: Sequence[RunRow], found: Walk) -> Neighbour | None:
 
 
 def adaptive_to_run(rows: Sequence[RunRow], found: Walk) -> tuple[Asked, ...]:
-    """What is missing of that."""
+    """The runs with a growing batch that the answer still lacks; none without an answer."""
     rate = rate_of(found)
     if found.answer is None or rate is None:
         return ()

@@ -29,7 +29,7 @@ class Asked:
 
 @dataclass(frozen=True, kw_only=True)
 class SizeState:
-    """Of one batch size. `counts` is None while that is not decided."""
+    """What is known of one batch size; `counts` is None while that is not decided."""
 
     batch_size: int
     learning_rate: float | None = None  # the tuned one
@@ -43,7 +43,7 @@ class SizeState:
 
     @property
     def interval(self) -> tuple[float, float] | None:
-        """Of the share of seeds that reach the target."""
+        """The interval of the share of seeds that reach the target; None where no seed has run."""
         n = len(self.outcomes)
         return share_interval(sum(self.outcomes), n) if n else None
 
@@ -118,7 +118,7 @@ def _first_seeds(question: Question, size: int, rate: float) -> tuple[Asked, ...
 def _seeded(
     question: Question, rows: Sequence[RunRow], seeds: Sequence[RunRow], target: float
 ) -> SizeState:
-    """Of runs that were asked for as fresh seeds: those at the rate that was tuned last."""
+    """The size's state by runs that were asked for as fresh seeds, at the rate tuned last."""
     first = {row.learning_rate: row.number for row in reversed(seeds)}
     size, rate = seeds[0].batch_size, max(first, key=lambda rate: first[rate])
     group = [row for row in seeds if row.learning_rate == rate]
@@ -150,7 +150,7 @@ def _second_attempt(question: Question, rows: Sequence[RunRow], state: SizeState
 
 
 def _recorded(question: Question, mine: Sequence[RunRow], size: int, target: float) -> SizeState:
-    """Of repeated runs that nobody asked for, where there are any."""
+    """The size's state by repeated runs nobody asked for; an empty state where there are none."""
     rate, fresh = left_out(mine)
     if rate is None:
         return SizeState(batch_size=size)

@@ -103,7 +103,7 @@ def _write(
 
 
 def _names(table: Recordings) -> list[str]:
-    """Of the objectives, the metric's as it is in studies."""
+    """The names of the objectives, of which the metric's is the one that studies use."""
     return [
         table.metric if table.metric and name == table.column else name for name in table.objectives
     ]
@@ -172,7 +172,7 @@ def _trial(table: Recordings, run: Recording, space: dict[str, BaseDistribution]
 
 
 def _attributes(table: Recordings, run: Recording) -> dict[str, Any]:
-    """Under the names of `study.trials.attributes`; None is not stored."""
+    """A run's attributes, by the names of study/trials/attributes.py; None is not stored."""
     curve = _curve(table, run)
     read = {name: _plain(run.outcome(name)) for name in READ}
     epochs = table.epochs or read["epochs"]

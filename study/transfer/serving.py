@@ -54,7 +54,7 @@ def _check_kind(url: str) -> None:
 
 
 def _address(host: str, port: int) -> str:
-    """Where workers on other machines find it."""
+    """The URL at which workers on other machines find the server."""
     name = socket.gethostname() if host in EVERYWHERE else host
     return f"grpc://[{name}]:{port}" if ":" in name else f"grpc://{name}:{port}"
 

@@ -76,7 +76,7 @@ def id_of(trial: Trial | FrozenTrial) -> int:
 
 
 def phases_of(trial: FrozenTrial) -> tuple[Phase, ...]:
-    """Of a run whose batch size grew; else none."""
+    """The phases of a run whose batch size grew; none for another run."""
     return tuple(Phase(*phase) for phase in trial.user_attrs.get(PHASES, ()))
 
 

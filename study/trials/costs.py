@@ -31,7 +31,7 @@ class SizeCost:
 
     @property
     def train_seconds(self) -> float | None:
-        """Of a whole run, from the step time."""
+        """The seconds that a whole run takes, from the step time; None where that is unknown."""
         if self.step_seconds is None or self.total_steps is None:
             return None
         return self.step_seconds * self.total_steps
@@ -51,12 +51,12 @@ Costs = dict[int, SizeCost]  # by batch size
 
 
 def to_stored(costs: Costs) -> list[dict[str, Any]]:
-    """For a study attribute."""
+    """The costs as rows for a study attribute, by ascending batch size."""
     return [asdict(costs[size]) for size in sorted(costs)]
 
 
 def from_stored(stored: Iterable[Mapping[str, Any]]) -> Costs:
-    """From what `to_stored` gave."""
+    """The costs that `to_stored` made rows of."""
     return {row["batch_size"]: SizeCost(**row) for row in stored}
 
 
@@ -70,7 +70,7 @@ class Advice:
 
 
 def advice(costs: Costs) -> Advice | None:
-    """None when no size could be run."""
+    """The advice that the costs give; None where no size could be run."""
     ran = [c for c in costs.values() if c.examples_per_second is not None]
     if not ran:
         return None

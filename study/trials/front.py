@@ -26,7 +26,7 @@ def pareto_front(
 
 
 def non_dominated(values: Sequence[Values], names: Sequence[str] = OBJECTIVES) -> list[bool]:
-    """For each point, whether it stays on the front.
+    """Whether each point stays on the front.
 
     Points are taken by falling metric; one is dropped when a point that stays has at least its
     metric at a time and a memory no larger within the resolution, unless the two are ties in all

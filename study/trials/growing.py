@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def growth_of(objective: Objective, epochs: int) -> Growth | None:
-    """None where every run keeps its batch size."""
+    """The growth of the batch size in the objective's runs; None where every run keeps its own."""
     if '"schedule"' not in objective.fingerprint.get("recipe", ""):
         return None
     from objectives.training.objective import TaskObjective
@@ -33,7 +33,7 @@ def can_adapt(objective: Objective) -> bool:
 
 
 def cost_of(phases: Sequence[Phase], costs: Costs) -> SizeCost | None:
-    """Of a run through these phases, at its mean step; None where one of the sizes is unknown."""
+    """The cost of a run through these phases, at its mean step; None where a size is unknown."""
     known = [costs.get(phase.batch_size) for phase in phases]
     steps = sum(phase.steps for phase in phases)
     seconds = 0.0
@@ -52,7 +52,7 @@ def cost_of(phases: Sequence[Phase], costs: Costs) -> SizeCost | None:
 
 
 def whole_runs(costs: Costs, growth: Growth | None) -> Costs:
-    """By the size they start with, what whole runs cost; at least, where that is not planned.
+    """The costs of whole runs by the size they start with; at least, where that is not planned.
 
     A start is as it was probed where a size is unknown that its runs come to.
     """

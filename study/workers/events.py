@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, kw_only=True)
 class Event:
-    """Of one trial: kind is "started", "epoch" or "ended". Or of none: "waiting" for others'."""
+    """An event of one trial ("started", "epoch" or "ended"), or of none ("waiting" for others')."""
 
     kind: str
     number: int = -1

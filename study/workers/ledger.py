@@ -44,7 +44,10 @@ Values = tuple[float, float, float]
 
 
 class Ledger:
-    """Of one worker. Every method raises UpdateFinishedTrialError when the trial was taken away."""
+    """What one worker writes down about its trials.
+
+    Every method raises UpdateFinishedTrialError when the trial was taken away.
+    """
 
     def __init__(self, *, storage: SharedStorage, study: Study, plan: Plan) -> None:
         self._storage = storage

@@ -36,7 +36,7 @@ class Agenda(Protocol):
 
 
 class Claims:
-    """Of one worker; also what the study was like when it last looked."""
+    """What one worker claims its trials with, and what the study was like when it last looked."""
 
     def __init__(
         self,

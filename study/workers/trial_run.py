@@ -40,7 +40,7 @@ def rate_for(trial: Trial, space: SearchSpace) -> float:
 
 
 def checkpoint_of(trial: Trial, plan: Plan, objective: Objective, folder: Path) -> Checkpoint:
-    """The same for a trial and those that take it up; another on other hardware."""
+    """The checkpoint that a trial shares with those that take it up on the same hardware."""
     from storage.checkpoint import Checkpoint
 
     params = params_of(trial, plan)
@@ -58,7 +58,7 @@ def checkpoint_of(trial: Trial, plan: Plan, objective: Objective, folder: Path) 
 
 
 def run_of(plan: Plan, objective: Objective, *, measure_memory: bool) -> Run:
-    """For one trial."""
+    """The run that one trial reports to."""
     return Run(
         device=plan.device,
         metric=objective.metric,

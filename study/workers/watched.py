@@ -112,7 +112,7 @@ class WatchedRun:
         self._leave_if_asked()
 
     def _progress(self, curve: tuple[float, ...]) -> Progress:
-        """With the known cost of the size, or what the run has cost so far."""
+        """The run's progress, with the known cost of its size, or what it has cost so far."""
         seconds, peak = self._run.so_far()
         if self._known is not None:
             seconds = self._known.train_seconds or seconds

@@ -237,7 +237,7 @@ class Worker:
         return known is not None and all(cost is not None and cost.step_seconds for cost in grown)
 
     def _known_of(self, trial: Trial, measured: Measurement) -> SizeCost | None:
-        """The same for what the run turned out to be: its batch size may have grown."""
+        """The known cost of the run as it turned out to be: its batch size may have grown."""
         costs, phases = self._claims.costs, measured.phases
         if not self._plan.space.is_probed(trial.params):
             return None
@@ -267,7 +267,7 @@ class Worker:
         self._note_failure(error)
 
     def _hand_back(self, trial: Trial, why: str) -> None:
-        """With its checkpoint, to whoever comes next."""
+        """Hand the trial back, with its checkpoint, to whoever comes next."""
         self._ledger.handed_back(trial, why)
         self._say(trial, "ended", verdict="interrupted", reason=why)
 

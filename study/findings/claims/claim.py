@@ -111,7 +111,7 @@ def not_shown(name: str, why: str, **figures: Any) -> Claim:
 
 
 def decided(name: str, low: float, high: float, text: str, figures: Mapping[str, Any]) -> Claim:
-    """By an interval of an effect that is positive where the belief holds."""
+    """The claim on a belief that holds where an effect is positive, by the effect's interval."""
     if low > 0 or high < 0:
         verdict = AGREE if low > 0 else DISAGREE
         return Claim(name=name, verdict=verdict, figures=figures, text=text)

@@ -249,7 +249,7 @@ def early_predicts(name: str, evidence: Evidence) -> Claim:
 def _best_quarters(
     pairs: Mapping[int, Sequence[tuple[float, float]]],
 ) -> list[list[tuple[float, float]]]:
-    """Of each size, by the metric at the end."""
+    """The best quarter of each size's pairs, by the metric at the end (the second number)."""
     ordered = (sorted(some, key=lambda pair: -pair[1]) for some in pairs.values())
     return [some[: max(1, len(some) // 4)] for some in ordered]
 

@@ -24,7 +24,7 @@ def claims_table(claims: Sequence[Claim]) -> Table:
 
 
 def claim_row(claim: Claim) -> dict[str, Any]:
-    """For machines."""
+    """The claim as a JSON object for machines."""
     return asdict(claim)
 
 

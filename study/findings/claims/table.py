@@ -13,7 +13,7 @@ from study.trials.rows import RunRow
 
 
 def rules() -> dict[str, Rule]:
-    """By the name of the belief, in the order of the table."""
+    """All rules by the name of the belief, in the order of the table."""
     from study.findings.claims.cost import COST_CLAIMS
     from study.findings.claims.learning import LEARNING_CLAIMS
     from study.findings.claims.rates import RATE_CLAIMS

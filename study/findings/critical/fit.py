@@ -58,7 +58,7 @@ class Estimate:
     high: float
 
     def times(self, factor: float) -> Estimate:
-        """In another unit."""
+        """The estimate in another unit, of which `factor` make one of the present unit."""
         return Estimate(value=factor * self.value, low=factor * self.low, high=factor * self.high)
 
 

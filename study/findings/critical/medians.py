@@ -33,14 +33,14 @@ class Evidence:
 
     @property
     def names(self) -> list[str]:
-        """Of the sizes."""
+        """The names of the sizes, as text."""
         return [f"{size:g}" for size in self.sizes]
 
 
 def gather(
     used: Sequence[tuple[int, Sequence[float]]], rng: np.random.Generator, resolution: float
 ) -> Evidence:
-    """From batch sizes, each with the costs of its runs; these are known up to `resolution`."""
+    """The evidence from batch sizes with their runs' costs, each known up to `resolution`."""
     import numpy as np
 
     sizes = np.array([float(size) for size, _ in used])
@@ -62,7 +62,7 @@ def gather(
 
 
 def _errors(replicates: Array, n_seeds: Array) -> Array:
-    """Of few seeds that happen to agree none is believed: at least the mean of all sizes."""
+    """(K,) The standard errors, at least the mean of all sizes: a few seeds may agree by chance."""
     import numpy as np
 
     own = np.nanvar(np.log(_finite(replicates)), axis=0) * n_seeds / (n_seeds - 1)

@@ -33,7 +33,7 @@ class ToTarget:
 
 
 def to_target(rows: Sequence[RunRow], target: float | None) -> ToTarget:
-    """From curves and a target, or from figures that were recorded for a target of their own.
+    """The costs of runs up to a target, from their curves or from figures recorded for one.
 
     Raises:
         StudyError: a target is missing or out of place; no run says anything.
@@ -68,7 +68,7 @@ def _recorded(row: RunRow) -> dict[str, float]:
 
 
 def _as_recorded(rows: Sequence[RunRow]) -> ToTarget:
-    """By the column that most runs have; a run without it did not get there."""
+    """The costs by the column that most runs have; a run without it did not get there."""
     seen = [_recorded(row) for row in rows]
     counts = Counter(column for costs in seen for column in costs)
     column = counts.most_common(1)[0][0]

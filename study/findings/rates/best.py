@@ -199,7 +199,7 @@ class _Points:
 
 
 def _points(x: Array, error: Array) -> tuple[_Points, float]:
-    """And the level."""
+    """The runs as points, and the level (median of log error) that is taken off them."""
     import numpy as np
 
     y = np.log(error + TIE)

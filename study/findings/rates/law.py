@@ -33,12 +33,12 @@ class RateLaw:
         return {name: self.low <= exponent <= self.high for name, exponent in LAWS.items()}
 
     def rate(self, batch_size: float) -> float:
-        """The best one, by this law."""
+        """The best learning rate for a batch size, by this law."""
         return float(self.rate_at_1 * batch_size**self.exponent)
 
 
 def rate_estimates(rows: Sequence[RunRow], *, seed: int = 0) -> dict[int, RateEstimate | NotShown]:
-    """By batch size, ascending."""
+    """The estimate of the best rate for every batch size, ascending, or why it is not shown."""
     sizes = sorted({row.batch_size for row in rows})
     return {size: best_rate(*rate_runs(rows, size), seed=seed) for size in sizes}
 

@@ -58,7 +58,7 @@ def law_sentence(law: RateLaw | NotShown) -> str:
 
 
 def rates_json(estimates: Estimates, law: RateLaw | NotShown) -> dict[str, Any]:
-    """For machines."""
+    """The estimates and the law as JSON for machines."""
     return {
         "sizes": [{"batch_size": size, **_size_json(e)} for size, e in estimates.items()],
         "law": {"status": "not_shown", "reason": law.reason}

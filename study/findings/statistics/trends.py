@@ -38,7 +38,7 @@ def rank_trend(groups: Mapping[int, Sequence[float]], *, seed: int) -> tuple[flo
 
 
 def _correlation(x: Array, y: Array) -> Array:
-    """Of each row of x with that of y, (P, N); 0 where either is constant."""
+    """(P,) The correlation of each row of x with that of y, (P, N); 0 where either is constant."""
     import numpy as np
 
     x, y = x - x.mean(axis=-1, keepdims=True), y - y.mean(axis=-1, keepdims=True)
@@ -48,14 +48,14 @@ def _correlation(x: Array, y: Array) -> Array:
 
 
 def rank_correlation(groups: Sequence[Pairs], confidence: float, *, seed: int) -> Interval:
-    """Over the pairs of all groups; the bootstrap keeps the size of each group."""
+    """The rank correlation over all groups' pairs; the bootstrap keeps the size of each group."""
     import numpy as np
 
     return _interval(_spearman(np.concatenate(_resampled(groups, seed), axis=1)), confidence)
 
 
 def within_correlation(groups: Sequence[Pairs], confidence: float, *, seed: int) -> Interval | None:
-    """Within groups, averaged by their numbers of pairs; None where all groups are too small."""
+    """The rank correlation within groups, weighted by size; None where all groups are too small."""
 
     import numpy as np
 
@@ -68,7 +68,7 @@ def within_correlation(groups: Sequence[Pairs], confidence: float, *, seed: int)
 
 
 def _resampled(groups: Sequence[Pairs], seed: int) -> list[Array]:
-    """Of each group (1 + RESAMPLES, N, 2): as it is, then with pairs drawn again."""
+    """Each group's pairs, (1 + RESAMPLES, N, 2): first as they are, then drawn again."""
     import numpy as np
 
     random = np.random.default_rng(seed)
@@ -81,7 +81,7 @@ def _resampled(groups: Sequence[Pairs], seed: int) -> list[Array]:
 
 
 def _spearman(pairs: Array) -> Array:
-    """Of each resample of pairs, (R, N, 2)."""
+    """(R,) The rank correlation of each resample of pairs, (R, N, 2)."""
     from scipy.stats import rankdata
 
     ranks = rankdata(pairs, axis=1)
@@ -98,7 +98,7 @@ def _interval(found: Array, confidence: float) -> Interval:
 
 
 def mean_interval(draws: Array, confidence: float) -> tuple[float, float]:
-    """Of the mean of K differences, (K, D) drawn: their own uncertainty and their scatter.
+    """The interval of the mean of K differences, (K, D) drawn, by their errors and scatter.
 
     Student's interval of the K means, or what their own deviations say, whichever is wider: K is
     small, and its means may lie close together by chance.
