@@ -1,0 +1,74 @@
+"""Cores and devices held by one process at a time."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+
+import pytest
+
+from study.machine.slots import _try, _wait, pinned_core
+
+from ..conftest import ROOT
+
+HOLD = """
+import os, sys, time
+from study.slots import pinned_core
+with pinned_core():
+    print(*sorted(os.sched_getaffinity(0)), flush=True)
+    time.sleep(60)
+"""
+
+pytestmark = pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="needs pinning")
+
+
+@pytest.fixture(autouse=True)
+def _own_locks(tmp_path, monkeypatch):
+    """Studies that run beside the tests hold cores too."""
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+
+
+def _holder() -> tuple[subprocess.Popen, set[int]]:
+    process = subprocess.Popen(
+        [sys.executable, "-c", HOLD],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        text=True,
+        env=os.environ.copy(),
+    )
+    return process, {int(core) for core in process.stdout.readline().split()}
+
+
+def test_workers_get_distinct_cores_and_none_is_pinned_when_all_are_taken():
+    allowed = os.sched_getaffinity(0)
+    holders = [_holder() for _ in allowed]
+    try:
+        cores = [pinned for _, pinned in holders]
+        assert all(len(pinned) == 1 for pinned in cores)
+        assert set().union(*cores) == allowed
+        with pinned_core():
+            assert os.sched_getaffinity(0) == allowed
+        holders[0][0].kill()
+        holders[0][0].wait()
+        with pinned_core():
+            assert os.sched_getaffinity(0) == cores[0], "a killed holder frees its core"
+        assert os.sched_getaffinity(0) == allowed
+    finally:
+        for process, _ in holders:
+            process.kill()
+            process.communicate()
+
+
+def test_a_device_is_held_by_one_and_waiting_for_it_can_be_given_up():
+    held = _try("gpu-test")
+    assert held is not None
+    assert _try("gpu-test") is None
+    started = time.monotonic()
+    assert _wait("gpu-test", lambda: time.monotonic() - started > 0.3) is None
+    os.close(held)
+    again = _wait("gpu-test", lambda: False)
+    assert again is not None
+    os.close(again)

@@ -1,0 +1,34 @@
+"""Studies recorded by older versions still open and resume."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from study.cli.main import main
+
+GOLDEN = sorted((Path(__file__).resolve().parents[2] / "data").glob("golden-*.db"))
+OPTIONS = ("--task", "digits", "--mixed-hardware")  # wherever the tests run
+
+
+def test_there_is_a_golden_study():
+    assert GOLDEN
+
+
+@pytest.mark.parametrize("golden", GOLDEN, ids=lambda path: path.stem)
+def test_a_golden_study_resumes_with_its_trials_unchanged(golden, workdir, rows):
+    """Recorded by: run --epochs 5 --batch-sizes 16:512 --n-trials 14 --seed 1; from 0.6.0 on with
+    --sampler random, which always finds runs to stop."""
+    shutil.copy(golden, workdir / "old.db")
+    storage = ("--storage", "sqlite:///old.db")
+    before = rows("export", *storage)
+    assert {row["state"] for row in before} == {"COMPLETE", "PRUNED"}
+    assert main(["run", *OPTIONS, *storage, "--n-trials", "16"]) == 0
+    after = rows("export", *storage)
+    assert after[:14] == before
+    assert len(after) == 16
+    assert {row["epochs"] for row in after} == {5}
+    assert rows("front", *storage)
+    assert main(["report", *storage, "-o", "report.html"]) == 0

@@ -1,0 +1,190 @@
+"""Budgets and memory: what is cut, what is refused, and what is told infeasible."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+
+import optuna
+import pytest
+
+from objectives.load import load_objective
+from objectives.probes.cost import probe
+from study.cli.main import main
+from study.errors import StudyError
+from study.plan.budgets import Budgets, cut_by_cost, parse_bytes
+from study.plan.limits import Limits
+from study.plan.settings import SAMPLERS
+from study.plan.space import SearchSpace
+from study.probes.prober import Prober
+
+from ..known import known_cost, known_costs
+
+DIGITS = ("run", "--epochs", "2", "--batch-sizes", "64:512", "--sampler", "random")
+STORAGE = "sqlite:///runs/batchfront.db"
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [("2GiB", 2**31), ("500MB", 5 * 10**8), ("1.5 KiB", 1536), ("1048576", 2**20), ("1gb", 10**9)],
+)
+def test_sizes_of_memory_are_read_with_their_unit(text, size):
+    assert parse_bytes(text) == size
+
+
+@pytest.mark.parametrize("text", ["", "GiB", "-1GiB", "2 bananas", "0", "1..2MB"])
+def test_bad_sizes_of_memory_are_refused(text):
+    with pytest.raises(StudyError, match="max_memory"):
+        parse_bytes(text)
+
+
+def test_the_space_is_cut_to_what_budgets_allow():
+    space = SearchSpace(batch_sizes=(1, 64))
+    costs = known_costs(1, 2, 4, 8, 16, 32, 64)  # memory grows, time falls with the size
+    budgets = Budgets(max_memory_bytes=32_000, max_seconds=0.3)
+    assert cut_by_cost(space, costs, budgets).batch_sizes == (4, 32)
+    costs[32] = known_cost(32, None)
+    assert cut_by_cost(space, costs, Budgets()).batch_sizes == (1, 64)
+    costs[64] = known_cost(64, None)
+    assert cut_by_cost(space, costs, Budgets()).batch_sizes == (1, 16)
+
+
+def test_a_space_of_which_nothing_is_left_names_the_cheapest():
+    with pytest.raises(StudyError, match=r"least memory is 0\.977 KiB, max_memory allows 500 B"):
+        cut_by_cost(SearchSpace(), known_costs(1, 2), Budgets(max_memory_bytes=500))
+
+
+def test_the_grade_of_an_excuse_grows_with_the_distance():
+    limits = Limits(
+        costs=known_costs(8, 16), budgets=Budgets(), failed_size=32, device_bytes=10**9
+    )  # fmt: skip
+    assert limits.excuse(16) is None
+    grades = [limits.excuse(size).grade for size in (32, 64, 128)]
+    assert grades == sorted(grades)
+    assert grades[0] > 4
+    budget = Limits(
+        costs=known_costs(8, 16),
+        budgets=Budgets(max_memory_bytes=10_000),
+        failed_size=None,
+        device_bytes=10**9,
+    )
+    assert budget.excuse(16).grade == pytest.approx(4.6)
+    assert budget.excuse(8) is None
+
+
+def test_sizes_that_cannot_fit_are_predicted_and_never_run(monkeypatch):
+    digits = load_objective("digits", device="cpu")
+    limit = digits.predict_peak_bytes(128)
+    monkeypatch.setattr("study.trials.costs.device_memory_bytes", lambda device: limit / 0.89)
+    prober = Prober(digits, epochs=2, device="cpu", rate=1e-4)
+    costs = prober.sizes([32, 64, 128, 256])
+    assert [costs[size].cannot_fit for size in (32, 64, 128, 256)] == [False, False, False, True]
+    assert costs[256].predicted_peak_memory_bytes > limit
+    assert costs[256].peak_memory_bytes is None
+
+
+def test_memory_and_time_budgets_cut_the_space_for_good(workdir, rows, capsys):
+    argv = [*DIGITS, "--n-trials", "6", "--max-memory", "300KiB", "--max-seconds", "60"]
+    assert main(argv) == 0
+    said = capsys.readouterr().err
+    assert "budgets: memory at most 300 KiB, time at most 60 s" in said
+    assert "64..512 were cut to what data, memory and budgets allow: 64..128" in said
+    assert {row["batch_size"] for row in rows("export")} <= {64, 128}
+    assert main([*argv[:-6], "--n-trials", "7"]) == 0, "a bare rerun keeps the budgets"
+    assert main([*argv, "--n-trials", "8"]) == 0, "and so does the same command"
+    assert {row["batch_size"] for row in rows("export")} <= {64, 128}
+    assert main([*argv, "--max-memory", "1MiB", "--n-trials", "9"]) == 2
+    assert "other budgets" in capsys.readouterr().err
+
+
+def test_a_budget_nothing_can_keep_is_one_line_and_creates_no_study(workdir, capsys):
+    assert main([*DIGITS, "--max-memory", "1KiB"]) == 2
+    assert "no batch size fits: the least memory is 176 KiB" in capsys.readouterr().err
+    assert main(["ls", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == []
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "gp"])
+def test_runs_below_the_minimum_are_complete_infeasible_and_off_the_front(workdir, rows, sampler):
+    argv = ["run", "--epochs", "2", "--batch-sizes", "64:512", "--sampler", sampler]
+    assert main([*argv, "--n-trials", "16", "--min-accuracy", "0.5"]) == 0
+    study = optuna.load_study(study_name="digits", storage=STORAGE)
+    complete = [t for t in study.trials if t.state.name == "COMPLETE"]
+    below = [t for t in complete if t.values[0] < 0.5]
+    assert below
+    for trial in below:
+        grade = trial.constraints["stopped"]
+        assert grade == pytest.approx(4 + (0.5 - trial.values[0]) / 0.5)
+        assert trial.system_attrs["constraints"] == [grade], "as optuna-dashboard reads it"
+    for trial in (t for t in complete if t.values[0] >= 0.5):
+        assert trial.constraints == {"stopped": 0.0}
+    front = {row["number"] for row in rows("front")}
+    assert front
+    assert not front & {t.number for t in below}
+
+
+OUT_OF_MEMORY = """
+    import torch
+
+    def objective(params, run):
+        run.begin(20 * params.epochs, baseline_loss=1.0)
+        for epoch in range(params.epochs):
+            if params.batch_size > 16 and {condition}:
+                raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 1 GiB")
+            for _ in range(20):
+                run.step(0.5)
+            run.report(0.5 + params.learning_rate / 10)
+"""
+
+
+@pytest.fixture
+def even_probes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One speed at every size: what a sampler draws then depends on no clock."""
+    monkeypatch.setattr(
+        "study.trials.costs.probe",
+        lambda *args, **options: replace(probe(*args, **options), step_seconds=0.001, busy=1.0),
+    )
+
+
+@pytest.mark.usefixtures("even_probes")
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_running_out_of_memory_is_evidence_and_happens_at_most_three_times(
+    write_task: Callable[[str], str], rows, sampler
+):
+    """It happens late in real runs only, where no probe sees it."""
+    late = "epoch == params.epochs - 1 and type(run).__name__ == 'Run'"
+    name = write_task(OUT_OF_MEMORY.format(condition=late))
+    argv = ["run", "--task", name, "--epochs", "4", "--sampler", sampler, "--n-trials"]
+    assert main([*argv, "12" if sampler == "gp" else "40"]) == 0
+    exported = rows("export")
+    assert not [r for r in exported if r["state"] == "FAIL"]
+    dead = [r for r in exported if r["verdict"] == "out_of_memory"]
+    real = [r for r in dead if not r["predicted"]]
+    assert 1 <= len(real) <= 3
+    assert all(r["batch_size"] > 16 for r in dead)
+    assert all(r["state"] == "PRUNED" for r in dead)
+    smallest = min(r["batch_size"] for r in real)
+    assert all(r["batch_size"] >= smallest for r in dead if r["predicted"])
+    (row,) = rows("ls")
+    assert row["n_trials"] == (12 if sampler == "gp" else 40), "predicted ones do not count"
+
+
+def test_sizes_whose_probe_runs_out_of_memory_are_cut(write_task, rows, capsys):
+    name = write_task(OUT_OF_MEMORY.format(condition="True"))
+    assert main(["run", "--task", name, "--epochs", "2", "--n-trials", "8"]) == 0
+    assert "allow: 1..16" in capsys.readouterr().err
+    assert {r["state"] for r in rows("export")} == {"COMPLETE"}
+
+
+def test_where_nothing_can_run_a_worker_gives_up_and_fails_no_trial(
+    write_task, rows, capsys, monkeypatch
+):
+    monkeypatch.setattr("study.workers.worker.MAX_REFUSALS", 3)
+    name = write_task(OUT_OF_MEMORY.format(condition="type(run).__name__ == 'Run'"))
+    argv = ["run", "--task", name, "--batch-sizes", "32:64", "--epochs", "1"]
+    assert main([*argv, "--sampler", "random", "--n-trials", "9"]) == 1
+    assert "3 proposals in a row cannot run: batch size" in capsys.readouterr().err
+    exported = rows("export")
+    assert {(r["state"], r["verdict"]) for r in exported} == {("PRUNED", "out_of_memory")}
+    assert [r["predicted"] for r in exported[-3:]] == [True] * 3

@@ -1,0 +1,165 @@
+"""Known costs, budgets, memory that runs out, other hardware."""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import optuna
+import pytest
+
+import objectives.device.hardware
+from study.cli.main import main
+from study.probes.prober import faster
+from study.trials.costs import advice
+from study.trials.hardware import recorded_hardware, store_costs, stored_costs
+
+from ..known import known_cost, known_costs
+
+DIGITS = ("run", "--epochs", "2", "--batch-sizes", "64:512", "--sampler", "random")
+STORAGE = "sqlite:///runs/batchfront.db"
+
+
+def test_advice_names_the_smallest_fast_size_and_the_largest_that_fits():
+    costs = known_costs(1, 2, 4, 8)
+    costs[4] = known_cost(4, 0.00051)
+    costs[16] = known_cost(16, None)
+    found = advice(costs)
+    assert (found.best_throughput, found.smallest_near_best, found.largest_that_fits) == (8, 4, 8)
+    assert advice({1: known_cost(1, None)}) is None
+
+
+def test_of_two_probes_the_faster_undisturbed_one_counts():
+    slow, quick = known_cost(1, 0.002), known_cost(1, 0.001)
+    disturbed = known_cost(1, 0.0005, disturbed=True)
+    assert faster(slow, quick) is quick
+    assert faster(quick, disturbed) is quick
+    assert faster(known_cost(1, None), quick) is quick
+
+
+def test_trials_of_one_size_are_told_one_time_and_one_memory(workdir, rows, monkeypatch):
+    monkeypatch.setattr(
+        "study.workers.worker.TIME_OFF", float("inf")
+    )  # however busy this machine is
+    assert main([*DIGITS, "--n-trials", "10", "--batch-sizes", "128:256"]) == 0
+    exported = [r for r in rows("export") if r["state"] == "COMPLETE"]
+    for size in (128, 256):
+        some = [r for r in exported if r["batch_size"] == size]
+        assert len(some) > 1
+        assert len({(r["train_seconds"], r["peak_memory_bytes"]) for r in some}) == 1
+        assert len({r["measured_seconds"] for r in some}) > 1
+    (known,) = [r for r in rows("probe", "--batch-sizes", "128:256") if r["batch_size"] == 256]
+    assert known["step_seconds"] * 10 == pytest.approx(
+        next(r["train_seconds"] for r in exported if r["batch_size"] == 256)
+    )
+
+
+def test_the_probe_verb_prints_the_documented_rows_and_reuses_what_is_stored(workdir, rows, capsys):
+    fresh = rows("probe", "--batch-sizes", "64:128", "--epochs", "2")
+    keys = "batch_size step_seconds examples_per_second peak_memory_bytes"
+    assert [list(row) for row in fresh] == [[*keys.split(), "predicted_peak_memory_bytes"]] * 2
+    assert not (workdir / "runs").exists(), "a probe without a study stores nothing"
+    assert main([*DIGITS, "--n-trials", "1"]) == 0
+    assert rows("probe") == rows("probe")
+    assert main(["probe"]) == 0
+    captured = capsys.readouterr()
+    assert "stored with study 'digits'" in captured.err
+    assert "smallest batch size within 5% of the best throughput: " in captured.out
+    assert "█" in captured.out
+    assert max(map(len, captured.out.splitlines())) <= 100
+
+
+SLOWER_THAN_ITS_PROBE = """
+    import os, pathlib, signal, time
+
+    PROBES = pathlib.Path("probes")
+    RAN = False
+
+    def objective(params, run):
+        '''Real runs take ten times as long as their probe.'''
+        global RAN
+        real = type(run).__name__ == "Run"
+        RAN |= real
+        run.begin(40 * params.epochs)
+        if not real:
+            {at_a_probe}
+        for _ in range(params.epochs):
+            for _ in range(40):
+                end = time.perf_counter() + (0.01 if real else 0.001)
+                while time.perf_counter() < end:
+                    pass
+                run.step(0.5)
+            run.report(0.5)
+"""
+
+
+def test_a_run_far_off_its_known_time_is_flagged_and_the_size_probed_again(write_task, rows):
+    """As if the device were shared since: real runs take ten times as long as their probe."""
+    count = 'PROBES.write_text((PROBES.read_text() if PROBES.exists() else "") + "x")'
+    name = write_task(SLOWER_THAN_ITS_PROBE.format(at_a_probe=count))
+    argv = ["run", "--task", name, "--epochs", "2", "--batch-sizes", "4"]
+    assert main([*argv, "--n-trials", "1"]) == 0
+    n_before = len(Path("probes").read_text())
+    assert main([*argv, "--n-trials", "4"]) == 0
+    assert len(Path("probes").read_text()) > n_before
+    exported = rows("export")
+    assert all(row["time_off"] > 3 for row in exported)
+    assert len({row["train_seconds"] for row in exported}) == 1, "a slower time is not believed"
+
+
+def test_a_signal_ends_a_probe_that_is_repeated_between_trials(write_task, rows):
+    """The repeated probe never ends by itself."""
+    never_end = "RAN and (os.kill(os.getpid(), signal.SIGINT), time.sleep(60))"
+    name = write_task(SLOWER_THAN_ITS_PROBE.format(at_a_probe=never_end))
+    began = time.monotonic()
+    argv = ["run", "--task", name, "--epochs", "2", "--batch-sizes", "4"]
+    assert main([*argv, "--n-trials", "4"]) == 130
+    assert time.monotonic() - began < 60
+    (row,) = rows("ls")
+    assert (row["n_trials"], row["n_running"]) == (1, 0)
+
+
+def test_other_hardware_is_refused_unless_wanted_and_then_has_its_own_front(
+    workdir, rows, capsys, monkeypatch
+):
+    assert main([*DIGITS, "--n-trials", "4"]) == 0
+    monkeypatch.setattr(objectives.hardware, "cpu_model", lambda: "Other CPU")
+    assert main([*DIGITS, "--n-trials", "8"]) == 2
+    said = capsys.readouterr().err
+    assert "timed on other hardware (cpu: " in said
+    assert "here Other CPU" in said
+    assert "--mixed-hardware" in said
+    assert len(rows("export")) == 4
+    assert main([*DIGITS, "--n-trials", "8", "--mixed-hardware"]) == 0
+    front = rows("front")
+    assert len({row["hardware"] for row in front}) == 2
+    by_hardware = {row["number"]: row["hardware"] for row in rows("export")}
+    assert len({by_hardware[n] for n in range(4)}) == 1
+    assert {by_hardware[n] for n in range(4, 8)} & {by_hardware[0]} == set()
+    assert main(["front"]) == 0
+    assert "Pareto front on Other CPU [" in capsys.readouterr().out
+    assert main(["report", "-o", "report.html"]) == 0
+    assert (workdir / "report.html").read_text().count('class="plotly-graph-div"') == 8
+    assert main([*DIGITS, "--n-trials", "9"]) == 0, "now it is known"
+
+
+def test_a_front_shows_one_time_for_a_size_whose_probe_was_corrected(workdir, rows, monkeypatch):
+    """As if the first probe had been disturbed, and a later one showed half its time."""
+    monkeypatch.setattr("study.workers.worker.TIME_OFF", math.inf)  # no probe is repeated but by us
+    argv = ["run", "--task", "planted.py", "--epochs", "2", "--batch-sizes", "8"]
+    assert main([*argv, "--n-trials", "6"]) == 0
+    study = optuna.load_study(study_name="planted.py:objective", storage=STORAGE)
+    (hardware,) = recorded_hardware(study)
+    (told,) = {row["train_seconds"] for row in rows("export") if row["state"] == "COMPLETE"}
+    costs = stored_costs(study, hardware)
+    half = replace(costs[8], step_seconds=costs[8].step_seconds / 2)
+    store_costs(study, hardware, {8: half})
+    assert main([*argv, "--n-trials", "12"]) == 0
+    exported = [row for row in rows("export") if row["state"] == "COMPLETE"]
+    assert {row["train_seconds"] for row in exported} == {told, told / 2}, "told values are final"
+    best = max(exported, key=lambda row: row["val_accuracy"])
+    assert [(row["number"], row["train_seconds"]) for row in rows("front")] == [
+        (best["number"], told / 2)
+    ]

@@ -1,0 +1,257 @@
+"""Workers that die or are paused: their trials go to exactly one other, and nothing comes twice."""
+
+from __future__ import annotations
+
+import signal
+import time
+from typing import Any
+
+import optuna
+import pytest
+from optuna.trial import TrialState
+
+from objectives.load import load_objective
+from objectives.measurement import TrialParams
+from objectives.run import Run, carry_out
+from storage.open import open_storage
+from storage.shared import Heartbeat
+from study.cli.main import main
+from study.quiet import quiet_optuna
+from study.trials.attributes import OWNER, ROOT, is_finished
+from study.workers.pulse import Pulse
+from study.workers.retry import after_death
+
+from ..conftest import ask, finish, spawn
+
+GRACE = 2
+TASK = ("run", "--task", "planted.py", "--epochs", "5", "--sampler", "random",
+        "--batch-sizes", "1:8", "--grace", str(GRACE))  # fmt: skip
+
+
+NOTED = """
+    import os, signal
+    def objective(params, run):
+        '''Writes down which epochs are trained, by whichever process.'''
+        first = run.restored["epoch"] if run.restored else 0
+        run.begin(10 * params.epochs)
+        for epoch in range(first, params.epochs):
+            if params.seed:
+                with open("trained", "a") as file:
+                    print(epoch, file=file)
+            {before}
+            for _ in range(10):
+                run.step(0.5)
+            run.report(0.1 * epoch)
+            run.save({{"epoch": epoch + 1}})
+            {after}
+"""
+DIES = "if params.seed and epoch == 2 and first == 0: os._exit(9)"
+INTERRUPTED = """if params.seed and str(epoch) == os.environ["SIGNAL_IN"]:
+                os.kill(os.getpid(), signal.SIGINT)"""
+
+
+def trials_of(url: str) -> list[optuna.trial.FrozenTrial]:
+    try:
+        storage = open_storage(url, mode="reader")
+        (name,) = optuna.get_all_study_names(storage)
+        return optuna.load_study(study_name=name, storage=storage).trials
+    except Exception:  # it is just being made
+        return []
+
+
+def wait_until(condition: Any, seconds: float = 60) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, f"not within {seconds} s"
+        time.sleep(0.1)
+
+
+def test_a_paused_workers_trial_goes_to_another_and_its_own_result_is_dropped(workdir, shared_url):
+    (workdir / "hold").touch()
+    paused = spawn(*TASK, "--n-trials", "3", cwd=workdir, BATCHFRONT_STORAGE=shared_url)
+    wait_until((workdir / "held").exists)
+    paused.send_signal(signal.SIGSTOP)
+    (workdir / "hold").unlink()
+    started = time.monotonic()
+    assert main([*TASK, "--n-trials", "3", "--storage", shared_url]) == 0
+    assert time.monotonic() - started < 45
+    before = trials_of(shared_url)
+    assert sum(map(is_finished, before)) == 3
+    (taken,) = [t for t in before if t.state == TrialState.FAIL]
+    (again,) = [t for t in before if t.user_attrs.get(ROOT) == taken.number]
+    assert again.params == taken.params
+    assert again.state in (TrialState.COMPLETE, TrialState.PRUNED)
+    paused.send_signal(signal.SIGCONT)
+    code, _, err = finish(paused, timeout=60)
+    assert (code, "Traceback" in err) == (0, False), err
+    after = trials_of(shared_url)
+    assert [(t.number, t.state, t.values) for t in after] == [
+        (t.number, t.state, t.values) for t in before
+    ]
+
+
+def test_a_silent_worker_is_noticed_by_a_pulse_within_the_grace_period(shared_study, shared_url):
+    heartbeat = Heartbeat(grace_seconds=GRACE, on_stale=after_death)
+    with quiet_optuna():
+        storages = [open_storage(shared_url, mode="worker", heartbeat=heartbeat) for _ in range(2)]
+        views = [optuna.load_study(study_name="mine", storage=storage) for storage in storages]
+        silent, living = (
+            Pulse(storage=storage, study=view, heartbeat=heartbeat)
+            for storage, view in zip(storages, views, strict=True)
+        )
+        for view, pulse in zip(views, (silent, living), strict=True):
+            trial = ask(view)
+            trial.set_user_attr(OWNER, {"host": "elsewhere", "pid": trial.number})
+            pulse.hold(trial)  # the silent one is never started: this was its last sign of life
+        with living:
+            wait_until(lambda: trials_of(shared_url)[0].state == TrialState.FAIL, 4 * GRACE)
+            time.sleep(GRACE)  # living twice as long as that now
+    states = [t.state for t in trials_of(shared_url)]
+    assert states == [TrialState.FAIL, TrialState.RUNNING, TrialState.WAITING]
+
+
+def test_another_grace_period_is_refused_while_workers_run_and_kept_otherwise(workdir, capsys):
+    command = [*TASK[:-2], "--n-trials"]
+    assert main([*command, "1", "--grace", "5"]) == 0
+    url = "sqlite:///runs/batchfront.db"
+    (name,) = optuna.get_all_study_names(open_storage(url, mode="reader"))
+    study = optuna.load_study(study_name=name, storage=open_storage(url, mode="worker"))
+    assert study.user_attrs["batchfront_defaults"]["grace_seconds"] == 5
+    assert main([*command, "2", "--grace", "7"]) == 0
+    assert study.user_attrs["batchfront_defaults"]["grace_seconds"] == 7
+    ask(study)
+    assert main([*command, "3", "--grace", "9"]) == 2
+    assert "grace period of 7 s, now 9" in capsys.readouterr().err
+
+
+SMALL = """
+    import os, time
+    import torch
+    from torch import nn
+    from objectives.task import Data, Task, sgd_momentum
+
+    def data():
+        g = torch.Generator().manual_seed(0)
+        x = torch.randn(300, 8, generator=g)
+        y = (x[:, 0] * x[:, 1] > 0).long()
+        return Data(x_train=x[:200], y_train=y[:200], x_val=x[200:250], y_val=y[200:250],
+                    x_test=x[250:], y_test=y[250:])
+
+    class Model(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layers = nn.Sequential(
+                nn.Linear(8, 16), nn.ReLU(), nn.Dropout(0.2), nn.Linear(16, 2)
+            )
+
+        def forward(self, x):
+            if self.training and os.path.exists("after"):
+                done = len(os.listdir("runs/checkpoints"))
+                while done and os.path.exists("hold"):
+                    open("held", "w").close()
+                    time.sleep(0.01)
+            return self.layers(x)
+
+    def task():
+        return Task(name="small", data=data, model=Model, loss=nn.functional.cross_entropy,
+                    optimizer=sgd_momentum, epochs=6)
+"""
+
+
+def test_kill_9_costs_an_epoch_and_the_result_is_that_of_an_uninterrupted_run(
+    workdir, rows, write_task
+):
+    task = write_task(SMALL)
+    command = ("run", "--task", task, "--sampler", "random", "--pruner", "none",
+               "--batch-sizes", "4:16", "--learning-rates", "0.01:0.1")  # fmt: skip
+    assert main([*command, "--n-trials", "1"]) == 0  # so that the next command only trains
+    (workdir / "hold").touch()
+    (workdir / "after").touch()
+    worker = spawn(*command, "--n-trials", "2", cwd=workdir)
+    wait_until((workdir / "held").exists)  # in an epoch after the first checkpoint
+    worker.kill()
+    worker.wait()
+    assert len(list((workdir / "runs" / "checkpoints").glob("*.pt"))) == 1
+    (workdir / "hold").unlink()
+    assert main([*command, "--n-trials", "2"]) == 0
+    (killed,) = [r for r in rows("export") if r["state"] == "FAIL"]
+    (again,) = [r for r in rows("export") if r["retry_of"] == killed["number"]]
+    params = TrialParams(
+        batch_size=again["batch_size"],
+        learning_rate=again["learning_rate"],
+        epochs=6,
+        seed=again["seed"],
+        device="cpu",
+    )
+    run = Run(measure_memory=False)
+    carry_out(load_objective(task, device="cpu"), params, run)
+    assert again["metric_curve"] == [round(value, 6) for value in run.result().metric_curve]
+    assert again["train_loss"] == run.result().train_loss
+    assert again["steps"] == run.result().steps
+    assert list((workdir / "runs" / "checkpoints").iterdir()) == []
+
+
+def test_a_run_that_goes_on_did_not_start_over(workdir, rows, write_task):
+    """Its process trains only the epochs that were missing."""
+    task = write_task(NOTED.format(before="", after=DIES))
+    command = ("run", "--task", task, "--epochs", "5", "--sampler", "random", "--n-trials", "1")
+    finish(spawn(*command, cwd=workdir))
+    assert main(list(command)) == 0
+    assert (workdir / "trained").read_text().split() == ["0", "1", "2", "3", "4"]
+    (row,) = [r for r in rows("export") if r["state"] == "COMPLETE"]
+    assert row["metric_curve"] == [0.0, 0.1, 0.2, 0.3, 0.4]
+
+
+def test_with_checkpoints_off_nothing_is_kept_and_a_retry_starts_over(workdir, rows):
+    (workdir / "hold").touch()
+    command = (*TASK, "--n-trials", "1", "--checkpoint-dir", "none")
+    worker = spawn(*command, cwd=workdir)
+    wait_until((workdir / "held").exists)
+    worker.kill()
+    worker.wait()
+    (workdir / "hold").unlink()
+    assert main(list(command)) == 0
+    assert not (workdir / "runs" / "checkpoints").exists()
+    _, again = rows("export")
+    assert again["retry_of"] == 0
+    assert again["state"] in ("COMPLETE", "PRUNED")
+
+
+def test_a_checkpoint_folder_that_cannot_be_made_is_one_line(workdir, capsys):
+    (workdir / "file").touch()
+    assert main([*TASK, "--n-trials", "1", "--checkpoint-dir", "file/below"]) == 2
+    err = capsys.readouterr().err
+    assert "cannot create the checkpoint folder" in err
+    assert "Traceback" not in err
+
+
+@pytest.mark.parametrize(("epoch", "ends"), [(2, ["FAIL", "COMPLETE"]), (4, ["COMPLETE"])])
+def test_the_epoch_that_a_signal_lets_end_is_kept(
+    workdir, rows, write_task, monkeypatch, epoch, ends
+):
+    """None is trained twice: the next process goes on after it, unless it was the last."""
+    monkeypatch.setenv("SIGNAL_IN", str(epoch))
+    task = write_task(NOTED.format(before=INTERRUPTED, after=""))
+    command = ["run", "--task", task, "--epochs", "5", "--sampler", "random", "--n-trials", "1"]
+    assert main(command) == 130
+    assert main(command) == 0
+    assert (workdir / "trained").read_text().split() == ["0", "1", "2", "3", "4"]
+    assert [r["state"] for r in rows("export")] == ends
+
+
+def test_a_run_that_raises_leaves_no_checkpoint(workdir, rows, write_task):
+    """Not the last one either, after which the worker gives up."""
+    task = write_task("""
+        def objective(params, run):
+            run.begin(20)
+            run.step(0.5)
+            run.report(0.1)
+            run.save({})
+            if params.seed:
+                raise OSError("no data")
+            run.report(0.1)
+    """)
+    command = ("run", "--task", task, "--epochs", "2", "--sampler", "random", "--n-trials", "9")
+    assert main(list(command)) == 1
+    assert [r["state"] for r in rows("export")] == ["FAIL"] * 3
+    assert list((workdir / "runs" / "checkpoints").iterdir()) == []

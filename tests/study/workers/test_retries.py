@@ -1,0 +1,168 @@
+"""What becomes of the trial of a worker that died: who queues it again, and what it inherits."""
+
+from __future__ import annotations
+
+import os
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
+from typing import Any
+
+import optuna
+import pytest
+from optuna.storages import RetryHeartbeatStaleTrialCallback
+from optuna.trial import TrialState
+
+from objectives.measurement import Verdict
+from storage.open import open_storage
+from study.plan.agreement import DIRECTIONS
+from study.plan.budgets import Budgets
+from study.plan.limits import Excuse, Limits
+from study.plan.settings import SAMPLERS
+from study.plan.space import SearchSpace
+from study.quiet import quiet_optuna
+from study.search.by_name import make_sampler
+from study.trials.attributes import CONSTRAINT, DEATHS, OWNER, ROOT, is_finished
+from study.workers.ledger import Ledger
+from study.workers.pulse import Silence
+from study.workers.retry import BEAT, fail_and_queue, queue_again
+
+from ..conftest import ask
+
+
+def test_a_dead_workers_trial_is_queued_by_exactly_one_of_many(shared_study, shared_url):
+    trial = ask(shared_study)
+    frozen = shared_study.trials[0]
+    start = threading.Barrier(6)
+
+    def reap(_: int) -> bool:
+        storage = open_storage(shared_url, mode="worker")
+        mine = optuna.load_study(study_name="mine", storage=storage)
+        start.wait()
+        return fail_and_queue(storage, mine, frozen)
+
+    with ThreadPoolExecutor(6) as pool:
+        won = list(pool.map(reap, range(6)))
+    assert sum(won) == 1
+    first, second = shared_study.trials
+    assert (first.state, second.state) == (TrialState.FAIL, TrialState.WAITING)
+    assert second.params == trial.params
+
+
+@pytest.mark.filterwarnings("ignore:.*RetryHeartbeatStaleTrialCallback")
+def test_the_history_of_a_retry_is_where_optuna_looks_for_it(shared_study):
+    """Compared with Optuna's own callback, twice in a row."""
+    ask(shared_study)
+    own, theirs = shared_study, optuna.create_study(directions=list(DIRECTIONS))
+    theirs.add_trial(shared_study.trials[0])
+    callback = RetryHeartbeatStaleTrialCallback()
+    for _ in range(2):
+        queue_again(own, own.trials[-1], n_deaths=1)
+        callback(theirs, theirs.trials[-1])
+    mine, expected = own.trials[-1], theirs.trials[-1]
+    assert (mine.params, mine.system_attrs) == (expected.params, expected.system_attrs)
+    assert RetryHeartbeatStaleTrialCallback.retry_history(mine) == [0, 1]
+    assert mine.user_attrs[ROOT] == 0
+
+
+def test_a_retry_inherits_nothing_that_was_measured_and_the_point_of_a_grid(shared_study):
+    shared_study.sampler = make_sampler(
+        "grid", space=SearchSpace(), seed=0, hardware="", limits=lambda study: None
+    )
+    trial = ask(shared_study)
+    trial.set_user_attr("verdict", "diverged")
+    trial.set_constraint(CONSTRAINT, 3.0)  # death came between this and tell
+    queue_again(shared_study, shared_study.trials[0], n_deaths=1)
+    again = shared_study.trials[1]
+    assert "grid_id" in again.system_attrs
+    assert (again.constraints, set(again.user_attrs)) == ({}, {ROOT, DEATHS})
+    retried = ask(shared_study)
+    retried.set_constraint(CONSTRAINT, 0.0)
+    assert shared_study.trials[1].constraints == {CONSTRAINT: 0.0}
+    assert retried.params == trial.params
+
+
+def test_three_retries_then_it_stays_failed_and_counts(shared_study, shared_url):
+    storage = open_storage(shared_url, mode="worker")
+    for n_deaths in range(4):
+        ask(shared_study)
+        (running,) = [t for t in shared_study.trials if t.state == TrialState.RUNNING]
+        assert fail_and_queue(storage, shared_study, running)
+        assert sum(map(is_finished, shared_study.trials)) == (n_deaths == 3)
+    assert [t.state for t in shared_study.trials] == [TrialState.FAIL] * 4
+    assert [t.user_attrs.get(DEATHS, 0) for t in shared_study.trials] == [0, 1, 2, 3]
+
+
+def beating(number: int, beat: int | None, *, owned: bool = True) -> Any:
+    attributes = {OWNER: {}} if owned else {}
+    signs = {} if beat is None else {BEAT: beat}
+    return SimpleNamespace(number=number, system_attrs=signs, user_attrs=attributes)
+
+
+def test_silence_is_measured_from_the_last_new_beat_by_the_watchers_clock(monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr("study.workers.pulse.time.monotonic", lambda: now[0])
+    silence = Silence(10)
+
+    def after(seconds: float, *trials: Any) -> list[int]:
+        now[0] += seconds
+        return [t.number for t in silence.too_long(list(trials))]
+
+    assert after(0, beating(0, 1), beating(1, 7)) == []
+    assert after(9, beating(0, 1), beating(1, 8)) == []
+    assert after(2, beating(0, 1), beating(1, 8)) == [0]
+    assert after(7, beating(1, 8)) == []
+    assert after(2, beating(1, 8)) == [1]
+    assert after(50, beating(2, None)) == []  # beats in the database: not ours to judge
+    assert after(50, beating(2, None)) == []
+    assert after(0, beating(3, None, owned=False)) == []
+    assert after(11, beating(3, None, owned=False)) == [3]  # died before it wrote its name
+    silence.forget()
+    assert after(50, beating(1, 8)) == []
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_no_sampler_of_ours_does_anything_after_a_trial(name):
+    """The ledger tells trials without asking the sampler; here is why it may."""
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    limits = Limits(costs={}, budgets=Budgets(), failed_size=None, device_bytes=2**30)
+    study = optuna.create_study(directions=list(DIRECTIONS))
+    with quiet_optuna():
+        study.sampler = make_sampler(
+            name, space=SearchSpace(), seed=0, hardware="", limits=lambda study: limits
+        )
+        trial = ask(study)
+        before = study.trials
+        study.sampler.after_trial(study, before[0], TrialState.COMPLETE, [0.5, 1.0, 1.0])
+    assert study.trials == before
+    assert trial.number == 0
+
+
+def test_where_a_worker_runs_is_told_by_more_than_the_hosts_name():
+    """Containers share names, and have process ids of their own."""
+    from study.machine.process import is_dead, this_process
+
+    me = this_process()
+    gone = {**me, "pid": 2**22 - 1}
+    assert not is_dead(me)
+    assert is_dead(gone)
+    for key in ("host", "namespace", "boot"):
+        assert not is_dead({**gone, key: "another"})
+    old = {key: gone[key] for key in ("host", "pid", "started")}  # as versions before wrote it
+    assert is_dead(old)
+    assert os.getpid() == me["pid"]
+
+
+def test_the_ledger_stores_a_constraint_as_optuna_does(shared_study, shared_url):
+    """Optuna's own call is the oracle: it reads the trial first, so the ledger goes without."""
+    ask(shared_study).set_constraint(CONSTRAINT, 2.5)
+    trial = ask(shared_study)
+    storage = open_storage(shared_url, mode="worker")
+    plan = SimpleNamespace(budgets=Budgets())
+    ledger = Ledger(storage=storage, study=shared_study, plan=plan)
+    excuse = Excuse(verdict=Verdict.OUT_OF_MEMORY, grade=2.5, reason="it was full")
+    ledger.out_of_memory(trial, excuse, None)
+    expected, found = shared_study.trials
+    assert found.constraints == expected.constraints == {CONSTRAINT: 2.5}
+    assert found.system_attrs == expected.system_attrs
+    assert (found.state, found.user_attrs["reason"]) == (TrialState.PRUNED, "it was full")
