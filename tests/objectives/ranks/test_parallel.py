@@ -22,9 +22,9 @@ from objectives.ranks.shards import n_in, own_part
 from objectives.run import Run, carry_out
 from objectives.training.objective import TaskObjective
 from objectives.training.recipe import SHARDS, Recipe
+from tests.objectives.training.test_resume import assert_same_weights, cut_after, timeless, uncut
 
 from ..conftest import made_task
-from .test_resume import assert_same_weights, cut_after, timeless, uncut
 
 N_TRAIN = 50
 TASK = """
