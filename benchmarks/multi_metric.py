@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from objectives.measurement import Verdict
-from study.pruning.decision import Decision, Progress
+from study.pruning.decision import Decision, RunSoFar
 
 if TYPE_CHECKING:
     from optuna import Study
@@ -33,7 +33,7 @@ class MultiMetricRule:
         self._at: dict[int, dict[int, tuple[float, float, float]]] = {}  # epoch: trial: minimized
         self._best: dict[int, int] = {}  # trial: lowest rank so far
 
-    def judge(self, study: Study, trial: Trial, progress: Progress) -> Decision | None:
+    def judge(self, study: Study, trial: Trial, progress: RunSoFar) -> Decision | None:
         """Pruned, or None to go on."""
         epoch, number = len(progress.curve), trial.number
         seconds = self._table.epoch_seconds(progress.batch_size) * epoch

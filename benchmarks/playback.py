@@ -16,7 +16,7 @@ from objectives.curves.table import RecordedRun, Table
 from objectives.measurement import Stopped, TrialParams
 from objectives.meters.divergence import GuardSettings
 from objectives.run import Run
-from study.pruning.decision import Progress, StopRule
+from study.pruning.decision import RunSoFar, StopRule
 from study.trials.attributes import CONSTRAINT, CURVE, SO_FAR, VERDICT, batch_size_of
 from study.trials.outcome import GRADES, on_grid
 
@@ -121,7 +121,7 @@ def _asking(
         decision = rule.judge(
             study,
             trial,
-            Progress(
+            RunSoFar(
                 batch_size=size,
                 curve=curve,
                 train_seconds=table.epoch_seconds(size) * table.epochs,

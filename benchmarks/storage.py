@@ -31,7 +31,7 @@ from objectives.run import Run
 from storage.names import redacted
 from storage.open import open_storage
 from study.machine.interrupts import Interrupts
-from study.plan.agreement import DEFAULTS, RECORD
+from study.plan.agreement import AGREEMENT, DEFAULTS
 from study.plan.budgets import Budgets
 from study.plan.plan import Plan
 from study.plan.space import SearchSpace
@@ -97,7 +97,7 @@ def make(storage: optuna.storages.BaseStorage) -> optuna.Study:
     study = optuna.create_study(storage=storage, study_name="bench", directions=DIRECTIONS)
     store_costs(study, "none", COSTS)
     study.set_user_attr(DEFAULTS, {})
-    study.set_user_attr(RECORD, {"space": SPACE.as_dict()})
+    study.set_user_attr(AGREEMENT, {"space": SPACE.as_dict()})
     return study
 
 

@@ -37,6 +37,14 @@ class Verdict(StrEnum):
     DOMINATED = "dominated"  # it could no longer reach the Pareto front
     PRUNED = "pruned"  # an Optuna pruner said so
 
+    @property
+    def failed(self) -> bool:
+        """Whether the training itself went wrong, whatever it may cost."""
+        return self in (Verdict.NON_FINITE, Verdict.DIVERGED, Verdict.STALLED)
+
+
+FAILED = frozenset(verdict.value for verdict in Verdict if verdict.failed)  # as they are stored
+
 
 class Stopped(Exception):
     """Raised inside an objective to end it early, as Optuna users raise `TrialPruned`."""

@@ -18,7 +18,7 @@ class Remarks:
         self._diagnosed: dict[str, float | None] = {}
         self._techniques: dict[str, Any] = {}
 
-    def recorded(self, *, step_seconds: float, peak_memory_bytes: int) -> None:
+    def told_cost(self, *, step_seconds: float, peak_memory_bytes: int) -> None:
         """Say what the run cost when it was recorded: a replay trains nothing to be measured."""
         self._recorded = step_seconds, peak_memory_bytes
 

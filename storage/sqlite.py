@@ -15,15 +15,12 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from storage.errors import StorageError
 from storage.locks import file_lock
 from storage.rdb import TABLES, SharedRDBStorage, heartbeat_options, optuna_url, wrong_schema
 from storage.shared import CLAIM_PATIENCE_SECONDS, Heartbeat
-
-if TYPE_CHECKING:
-    pass
 
 TIMEOUT_SECONDS = 60.0  # how long a transaction waits for another process's lock
 NETWORK_FILE_SYSTEMS = {

@@ -44,7 +44,7 @@ class ReplayObjective:
             baseline_loss=table.baseline_loss,
             baseline_metric=table.baseline_metric,
         )
-        run.recorded(
+        run.told_cost(
             step_seconds=table.epoch_seconds(recorded.batch_size) / STEPS_PER_EPOCH,
             peak_memory_bytes=table.peak_memory_bytes(recorded.batch_size),
         )

@@ -83,7 +83,7 @@ class ProbeRun(Run):
         self._resume()
         self._stop_when_known()
 
-    def recorded(self, *, step_seconds: float, peak_memory_bytes: int) -> None:
+    def told_cost(self, *, step_seconds: float, peak_memory_bytes: int) -> None:
         """A replay knows what it costs."""
         self._known = Cost(
             step_seconds=step_seconds,

@@ -22,7 +22,7 @@ def claims(args: argparse.Namespace) -> None:
     """Hold common beliefs about batch size against a study: agree, disagree or not shown."""
     from study.findings.claims.show import claim_row, claims_table, closing_line
     from study.findings.claims.table import all_claims
-    from study.plan.agreement import RECORD
+    from study.plan.agreement import AGREEMENT
     from study.plan.recipe import recipe_in
     from study.trials.rows import runs_of
 
@@ -30,7 +30,7 @@ def claims(args: argparse.Namespace) -> None:
         raise StudyError(f"--target is {args.target:g}, wanted a fraction of at most 1")
     study, names = looked_at(args)
     rows = runs_of(study.get_trials(deepcopy=False), names)
-    recipe = recipe_in(study.user_attrs[RECORD])
+    recipe = recipe_in(study.user_attrs[AGREEMENT])
     steady = (recipe.schedule, recipe.rate_schedule) == ("constant", "constant")
     found = all_claims(rows, target=args.target, steady=steady)
     if args.json:

@@ -26,11 +26,11 @@ def critical_batch(args: argparse.Namespace) -> None:
     from study.findings.critical.figure import critical_figure
     from study.findings.critical.fit import critical_batch as fit
     from study.findings.critical.to_target import to_target
-    from study.plan.agreement import RECORD
+    from study.plan.agreement import AGREEMENT
     from study.trials.rows import runs_of
 
     study, names = looked_at(args)
-    if '"schedule"' in study.user_attrs[RECORD].get("recipe", ""):
+    if '"schedule"' in study.user_attrs[AGREEMENT].get("recipe", ""):
         raise StudyError(
             f"the batch size of study {study.study_name!r} grows within its runs, so no run says "
             "what one batch size takes: look at a study without --schedule"

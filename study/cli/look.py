@@ -66,12 +66,12 @@ def front(args: argparse.Namespace) -> None:
 def export(args: argparse.Namespace) -> None:
     """Print every trial of a study with parameters, values, verdict and attributes."""
     from study.findings.overview.export import export_columns, to_csv, to_json
-    from study.plan.agreement import KEPT, RECORD
+    from study.plan.agreement import AGREEMENT, KEPT
     from study.trials.attributes import full_row, own_params
 
     study, names = looked_at(args)
     trials = study.get_trials(deepcopy=False)
-    kept = study.user_attrs[RECORD].get(KEPT, [])
+    kept = study.user_attrs[AGREEMENT].get(KEPT, [])
     rows = [full_row(trial, names, kept) for trial in trials]
     columns = export_columns(names, own_params(trials), kept)
     text = to_csv(rows, columns) if args.format == "csv" else to_json(rows) + "\n"

@@ -24,7 +24,7 @@ from study.on_ray.node import Ended
 from study.on_ray.shipment import shipment
 from study.on_ray.tasks import cancel, end_of, starter
 from study.opening.open import stored_recipe, study_so_far
-from study.plan.agreement import RECORD
+from study.plan.agreement import AGREEMENT
 from study.plan.settings import StudySettings, recipe_of
 from study.quiet import quiet_optuna
 from study.session.follow import Follower
@@ -214,7 +214,7 @@ class RaySession(Session):
                 n_trials=self._settings.n_trials,
                 n_done=len(finished),
                 n_stopped=sum(trial.state.name == "PRUNED" for trial in finished),
-                n_epochs=study.user_attrs[RECORD]["epochs"],
+                n_epochs=study.user_attrs[AGREEMENT]["epochs"],
                 n_workers=1,  # the storage does not say which one a trial belongs to
                 front=[trial.values for trials in fronts for trial in pareto_front(trials)],
             )

@@ -11,12 +11,12 @@ from objectives.measurement import TECHNIQUE_FACTS
 from study.errors import StudyError
 from study.opening.open import open_study
 from study.plan.agreement import (
+    AGREEMENT,
     DEFAULTS,
     DIRECTIONS,
     IMPORTED,
-    RECORD,
+    agreement_of,
     compare,
-    record_of,
     refuse_other_recipe,
 )
 from study.plan.budgets import Budgets, cut_by_cost
@@ -83,7 +83,7 @@ def create_or_resume(
     study = open_study(storage, name)
     plan = resumed_plan(study, settings, objective, device)
     check_pruner(plan, asked_risk=settings.pruner_risk)
-    compare(study, record_of(plan, objective))
+    compare(study, agreement_of(plan, objective))
     refuse_other_recipe(study, objective)
     check_hardware(study, device, mixed=settings.mixed_hardware)
     _agree_on_grace(study, plan.grace_seconds)
@@ -99,7 +99,7 @@ def _is_unfinished(storage: BaseStorage, name: str) -> bool:
 
     study = optuna.load_study(study_name=name, storage=storage)
     found = [direction.name.lower() for direction in study.directions]
-    return RECORD not in study.user_attrs and found == list(DIRECTIONS) and not study.trials
+    return AGREEMENT not in study.user_attrs and found == list(DIRECTIONS) and not study.trials
 
 
 def new_plan(settings: StudySettings, objective: Objective, name: str, device: str) -> Plan:
@@ -163,7 +163,7 @@ def epochs_of(asked: int | None, objective: Objective) -> int:
 
 def resumed_plan(study: Study, settings: StudySettings, objective: Objective, device: str) -> Plan:
     """What the settings leave open comes from the study, so that a bare rerun resumes it."""
-    stored = study.user_attrs[RECORD]
+    stored = study.user_attrs[AGREEMENT]
     if IMPORTED in stored:
         raise StudyError(
             f"study {study.study_name!r} was imported from {stored[IMPORTED]['file']}: there is "
@@ -233,7 +233,7 @@ def _create(storage: BaseStorage, plan: Plan, objective: Objective) -> Study:
     defaults = {name: getattr(plan, name) for name in names}
     study.set_user_attr(DEFAULTS, {**defaults, "asked": plan.asked.as_dict()})
     remember_hardware(study, plan)
-    study.set_user_attr(RECORD, record_of(plan, objective))
+    study.set_user_attr(AGREEMENT, agreement_of(plan, objective))
     return study
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from objectives.training.recipe import PLAIN, Recipe
 from storage.open import exists, open_storage, readable_errors
 from study.errors import StudyError
-from study.plan.agreement import RECORD
+from study.plan.agreement import AGREEMENT
 from study.trials.attributes import is_finished
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ def study_rows(url: str) -> list[dict[str, Any]]:
         storage = open_storage(url, mode="reader")
         names = optuna.get_all_study_names(storage)
         studies = [optuna.load_study(study_name=name, storage=storage) for name in names]
-        return [_row(study) for study in studies if RECORD in study.user_attrs]
+        return [_row(study) for study in studies if AGREEMENT in study.user_attrs]
 
 
 def _row(study: Study) -> dict[str, Any]:
@@ -69,7 +69,7 @@ def study_so_far(url: str, name: str) -> Study | None:
     if name not in optuna.get_all_study_names(storage):
         return None
     study = optuna.load_study(study_name=name, storage=storage)
-    return study if RECORD in study.user_attrs else None
+    return study if AGREEMENT in study.user_attrs else None
 
 
 def find_study(url: str, name: str) -> Study | None:
@@ -96,7 +96,7 @@ def open_study(storage: BaseStorage, study_name: str) -> Study:
         names = optuna.get_all_study_names(storage)
         there = f"there are {', '.join(map(repr, names))}" if names else "the storage has none"
         raise StudyError(f"there is no study {study_name!r}: {there}") from None
-    if RECORD not in study.user_attrs:
+    if AGREEMENT not in study.user_attrs:
         raise StudyError(
             f"study {study_name!r} was not made by batchfront, or is a copy that was cut off: "
             "choose another --study-name, or give the copy (or import) command again"
@@ -107,12 +107,12 @@ def open_study(storage: BaseStorage, study_name: str) -> Study:
 def stored_recipe(settings: StudySettings) -> Recipe:
     """The recipe of the study that the settings name; the plain one where there is none yet."""
     from objectives.load import task_name
-    from storage.open import readable_errors
-    from study.plan.agreement import RECORD
 
     name = settings.study_name or task_name(settings.task)
     with readable_errors(settings.storage):
         study = study_so_far(settings.storage, name)
     return (
-        PLAIN if study is None else Recipe.from_stored(study.user_attrs[RECORD].get("recipe", ""))
+        PLAIN
+        if study is None
+        else Recipe.from_stored(study.user_attrs[AGREEMENT].get("recipe", ""))
     )

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from objectives.objective import Objective
     from study.plan.plan import Plan
 
-RECORD = "batchfront"  # study attribute: what must not change within a study
+AGREEMENT = "batchfront"  # study attribute: what must not change within a study
 DEFAULTS = "batchfront_defaults"  # study attribute: what a resume uses unless told otherwise
 IMPORTED = "imported"  # in the record of a study of recorded runs: the table they came from
 KEPT = "kept"  # in the same: attributes of its trials that no other study has
@@ -22,7 +22,7 @@ FORMAT = 2  # 1 did not record architecture, loss and source
 DIRECTIONS: tuple[Literal["maximize", "minimize"], ...] = ("maximize", "minimize", "minimize")
 
 
-def record_of(plan: Plan, objective: Objective) -> dict[str, Any]:
+def agreement_of(plan: Plan, objective: Objective) -> dict[str, Any]:
     budgets = plan.budgets.as_dict()
     return {
         "format": FORMAT,
@@ -37,7 +37,7 @@ def record_of(plan: Plan, objective: Objective) -> dict[str, Any]:
 
 def compare(study: Study, asked: dict[str, Any]) -> None:
     """Optuna ignores directions and ranges of an existing study, so we compare them ourselves."""
-    stored = study.user_attrs[RECORD]
+    stored = study.user_attrs[AGREEMENT]
     found = [direction.name.lower() for direction in study.directions]
     differences = []
     if found != list(DIRECTIONS):
@@ -64,7 +64,7 @@ def _short(value: Any) -> str:
 def refuse_other_recipe(study: Study, objective: Objective) -> None:
     """Raise StudyError where the objective trains otherwise: its costs are not the study's."""
 
-    stored = study.user_attrs[RECORD].get("recipe")
+    stored = study.user_attrs[AGREEMENT].get("recipe")
     asked = objective.fingerprint.get("recipe")
     if stored != asked:
         raise StudyError(

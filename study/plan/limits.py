@@ -14,14 +14,13 @@ from study.plan.budgets import Budgets
 from study.trials.attributes import HARDWARE, PREDICTED, SCHEDULE, UNPROBED, VERDICT, batch_size_of
 from study.trials.costs import Costs
 from study.trials.growing import whole_runs
+from study.trials.outcome import OVER_BUDGET_GRADE
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
     from objectives.training.schedules import Growth
     from study.plan.plan import Plan
-
-OVER_BUDGET_GRADE = 4.0  # of the constraint, plus the relative overshoot
 
 
 @dataclass(frozen=True, kw_only=True)

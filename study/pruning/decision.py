@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Progress:
+class RunSoFar:
     """A run after an epoch.
 
     What a run of its size costs is known from a probe, or else at least what it has cost so far:
@@ -45,12 +45,12 @@ class Decision:
 class StopRule(Protocol):
     """Asked after every epoch of a run, also the last, when nothing can be stopped any more."""
 
-    def judge(self, study: Study, trial: Trial, progress: Progress) -> Decision | None:
+    def judge(self, study: Study, trial: Trial, progress: RunSoFar) -> Decision | None:
         """The decision to stop the run; None where it goes on."""
 
 
 class NeverStop:
     """--pruner none."""
 
-    def judge(self, study: Study, trial: Trial, progress: Progress) -> None:
+    def judge(self, study: Study, trial: Trial, progress: RunSoFar) -> None:
         """Goes on."""

@@ -14,17 +14,16 @@ from typing import TYPE_CHECKING
 
 from objectives.measurement import Verdict
 from study.pruning.bound import FIRST_EPOCH, SPARED_SHARE, Bound, learn_from
-from study.pruning.decision import Decision, Progress
+from study.pruning.decision import Decision, RunSoFar
 from study.trials.attributes import (
     CURVE,
-    HARDWARE,
     PREDICTED,
     SO_FAR,
     SPARED,
     derive_seed,
     is_feasible,
 )
-from study.trials.hardware import at_known_cost, recorded_hardware
+from study.trials.hardware import at_known_cost, ran_on
 from study.trials.outcome import grid_stride, on_grid
 
 if TYPE_CHECKING:
@@ -69,7 +68,7 @@ class FrontPruner:
         self._read_for = -1  # trial
         self._read_at = 0.0
 
-    def judge(self, study: Study, trial: Trial, progress: Progress) -> Decision | None:
+    def judge(self, study: Study, trial: Trial, progress: RunSoFar) -> Decision | None:
         """Dominated, with the dominating trial and the bound as the reason; None to go on."""
         curve = on_grid(progress.curve, self._epochs)
         n_epochs = len(progress.curve)
@@ -96,18 +95,13 @@ class FrontPruner:
         """Trials of this hardware; read anew for each trial, and within one once a second."""
         now = time.monotonic()
         if number != self._read_for or now - self._read_at > REREAD_SECONDS:
-            # Trials of versions that did not record their hardware ran on the first one recorded.
-            first = next(iter(recorded_hardware(study)), self._hardware)
-            self._finished = [
-                trial
-                for trial in study.get_trials(deepcopy=False)
-                if trial.state.is_finished()
-                and trial.user_attrs.get(HARDWARE, first) == self._hardware
-            ]
+            is_here = ran_on(study, self._hardware)
+            trials = study.get_trials(deepcopy=False)
+            self._finished = [t for t in trials if t.state.is_finished() and is_here(t)]
             self._read_for, self._read_at = number, now
         return self._finished
 
-    def _strongest_rival(self, trials: list[FrozenTrial], run: Progress) -> Rival | None:
+    def _strongest_rival(self, trials: list[FrozenTrial], run: RunSoFar) -> Rival | None:
         """The best metric at no more time and no more memory; none that this run has reached."""
         costs = self._costs()
         better = [t for t in trials if t.values and t.values[0] > run.curve[-1] and is_feasible(t)]
@@ -120,7 +114,7 @@ class FrontPruner:
         return max(rivals, key=lambda rival: rival.metric, default=None)
 
     def _reach(
-        self, trials: list[FrozenTrial], curve: list[float], run: Progress, cost: float
+        self, trials: list[FrozenTrial], curve: list[float], run: RunSoFar, cost: float
     ) -> float | None:
         """Optimistic final metric; None while too few curves are known. `cost`: in mean runs."""
         import numpy as np
@@ -139,7 +133,7 @@ class FrontPruner:
             margin=self._bound.margin(self._risk * min(cost, MAX_RISK_SHARE)),
         )
 
-    def _is_spared(self, trial: Trial, reach: float, rival: Rival, run: Progress) -> bool:
+    def _is_spared(self, trial: Trial, reach: float, rival: Rival, run: RunSoFar) -> bool:
         """A coin for each trial; the first decision that was not carried out is recorded."""
         coin = derive_seed(self._seed, trial.number, purpose="spare") / 2**31
         if coin >= SPARED_SHARE:

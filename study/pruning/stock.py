@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from objectives.measurement import Verdict
 from study.errors import StudyError
 from study.pruning.accuracy_view import AccuracyView, last_finite
-from study.pruning.decision import Decision, Progress
+from study.pruning.decision import Decision, RunSoFar
 from study.trials.attributes import PRUNER_STATE
 from study.trials.outcome import MAX_GRADE, on_grid
 
@@ -26,7 +26,7 @@ class StockPruner:
         self._epochs = epochs
         self._view: AccuracyView | None = None
 
-    def judge(self, study: Study, trial: Trial, progress: Progress) -> Decision | None:
+    def judge(self, study: Study, trial: Trial, progress: RunSoFar) -> Decision | None:
         """Pruned, with the pruner's name as the reason; None to go on.
 
         Raises:

@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from study.search.observations import Evidence
+    from study.search.observations import Observations
     from study.search.surface import Guess, Shape
 
     Array = NDArray[np.float64]
@@ -29,7 +29,7 @@ def news(guess: Guess, shape: Shape) -> Array:
     return share
 
 
-def success(evidence: Evidence, candidates: Array) -> Array:
+def success(seen: Observations, candidates: Array) -> Array:
     """Share of the runs nearby that did not fail, and one more that did not; (M,).
 
     The process is smooth, and a failure is a cliff: where good rates of other sizes diverge, it
@@ -39,21 +39,21 @@ def success(evidence: Evidence, candidates: Array) -> Array:
     from scipy.spatial.distance import cdist
 
     near = np.array([NEAR_SIZE, NEAR_RATE] + [NEAR_OWN] * (candidates.shape[1] - 2))
-    weight = np.exp(-0.5 * cdist(candidates / near, evidence.x / near, "sqeuclidean"))  # (M, N)
-    well = 1 + weight[:, ~evidence.failed].sum(axis=1)
-    share = well / (well + weight[:, evidence.failed].sum(axis=1))
-    hope: Array = share**DOUBT * _ever(evidence, candidates[:, 0])
+    weight = np.exp(-0.5 * cdist(candidates / near, seen.x / near, "sqeuclidean"))  # (M, N)
+    well = 1 + weight[:, ~seen.failed].sum(axis=1)
+    share = well / (well + weight[:, seen.failed].sum(axis=1))
+    hope: Array = share**DOUBT * _ever(seen, candidates[:, 0])
     return hope
 
 
-def _ever(evidence: Evidence, sizes: Array) -> Array:
+def _ever(seen: Observations, sizes: Array) -> Array:
     """1 where a batch size has ever run well, the less the more often it only failed; (M,).
 
     Some sizes cannot be trained at any rate: batch norm does not take a batch of one.
     """
     import numpy as np
 
-    same = sizes[:, None] == evidence.x[:, 0]  # (M, N)
-    failures = (same & evidence.failed).sum(axis=1)
-    well = (same & ~evidence.failed).any(axis=1)
+    same = sizes[:, None] == seen.x[:, 0]  # (M, N)
+    failures = (same & seen.failed).sum(axis=1)
+    well = (same & ~seen.failed).any(axis=1)
     return np.where(well, 1.0, 1.0 / (1 + failures))

@@ -20,12 +20,12 @@ from study.search.chances import news, success
 from study.search.encoding import Encoding
 from study.search.feasible import Feasible
 from study.search.gains import Plane, expected_below
-from study.search.observations import Evidence, evidence_of
+from study.search.observations import Observations, observations_of
 from study.search.prices import Prices
 from study.search.samplers import Forwarding, PerTrialSampler
 from study.search.surface import TIE, Guess, Shape, Surface, fit_shape, usual_shape
-from study.trials.attributes import HARDWARE, UNPROBED, VERDICT, derive_seed
-from study.trials.hardware import recorded_hardware
+from study.trials.attributes import UNPROBED, VERDICT, derive_seed
+from study.trials.hardware import ran_on
 
 if TYPE_CHECKING:
     import numpy as np
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from study.plan.space import SearchSpace
 
     Array = NDArray[np.float64]
+    Here = Callable[[FrozenTrial], bool]  # whether a trial ran on this hardware
 
 N_START = 6  # trials of the cheap start
 START_POWER = 2.0  # a start's batch size is drawn with probability 1 / seconds ** this
@@ -86,24 +87,24 @@ class CostAwareSampler(Forwarding):
         limits = self._limits(study)
         trials = study.get_trials(deepcopy=False)
         finished = [t for t in trials if t.state.is_finished()]
-        first = next(iter(recorded_hardware(study)), self._hardware)
-        evidence = self._evidence(finished, limits, first)
+        is_here = ran_on(study, self._hardware)
+        seen = self._observed(finished, limits, is_here)
         running = self._running(trials)
-        prices = self._prices(limits, evidence)
-        feasible = self._feasible(finished, limits, prices)
-        if len(evidence) + len(running) < N_START or not evidence.counts.any():
+        prices = self._prices(limits, seen)
+        feasible = self._feasible(list(filter(is_here, finished)), limits, prices)
+        if len(seen) + len(running) < N_START or not seen.counts.any():
             row = self._cheap(feasible, prices, trial.number, draw)
         else:
             shape = self._fitted_shape(
-                evidence, lambda number: self._evidence(_until(finished, number), limits, first)
+                seen, lambda number: self._observed(_until(finished, number), limits, is_here)
             )
-            good = evidence.x[evidence.counts]
+            good = seen.x[seen.counts]
             candidates = self._encoding.candidates(self._space.sizes(), good, draw)
             share = feasible.share(candidates)
             if share.any():
                 candidates, share = candidates[share > 0], share[share > 0]
-            worst = _worst(evidence, limits.budgets.min_metric)
-            worth = _worth(evidence, running, candidates, prices, shape, worst)
+            worst = _worst(seen, limits.budgets.min_metric)
+            worth = _worth(seen, running, candidates, prices, shape, worst)
             row = candidates[np.argmax(worth * share)]
         return self._encoding.params(row.tolist())
 
@@ -127,27 +128,25 @@ class CostAwareSampler(Forwarding):
             for t in finished
             if t.user_attrs.get(VERDICT) == Verdict.OUT_OF_MEMORY.value
             and t.user_attrs.get(UNPROBED)
-            and t.user_attrs.get(HARDWARE) == self._hardware
         ]
         lost = np.array(rows).reshape(len(rows), self._encoding.n_columns)
         return Feasible(encoding=self._encoding, limits=limits, prices=prices, out_of_memory=lost)
 
-    def _prices(self, limits: Limits, evidence: Evidence) -> Prices:
+    def _prices(self, limits: Limits, seen: Observations) -> Prices:
         import numpy as np
 
         encoding = self._encoding
         prices = Prices(limits.runs, costly=encoding.costly, probed=encoding.probed_row())
-        measured = ~np.isnan(evidence.values[:, 1])
-        prices.learn(evidence.x[measured], evidence.values[measured, 1:])
+        measured = ~np.isnan(seen.values[:, 1])
+        prices.learn(seen.x[measured], seen.values[measured, 1:])
         return prices
 
-    def _evidence(self, finished: list[FrozenTrial], limits: Limits, first: str) -> Evidence:
-        return evidence_of(
+    def _observed(self, finished: list[FrozenTrial], limits: Limits, is_here: Here) -> Observations:
+        return observations_of(
             finished,
             encoding=self._encoding,
             costs=limits.costs,
-            hardware=self._hardware,
-            first_hardware=first,
+            is_here=is_here,
         )
 
     def _cheap(
@@ -164,19 +163,19 @@ class CostAwareSampler(Forwarding):
         row: Array = rows[draw.choice(len(rows), p=weight / weight.sum())]
         return row
 
-    def _fitted_shape(self, evidence: Evidence, oldest: Callable[[int], Evidence]) -> Shape:
+    def _fitted_shape(self, seen: Observations, oldest: Callable[[int], Observations]) -> Shape:
         """Fitted anew when the data has grown enough, to the oldest: a resume comes to the same.
 
         `oldest`: what was known once the trial of a number had ended.
         """
-        n_seen = len(evidence)
+        n_seen = len(seen)
         if n_seen < FIRST_FIT:
             return self._shape[1]
         n_fit = FIRST_FIT
         while n_fit * GROWTH <= min(n_seen, LAST_FIT):
             n_fit = int(n_fit * GROWTH)
         if n_fit != self._shape[0]:
-            some = oldest(evidence.numbers[n_fit - 1])
+            some = oldest(seen.numbers[n_fit - 1])
             self._shape = (n_fit, fit_shape(some.x, some.log_error, some.noise))
         return self._shape[1]
 
@@ -185,17 +184,17 @@ def _until(trials: list[FrozenTrial], number: int) -> list[FrozenTrial]:
     return [trial for trial in trials if trial.number <= number]
 
 
-def _worst(evidence: Evidence, min_metric: float | None) -> float:
+def _worst(seen: Observations, min_metric: float | None) -> float:
     """The error from which on a run is worth nothing."""
     import numpy as np
 
-    usual = max(WORST * float(np.median(evidence.error[evidence.counts])), LEAST_WORST)
+    usual = max(WORST * float(np.median(seen.error[seen.counts])), LEAST_WORST)
     allowed = 1.0 if min_metric is None else max(1 - min_metric, LEAST_ALLOWED)
     return min(usual, allowed, 1.0)
 
 
 def _worth(
-    evidence: Evidence,
+    seen: Observations,
     running: Array,
     candidates: Array,
     prices: Prices,
@@ -205,7 +204,7 @@ def _worth(
     """What each candidate is worth for its cost; (M,)."""
     import numpy as np
 
-    surface, told, error = _known(evidence, running, shape)
+    surface, told, error = _known(seen, running, shape)
     guess = surface.guess(candidates)
     price = prices.of(candidates)
     scaled = _scale(np.vstack([prices.of(told), price]))
@@ -215,21 +214,21 @@ def _worth(
     due = _due(told, surface, guess, candidates, worst) / worst
     times = price[:, 0] / price[:, 0].min()
     worth = volume / times + DUE * due
-    chances: Array = worth * news(guess, shape) * success(evidence, candidates)
+    chances: Array = worth * news(guess, shape) * success(seen, candidates)
     return chances
 
 
-def _known(evidence: Evidence, running: Array, shape: Shape) -> tuple[Surface, Array, Array]:
+def _known(seen: Observations, running: Array, shape: Shape) -> tuple[Surface, Array, Array]:
     """The surface, and of what may be on the front its rows, (F, D), and errors, (F,).
 
     Runs that are under way count as if they had ended as expected, so that nobody else goes there.
     """
     import numpy as np
 
-    some = _thinned(evidence)
-    x, y, noise = evidence.x[some], evidence.log_error[some], evidence.noise[some]
+    some = _thinned(seen)
+    x, y, noise = seen.x[some], seen.log_error[some], seen.noise[some]
     surface = Surface(x, y, noise, shape)
-    told, error = evidence.x[evidence.counts], evidence.error[evidence.counts]
+    told, error = seen.x[seen.counts], seen.error[seen.counts]
     if not len(running):
         return surface, told, error
     believed = surface.guess(running).mean
@@ -250,11 +249,11 @@ def _grouped(corners: Array) -> tuple[Array, NDArray[np.intp]]:
     return different, group.ravel()
 
 
-def _thinned(evidence: Evidence) -> NDArray[np.intp]:
+def _thinned(seen: Observations) -> NDArray[np.intp]:
     """Which observations the process gets: time grows with their cube."""
     import numpy as np
 
-    n, half = len(evidence), MAX_OBSERVATIONS // 2
+    n, half = len(seen), MAX_OBSERVATIONS // 2
     if n <= MAX_OBSERVATIONS:
         return np.arange(n)
     old = np.linspace(0, n - half, half, endpoint=False).astype(int)

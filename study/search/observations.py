@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from objectives.measurement import Verdict
+from objectives.measurement import FAILED, Verdict
 from study.pruning.bound import FIRST_EPOCH, Bound, learn_from
 from study.search.surface import TIE
 from study.trials.attributes import (
     CURVE,
     ERROR,
     FAIL_REASON,
-    HARDWARE,
     SCHEDULE,
     VERDICT,
     is_feasible,
@@ -32,7 +31,6 @@ if TYPE_CHECKING:
     Array = NDArray[np.float64]
 
 USELESS = 1.0  # error of a constant predictor of R2 0, and of one that is never right
-FAILED = {Verdict.DIVERGED.value, Verdict.NON_FINITE.value, Verdict.STALLED.value}
 OVERTAKEN = {Verdict.DOMINATED.value, Verdict.PRUNED.value}
 CAP = 2.5
 """Of log error above the best: a failure is a cliff, and a smooth process would ring around it."""
@@ -45,7 +43,7 @@ MIN_CURVES = 3  # completed ones, to expect from
 
 
 @dataclass(frozen=True, kw_only=True)
-class Evidence:
+class Observations:
     """N trials, in the order of their numbers."""
 
     numbers: list[int]  # N, of the trials
@@ -72,18 +70,16 @@ class Evidence:
         return capped
 
 
-def evidence_of(
+def observations_of(
     trials: Sequence[FrozenTrial],
     *,
     encoding: Encoding,
     costs: Costs,
-    hardware: str,
-    first_hardware: str,
-) -> Evidence:
+    is_here: Callable[[FrozenTrial], bool],
+) -> Observations:
     """Of finished trials. Those that say nothing about the error are left out.
 
     Accuracy does not depend on the hardware, so trials of another one count as far as that goes.
-    Those that do not say where they ran did so on the first.
     """
     import numpy as np
 
@@ -96,7 +92,7 @@ def evidence_of(
         other = SCHEDULE in trial.user_attrs  # not trained as what is searched
         if seen is None or other or not encoding.knows(trial.params):
             continue
-        here = trial.values and trial.user_attrs.get(HARDWARE, first_hardware) == hardware
+        here = trial.values and is_here(trial)
         values = at_known_cost(trial, costs).values if here else [math.nan] * 3
         row = encoding.row(trial.params)
         rows.append((trial.number, row, *seen, _has_failed(trial), is_feasible(trial), values))
@@ -105,7 +101,7 @@ def evidence_of(
     told = told.reshape(len(rows), 3)
     completed = ~np.isnan(told[:, 0])
     counts = completed & feasible.astype(bool)
-    return Evidence(
+    return Observations(
         numbers=list(numbers),
         x=x.reshape(len(rows), encoding.n_columns),
         error=error,

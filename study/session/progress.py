@@ -109,16 +109,8 @@ class Progress(Live):
         return "\n".join([self._sums(), *lines])
 
     def _did(self, event: Event) -> str:
-        if event.kind == "waiting":
-            return f"waiting for {event.n_running} trials that others run"
-        metric = f"{event.metric:.3f}" if event.metric is not None else "-"
-        if event.values is not None:
-            metric = f"{event.values[0]:.3f}"
-        state = event.verdict or f"epoch {event.epoch}/{self._n_epochs}"
-        return (
-            f"trial {event.number} batch {event.batch_size} lr {event.learning_rate:.2g} "
-            f"{state} {metric}"
-        )
+        what = f"trial {event.number} batch {event.batch_size} lr {event.learning_rate:.2g} "
+        return did(event, what, self._n_epochs)
 
     def _sums(self) -> str:
         return f"front {len(self._front)} stopped {self._n_stopped} | {self._time_left()} left"
@@ -130,6 +122,15 @@ class Progress(Live):
         pace = (time.monotonic() - self._started) / ran
         seconds = round(pace * max(0, self._n_trials - self._n_done))
         return f"{seconds // 60}:{seconds % 60:02d}"
+
+
+def did(event: Event, what: str, n_epochs: int) -> str:
+    """What a worker does, in words; `what` names the run."""
+    if event.kind == "waiting":
+        return f"waiting for {event.n_running} trials that others run"
+    metric = event.values[0] if event.values is not None else event.metric
+    state = event.verdict or f"epoch {event.epoch}/{n_epochs}"
+    return f"{what}{state} {'-' if metric is None else f'{metric:.3f}'}"
 
 
 def watcher(console: Console) -> Watch:

@@ -26,16 +26,15 @@ from study.plan.settings import AUTO, DATA_VARIABLE, STORAGE_VARIABLE, StudySett
 from study.plan.space import SearchSpace
 from study.quiet import quiet_optuna
 from study.session.progress import Progress, watcher
-from study.trials.attributes import HARDWARE, is_finished
+from study.trials.attributes import is_finished
 from study.trials.front import pareto_front
-from study.trials.hardware import at_known_cost, fronts_by_hardware
+from study.trials.hardware import at_known_cost, fronts_by_hardware, ran_on
 from study.workers.launch import Job
 from study.workers.team import WorkerDied, run_workers
 from study.workers.worker import RepeatedFailure
 
 if TYPE_CHECKING:
     from optuna import Study
-    from optuna.trial import FrozenTrial
     from rich.console import Console
 
     from objectives.objective import Objective
@@ -157,10 +156,11 @@ class Session:
         settings = self._settings
         n_workers = settings.n_workers or 1
         job = self._job(plan, objective)
+        is_here = ran_on(study, plan.hardware)
         here = [
             at_known_cost(trial, plan.costs)
             for trial in study.get_trials(deepcopy=False)
-            if _ran_on(trial, plan.hardware)
+            if is_here(trial)
         ]
         front = [trial.values for trial in pareto_front(here)]
         progress = Progress(
@@ -223,10 +223,6 @@ class Session:
 def n_finished(study: Study) -> int:
     """Trials that count towards the total."""
     return sum(is_finished(trial) for trial in study.get_trials(deepcopy=False))
-
-
-def _ran_on(trial: FrozenTrial, hardware: str) -> bool:
-    return bool(trial.user_attrs.get(HARDWARE, hardware) == hardware)
 
 
 def checkpoints_of(settings: StudySettings) -> Path | None:

@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from study.smallest.evidence import SizeEvidence, seconds_to
+from study.smallest.evidence import SizeRuns, seconds_to
 from study.smallest.ladder import Walk
 from study.smallest.question import Question, reaches
 from study.smallest.rate_model import is_crash
@@ -40,7 +40,7 @@ class Frozen:
     n_reached: dict[int, int]
 
 
-def advice(rows: Sequence[RunRow], table: Sequence[SizeEvidence], found: Walk) -> Advice | None:
+def advice(rows: Sequence[RunRow], table: Sequence[SizeRuns], found: Walk) -> Advice | None:
     """The advice on which size to use; None where no size that counts has a known time."""
     counting = [size for size in table if size.counts]
     timed = {s.batch_size: s.seconds_to_target for s in counting if s.seconds_to_target}

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 from objectives.parameter import usual_values
 from study.errors import StudyError
-from study.plan.agreement import IMPORTED, RECORD
+from study.plan.agreement import AGREEMENT, IMPORTED
 from study.plan.space import SearchSpace
 from study.smallest.advice import Advice, Frozen, advice, frozen
 from study.smallest.agenda import evidence_rows
-from study.smallest.evidence import SizeEvidence, evidence, mean
+from study.smallest.evidence import SizeRuns, evidence, mean
 from study.smallest.ladder import Walk, walk
 from study.smallest.question import ADAPTIVE, Question, check_question
 from study.smallest.sensitivity import (
@@ -70,7 +70,7 @@ class Answer:
 
     question: Question
     found: Walk
-    table: list[SizeEvidence]
+    table: list[SizeRuns]
     advised: Advice | None
     frozen: Frozen | None
     around: list[Neighbour]
@@ -100,7 +100,7 @@ def recorded_answer(study: Study, asking: Asking) -> Answer:
     Raises:
         StudyError: the study holds no runs, no accuracy, or playbacks of the same few runs.
     """
-    record, names = study.user_attrs[RECORD], study.metric_names or []
+    record, names = study.user_attrs[AGREEMENT], study.metric_names or []
     if "table" in record:
         raise StudyError(
             f"study {study.study_name!r} plays recorded runs back, the same ones over and over: "

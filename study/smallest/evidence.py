@@ -17,7 +17,7 @@ TIE = 0.005  # of accuracy: what is closer than this is a few validation example
 
 
 @dataclass(frozen=True, kw_only=True)
-class SizeEvidence:
+class SizeRuns:
     """What fresh seeds of one size at the tuned rate show; None: nothing recorded says it."""
 
     batch_size: int
@@ -46,9 +46,7 @@ class SizeEvidence:
     tied: bool | None  # its accuracy cannot be told from that of the answer
 
 
-def evidence(
-    rows: Sequence[RunRow], found: Walk, hardware: str | None = None
-) -> list[SizeEvidence]:
+def evidence(rows: Sequence[RunRow], found: Walk, hardware: str | None = None) -> list[SizeRuns]:
     """Of the sizes that were looked at, largest first; times and memory of one hardware."""
     states = sorted(found.looked, key=lambda state: -state.batch_size)
     answer = next((s for s in states if s.batch_size == found.answer), None)
@@ -62,7 +60,7 @@ def _evidence(
     answer: SizeState | None,
     target: float,
     hardware: str | None,
-) -> SizeEvidence:
+) -> SizeRuns:
     size, fresh = state.batch_size, state.fresh
     here = [run for run in fresh if hardware in (None, run.hardware)]
     rate = best_rate(*rate_runs(rows, size))
@@ -71,7 +69,7 @@ def _evidence(
     low, high = mean_interval(whole)
     good = [run for run in fresh if reaches(run, target)]
     epochs = _median(good, lambda run: run.epochs_to(target))
-    return SizeEvidence(
+    return SizeRuns(
         batch_size=size,
         counts=state.counts,
         why=state.why,

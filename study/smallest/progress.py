@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from study.session.progress import Live
+from study.session.progress import Live, did
 from study.workers.events import Event
 
 if TYPE_CHECKING:
@@ -44,12 +44,5 @@ class LadderProgress(Live):
             self._console.print(f"trial {event.number} failed: {event.reason}", soft_wrap=True)
 
     def _did(self, event: Event) -> str:
-        if event.kind == "waiting":
-            return f"waiting for {event.n_running} trials that others run"
-        metric = event.values[0] if event.values is not None else event.metric
-        state = event.verdict or f"epoch {event.epoch}/{self._n_epochs}"
-        shown = "" if metric is None else f" {metric:.3f}"
-        return (
-            f"batch size {event.batch_size}, learning rate {event.learning_rate:.2g}: "
-            f"{state}{shown}"
-        )
+        what = f"batch size {event.batch_size}, learning rate {event.learning_rate:.2g}: "
+        return did(event, what, self._n_epochs)

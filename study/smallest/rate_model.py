@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from study.findings.rates.best import FAILED
+from objectives.measurement import FAILED
 from study.search.surface import TIE, TILTS, USUAL_NOISE, USUAL_TILT, Shape, Surface, usual_shape
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from study.show import human_bytes, human_seconds, plain_table
 from study.smallest.advice import Advice, Frozen
-from study.smallest.evidence import SizeEvidence, mean
+from study.smallest.evidence import SizeRuns, mean
 from study.smallest.ladder import Walk
 from study.smallest.sensitivity import Neighbour, scores_on_test
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 
-def answer_line(table: Sequence[SizeEvidence], found: Walk, smallest_tried: int) -> str:
+def answer_line(table: Sequence[SizeRuns], found: Walk, smallest_tried: int) -> str:
     """The answer in one sentence, or that it is not shown, and why."""
     if found.answer is None or found.target is None:
         return f"not shown: {found.reason}; {found.remedy}"
@@ -35,7 +35,7 @@ def answer_line(table: Sequence[SizeEvidence], found: Walk, smallest_tried: int)
     return f"{line}."
 
 
-def _share(size: SizeEvidence) -> str:
+def _share(size: SizeRuns) -> str:
     seeds = [f"{size.n_reached} of {size.n_seeds}"] if size.n_seeds else []
     return ", ".join([*seeds, *([size.why] if size.why else [])])
 
@@ -64,7 +64,7 @@ def advice_line(found: Walk, advised: Advice) -> str:
     return "; ".join(parts) + "."
 
 
-def ladder_table(table: Sequence[SizeEvidence], target: float | None) -> Table:
+def ladder_table(table: Sequence[SizeRuns], target: float | None) -> Table:
     """Whether each size counts, and how well it trains."""
     columns = ("batch size", "learning rate (95%)", "seeds that reach it", "accuracy (95%)")
     at = "" if target is None else f", target {target:.4g}"
@@ -83,7 +83,7 @@ def ladder_table(table: Sequence[SizeEvidence], target: float | None) -> Table:
     return shown
 
 
-def price_table(table: Sequence[SizeEvidence], advised: Advice | None) -> Table:
+def price_table(table: Sequence[SizeRuns], advised: Advice | None) -> Table:
     """What reaching the target takes at each size."""
     columns = ("batch size", "epochs to it", "steps", "examples", "seconds", "cost of halving")
     shown = plain_table("to the target, medians of the seeds that reach it", _right(columns))
@@ -101,7 +101,7 @@ def price_table(table: Sequence[SizeEvidence], advised: Advice | None) -> Table:
     return shown
 
 
-def stability_table(table: Sequence[SizeEvidence]) -> Table:
+def stability_table(table: Sequence[SizeRuns]) -> Table:
     """How the same seeds trained, whether or not they reached the target."""
     columns = ("batch size", "all runs", "whole run", "peak memory", "generalization gap")
     more = ("spikes a run", "stopped early")
@@ -142,7 +142,7 @@ def sensitivity_table(around: Sequence[Neighbour], adaptive: Neighbour | None = 
 
 
 def more_lines(
-    table: Sequence[SizeEvidence],
+    table: Sequence[SizeRuns],
     found: Walk,
     frozen: Frozen | None,
     around: Sequence[Neighbour],

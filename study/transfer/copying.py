@@ -11,7 +11,7 @@ from storage.names import redacted
 from storage.open import open_storage, readable_errors
 from study.errors import StudyError
 from study.opening.open import the_study
-from study.plan.agreement import IMPORTED, RECORD
+from study.plan.agreement import AGREEMENT, IMPORTED
 from study.transfer.writing import add_missing, check_whole, is_start, new_or_found
 from study.trials.attributes import DEATHS, ROOT, SCALED, id_of
 from study.workers.retry import noted_by_samplers
@@ -54,7 +54,7 @@ def copy_study(source_url: str, target_url: str, study_name: str | None, say: Sa
     if n_running:
         say(f"running trials run nowhere in the copy: {n_running} are queued there")
     name, url = shlex.quote(source.study_name), shlex.quote(redacted(target_url))
-    if IMPORTED in attributes[0][RECORD]:  # there is nothing to go on with
+    if IMPORTED in attributes[0][AGREEMENT]:  # there is nothing to go on with
         say(f"copied {len(trials)} trials; look: make front STUDY_NAME={name} STORAGE={url}")
         return
     say(
@@ -89,7 +89,7 @@ def _target(
     name = source.study_name
     target = new_or_found(storage, name, source.directions)
     there = target.get_trials(deepcopy=False)
-    if RECORD in target.user_attrs:
+    if AGREEMENT in target.user_attrs:
         raise StudyError(
             f"{where} already has a study {name!r} of {len(there)} trials: go on with it, or "
             "choose another storage for --to"
@@ -120,7 +120,7 @@ def _finish(
     new_ids = dict(zip(old_ids, map(id_of, there), strict=True))
     for key, value in _with_ids(system, new_ids):
         target._storage.set_study_system_attr(target._study_id, key, value)
-    for key in sorted(user, key=lambda key: key == RECORD):
+    for key in sorted(user, key=lambda key: key == AGREEMENT):
         target.set_user_attr(key, user[key])
 
 

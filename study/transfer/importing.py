@@ -16,8 +16,7 @@ from objectives.measurement import TO_TARGET, Verdict
 from storage.names import redacted
 from storage.open import open_storage, readable_errors
 from study.errors import StudyError
-from study.plan.agreement import FORMAT, IMPORTED, KEPT, RECORD
-from study.plan.limits import OVER_BUDGET_GRADE
+from study.plan.agreement import AGREEMENT, FORMAT, IMPORTED, KEPT
 from study.plan.space import SearchSpace
 from study.quiet import quiet_optuna
 from study.transfer.writing import add_missing, check_whole, is_start, new_or_found
@@ -33,7 +32,7 @@ from study.trials.attributes import (
     SO_FAR,
     VERDICT,
 )
-from study.trials.outcome import GRADES, on_grid
+from study.trials.outcome import grade_of, on_grid
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
@@ -86,7 +85,7 @@ def _write(
     directions = [aims.MINIMIZE if n in MINIMIZED else aims.MAXIMIZE for n in names]
     study = new_or_found(storage, name, directions)
     there = study.get_trials(deepcopy=False)
-    stored = study.user_attrs.get(RECORD)
+    stored = study.user_attrs.get(AGREEMENT)
     if stored is not None and stored.get(IMPORTED, {}).get("digest") == table.digest:
         return False
     if stored is not None or study.directions != directions or not is_start(there, trials):
@@ -98,7 +97,7 @@ def _write(
     check_whole(study, trials)
     study.set_metric_names(names)
     publish(study, note_of_imported(record), names)
-    study.set_user_attr(RECORD, record)
+    study.set_user_attr(AGREEMENT, record)
     return True
 
 
@@ -156,7 +155,7 @@ def _trial(table: Recordings, run: Recording, space: dict[str, BaseDistribution]
     from optuna.trial import TrialState
 
     completed = run.verdict is Verdict.COMPLETED
-    grade = 0.0 if completed else GRADES.get(run.verdict, OVER_BUDGET_GRADE)
+    grade = 0.0 if completed else grade_of(run.verdict)
     numbers, outcomes = run.last.numbers, map(run.outcome, table.objectives)
     return optuna.create_trial(
         state=TrialState.COMPLETE if completed else TrialState.PRUNED,

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    pass
+from typing import Any
 
 TIME_OFF = 0.10  # a run this much slower or faster than its probe says is flagged
 
@@ -61,7 +58,7 @@ def from_stored(stored: Iterable[Mapping[str, Any]]) -> Costs:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Advice:
+class ProbeAdvice:
     """What a probe says about a choice of batch size."""
 
     best_throughput: int  # batch size
@@ -69,14 +66,14 @@ class Advice:
     largest_that_fits: int
 
 
-def advice(costs: Costs) -> Advice | None:
+def advice(costs: Costs) -> ProbeAdvice | None:
     """The advice that the costs give; None where no size could be run."""
     ran = [c for c in costs.values() if c.examples_per_second is not None]
     if not ran:
         return None
     best = max(ran, key=lambda c: c.examples_per_second or 0.0)
     near = 0.95 * (best.examples_per_second or 0.0)
-    return Advice(
+    return ProbeAdvice(
         best_throughput=best.batch_size,
         smallest_near_best=min(c.batch_size for c in ran if (c.examples_per_second or 0) >= near),
         largest_that_fits=max(c.batch_size for c in ran),

@@ -8,7 +8,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 from objectives.device.hardware import hardware
@@ -33,7 +33,7 @@ def hardware_id(fingerprint: dict[str, str]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
-def recorded_hardware(study: Study) -> dict[str, dict[str, str]]:
+def known_hardware(study: Study) -> dict[str, dict[str, str]]:
     """Fingerprints by id."""
     return {
         key.removeprefix(FINGERPRINT): value
@@ -42,10 +42,19 @@ def recorded_hardware(study: Study) -> dict[str, dict[str, str]]:
     }
 
 
+def ran_on(study: Study, hardware: str) -> Callable[[FrozenTrial], bool]:
+    """Whether a trial ran on that hardware.
+
+    Versions that did not record it belong to the first that is known: theirs was the only one.
+    """
+    first = next(iter(known_hardware(study)), hardware)
+    return lambda trial: bool(trial.user_attrs.get(HARDWARE, first) == hardware)
+
+
 def check_hardware(study: Study, device: str, *, mixed: bool) -> None:
     """Raise StudyError when the study was timed on other hardware only, unless that is wanted."""
     here = hardware(device)
-    known = recorded_hardware(study)
+    known = known_hardware(study)
     if mixed or not known or hardware_id(here) in known:
         return
     there = next(iter(known.values()))
@@ -81,7 +90,7 @@ def by_hardware(study: Study, trials: Iterable[FrozenTrial]) -> dict[str, list[F
     Completed ones come at what their size is known to cost today. Trials of versions that did not
     record their hardware belong to the first one recorded.
     """
-    known = recorded_hardware(study)
+    known = known_hardware(study)
     first = next(iter(known), "")
     groups: dict[str, list[FrozenTrial]] = {id_: [] for id_ in known} or {"": []}
     costs = {id_: stored_costs(study, id_) for id_ in groups}

@@ -19,7 +19,13 @@ GRADES = {
     Verdict.DOMINATED: MAX_GRADE, Verdict.PRUNED: MAX_GRADE,  # where the objective itself says so
     Verdict.STALLED: 2.0, Verdict.DIVERGED: 3.0, Verdict.NON_FINITE: 3.0,
 }  # fmt: skip
+OVER_BUDGET_GRADE = 4.0  # of memory too; plus the relative overshoot
 CURVE_POINTS = 100  # of a curve that is stored
+
+
+def grade_of(verdict: Verdict) -> float:
+    """The constraint of a run that a verdict stopped, where nothing says how far it fell short."""
+    return GRADES.get(verdict, OVER_BUDGET_GRADE)
 
 
 def told_values(measured: Measurement, known: SizeCost | None) -> tuple[float, float, float]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from objectives.measurement import Measurement, TrialParams
 from study.machine.process import this_process
-from study.plan.limits import OVER_BUDGET_GRADE, Excuse
+from study.plan.limits import Excuse
 from study.trials.attributes import (
     CONSTRAINT,
     CURVE,
@@ -25,7 +25,13 @@ from study.trials.attributes import (
     id_of,
     worker_deaths,
 )
-from study.trials.outcome import GRADES, attributes_of, mirror_constraint, told_values
+from study.trials.outcome import (
+    OVER_BUDGET_GRADE,
+    attributes_of,
+    grade_of,
+    mirror_constraint,
+    told_values,
+)
 from study.workers.retry import queue_again
 
 if TYPE_CHECKING:
@@ -90,7 +96,7 @@ class Ledger:
         decision: Decision | None,
     ) -> None:
         """A stop rule, or the divergence guard, ended it."""
-        grade = GRADES.get(measured.verdict, OVER_BUDGET_GRADE)
+        grade = grade_of(measured.verdict)
         attributes = {**attributes_of(measured, known), CURVE: list(curve) or None}
         self._pruned(trial, attributes, decision.grade if decision is not None else grade)
 

@@ -35,7 +35,7 @@ class Agenda(Protocol):
         """Queue what is due, under the claim lock; returns how many trials that were."""
 
 
-class Claims:
+class NextTrial:
     """What one worker claims its trials with, and what the study was like when it last looked."""
 
     def __init__(

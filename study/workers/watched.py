@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from objectives.measurement import Measurement, Stopped, TrialParams
 from objectives.run import Run, carry_out
 from study.machine.interrupts import Interrupted, Interrupts
-from study.pruning.decision import Decision, Progress, StopRule
+from study.pruning.decision import Decision, RunSoFar, StopRule
 from study.trials.attributes import CURVE
 from study.trials.outcome import on_grid
 
@@ -111,13 +111,13 @@ class WatchedRun:
                 warnings.warn(f"no checkpoint of trial {self._trial.number}: {error}", stacklevel=2)
         self._leave_if_asked()
 
-    def _progress(self, curve: tuple[float, ...]) -> Progress:
+    def _progress(self, curve: tuple[float, ...]) -> RunSoFar:
         """The run's progress, with the known cost of its size, or what it has cost so far."""
         seconds, peak = self._run.so_far()
         if self._known is not None:
             seconds = self._known.train_seconds or seconds
             peak = self._known.peak_memory_bytes or peak
-        return Progress(
+        return RunSoFar(
             batch_size=self._params.batch_size,
             curve=curve,
             train_seconds=seconds,

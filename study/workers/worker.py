@@ -25,7 +25,7 @@ from study.trials.hardware import store_costs, stored_costs
 from study.trials.outcome import time_off, way_of_failing
 from study.workers.events import Emit, Event
 from study.workers.ledger import Ledger
-from study.workers.next_trial import Claims
+from study.workers.next_trial import NextTrial
 from study.workers.trial_run import checkpoint_of, params_of, rate_for, run_of
 from study.workers.watched import WatchedRun
 
@@ -74,7 +74,7 @@ class Worker:
         self._plan = plan
         self._objective = objective
         self._ledger = Ledger(storage=storage, study=study, plan=plan)
-        self._claims = Claims(
+        self._next = NextTrial(
             storage=storage,
             study=study,
             plan=plan,
@@ -95,14 +95,14 @@ class Worker:
         self._doubted: set[int] = set()  # sizes whose last run took another time than known
         self._checked: set[int] = set()  # of these, probed again: once by each worker
         self._refusals = 0
-        self._stop_rule = make_stop_rule(plan, lambda: self._claims.costs)
+        self._stop_rule = make_stop_rule(plan, lambda: self._next.costs)
 
     def run(self) -> None:
         """Raises RepeatedFailure; returns when the total, the deadline or a signal is reached."""
         while not self._over():
             with device_turn(self._devices, self._over):
                 self._probe_again()
-                trial = None if self._over() else self._claims.next()
+                trial = None if self._over() else self._next.next()
                 if trial is not None:
                     self._take(trial)
             if trial is None and not self._stand_by():
@@ -117,10 +117,10 @@ class Worker:
 
         Returns whether to look again.
         """
-        n_running = self._claims.n_running()
+        n_running = self._next.n_running()
         if n_running == 0:
             return False
-        n_finished = self._claims.n_finished
+        n_finished = self._next.n_finished
         self._emit(Event(kind="waiting", n_finished=n_finished, n_running=n_running))
         look_at = time.monotonic() + STANDBY_SECONDS
         while time.monotonic() < look_at and not self._over():
@@ -143,7 +143,7 @@ class Worker:
         """Tell a trial at once whose batch size is known not to fit or to break a budget."""
         size = batch_size_of(trial.params)
         known = self._plan.space.is_probed(trial.params)
-        excuse = self._claims.limits.excuse(size) if known else None
+        excuse = self._next.limits.excuse(size) if known else None
         if excuse is None:
             self._refusals = 0
             return False
@@ -201,7 +201,7 @@ class Worker:
         size = batch_size_of(trial.params)
         said = (str(error) or type(error).__name__).splitlines()[0]
         free_memory(error)
-        excuse: Excuse = self._claims.limits.out_of_memory(size, f"ran out of memory: {said[:300]}")
+        excuse: Excuse = self._next.limits.out_of_memory(size, f"ran out of memory: {said[:300]}")
         self._ledger.out_of_memory(trial, excuse, self._cost_of(trial))
         self._forget(trial)
         self._say(trial, "ended", verdict=excuse.verdict.value)
@@ -222,7 +222,7 @@ class Worker:
 
     def _cost_of(self, trial: Trial) -> SizeCost | None:
         """What probes say of a run that starts at this trial's size."""
-        cost = self._claims.limits.runs.get(batch_size_of(trial.params))
+        cost = self._next.limits.runs.get(batch_size_of(trial.params))
         return cost if self._plan.space.is_probed(trial.params) else None
 
     def _known(self, trial: Trial) -> SizeCost | None:
@@ -231,14 +231,14 @@ class Worker:
 
     def _is_told(self, trial: Trial, known: SizeCost | None) -> bool:
         """Whether probes say what the run will be told, wherever its batch size may grow to."""
-        growth, costs = self._plan.growth, self._claims.costs
+        growth, costs = self._plan.growth, self._next.costs
         sizes = growth.reachable(batch_size_of(trial.params)) if growth is not None else []
         grown = [costs.get(size) for size in sizes]
         return known is not None and all(cost is not None and cost.step_seconds for cost in grown)
 
     def _known_of(self, trial: Trial, measured: Measurement) -> SizeCost | None:
         """The known cost of the run as it turned out to be: its batch size may have grown."""
-        costs, phases = self._claims.costs, measured.phases
+        costs, phases = self._next.costs, measured.phases
         if not self._plan.space.is_probed(trial.params):
             return None
         cost = cost_of(phases, costs) if phases else costs.get(batch_size_of(trial.params))
@@ -292,7 +292,7 @@ class Worker:
                 number=trial.number,
                 batch_size=batch_size_of(trial.params),
                 learning_rate=rate_for(trial, self._plan.space),
-                n_finished=self._claims.n_finished,
+                n_finished=self._next.n_finished,
                 **more,
             )
         )

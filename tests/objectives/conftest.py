@@ -102,7 +102,7 @@ class FakeTime:
 @pytest.fixture
 def fake(monkeypatch: pytest.MonkeyPatch) -> FakeTime:
     fake = FakeTime()
-    for module in (objectives.clock, objectives.probe):
+    for module in (objectives.meters.clock, objectives.probes.cost):
         monkeypatch.setattr(module, "time", fake)
     return fake
 

@@ -178,7 +178,7 @@ def test_a_trial_that_is_not_there_has_no_attributes(name, storage):
 
 HOLD = """
 import sys, time
-from storage.url import open_storage
+from storage.open import open_storage
 with open_storage(sys.argv[1], mode="worker").claim_lock(sys.argv[2]) as held:
     print(held, flush=True)
     time.sleep(600)

@@ -10,7 +10,7 @@ from optuna.trial import TrialState
 
 from storage.open import open_storage
 from study.cli.main import main
-from study.plan.agreement import DIRECTIONS, RECORD
+from study.plan.agreement import AGREEMENT, DIRECTIONS
 from study.quiet import quiet_optuna
 from study.transfer.writing import content
 
@@ -46,7 +46,7 @@ def make(url: str, name: str = "mine") -> optuna.Study:
         ),
     ):
         study.add_trial(trial)
-    study.set_user_attr(RECORD, {"task": "planted"})
+    study.set_user_attr(AGREEMENT, {"task": "planted"})
     study.set_user_attr("ключ", {"a": [1, None]})
     return study
 

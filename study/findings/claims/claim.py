@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from study.findings.rates.best import FAILED, RateEstimate, best_rate
+from objectives.measurement import FAILED
+from study.findings.rates.best import RateEstimate, best_rate
 from study.findings.rates.law import rate_estimates
 from study.trials.rows import RunRow
 
@@ -35,7 +36,7 @@ class Claim:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Evidence:
+class Runs:
     """The runs that claims look at, and what several of them need."""
 
     rows: Sequence[RunRow]
@@ -92,7 +93,7 @@ class Evidence:
         return found if isinstance(found, RateEstimate) and not found.at_edge else None
 
 
-Rule = Callable[[str, Evidence], Claim]
+Rule = Callable[[str, Runs], Claim]
 
 
 def metric_at(row: RunRow, epoch: int) -> float | None:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from itertools import pairwise
 from statistics import median
 
-from study.findings.claims.claim import AGREE, DISAGREE, Claim, Evidence, Rule, not_shown
+from study.findings.claims.claim import AGREE, DISAGREE, Claim, Rule, Runs, not_shown
 from study.show import human_bytes, human_seconds
 from study.trials.rows import RunRow
 
@@ -16,7 +16,7 @@ MIN_BETWEEN = 2  # sizes that are no powers of two
 
 
 def _by_size(
-    evidence: Evidence, figure: Callable[[RunRow], float | None]
+    evidence: Runs, figure: Callable[[RunRow], float | None]
 ) -> tuple[dict[int, float], str]:
     """Medians, ascending by size, on the hardware that has most sizes; and its name."""
     values: dict[str, dict[int, list[float]]] = {}
@@ -31,7 +31,7 @@ def _by_size(
     return {size: median(found) for size, found in sorted(values[hardware].items())}, hardware
 
 
-def faster_per_epoch(name: str, evidence: Evidence) -> Claim:
+def faster_per_epoch(name: str, evidence: Runs) -> Claim:
     """Agree: no larger size takes over 5% longer than the one below it, and the largest is over 5%
     faster than the smallest. Disagree: some size does, and how large it is."""
     seconds, hardware = _by_size(evidence, lambda row: row.epoch_seconds)
@@ -52,7 +52,7 @@ def faster_per_epoch(name: str, evidence: Evidence) -> Claim:
     return Claim(name=name, verdict=AGREE, figures=figures, text=text)
 
 
-def memory_grows(name: str, evidence: Evidence) -> Claim:
+def memory_grows(name: str, evidence: Runs) -> Claim:
     """Agree: no larger size takes over 2% less than the one below it, and the largest over 2% more
     than the smallest. Disagree: else."""
     peaks, hardware = _by_size(evidence, lambda row: row.peak_memory_bytes)
@@ -68,7 +68,7 @@ def memory_grows(name: str, evidence: Evidence) -> Claim:
     return Claim(name=name, verdict=AGREE if grows else DISAGREE, figures=figures, text=text)
 
 
-def powers_of_two(name: str, evidence: Evidence) -> Claim:
+def powers_of_two(name: str, evidence: Runs) -> Claim:
     """A size between two powers of two, against what they let expect by interpolation of logs.
 
     Agree: most such sizes take over 5% longer an epoch. Disagree: most do not.

@@ -11,8 +11,8 @@ from study.findings.claims.claim import (
     CONFIDENCE,
     DISAGREE,
     Claim,
-    Evidence,
     Rule,
+    Runs,
     decided,
     metric_at,
     not_shown,
@@ -36,7 +36,7 @@ MIN_RUNS = 20
 MIN_TREND_SIZES, MIN_SEEDS = 3, 3  # runs of a size
 
 
-def smaller_ends_higher(name: str, evidence: Evidence) -> Claim:
+def smaller_ends_higher(name: str, evidence: Runs) -> Claim:
     """Error at each size's best rate over log2 of the size: agree where the slope is positive."""
     import numpy as np
 
@@ -53,7 +53,7 @@ def smaller_ends_higher(name: str, evidence: Evidence) -> Claim:
     return decided(name, low, high, text, figures)
 
 
-def smaller_ends_higher_in_as_many_steps(name: str, evidence: Evidence) -> Claim:
+def smaller_ends_higher_in_as_many_steps(name: str, evidence: Runs) -> Claim:
     """B after half the epochs against 2B after all: as many steps, each at its own best rate.
 
     Agree: the mean difference of neighbours is positive.
@@ -83,7 +83,7 @@ def smaller_ends_higher_in_as_many_steps(name: str, evidence: Evidence) -> Claim
     return decided(name, low, high, text, {"differences": differences, "interval": [low, high]})
 
 
-def gap_grows(name: str, evidence: Evidence) -> Claim:
+def gap_grows(name: str, evidence: Runs) -> Claim:
     """Train minus validation metric of runs at usable rates: agree where it rises with size."""
     return _trend(
         name, evidence, lambda row: row.generalization_gap, sign=1, what="generalization gap"
@@ -91,7 +91,7 @@ def gap_grows(name: str, evidence: Evidence) -> Claim:
 
 
 def small_batches_spike(
-    name: str, evidence: Evidence, *, per: Callable[[RunRow], float | None], unit: str
+    name: str, evidence: Runs, *, per: Callable[[RunRow], float | None], unit: str
 ) -> Claim:
     """Loss spikes of runs at usable rates: agree where they fall with size."""
 
@@ -105,7 +105,7 @@ def small_batches_spike(
     return _trend(name, evidence, rate, sign=-1, what=f"spikes {unit}")
 
 
-def larger_is_faster_to_target(name: str, evidence: Evidence) -> Claim:
+def larger_is_faster_to_target(name: str, evidence: Runs) -> Claim:
     """Training seconds to the target of runs at usable rates: agree where they fall with size. One
     that never reaches it takes longer than any."""
     target = evidence.target
@@ -126,7 +126,7 @@ def larger_is_faster_to_target(name: str, evidence: Evidence) -> Claim:
 
 def _trend(
     name: str,
-    evidence: Evidence,
+    evidence: Runs,
     figure: Callable[[RunRow], float | None],
     *,
     sign: int,
@@ -163,7 +163,7 @@ def _mean_word(mean: float) -> str:
     return f"{mean:.3g}" if math.isfinite(mean) else "not by all"
 
 
-def neighbours_barely_differ(name: str, evidence: Evidence) -> Claim:
+def neighbours_barely_differ(name: str, evidence: Runs) -> Claim:
     """Accuracy of B and 2B, each at its best rate. Agree: all intervals lie within 0.01 of zero.
     Disagree: one lies beyond."""
     import numpy as np
@@ -205,7 +205,7 @@ def _normal_interval(a: RateEstimate, b: RateEstimate, tail: float) -> tuple[flo
     return middle - radius, middle + radius
 
 
-def early_predicts(name: str, evidence: Evidence) -> Claim:
+def early_predicts(name: str, evidence: Runs) -> Claim:
     """Rank correlation of the metric after 2 epochs and at the end, over all completed runs and
     within sizes. Agree: both intervals lie above 0.5. Disagree: one lies below.
 

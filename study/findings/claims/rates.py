@@ -9,8 +9,8 @@ from study.findings.claims.claim import (
     CONFIDENCE,
     DISAGREE,
     Claim,
-    Evidence,
     Rule,
+    Runs,
     decided,
     not_shown,
 )
@@ -22,7 +22,7 @@ NEAR = 0.3  # of an exponent: linear and square-root scaling are 0.5 apart
 FINEST = 0.05  # decades
 
 
-def usable_range_shrinks(name: str, evidence: Evidence) -> Claim:
+def usable_range_shrinks(name: str, evidence: Runs) -> Claim:
     """Decades of usable rates over log2 of the size: agree where the slope is negative.
 
     Sizes whose usable range reaches an end of what was tried are left out.
@@ -45,7 +45,7 @@ def usable_range_shrinks(name: str, evidence: Evidence) -> Claim:
     return decided(name, -high, -low, text, figures)
 
 
-def scaling(name: str, evidence: Evidence, *, exponent: float) -> Claim:
+def scaling(name: str, evidence: Runs, *, exponent: float) -> Claim:
     """Disagree: outside of the exponent's interval. Agree: inside, and the interval is near it."""
     law = rate_law(evidence.tuned, confidence=CONFIDENCE, seed=evidence.seed)
     if isinstance(law, NotShown):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from study.findings.claims.claim import Claim, Evidence, Rule
+from study.findings.claims.claim import Claim, Rule, Runs
 from study.trials.rows import RunRow
 
 
@@ -24,6 +24,6 @@ def rules() -> dict[str, Rule]:
 def all_claims(
     rows: Sequence[RunRow], *, target: float | None = None, seed: int = 0, steady: bool = True
 ) -> list[Claim]:
-    """Every belief about these runs; `steady` as in `Evidence`."""
-    evidence = Evidence(rows=rows, target=target, seed=seed, steady=steady)
+    """Every belief about these runs; `steady` as in `Runs`."""
+    evidence = Runs(rows=rows, target=target, seed=seed, steady=steady)
     return [rule(name, evidence) for name, rule in rules().items()]

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from study.findings.critical.fit import Critical, Line
+from study.findings.critical.fit import Critical, FittedLine
 from study.findings.critical.medians import LEVEL
 from study.findings.overview.figures import FRONT, OTHER
 from study.show import short_number
@@ -53,7 +53,7 @@ def critical_figure(found: Critical, *, unit: str) -> go.Figure:
     return figure
 
 
-def _add_line(figure: go.Figure, line: Line, sizes: Sequence[int]) -> None:
+def _add_line(figure: go.Figure, line: FittedLine, sizes: Sequence[int]) -> None:
     """The fit, the middle of what the bootstrap draws, and the two sizes it leads to."""
     import numpy as np
 

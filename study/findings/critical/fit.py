@@ -21,7 +21,7 @@ from study.findings.critical.medians import (
 )
 
 if TYPE_CHECKING:
-    from study.findings.critical.medians import Array, Evidence
+    from study.findings.critical.medians import Array, Medians
 
 MIN_SEEDS = 3  # of a size, for a bootstrap
 OVERHEAD = 0.2  # E(B) = (1 + OVERHEAD) E_min at B = OVERHEAD * B_crit
@@ -73,7 +73,7 @@ class SizeFit:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Line:
+class FittedLine:
     """E(B) = e_min (1 + B / b_crit)."""
 
     e_min: Estimate  # epochs or examples
@@ -92,7 +92,7 @@ class Critical:
     """What the runs say: a line, or the reason why none is shown."""
 
     sizes: list[SizeFit]
-    line: Line | None = None
+    line: FittedLine | None = None
     reason: str = ""
     at_least: float | None = None  # of the critical size, where that is all that can be said
     at_most: float | None = None
@@ -153,7 +153,7 @@ def inverse_b_crit(start: Array, slope: Array) -> Array:
     )
 
 
-def _rows(rows: list[SizeFit], evidence: Evidence, fitted: Array) -> list[SizeFit]:
+def _rows(rows: list[SizeFit], evidence: Medians, fitted: Array) -> list[SizeFit]:
     numbers = iter(range(len(evidence.sizes)))
     filled = []
     for row in rows:
@@ -185,7 +185,7 @@ def _estimated(found: Critical, line: tuple[Array, Array], lines: tuple[Array, A
             f"critical one; B_crit is at most {1 / low:,.0f}: run smaller sizes"
         )
         return replace(found, reason=reason, at_most=1 / low)
-    shown = Line(
+    shown = FittedLine(
         e_min=_estimate(e_min, interval(lines[0])),
         b_crit=_estimate(e_min / slope, (1 / high, 1 / low)),
         s_min=_estimate(slope, interval(lines[1])),

@@ -21,7 +21,7 @@ TOLERATED_MISS = 0.25  # of a size by the line through the others
 
 
 @dataclass(frozen=True, kw_only=True)
-class Evidence:
+class Medians:
     """Medians of K sizes, and of as many again for each of R replicates."""
 
     resolution: float  # costs are known up to this much
@@ -39,7 +39,7 @@ class Evidence:
 
 def gather(
     used: Sequence[tuple[int, Sequence[float]]], rng: np.random.Generator, resolution: float
-) -> Evidence:
+) -> Medians:
     """The evidence from batch sizes with their runs' costs, each known up to `resolution`."""
     import numpy as np
 
@@ -51,7 +51,7 @@ def gather(
     rounding = resolution * (rng.random(drawn_again.shape) - 0.5)  # of a size, not of a run
     # No cost is below half of what was counted: one of 1 epoch took between none and one.
     replicates = np.maximum(drawn_again + rounding, 0.5 * drawn_again)
-    return Evidence(
+    return Medians(
         resolution=resolution,
         sizes=sizes,
         medians=medians,
@@ -117,7 +117,7 @@ def straight_lines(sizes: Array, medians: Array) -> tuple[Array, Array]:
     return start, slope / scale
 
 
-def scatter_of(evidence: Evidence, fitted: Array) -> float:
+def scatter_of(evidence: Medians, fitted: Array) -> float:
     """Standard deviation of sizes around the line (relative) that their seeds do not explain."""
     import numpy as np
 
@@ -144,7 +144,7 @@ def interval(values: Array) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def contradiction(evidence: Evidence) -> str:
+def contradiction(evidence: Medians) -> str:
     """Why these medians are no line, or ""."""
     spread = evidence.medians.max() - evidence.medians.min()
     if spread <= evidence.resolution:
@@ -160,7 +160,7 @@ def contradiction(evidence: Evidence) -> str:
     return _fall(evidence) or _miss(evidence)
 
 
-def _fall(evidence: Evidence) -> str:
+def _fall(evidence: Medians) -> str:
     """E falls from a size to a larger one, beyond noise and by more than a little."""
     import numpy as np
 
@@ -180,7 +180,7 @@ def _fall(evidence: Evidence) -> str:
     )
 
 
-def _miss(evidence: Evidence) -> str:
+def _miss(evidence: Medians) -> str:
     """The line through the others misses a size, beyond noise and by more than a little."""
     import numpy as np
 
@@ -207,7 +207,7 @@ def _beyond(n_tests: int) -> float:
     return float(norm.isf((1 - LEVEL) / 2 / n_tests))
 
 
-def _suspect(evidence: Evidence) -> str:
+def _suspect(evidence: Medians) -> str:
     """Names the size without which the others are nearest to a line."""
     import numpy as np
 

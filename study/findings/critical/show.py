@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from math import isfinite
 from typing import TYPE_CHECKING, Any
 
-from study.findings.critical.fit import Critical, Estimate, Line, SizeFit
+from study.findings.critical.fit import Critical, Estimate, FittedLine, SizeFit
 from study.findings.critical.medians import LEVEL
 from study.findings.critical.to_target import ToTarget
 from study.show import plain_table, short_number
@@ -79,7 +79,7 @@ def _on_resolution(used: Sequence[SizeFit], data: ToTarget) -> list[str]:
     ]
 
 
-def _on_reach(line: Line, sizes: Sequence[int]) -> list[str]:
+def _on_reach(line: FittedLine, sizes: Sequence[int]) -> list[str]:
     names = {"the critical batch size": line.b_crit, "that of 20% more": line.overhead_20}
     far = [name for name, e in names.items() if not min(sizes) <= e.value <= max(sizes)]
     verb = "lie" if len(far) > 1 else "lies"
@@ -153,7 +153,7 @@ def _bounds(estimate: Estimate) -> list[float | None]:
     return [bound if isfinite(bound) else None for bound in (estimate.low, estimate.high)]
 
 
-def _steps(line: Line, data: ToTarget) -> Estimate | None:
+def _steps(line: FittedLine, data: ToTarget) -> Estimate | None:
     """S_min in optimizer steps, where the examples of an epoch are known."""
     if data.unit == "examples":
         return line.s_min

@@ -7,11 +7,10 @@ from html import escape
 from typing import TYPE_CHECKING, Any
 
 from study.findings.overview import figures
-from study.findings.overview.tables import summary_lines
-from study.plan.agreement import IMPORTED, RECORD
+from study.findings.overview.tables import front_cells, summary_lines
+from study.plan.agreement import AGREEMENT, IMPORTED
 from study.plan.space import SearchSpace
-from study.show import said, short
-from study.trials.attributes import OBJECTIVES, own_params, trial_row
+from study.trials.attributes import OBJECTIVES, own_params
 from study.trials.front import pareto_front
 from study.trials.hardware import by_hardware
 
@@ -35,7 +34,7 @@ def report_html(study: Study, *, note: str) -> str:
 
     names = study.metric_names or OBJECTIVES
     trials = study.get_trials(deepcopy=False)
-    record: dict[str, Any] = study.user_attrs[RECORD]
+    record: dict[str, Any] = study.user_attrs[AGREEMENT]
     parts = [
         f"<h1>{escape(study.study_name)}</h1>",
         f'<p class="facts">{escape(_facts(record))}</p>',
@@ -73,17 +72,10 @@ def _front_html(front: Sequence[FrozenTrial], names: Sequence[str]) -> str:
         f"<th>{escape(h)}</th>"
         for h in ("trial", "batch size", "learning rate", *own, *map(figures.axis_title, names))
     )
-    body = []
-    for trial in front:
-        row = trial_row(trial, names)
-        cells = (
-            row["number"],
-            row["batch_size"],
-            f"{row['learning_rate']:.3g}",
-            *(short(row.get(name)) for name in own),
-            *(said(name, row[name]) for name in names),
-        )
-        body.append("<tr>" + "".join(f"<td>{escape(str(c))}</td>" for c in cells) + "</tr>")
+    body = [
+        "<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in cells) + "</tr>"
+        for cells in front_cells(front, names)
+    ]
     return f"<h2>Pareto front</h2><table><tr>{head}</tr>{''.join(body)}</table>"
 
 

@@ -28,16 +28,25 @@ def front_table(
     where = f" on {hardware}" if hardware else ""
     title = f"Pareto front{where}: {len(front)} trials"
     table = plain_table(title, [(n, "right") for n in names])
-    for trial in front:
-        row = trial_row(trial, metric_names)
-        table.add_row(
+    for cells in front_cells(front, metric_names):
+        table.add_row(*cells)
+    return table
+
+
+def front_cells(front: Sequence[FrozenTrial], metric_names: Sequence[str]) -> list[list[str]]:
+    """A row of text for each trial: number, batch size, rate, the task's own, objectives."""
+    own = own_params(front)
+    rows = [trial_row(trial, metric_names) for trial in front]
+    return [
+        [
             str(row["number"]),
             str(row["batch_size"]),
             f"{row['learning_rate']:.3g}",
             *(short(row.get(name)) for name in own),
             *(said(name, row[name]) for name in metric_names),
-        )
-    return table
+        ]
+        for row in rows
+    ]
 
 
 def front_rows(

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from objectives.measurement import Verdict
+from objectives.measurement import FAILED
 from study.trials.rows import RunRow
 
 if TYPE_CHECKING:
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
     Array = NDArray[np.float64]
 
-FAILED = {Verdict.DIVERGED.value, Verdict.NON_FINITE.value, Verdict.STALLED.value}
 USELESS = 1.0  # error of a failed run
 TIE = 0.005  # added to errors before their log: below it, differences are a few examples
 CAP = 2.5  # of log error above the best: a failure is a cliff, a smooth process rings around it

@@ -6,7 +6,7 @@ import optuna
 import pytest
 
 from study.cli.main import main
-from study.plan.agreement import RECORD
+from study.plan.agreement import AGREEMENT
 
 RUN = ("run", "--epochs", "1", "--learning-rates", "0.01:0.1", "--pruner", "none")
 
@@ -130,7 +130,7 @@ def test_a_study_of_an_old_format_is_not_mixed_with_a_recipe(workdir, capsys):
     args = (*RUN, "--batch-sizes", "256", "--n-trials")
     assert main([*args, "1"]) == 0
     study = optuna.load_study(study_name="digits", storage="sqlite:///runs/batchfront.db")
-    study.set_user_attr(RECORD, {**study.user_attrs[RECORD], "format": 1})
+    study.set_user_attr(AGREEMENT, {**study.user_attrs[AGREEMENT], "format": 1})
     assert main([*args, "2", "--precision", "bfloat16"]) == 2
     assert "another recipe (none, now" in capsys.readouterr().err
     assert main([*args, "2"]) == 0

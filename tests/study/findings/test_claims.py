@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from study.cli.main import main
-from study.findings.claims.claim import Claim, Evidence
+from study.findings.claims.claim import Claim, Runs
 from study.findings.claims.show import claim_row
 from study.findings.claims.table import all_claims, rules
 from study.findings.statistics.trends import mean_interval, rank_trend, within_correlation
@@ -74,7 +74,7 @@ def made(
 
 
 def claim(name: str, rows: Sequence[RunRow], **options: Any) -> Claim:
-    return rules()[name](name, Evidence(rows=rows, **options))
+    return rules()[name](name, Runs(rows=rows, **options))
 
 
 def costs(seconds: Callable[[int], float]) -> Any:

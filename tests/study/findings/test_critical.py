@@ -21,7 +21,7 @@ from study.cli.main import main
 from study.errors import StudyError
 from study.findings.critical.fit import Critical, SizeRuns, critical_batch
 from study.findings.critical.to_target import to_target
-from study.plan.agreement import RECORD
+from study.plan.agreement import AGREEMENT
 from study.quiet import quiet_optuna
 from study.trials.rows import RunRow
 
@@ -229,7 +229,7 @@ def stored(tmp_path_factory: pytest.TempPathFactory, mlperf: list[SizeRuns]) -> 
     )
     with quiet_optuna():
         study.set_metric_names(["val_accuracy", "train_seconds", "peak_memory_bytes"])
-    study.set_user_attr(RECORD, {"task": "mlperf"})
+    study.set_user_attr(AGREEMENT, {"task": "mlperf"})
     for sizes in mlperf:
         for cost in sizes.to_target:
             add_run(study, sizes.batch_size, sizes.learning_rate, cost)

@@ -15,7 +15,7 @@ from ..conftest import ROOT
 
 HOLD = """
 import os, sys, time
-from study.slots import pinned_core
+from study.machine.slots import pinned_core
 with pinned_core():
     print(*sorted(os.sched_getaffinity(0)), flush=True)
     time.sleep(60)

@@ -14,7 +14,7 @@ import objectives.device.hardware
 from study.cli.main import main
 from study.probes.prober import faster
 from study.trials.costs import advice
-from study.trials.hardware import recorded_hardware, store_costs, stored_costs
+from study.trials.hardware import known_hardware, store_costs, stored_costs
 
 from ..known import known_cost, known_costs
 
@@ -125,7 +125,7 @@ def test_other_hardware_is_refused_unless_wanted_and_then_has_its_own_front(
     workdir, rows, capsys, monkeypatch
 ):
     assert main([*DIGITS, "--n-trials", "4"]) == 0
-    monkeypatch.setattr(objectives.hardware, "cpu_model", lambda: "Other CPU")
+    monkeypatch.setattr(objectives.device.hardware, "cpu_model", lambda: "Other CPU")
     assert main([*DIGITS, "--n-trials", "8"]) == 2
     said = capsys.readouterr().err
     assert "timed on other hardware (cpu: " in said
@@ -151,7 +151,7 @@ def test_a_front_shows_one_time_for_a_size_whose_probe_was_corrected(workdir, ro
     argv = ["run", "--task", "planted.py", "--epochs", "2", "--batch-sizes", "8"]
     assert main([*argv, "--n-trials", "6"]) == 0
     study = optuna.load_study(study_name="planted.py:objective", storage=STORAGE)
-    (hardware,) = recorded_hardware(study)
+    (hardware,) = known_hardware(study)
     (told,) = {row["train_seconds"] for row in rows("export") if row["state"] == "COMPLETE"}
     costs = stored_costs(study, hardware)
     half = replace(costs[8], step_seconds=costs[8].step_seconds / 2)

@@ -9,7 +9,7 @@ from optuna.trial import TrialState
 from objectives.measurement import Verdict
 from study.pruning import bound as bound_module
 from study.pruning.bound import SPARED_SHARE, learn_from
-from study.pruning.decision import Progress
+from study.pruning.decision import RunSoFar
 from study.pruning.front import MIN_CURVES, FrontPruner
 from study.trials.attributes import CONSTRAINT, CURVE, HARDWARE, PREDICTED, SO_FAR, SPARED
 from study.trials.outcome import on_grid
@@ -69,7 +69,7 @@ def _judge(study, curve, *, size=16, rule=None, **changes):
     seconds, memory = _costs_of(size)
     given = {"batch_size": size, "train_seconds": seconds, "peak_memory_bytes": memory}
     given["share_done"] = len(curve) / EPOCHS
-    decision = rule.judge(study, trial, Progress(curve=tuple(curve), **{**given, **changes}))
+    decision = rule.judge(study, trial, RunSoFar(curve=tuple(curve), **{**given, **changes}))
     study.tell(trial, state=TrialState.FAIL)
     return decision
 
@@ -178,7 +178,7 @@ def test_a_share_of_the_stops_is_not_carried_out_but_recorded(study):
     for _ in range(300):
         trial = study.ask(SPACE)
         for n in (4, 5, 6):
-            run = Progress(
+            run = RunSoFar(
                 batch_size=16,
                 curve=(0.3,) * n,
                 train_seconds=seconds,

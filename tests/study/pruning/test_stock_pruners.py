@@ -21,7 +21,7 @@ from optuna.trial import TrialState
 from study.errors import StudyError
 from study.plan.settings import PRUNERS
 from study.pruning.by_name import stock_pruner
-from study.pruning.decision import Progress
+from study.pruning.decision import RunSoFar
 from study.pruning.stock import StockPruner
 from study.trials.attributes import CURVE, PRUNER_STATE
 from study.trials.outcome import CURVE_POINTS, grid_stride, on_grid
@@ -62,8 +62,8 @@ def _curve(number: int) -> list[float]:
     return curve
 
 
-def _progress(curve: list[float]) -> Progress:
-    return Progress(
+def _progress(curve: list[float]) -> RunSoFar:
+    return RunSoFar(
         batch_size=1, curve=tuple(curve), train_seconds=1, peak_memory_bytes=1, share_done=0.1
     )
 
@@ -107,7 +107,7 @@ class _Ours:
 
     def stops(self, trial, curve):
         trial.set_user_attr(CURVE, on_grid(curve, EPOCHS))
-        progress = Progress(
+        progress = RunSoFar(
             batch_size=1, curve=tuple(curve), train_seconds=1, peak_memory_bytes=1, share_done=0.1
         )
         decision = self._rule.judge(self._study, trial, progress)
@@ -228,7 +228,7 @@ def test_a_pruner_sees_the_parameters_and_the_direction():
         rule.judge(
             study,
             trial,
-            Progress(
+            RunSoFar(
                 batch_size=1, curve=(0.5,) * n, train_seconds=1, peak_memory_bytes=1, share_done=0.1
             ),
         )

@@ -9,7 +9,7 @@ import pytest
 from optuna.trial import TrialState
 
 from study.search.encoding import Encoding
-from study.search.observations import CAP, evidence_of
+from study.search.observations import CAP, observations_of
 from study.trials.attributes import CONSTRAINT, CURVE, FAIL_REASON, HARDWARE
 
 from ..cost_aware import SPACE, cost, limits_of, new_study, stop, tell
@@ -22,10 +22,13 @@ def quiet():
     optuna.logging.set_verbosity(optuna.logging.WARNING)
 
 
+def is_here(trial):
+    return trial.user_attrs.get(HARDWARE, "here") == "here"
+
+
 def _evidence(study, **changes):
-    given = {"encoding": Encoding(SPACE), "costs": limits_of().costs, "hardware": "here"}
-    given["first_hardware"] = "here"
-    return evidence_of(study.trials, **{**given, **changes})
+    given = {"encoding": Encoding(SPACE), "costs": limits_of().costs, "is_here": is_here}
+    return observations_of(study.trials, **{**given, **changes})
 
 
 def _at(study, size, rate=0.01):

@@ -14,7 +14,7 @@ from study.errors import StudyError
 from study.machine.slots import pinned_core
 from study.on_ray.session import check_ranks
 from study.opening.open import find_study
-from study.plan.agreement import RECORD
+from study.plan.agreement import AGREEMENT
 from study.plan.settings import StudySettings
 
 from ..conftest import finish, spawn
@@ -81,7 +81,7 @@ def test_a_study_of_ranks_is_searched_and_resumed(workdir, write_task, rows, cap
     first = rows("export")
     assert {(row["state"], row["batch_size"]) for row in first} <= {("COMPLETE", 2), ("PRUNED", 2)}
     study = find_study(StudySettings.storage, "mine.py:task")
-    assert json.loads(study.user_attrs[RECORD]["recipe"]) == {"data_parallel": 2}
+    assert json.loads(study.user_attrs[AGREEMENT]["recipe"]) == {"data_parallel": 2}
     with pytest.raises(StudyError, match="Ray worker has one CPU or GPU for all ranks"):
         check_ranks(StudySettings(task="mine.py"))
     assert main([*OPTIONS[:3], "--n-trials", "3"]) == 0  # ranks and all as the study has them

@@ -11,7 +11,7 @@ import optuna
 
 from storage.open import open_storage
 from study.cli.main import main
-from study.plan.agreement import DIRECTIONS, RECORD
+from study.plan.agreement import AGREEMENT, DIRECTIONS
 from study.transfer import copying
 from tests.study.conftest import finish, spawn
 
@@ -78,7 +78,7 @@ def test_another_writer_is_noticed_before_the_copy_counts_as_a_study(
     assert copied(source, target) == 2
     assert "is not equal to its source" in capsys.readouterr().err
     (found,) = open_storage(target, mode="reader").get_all_studies()
-    assert RECORD not in found.user_attrs
+    assert AGREEMENT not in found.user_attrs
 
 
 def test_a_study_of_that_name_is_not_overwritten_nor_one_copied_to_itself(source, workdir, capsys):

@@ -13,7 +13,7 @@ from objectives.curves.columns import KNOWN
 from storage.open import open_storage
 from study.cli.main import main
 from study.opening.open import the_study
-from study.plan.agreement import IMPORTED, RECORD
+from study.plan.agreement import AGREEMENT, IMPORTED
 from study.transfer import importing
 from tests.study.conftest import finish, spawn
 from tests.study.tables import CURVES, DATA, STORAGE, TO_TARGET, imported
@@ -24,7 +24,7 @@ def test_the_study_says_what_it_came_from_and_not_where_it_lay(workdir, few):
     folder.mkdir()
     shutil.copy(few, folder / "r.csv")
     study = imported(folder / "r.csv")
-    record = study.user_attrs[RECORD]
+    record = study.user_attrs[AGREEMENT]
     assert record[IMPORTED]["file"] == "r.csv"
     assert record[IMPORTED]["format"] == "runs"
     assert len(record[IMPORTED]["digest"]) == 16
@@ -97,7 +97,7 @@ def test_an_import_killed_in_the_middle_is_completed(workdir):
     finish(process)
     assert 0 < log.read_bytes().count(b'{"op_code":4') < 130
     (found,) = open_storage(f"journal:///{log}", mode="reader").get_all_studies()
-    assert RECORD not in found.user_attrs
+    assert AGREEMENT not in found.user_attrs
     assert main(argv) == 0
     assert len(the_study(f"journal:///{log}", None).trials) == 130
 

@@ -7,12 +7,12 @@ import pytest
 from objectives.curves.table import read_table
 from study.cli.main import main
 
-RECORD = ("record", "--task", "digits", "--epochs", "2", "--batch-sizes", "64:128")
+AGREEMENT = ("record", "--task", "digits", "--epochs", "2", "--batch-sizes", "64:128")
 GRID = ("--n-rates", "2", "--n-seeds", "2", "--learning-rates", "1e-2:1e-1")
 
 
 def test_a_sweep_is_recorded_resumed_and_played_back(workdir, rows, capsys):
-    assert main([*RECORD, *GRID, "-o", "a.csv"]) == 0
+    assert main([*AGREEMENT, *GRID, "-o", "a.csv"]) == 0
     assert "8 of 8 runs of 2 epochs are missing" in capsys.readouterr().err
     table = read_table("a.csv")
     assert len(table.runs) == 8
@@ -20,13 +20,13 @@ def test_a_sweep_is_recorded_resumed_and_played_back(workdir, rows, capsys):
     assert {size: len(table.learning_rates(size)) for size in table.batch_sizes} == {64: 2, 128: 2}
     whole = (workdir / "a.csv").read_bytes()
     (workdir / "a.csv").write_bytes(whole[: len(whole) // 2])
-    assert main([*RECORD, *GRID, "-o", "a.csv"]) == 0
+    assert main([*AGREEMENT, *GRID, "-o", "a.csv"]) == 0
     assert "of 8 runs of 2 epochs are missing" in capsys.readouterr().err
     again = read_table("a.csv")
     for key, run in table.runs.items():
         assert again.runs[key].val_accuracy == run.val_accuracy, "the same seeds, the same curves"
         assert again.runs[key].train_loss == run.train_loss
-    assert main([*RECORD, *GRID, "-o", "a.csv"]) == 0
+    assert main([*AGREEMENT, *GRID, "-o", "a.csv"]) == 0
     assert "0 of 8 runs" in capsys.readouterr().err
 
     assert main(["run", "--task", "a.csv", "--batch-sizes", "64:128", "--n-trials", "12"]) == 0
@@ -49,7 +49,7 @@ def test_a_sweep_is_recorded_resumed_and_played_back(workdir, rows, capsys):
 )
 def test_a_sweep_that_cannot_be_is_one_line(workdir, capsys, options, said):
     (workdir / "c.toml").write_text('precision = "bfloat16"')
-    assert main([*RECORD, *options]) == 2
+    assert main([*AGREEMENT, *options]) == 2
     assert said in capsys.readouterr().err
     assert not list(workdir.glob("**/*.csv*"))
 
