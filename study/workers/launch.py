@@ -17,6 +17,8 @@ from study.plan.plan import Plan
 from study.search.by_name import make_sampler
 from study.trials.hardware import stored_costs
 from study.workers.events import Emit
+from study.workers.ledger import Ledger
+from study.workers.next_trial import NextTrial
 from study.workers.pulse import Pulse
 from study.workers.retry import after_death
 from study.workers.worker import Worker
@@ -70,16 +72,28 @@ def run_here(job: Job, objective: Objective, interrupts: Interrupts, emit: Emit)
     )
     watching = open_study(shared, plan.study_name)  # a study belongs to one thread
     with Pulse(storage=storage, study=watching, heartbeat=heartbeat) as pulse:
+        ledger = Ledger(storage=storage, study=study, plan=plan)
+        next_trial = NextTrial(
+            storage=storage,
+            study=study,
+            plan=plan,
+            objective=objective,
+            ledger=ledger,
+            pulse=pulse,
+            interrupts=interrupts,
+            agenda=job.agenda,
+            checkpoints=job.checkpoints,
+        )
         Worker(
             storage=storage,
             study=study,
             plan=plan,
             objective=objective,
+            next_trial=next_trial,
+            ledger=ledger,
             prober=prober_of(plan, objective),
             pulse=pulse,
-            checkpoints=job.checkpoints,
             interrupts=interrupts,
             emit=emit,
             deadline=job.deadline,
-            agenda=job.agenda,
         ).run()

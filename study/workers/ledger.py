@@ -6,7 +6,7 @@ import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from objectives.measurement import Measurement, TrialParams
+from objectives.measurement import Measurement
 from study.machine.process import this_process
 from study.plan.limits import Excuse
 from study.trials.attributes import (
@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from study.plan.plan import Plan
     from study.pruning.decision import Decision
     from study.trials.costs import SizeCost
+    from study.workers.claimed import Claimed
 
 Values = tuple[float, float, float]
 
@@ -60,57 +61,53 @@ class Ledger:
         self._study = study
         self._plan = plan
 
-    def claimed(
-        self, trial: Trial, params: TrialParams, objective: Objective, *, probed: bool
-    ) -> None:
+    def claimed(self, claimed: Claimed, objective: Objective) -> None:
         """Whose it is, and how it is run."""
+        params = claimed.params
         torch = sys.modules.get("torch")  # a table is played back without
         self._write(
-            trial,
+            claimed.trial,
             {
                 OWNER: this_process(),
                 **{key: getattr(params, key) for key in ("seed", "epochs", "device")},
                 HARDWARE: self._plan.hardware,
                 "torch_version": torch and str(torch.__version__),
                 "compiled": objective.compiled or None,
-                UNPROBED: None if probed else True,
+                UNPROBED: None if claimed.is_probed else True,
                 SCALED: params.learning_rate if self._plan.space.scales else None,
             },
         )
 
-    def refused(self, trial: Trial, why: Excuse, cost: SizeCost | None) -> None:
+    def refused(self, claimed: Claimed, why: Excuse) -> None:
         """Told without running."""
-        self._pruned(trial, {PREDICTED: True, **_excused(why, cost)}, why.grade)
+        attributes = {PREDICTED: True, **_excused(why, claimed.cost)}
+        self._pruned(claimed.trial, attributes, why.grade)
 
-    def out_of_memory(self, trial: Trial, why: Excuse, cost: SizeCost | None) -> None:
+    def out_of_memory(self, claimed: Claimed, why: Excuse) -> None:
         """It could not be finished."""
-        self._pruned(trial, _excused(why, cost), why.grade)
+        self._pruned(claimed.trial, _excused(why, claimed.cost), why.grade)
 
     def stopped(
         self,
-        trial: Trial,
+        claimed: Claimed,
         measured: Measurement,
         *,
-        known: SizeCost | None,
         curve: Sequence[float],
         decision: Decision | None,
     ) -> None:
         """A stop rule, or the divergence guard, ended it."""
         grade = grade_of(measured.verdict)
+        known = claimed.cost_of(measured)
         attributes = {**attributes_of(measured, known), CURVE: list(curve) or None}
-        self._pruned(trial, attributes, decision.grade if decision is not None else grade)
+        self._pruned(claimed.trial, attributes, decision.grade if decision is not None else grade)
 
     def completed(
-        self,
-        trial: Trial,
-        measured: Measurement,
-        *,
-        known: SizeCost | None,
-        curve: Sequence[float],
+        self, claimed: Claimed, measured: Measurement, *, curve: Sequence[float]
     ) -> tuple[Values, float]:
         """It ran to its end; returns what was told, and by how much that breaks a budget."""
         from optuna.trial import TrialState
 
+        trial, known = claimed.trial, claimed.cost_of(measured)
         values = told_values(measured, known)
         overshoot = self._plan.budgets.overshoot(values)
         grade = OVER_BUDGET_GRADE + overshoot if overshoot > 0 else 0.0

@@ -9,11 +9,13 @@ from study.plan.limits import known_limits
 from study.trials.attributes import OWNER, PURPOSE, is_finished, takes_slot
 from study.trials.costs import Costs
 from study.trials.hardware import stored_costs
+from study.workers.claimed import Claimed
 from study.workers.retry import fail_lost_trials
-from study.workers.trial_run import params_of
+from study.workers.trial_run import checkpoint_of, params_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from optuna import Study
     from optuna.trial import FrozenTrial, Trial
@@ -49,6 +51,7 @@ class NextTrial:
         pulse: Pulse,
         interrupts: Interrupts,
         agenda: Agenda | None,
+        checkpoints: Path | None,
     ) -> None:
         self._storage = storage
         self._study = study
@@ -58,12 +61,13 @@ class NextTrial:
         self._pulse = pulse
         self._interrupts = interrupts
         self._agenda = agenda
+        self._checkpoints = checkpoints  # folder
         self._patience = CLAIM_PATIENCE_SECONDS
         self.costs: Costs = plan.costs
         self.limits = known_limits([], plan, plan.costs)
         self.n_finished = 0
 
-    def next(self) -> Trial | None:
+    def next(self) -> Claimed | None:
         """The next trial, or None when all slots are taken."""
         from optuna.exceptions import UpdateFinishedTrialError
 
@@ -73,7 +77,7 @@ class NextTrial:
             except UpdateFinishedTrialError:  # paused right after it was asked for
                 self._pulse.let_go()
 
-    def _claim(self) -> Trial | None:
+    def _claim(self) -> Claimed | None:
         """A trial that is ours from the start.
 
         Counting and asking happen under one lock, so that workers never overshoot the total, and
@@ -90,10 +94,25 @@ class NextTrial:
                 return None
             trial = self._ask(trials)
             self._pulse.hold(trial)  # first: who has an owner and no heartbeat is never missed
-            probed = self._plan.space.is_probed(trial.params)
-            params = params_of(trial, self._plan)
-            self._ledger.claimed(trial, params, self._objective, probed=probed)
-            return trial
+            claimed = self._claimed(trial)
+            self._ledger.claimed(claimed, self._objective)
+            return claimed
+
+    def _claimed(self, trial: Trial) -> Claimed:
+        params = params_of(trial, self._plan)
+        folder, objective = self._checkpoints, self._objective
+        return Claimed(
+            trial=trial,
+            params=params,
+            purpose=trial.user_attrs.get(PURPOSE),
+            is_probed=self._plan.space.is_probed(trial.params),
+            costs=self.costs,
+            limits=self.limits,
+            growth=self._plan.growth,
+            checkpoint=None
+            if folder is None
+            else checkpoint_of(trial, params, self._plan, objective, folder),
+        )
 
     def _look(self, *, alone: bool) -> Sequence[FrozenTrial]:
         """All trials, those of dead workers queued again; and what they say of costs and limits."""

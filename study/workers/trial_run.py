@@ -39,11 +39,12 @@ def rate_for(trial: Trial, space: SearchSpace) -> float:
     return float(trial.user_attrs.get(SCALED, space.rate(trial.params)))
 
 
-def checkpoint_of(trial: Trial, plan: Plan, objective: Objective, folder: Path) -> Checkpoint:
+def checkpoint_of(
+    trial: Trial, params: TrialParams, plan: Plan, objective: Objective, folder: Path
+) -> Checkpoint:
     """The checkpoint that a trial shares with those that take it up on the same hardware."""
     from storage.checkpoint import Checkpoint
 
-    params = params_of(trial, plan)
     identity = {
         "study": plan.study_name,
         "study_id": plan.study_id,

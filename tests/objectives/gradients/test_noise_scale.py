@@ -113,7 +113,7 @@ def test_a_gradient_lost_in_noise_is_refused_and_not_clipped():
 
 @pytest.mark.parametrize("chunk_bytes", [1, 2**26])
 def test_per_example_norms_are_those_of_a_loop(monkeypatch, chunk_bytes):
-    monkeypatch.setattr(objectives.gradients, "CHUNK_BYTES", chunk_bytes)
+    monkeypatch.setattr(objectives.gradients.draws, "CHUNK_BYTES", chunk_bytes)
     model = made_task().model()
     gradients = gradients_of(model)
     indices = torch.tensor([3, 3, 14, 15, 92])

@@ -161,7 +161,7 @@ def test_the_ledger_stores_a_constraint_as_optuna_does(shared_study, shared_url)
     plan = SimpleNamespace(budgets=Budgets())
     ledger = Ledger(storage=storage, study=shared_study, plan=plan)
     excuse = Excuse(verdict=Verdict.OUT_OF_MEMORY, grade=2.5, reason="it was full")
-    ledger.out_of_memory(trial, excuse, None)
+    ledger.out_of_memory(SimpleNamespace(trial=trial, cost=None), excuse)
     expected, found = shared_study.trials
     assert found.constraints == expected.constraints == {CONSTRAINT: 2.5}
     assert found.system_attrs == expected.system_attrs
