@@ -76,7 +76,7 @@ def test_the_grade_of_an_excuse_grows_with_the_distance():
 def test_sizes_that_cannot_fit_are_predicted_and_never_run(monkeypatch):
     digits = load_objective("digits", device="cpu")
     limit = digits.predict_peak_bytes(128)
-    monkeypatch.setattr("study.trials.costs.device_memory_bytes", lambda device: limit / 0.89)
+    monkeypatch.setattr("study.probes.prober.device_memory_bytes", lambda device: limit / 0.89)
     prober = Prober(digits, epochs=2, device="cpu", rate=1e-4)
     costs = prober.sizes([32, 64, 128, 256])
     assert [costs[size].cannot_fit for size in (32, 64, 128, 256)] == [False, False, False, True]
@@ -142,7 +142,7 @@ OUT_OF_MEMORY = """
 def even_probes(monkeypatch: pytest.MonkeyPatch) -> None:
     """One speed at every size: what a sampler draws then depends on no clock."""
     monkeypatch.setattr(
-        "study.trials.costs.probe",
+        "study.probes.prober.probe",
         lambda *args, **options: replace(probe(*args, **options), step_seconds=0.001, busy=1.0),
     )
 

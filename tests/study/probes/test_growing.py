@@ -115,7 +115,7 @@ def test_a_run_that_grows_beyond_what_was_probed_measures_its_own_memory(workdir
             raise ValueError("not this one")
         return probe(objective, params, **options)
 
-    monkeypatch.setattr("study.trials.costs.probe", only_small)
+    monkeypatch.setattr("study.probes.prober.probe", only_small)
     args = ("--epochs", "4", "--batch-sizes", "256", "--schedule", "doubling")
     assert main(["run", *args, "--n-trials", "1"]) == 0
     trial = optuna.load_study(study_name="digits", storage="sqlite:///runs/batchfront.db").trials[0]
