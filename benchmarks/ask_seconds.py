@@ -16,15 +16,15 @@ from typing import Any
 
 import optuna
 
+from batchfront.study.plan.budgets import Budgets
+from batchfront.study.plan.limits import Limits
+from batchfront.study.plan.settings import SAMPLERS
+from batchfront.study.plan.space import SearchSpace
+from batchfront.study.search.by_name import make_sampler
+from batchfront.study.trials.attributes import CONSTRAINT, CURVE, SO_FAR, VERDICT, batch_size_of
+from batchfront.study.trials.costs import SizeCost
+from batchfront.study.trials.outcome import GRADES
 from benchmarks.rows import parser, write
-from study.plan.budgets import Budgets
-from study.plan.limits import Limits
-from study.plan.settings import SAMPLERS
-from study.plan.space import SearchSpace
-from study.search.by_name import make_sampler
-from study.trials.attributes import CONSTRAINT, CURVE, SO_FAR, VERDICT, batch_size_of
-from study.trials.costs import SizeCost
-from study.trials.outcome import GRADES
 
 SPACE = SearchSpace()
 EPOCHS = 20

@@ -19,11 +19,11 @@ from dataclasses import dataclass
 from statistics import mean, quantiles
 from typing import Any, Protocol
 
+from batchfront.objectives.load import load_objective
+from batchfront.objectives.measurement import Stopped, TrialParams, Verdict
+from batchfront.objectives.meters.divergence import DivergenceGuard
+from batchfront.objectives.run import Run
 from benchmarks.rows import parser, write
-from objectives.load import load_objective
-from objectives.measurement import Stopped, TrialParams, Verdict
-from objectives.meters.divergence import DivergenceGuard
-from objectives.run import Run
 
 TASKS = (
     "digits", "benchmarks/tasks.py:digits_adam", "diabetes", "benchmarks/tasks.py:diabetes_adam",

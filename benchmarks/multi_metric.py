@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from objectives.measurement import Verdict
-from study.pruning.decision import Decision, RunSoFar
+from batchfront.objectives.measurement import Verdict
+from batchfront.study.pruning.decision import Decision, RunSoFar
 
 if TYPE_CHECKING:
     from optuna import Study
     from optuna.trial import Trial
 
-    from objectives.curves.table import Table
+    from batchfront.objectives.curves.table import Table
 
 STARTUP_TRIALS = 5  # of the median pruner
 

@@ -8,13 +8,13 @@ import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from batchfront.objectives.curves.table import RecordedRun, Table
+from batchfront.study.plan.budgets import Budgets
+from batchfront.study.plan.limits import Limits
+from batchfront.study.search.samplers import PerTrialSampler, ProjectedSampler
+from batchfront.study.trials.attributes import derive_seed
+from batchfront.study.trials.costs import SizeCost
 from benchmarks.playback import Played
-from objectives.curves.table import RecordedRun, Table
-from study.plan.budgets import Budgets
-from study.plan.limits import Limits
-from study.search.samplers import PerTrialSampler, ProjectedSampler
-from study.trials.attributes import derive_seed
-from study.trials.costs import SizeCost
 
 if TYPE_CHECKING:
     from optuna.samplers import BaseSampler

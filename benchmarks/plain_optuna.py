@@ -26,15 +26,15 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
+from batchfront.objectives.curves.table import read_table
+from batchfront.objectives.task import Data
+from batchfront.objectives.tasks.digits import digits
+from batchfront.study.cli.main import main as batchfront
+from batchfront.study.trials.attributes import batch_size_of
+from batchfront.study.trials.front import pareto_front
 from benchmarks.playback import Played
 from benchmarks.rows import parser, write
 from benchmarks.search import Score
-from objectives.curves.table import read_table
-from objectives.task import Data
-from objectives.tasks.digits import digits
-from study.cli.main import main as batchfront
-from study.trials.attributes import batch_size_of
-from study.trials.front import pareto_front
 
 TABLE = Path(__file__).parent / "tables" / "digits_sgd_momentum.csv.gz"
 SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256)  # those of the table

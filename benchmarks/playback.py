@@ -11,17 +11,17 @@ from typing import TYPE_CHECKING
 
 import optuna
 
-from objectives.curves.replay import ReplayObjective
-from objectives.curves.table import RecordedRun, Table
-from objectives.measurement import Stopped, TrialParams
-from objectives.meters.divergence import GuardSettings
-from objectives.run import Run
-from study.pruning.decision import RunSoFar, StopRule
-from study.trials.attributes import CONSTRAINT, CURVE, SO_FAR, VERDICT, batch_size_of
-from study.trials.outcome import GRADES, on_grid
+from batchfront.objectives.curves.replay import ReplayObjective
+from batchfront.objectives.curves.table import RecordedRun, Table
+from batchfront.objectives.measurement import Stopped, TrialParams
+from batchfront.objectives.meters.divergence import GuardSettings
+from batchfront.objectives.run import Run
+from batchfront.study.pruning.decision import RunSoFar, StopRule
+from batchfront.study.trials.attributes import CONSTRAINT, CURVE, SO_FAR, VERDICT, batch_size_of
+from batchfront.study.trials.outcome import GRADES, on_grid
 
 if TYPE_CHECKING:
-    from objectives.curves.table import Key
+    from batchfront.objectives.curves.table import Key
 
 UNGUARDED = GuardSettings(patience=10**9)  # only a non-finite loss ends a run
 

@@ -24,15 +24,15 @@ from pathlib import Path
 from statistics import mean, median, quantiles, stdev
 from typing import Any
 
+from batchfront.objectives.curves.table import RecordedRun, Table, read_table
+from batchfront.study.pruning.by_name import stock_pruner
+from batchfront.study.pruning.decision import NeverStop, StopRule
+from batchfront.study.pruning.front import FrontPruner
+from batchfront.study.pruning.stock import StockPruner
 from benchmarks.hypervolume import hypervolume
 from benchmarks.multi_metric import MultiMetricRule
 from benchmarks.playback import Played, final_metric, play, random_design
 from benchmarks.rows import parser, write
-from objectives.curves.table import RecordedRun, Table, read_table
-from study.pruning.by_name import stock_pruner
-from study.pruning.decision import NeverStop, StopRule
-from study.pruning.front import FrontPruner
-from study.pruning.stock import StockPruner
 
 TIE = 0.005  # of the metric
 STOCK = ("median", "percentile", "halving", "hyperband", "threshold", "patient", "wilcoxon")

@@ -31,14 +31,14 @@ from pathlib import Path
 from statistics import mean, median
 from typing import TYPE_CHECKING, Any
 
+from batchfront.objectives.curves.replay import ReplayObjective
+from batchfront.objectives.curves.table import Table, read_table
+from batchfront.study.plan.space import SearchSpace
+from batchfront.study.trials.attributes import derive_seed
 from benchmarks.hypervolume import hypervolume
 from benchmarks.playback import Played, play_trial
 from benchmarks.pruning import dominated_volume, make_rule, volume_axes
 from benchmarks.rows import parser, some_of, write
-from objectives.curves.replay import ReplayObjective
-from objectives.curves.table import Table, read_table
-from study.plan.space import SearchSpace
-from study.trials.attributes import derive_seed
 
 if TYPE_CHECKING:
     import optuna
@@ -238,8 +238,8 @@ def sampler_of(
     name: str, table: Table, space: SearchSpace, seed: int
 ) -> optuna.samplers.BaseSampler:
     """As the study would make it; ours knows the table's costs, as from a probe."""
+    from batchfront.study.search.by_name import make_sampler
     from benchmarks.peers import botorch_sampler, known_limits
-    from study.search.by_name import make_sampler
 
     if name == "botorch":
         return botorch_sampler(seed)

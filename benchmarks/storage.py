@@ -25,21 +25,21 @@ from typing import Any
 
 import optuna
 
+from batchfront.objectives.measurement import TrialParams
+from batchfront.objectives.run import Run
+from batchfront.storage.names import redacted
+from batchfront.storage.open import open_storage
+from batchfront.study.machine.interrupts import Interrupts
+from batchfront.study.plan.agreement import AGREEMENT, DEFAULTS
+from batchfront.study.plan.budgets import Budgets
+from batchfront.study.plan.plan import Plan
+from batchfront.study.plan.space import SearchSpace
+from batchfront.study.quiet import quiet_optuna
+from batchfront.study.trials.costs import SizeCost
+from batchfront.study.trials.hardware import store_costs
+from batchfront.study.workers.events import Event
+from batchfront.study.workers.launch import Job, run_here
 from benchmarks.rows import parser, write
-from objectives.measurement import TrialParams
-from objectives.run import Run
-from storage.names import redacted
-from storage.open import open_storage
-from study.machine.interrupts import Interrupts
-from study.plan.agreement import AGREEMENT, DEFAULTS
-from study.plan.budgets import Budgets
-from study.plan.plan import Plan
-from study.plan.space import SearchSpace
-from study.quiet import quiet_optuna
-from study.trials.costs import SizeCost
-from study.trials.hardware import store_costs
-from study.workers.events import Event
-from study.workers.launch import Job, run_here
 
 EPOCHS = 20
 DIRECTIONS = ("maximize", "minimize", "minimize")

@@ -23,9 +23,9 @@ from sklearn.datasets import (
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, mse_loss
 
-from objectives.task import Data, Task, sgd_momentum
-from objectives.tasks import diabetes as diabetes_module
-from objectives.tasks import digits as digits_module
+from batchfront.objectives.task import Data, Task, sgd_momentum
+from batchfront.objectives.tasks import diabetes as diabetes_module
+from batchfront.objectives.tasks import digits as digits_module
 
 
 def digits_adam() -> Task:

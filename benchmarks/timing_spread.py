@@ -20,13 +20,13 @@ from typing import Any
 
 import torch
 
+from batchfront.objectives.load import load_objective
+from batchfront.objectives.measurement import TrialParams
+from batchfront.objectives.objective import Objective
+from batchfront.objectives.run import Run
+from batchfront.study.machine.slots import pinned_core
+from batchfront.study.probes.prober import Prober
 from benchmarks import rows as output
-from objectives.load import load_objective
-from objectives.measurement import TrialParams
-from objectives.objective import Objective
-from objectives.run import Run
-from study.machine.slots import pinned_core
-from study.probes.prober import Prober
 
 BATCH_SIZE, EPOCHS = 64, 20
 BURN = "while True: pass"

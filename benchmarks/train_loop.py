@@ -19,12 +19,12 @@ from typing import Any, cast
 import torch
 from torch.utils.data import DataLoader, TensorDataset
 
+from batchfront.objectives.load import load_objective
+from batchfront.objectives.measurement import TrialParams
+from batchfront.objectives.run import Run
+from batchfront.objectives.task import Data, Task
+from batchfront.objectives.training.objective import TaskObjective
 from benchmarks import rows as output
-from objectives.load import load_objective
-from objectives.measurement import TrialParams
-from objectives.run import Run
-from objectives.task import Data, Task
-from objectives.training.objective import TaskObjective
 
 BATCH_SIZES = (1, 8, 64, 256, 1024)
 SECONDS = 1.0  # a loop and round train about this long

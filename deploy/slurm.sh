@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Workers of one study as a job array, from the checkout; options go on to `python -m study run`:
+# Workers of one study as a job array, from the checkout; options go on to `batchfront run`:
 #   sbatch deploy/slurm.sh --task mine.py --n-trials 200
 #SBATCH --job-name=batchfront
 #SBATCH --array=0-3
@@ -30,4 +30,4 @@ export BATCHFRONT_STORAGE
 
 # exec: Slurm's SIGTERM, a minute before the time is up or at preemption, goes to Python itself.
 cd "${SLURM_SUBMIT_DIR:-.}"
-exec .venv/bin/python -m study run --checkpoint-dir "${CHECKPOINT_DIR:-runs/checkpoints}" "$@"
+exec .venv/bin/batchfront run --checkpoint-dir "${CHECKPOINT_DIR:-runs/checkpoints}" "$@"

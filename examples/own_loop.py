@@ -16,8 +16,7 @@ from sklearn.datasets import load_breast_cancer
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset, random_split
 
-from objectives.measurement import TrialParams
-from objectives.run import Run
+from batchfront import Run, TrialParams
 
 # Loaded once, here: what the objective itself allocates counts as memory of training.
 BUNDLE = load_breast_cancer()

@@ -11,7 +11,7 @@ import torch
 from sklearn.datasets import load_wine
 from torch import nn
 
-from objectives.task import Data, Task
+from batchfront import Data, Task
 
 
 def data() -> Data:

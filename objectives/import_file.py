@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import importlib.util
 import sys
 from pathlib import Path
 from types import ModuleType
 
-from objectives.measurement import ObjectiveError
+from batchfront.objectives.measurement import ObjectiveError
 
-OURS = ("study", "objectives", "storage")
+FORMER = ("study", "objectives", "storage")  # as our packages were imported up to version 0.7
 
 
 def import_file(path: Path) -> ModuleType:
@@ -19,7 +20,6 @@ def import_file(path: Path) -> ModuleType:
     Registered under the file's own name where that finds this very file, so that DataLoader
     workers in fresh interpreters can import it too; under a private name otherwise.
     """
-    _refuse_shadows(path.parent)
     if str(path.parent) not in sys.path:
         sys.path.append(str(path.parent))
     name = _module_name(path)
@@ -34,9 +34,8 @@ def import_file(path: Path) -> ModuleType:
         spec.loader.exec_module(module)
     except (Exception, SystemExit) as error:
         del sys.modules[name]
-        raise ObjectiveError(
-            f"task file {path.name!r} fails on import: {type(error).__name__}: {error}"
-        ) from error
+        said = _former_import(error, path) or f"{type(error).__name__}: {error}"
+        raise ObjectiveError(f"task file {path.name!r} fails on import: {said}") from error
     return module
 
 
@@ -50,12 +49,17 @@ def _module_name(path: Path) -> str:
     return "batchfront_task_" + hashlib.sha256(str(path).encode()).hexdigest()[:12]
 
 
-def _refuse_shadows(folder: Path) -> None:
-    ours = Path(__file__).resolve().parent.parent
-    for name in OURS:
-        for neighbour in (folder / name, folder / f"{name}.py"):
-            if folder != ours and (neighbour.suffix or neighbour.is_dir()) and neighbour.exists():
-                raise ObjectiveError(
-                    f"{neighbour} has the name of one of batchfront's own packages, so "
-                    f"`import {name}` would not find it: rename it or move the task file elsewhere"
-                )
+def _former_import(error: BaseException, path: Path) -> str | None:
+    """What to write in place of an import of version 0.7; None where it is something else."""
+    name = ((isinstance(error, ImportError) and error.name) or "").partition(".")[0]
+    own = (path.parent / name).is_dir() or (path.parent / f"{name}.py").is_file()
+    if name not in FORMER or own:
+        return None
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] == name:
+            names = ", ".join(alias.name for alias in node.names)
+            return (
+                f"line {node.lineno}: `from {node.module} import {names}` "
+                f"is now `from batchfront import {names}`"
+            )
+    return f"{name!r} is now a part of batchfront: `from batchfront import Task`"

@@ -13,21 +13,21 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from objectives.datasets import DATA_DIR
-from objectives.device.names import devices_of
-from objectives.import_file import import_file
-from objectives.measurement import ObjectiveError
-from objectives.objective import CustomLoop, Objective
-from objectives.parameter import check_search
-from objectives.ranks.members import FollowingRank, Leader, Member, follow
-from objectives.ranks.processes import Ranks, Seat, join
-from objectives.ranks.step import LockStep
-from objectives.task import Task
-from objectives.tasks.bundled import BUNDLED, DOWNLOADED, NAMES, bundled
-from objectives.training.recipe import PLAIN, Recipe, only_plain
+from batchfront.objectives.datasets import DATA_DIR
+from batchfront.objectives.device.names import devices_of
+from batchfront.objectives.import_file import import_file
+from batchfront.objectives.measurement import ObjectiveError
+from batchfront.objectives.objective import CustomLoop, Objective
+from batchfront.objectives.parameter import check_search
+from batchfront.objectives.ranks.members import FollowingRank, Leader, Member, follow
+from batchfront.objectives.ranks.processes import Ranks, Seat, join
+from batchfront.objectives.ranks.step import LockStep
+from batchfront.objectives.task import Task
+from batchfront.objectives.tasks.bundled import BUNDLED, DOWNLOADED, NAMES, bundled
+from batchfront.objectives.training.recipe import PLAIN, Recipe, only_plain
 
 if TYPE_CHECKING:
-    from objectives.training.objective import TaskObjective
+    from batchfront.objectives.training.objective import TaskObjective
 
 Made = TypeVar("Made")
 TABLES = (".csv", ".csv.gz")  # recorded training curves
@@ -92,7 +92,7 @@ def task_file(spec: str) -> Path | None:
 
 def _own(spec: str) -> tuple[str, Any]:
     if spec.startswith(TEXT):
-        from objectives.tasks.text import text_task
+        from batchfront.objectives.tasks.text import text_task
 
         path = _text(spec)
         return TEXT + path.name, partial(text_task, path)
@@ -102,7 +102,7 @@ def _own(spec: str) -> tuple[str, Any]:
 
 
 def _replay(spec: str, *, compiled: bool) -> Objective:
-    from objectives.curves.replay import load_replay
+    from batchfront.objectives.curves.replay import load_replay
 
     path = _table(spec)
     if compiled:
@@ -158,7 +158,7 @@ def _find(module: ModuleType, name: str, path: Path) -> tuple[str, Any]:
 def _prepare(
     found: Any, *, name: str, device: str, compiled: bool, recipe: Recipe, data_dir: Path
 ) -> Objective:
-    from objectives.training.objective import TaskObjective
+    from batchfront.objectives.training.objective import TaskObjective
 
     if callable(found) and not isinstance(found, CustomLoop | Task):
         n_parameters = _n_positional(found)

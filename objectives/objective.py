@@ -6,10 +6,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from objectives.measurement import TrialParams
-from objectives.parameter import Parameter
-from objectives.run import Run
-from objectives.task import DEFAULT_EPOCHS
+from batchfront.objectives.measurement import TrialParams
+from batchfront.objectives.parameter import Parameter
+from batchfront.objectives.run import Run
+from batchfront.objectives.task import DEFAULT_EPOCHS
 
 
 class Objective(Protocol):
@@ -78,7 +78,7 @@ class CustomLoop:
         return 1, self.n_train
 
     def __call__(self, params: TrialParams, run: Run) -> None:
-        from objectives.device.randomness import seed_everything
+        from batchfront.objectives.device.randomness import seed_everything
 
         seed_everything(params.seed)
         self.function(params, run)

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any, TypeGuard
 
-from objectives.measurement import ObjectiveError
+from batchfront.objectives.measurement import ObjectiveError
 
 Value = str | int | float | bool
 TAKEN = ("batch_size", "log2_batch_size", "learning_rate", "lr", "params", "parameters")

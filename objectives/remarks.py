@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from objectives.measurement import ObjectiveError
+from batchfront.objectives.measurement import ObjectiveError
 
 
 class Remarks:

@@ -7,8 +7,8 @@ from contextlib import contextmanager
 from itertools import accumulate
 from typing import Any
 
-from objectives.device.randomness import random_states, restore_random_states
-from objectives.measurement import (
+from batchfront.objectives.device.randomness import random_states, restore_random_states
+from batchfront.objectives.measurement import (
     Measurement,
     ObjectiveError,
     Phase,
@@ -16,11 +16,11 @@ from objectives.measurement import (
     TrialParams,
     Verdict,
 )
-from objectives.meters.clock import Clock, synchronizer
-from objectives.meters.divergence import DivergenceGuard, GuardSettings
-from objectives.meters.memory import NoMeter, memory_meter
-from objectives.meters.metering import FirstSteps
-from objectives.remarks import Remarks
+from batchfront.objectives.meters.clock import Clock, synchronizer
+from batchfront.objectives.meters.divergence import DivergenceGuard, GuardSettings
+from batchfront.objectives.meters.memory import NoMeter, memory_meter
+from batchfront.objectives.meters.metering import FirstSteps
+from batchfront.objectives.remarks import Remarks
 
 ShouldStop = Callable[[tuple[float, ...]], Stopped | None]
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field, fields, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
-from objectives.measurement import ObjectiveError
-from objectives.parameter import Parameter, Value, bound, check_search, names_taken
+from batchfront.objectives.measurement import ObjectiveError
+from batchfront.objectives.parameter import Parameter, Value, bound, check_search, names_taken
 
 if TYPE_CHECKING:
     import torch

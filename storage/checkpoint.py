@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from storage.errors import StorageError
+from batchfront.storage.errors import StorageError
 
 FORMAT = 1
 

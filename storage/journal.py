@@ -14,9 +14,9 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 from optuna.storages.journal._storage import JournalOperation
 
-from storage.errors import StorageError
-from storage.locks import file_lock
-from storage.shared import CLAIM_PATIENCE_SECONDS, NOTHING, SharedStorage
+from batchfront.storage.errors import StorageError
+from batchfront.storage.locks import file_lock
+from batchfront.storage.shared import CLAIM_PATIENCE_SECONDS, NOTHING, SharedStorage
 
 STALE_SECONDS = 10
 """How long a lock may be held before it counts as left behind by a writer that died. A write takes

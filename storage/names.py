@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from storage.errors import StorageError
+from batchfront.storage.errors import StorageError
 
 DEFAULT_PORT = 13000  # of a gRPC proxy; Optuna's own
 DRIVERS = {  # short names people write: the driver that is installed with this project

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Literal
 
-from storage.errors import StorageError
-from storage.names import (
+from batchfront.storage.errors import StorageError
+from batchfront.storage.names import (
     address_of,
     file_of,
     journal_file_of,
@@ -19,7 +19,7 @@ from storage.names import (
 )
 
 if TYPE_CHECKING:
-    from storage.shared import Heartbeat, SharedStorage
+    from batchfront.storage.shared import Heartbeat, SharedStorage
 
 Mode = Literal["worker", "reader"]
 
@@ -37,20 +37,20 @@ def open_storage(url: str, *, mode: Mode, heartbeat: Heartbeat | None = None) ->
     parsed, kind = parse(url)
     worker = mode == "worker"
     if kind == "sqlite":
-        from storage import sqlite
+        from batchfront.storage import sqlite
 
         path = sqlite_file_of(parsed)
         return sqlite.open_worker(path, heartbeat) if worker else sqlite.open_reader(path)
     if kind == "journal":
-        from storage import journal
+        from batchfront.storage import journal
 
         path = journal_file_of(parsed)
         return journal.open_worker(path) if worker else journal.open_reader(path)
     if kind == "grpc":
-        from storage import proxy
+        from batchfront.storage import proxy
 
         return proxy.connect(*address_of(parsed))
-    from storage import server
+    from batchfront.storage import server
 
     return server.open_worker(parsed, heartbeat) if worker else server.open_reader(parsed)
 
@@ -65,7 +65,7 @@ def exists(url: str) -> bool:
     if kind == "grpc":
         return True  # there is a server, or opening it will say so
     if kind == "server":
-        from storage import server
+        from batchfront.storage import server
 
         return server.exists(parsed)
     return file_of(parsed, kind).exists()

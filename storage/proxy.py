@@ -15,9 +15,9 @@ import grpc
 from optuna.exceptions import ExperimentalWarning
 from optuna.storages import GrpcStorageProxy, get_storage
 
-from storage.errors import StorageError
-from storage.patience import waits_for_server
-from storage.shared import CLAIM_PATIENCE_SECONDS, SharedStorage
+from batchfront.storage.errors import StorageError
+from batchfront.storage.patience import waits_for_server
+from batchfront.storage.shared import CLAIM_PATIENCE_SECONDS, SharedStorage
 
 CONNECT_SECONDS = 10.0
 FINISH_SECONDS = 10.0  # how long calls in flight may take when the server ends

@@ -12,8 +12,8 @@ from optuna.trial import TrialState
 from sqlalchemy import column, select, table
 from sqlalchemy.dialects import mysql, postgresql, sqlite
 
-from storage.errors import StorageError
-from storage.shared import NOTHING, Heartbeat, SharedStorage
+from batchfront.storage.errors import StorageError
+from batchfront.storage.shared import NOTHING, Heartbeat, SharedStorage
 
 TRIALS = table("trials", column("trial_id"), column("state"))
 USER_ATTRIBUTES, SYSTEM_ATTRIBUTES = (

@@ -10,11 +10,17 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import inspect, text
 from sqlalchemy.exc import DBAPIError, OperationalError, SQLAlchemyError
 
-from storage.errors import StorageError
-from storage.names import DRIVERS, redacted
-from storage.patience import again_while_away, waits_for_server
-from storage.rdb import TABLES, SharedRDBStorage, heartbeat_options, optuna_url, wrong_schema
-from storage.shared import CLAIM_PATIENCE_SECONDS, Heartbeat
+from batchfront.storage.errors import StorageError
+from batchfront.storage.names import DRIVERS, redacted
+from batchfront.storage.patience import again_while_away, waits_for_server
+from batchfront.storage.rdb import (
+    TABLES,
+    SharedRDBStorage,
+    heartbeat_options,
+    optuna_url,
+    wrong_schema,
+)
+from batchfront.storage.shared import CLAIM_PATIENCE_SECONDS, Heartbeat
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import URL, Connection

@@ -33,7 +33,7 @@ class Heartbeat:
 
 
 class SharedStorage(BaseStorage):
-    """A storage of Optuna opened by `storage.open.open_storage`."""
+    """A storage of Optuna opened by `batchfront.storage.open.open_storage`."""
 
     @abstractmethod
     def claim_lock(

@@ -17,10 +17,16 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from storage.errors import StorageError
-from storage.locks import file_lock
-from storage.rdb import TABLES, SharedRDBStorage, heartbeat_options, optuna_url, wrong_schema
-from storage.shared import CLAIM_PATIENCE_SECONDS, Heartbeat
+from batchfront.storage.errors import StorageError
+from batchfront.storage.locks import file_lock
+from batchfront.storage.rdb import (
+    TABLES,
+    SharedRDBStorage,
+    heartbeat_options,
+    optuna_url,
+    wrong_schema,
+)
+from batchfront.storage.shared import CLAIM_PATIENCE_SECONDS, Heartbeat
 
 TIMEOUT_SECONDS = 60.0  # how long a transaction waits for another process's lock
 NETWORK_FILE_SYSTEMS = {

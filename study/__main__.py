@@ -1,14 +1,10 @@
-"""`python -m study VERB`."""
+"""`python -m study VERB` in the checkout: the same as `batchfront VERB`."""
 
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 
-# Before the current folder, which may hold a storage.py of its own.
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
-from study.cli.main import main
+from batchfront.study.cli.main import command
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(command())

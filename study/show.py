@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from objectives.measurement import TO_TARGET
+from batchfront.objectives.measurement import TO_TARGET
 
 if TYPE_CHECKING:
     from rich.table import Table

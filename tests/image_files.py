@@ -17,10 +17,16 @@ from pathlib import Path
 
 import numpy as np
 
-from objectives.datasets.download import RemoteFile, Source
-from objectives.tasks.cifar10 import ARCHIVE, CIFAR10
-from objectives.tasks.images import ImageSet
-from objectives.tasks.mnist import MNIST, TEST_IMAGES, TEST_LABELS, TRAIN_IMAGES, TRAIN_LABELS
+from batchfront.objectives.datasets.download import RemoteFile, Source
+from batchfront.objectives.tasks.cifar10 import ARCHIVE, CIFAR10
+from batchfront.objectives.tasks.images import ImageSet
+from batchfront.objectives.tasks.mnist import (
+    MNIST,
+    TEST_IMAGES,
+    TEST_LABELS,
+    TRAIN_IMAGES,
+    TRAIN_LABELS,
+)
 
 N_TRAIN, N_VAL, N_TEST = 60, 20, 20
 

@@ -75,7 +75,7 @@ class Serve:
 
     def __init__(self, storage: str, *options: str, **environment: str) -> None:
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "study", "serve", *options],
+            [sys.executable, "-m", "batchfront", "serve", *options],
             env={
                 **os.environ,
                 "PYTHONPATH": str(ROOT),

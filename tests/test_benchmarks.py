@@ -8,13 +8,13 @@ import numpy as np
 import optuna
 import pytest
 
+from batchfront.objectives.curves.table import RecordedRun, Table, read_table
+from batchfront.study.pruning.decision import NeverStop
 from benchmarks.hypervolume import hypervolume
 from benchmarks.multi_metric import non_domination_ranks
 from benchmarks.playback import Played, play, random_design
 from benchmarks.pruning import beats, compare, front_of, is_lost, volume_axes
 from benchmarks.search import Score, costs_of, oracle_row, play_study, summary
-from objectives.curves.table import RecordedRun, Table, read_table
-from study.pruning.decision import NeverStop
 
 from .study.conftest import ROOT
 

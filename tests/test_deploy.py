@@ -16,11 +16,11 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from study.cli.main import parser
+from batchfront.study.cli.main import parser
 
 ROOT = Path(__file__).resolve().parent.parent
 DEPLOY = ROOT / "deploy"
-STUDY = ["python", "-m", "study"]
+STUDY = ["python", "-m", "batchfront"]
 SHELLCHECK = shutil.which("shellcheck")
 
 
@@ -227,7 +227,7 @@ def test_slurms_signal_reaches_python_and_the_url_is_no_argument(submit, tmp_pat
     pid, url, *words = (tmp_path / "started").read_text().split()
     assert int(pid) == process.pid, "exec: no shell in between"
     assert url == "postgresql+psycopg://host/db"
-    assert words[:3] == ["-m", "study", "run"]
+    assert words[:3] == ["-m", "batchfront", "run"]
     assert words[-2:] == ["--n-trials", "9"]
     assert url not in words
 

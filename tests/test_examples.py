@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from study.cli.main import main
-from study.opening.open import the_study
+from batchfront.study.cli.main import main
+from batchfront.study.opening.open import the_study
 
 EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 
-from objectives.measurement import TO_TARGET, Verdict
+from batchfront.objectives.measurement import TO_TARGET, Verdict
 
 METRICS = ("val_accuracy", "val_r2")
 WORDS = ("task", "optimizer", "verdict", "diverged")

@@ -1,7 +1,7 @@
 """Tables of runs that were recorded elsewhere: one row a run, or one row an epoch.
 
 Read whole and checked before anything is made of them; errors name the line. The stricter tables
-that a replay needs are read by `objectives.curves.table`.
+that a replay needs are read by `batchfront.objectives.curves.table`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from objectives.curves.columns import (
+from batchfront.objectives.curves.columns import (
     KNOWN,
     METRICS,
     NEEDED,
@@ -27,7 +27,7 @@ from objectives.curves.columns import (
     nearly,
     verdict_of,
 )
-from objectives.measurement import TO_TARGET, ObjectiveError, Verdict
+from batchfront.objectives.measurement import TO_TARGET, ObjectiveError, Verdict
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,10 +7,10 @@ import math
 from collections.abc import Mapping
 from pathlib import Path
 
-from objectives.curves.table import RecordedRun, Table, read_table
-from objectives.measurement import TrialParams
-from objectives.parameter import Parameter
-from objectives.run import Run
+from batchfront.objectives.curves.table import RecordedRun, Table, read_table
+from batchfront.objectives.measurement import TrialParams
+from batchfront.objectives.parameter import Parameter
+from batchfront.objectives.run import Run
 
 STEPS_PER_EPOCH = 20
 """Steps that stand for an epoch: its mean loss, over and over. A table does not say how many there

@@ -12,7 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TextIO
 
-from objectives.measurement import ObjectiveError
+from batchfront.objectives.measurement import ObjectiveError
 
 COLUMNS = (
     "task", "optimizer", "batch_size", "learning_rate", "seed", "epoch", "train_loss",

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from objectives.curves.table import COLUMNS, Key, Table, read_table
-from objectives.measurement import ObjectiveError, TrialParams, Verdict
-from objectives.run import Run, carry_out
+from batchfront.objectives.curves.table import COLUMNS, Key, Table, read_table
+from batchfront.objectives.measurement import ObjectiveError, TrialParams, Verdict
+from batchfront.objectives.run import Run, carry_out
 
 HEAD = (",".join(COLUMNS) + "\n").encode()
 

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from objectives.datasets.progress import Show, say, shown
-from objectives.measurement import ObjectiveError
+from batchfront.objectives.datasets.progress import Show, say, shown
+from batchfront.objectives.measurement import ObjectiveError
 
 TIMEOUT_SECONDS = 30.0  # of a connection, and of a mirror that falls silent
 ATTEMPTS = 5  # at one mirror, while each brings bytes

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from objectives.measurement import ObjectiveError
+from batchfront.objectives.measurement import ObjectiveError
 
 
 def resolve_device(name: str) -> str:

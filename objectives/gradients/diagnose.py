@@ -9,13 +9,17 @@ import copy
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from objectives.device.hardware import is_out_of_memory
-from objectives.device.randomness import random_states, restore_random_states, seed_everything
+from batchfront.objectives.device.hardware import is_out_of_memory
+from batchfront.objectives.device.randomness import (
+    random_states,
+    restore_random_states,
+    seed_everything,
+)
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from objectives.task import Task
+    from batchfront.objectives.task import Task
 
 EPSILON = 1e-3  # of the box around the weights
 SUBSET = 1024  # training examples, evenly spaced: the same for all runs

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import torch
 
-    from objectives.gradients.draws import Gradients
+    from batchfront.objectives.gradients.draws import Gradients
 
 SMALL, LARGE = 8, 512  # examples of the two batches of a draw; the large one also for per-example
 N_DRAWS = 200

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
-from objectives.measurement import Verdict
+from batchfront.objectives.measurement import Verdict
 
 
 @dataclass(frozen=True, kw_only=True)

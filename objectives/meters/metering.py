@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from objectives.meters.memory import MEASURED_STEPS, MemoryMeter
+from batchfront.objectives.meters.memory import MEASURED_STEPS, MemoryMeter
 
 
 class FirstSteps:

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
-from objectives.measurement import ObjectiveError, TrialParams, Verdict
-from objectives.meters.clock import synchronizer
-from objectives.meters.memory import MEASURED_STEPS
-from objectives.run import Run, carry_out
+from batchfront.objectives.measurement import ObjectiveError, TrialParams, Verdict
+from batchfront.objectives.meters.clock import synchronizer
+from batchfront.objectives.meters.memory import MEASURED_STEPS
+from batchfront.objectives.run import Run, carry_out
 
 WARMUP_STEPS = MEASURED_STEPS + 1  # the metered ones, and one that finds warm caches
 BLOCK_SECONDS = 0.02  # steps are timed in blocks at least this long

@@ -11,16 +11,16 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from objectives.device.randomness import seed_everything
-from objectives.measurement import ObjectiveError
-from objectives.training.learning_rate import set_rate
-from objectives.training.optimizer import build_optimizer, step_function
+from batchfront.objectives.device.randomness import seed_everything
+from batchfront.objectives.measurement import ObjectiveError
+from batchfront.objectives.training.learning_rate import set_rate
+from batchfront.objectives.training.optimizer import build_optimizer, step_function
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-    from objectives.training.objective import TaskObjective
+    from batchfront.objectives.training.objective import TaskObjective
 
 LOWEST, HIGHEST = 1e-6, 10.0  # rates of the test
 MIN_STEPS, MAX_STEPS = 200, 2000  # of it; one epoch in between

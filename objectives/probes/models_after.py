@@ -7,14 +7,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from objectives.device.randomness import seed_everything
-from objectives.measurement import ObjectiveError, TrialParams
-from objectives.run import Run, carry_out
+from batchfront.objectives.device.randomness import seed_everything
+from batchfront.objectives.measurement import ObjectiveError, TrialParams
+from batchfront.objectives.run import Run, carry_out
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from objectives.training.objective import TaskObjective
+    from batchfront.objectives.training.objective import TaskObjective
 
 
 def models_after(

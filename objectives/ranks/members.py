@@ -15,12 +15,12 @@ from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING, Any
 
-from objectives.device.randomness import seed_everything
-from objectives.measurement import Stopped, TrialParams, Verdict
-from objectives.ranks.processes import RankFailed, Ranks
-from objectives.ranks.shards import n_in, own_part
-from objectives.run import Run, carry_out
-from objectives.training.recipe import Recipe
+from batchfront.objectives.device.randomness import seed_everything
+from batchfront.objectives.measurement import Stopped, TrialParams, Verdict
+from batchfront.objectives.ranks.processes import RankFailed, Ranks
+from batchfront.objectives.ranks.shards import n_in, own_part
+from batchfront.objectives.run import Run, carry_out
+from batchfront.objectives.training.recipe import Recipe
 
 if TYPE_CHECKING:
     from torch import Tensor

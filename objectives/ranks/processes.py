@@ -24,9 +24,9 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
-from objectives.device.hardware import is_out_of_memory
-from objectives.measurement import ObjectiveError
-from objectives.training.recipe import Recipe
+from batchfront.objectives.device.hardware import is_out_of_memory
+from batchfront.objectives.measurement import ObjectiveError
+from batchfront.objectives.training.recipe import Recipe
 
 STEP_SECONDS = 120.0  # a rank that keeps the others waiting longer within a step hangs
 WATCH_SECONDS = 0.5  # between two looks whether rank 0 is still there

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from objectives.ranks.members import Member
-from objectives.training.feed import Batches
-from objectives.training.recipe import n_parts
-from objectives.training.step import Stepper, gradient, least_of
+from batchfront.objectives.ranks.members import Member
+from batchfront.objectives.training.feed import Batches
+from batchfront.objectives.training.recipe import n_parts
+from batchfront.objectives.training.step import Stepper, gradient, least_of
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

@@ -8,20 +8,20 @@ from importlib import import_module
 from typing import Any
 
 BUNDLED = {  # name: module and factory
-    "digits": ("objectives.tasks.digits", "digits"),
-    "digits-cnn": ("objectives.tasks.digits", "digits_cnn"),
-    "diabetes": ("objectives.tasks.diabetes", "diabetes"),
+    "digits": ("batchfront.objectives.tasks.digits", "digits"),
+    "digits-cnn": ("batchfront.objectives.tasks.digits", "digits_cnn"),
+    "diabetes": ("batchfront.objectives.tasks.diabetes", "diabetes"),
 }
 DOWNLOADED = {  # name: module, data set, and model of objectives.tasks.image_models
-    "mnist": ("objectives.tasks.mnist", "MNIST", "mlp"),
-    "mnist-cnn": ("objectives.tasks.mnist", "MNIST", "cnn"),
-    "mnist-resnet": ("objectives.tasks.mnist", "MNIST", "resnet"),
-    "fashion-mnist": ("objectives.tasks.mnist", "FASHION_MNIST", "mlp"),
-    "fashion-mnist-cnn": ("objectives.tasks.mnist", "FASHION_MNIST", "cnn"),
-    "fashion-mnist-resnet": ("objectives.tasks.mnist", "FASHION_MNIST", "resnet"),
-    "cifar10": ("objectives.tasks.cifar10", "CIFAR10", "cnn"),
-    "cifar10-mlp": ("objectives.tasks.cifar10", "CIFAR10", "mlp"),
-    "cifar10-resnet": ("objectives.tasks.cifar10", "CIFAR10", "resnet"),
+    "mnist": ("batchfront.objectives.tasks.mnist", "MNIST", "mlp"),
+    "mnist-cnn": ("batchfront.objectives.tasks.mnist", "MNIST", "cnn"),
+    "mnist-resnet": ("batchfront.objectives.tasks.mnist", "MNIST", "resnet"),
+    "fashion-mnist": ("batchfront.objectives.tasks.mnist", "FASHION_MNIST", "mlp"),
+    "fashion-mnist-cnn": ("batchfront.objectives.tasks.mnist", "FASHION_MNIST", "cnn"),
+    "fashion-mnist-resnet": ("batchfront.objectives.tasks.mnist", "FASHION_MNIST", "resnet"),
+    "cifar10": ("batchfront.objectives.tasks.cifar10", "CIFAR10", "cnn"),
+    "cifar10-mlp": ("batchfront.objectives.tasks.cifar10", "CIFAR10", "mlp"),
+    "cifar10-resnet": ("batchfront.objectives.tasks.cifar10", "CIFAR10", "resnet"),
 }
 NAMES = (*BUNDLED, *DOWNLOADED)
 
@@ -31,8 +31,8 @@ def bundled(name: str) -> Callable[..., Any]:
     if name in BUNDLED:
         home, factory = BUNDLED[name]
         return getattr(import_module(home), factory)  # type: ignore[no-any-return]
-    from objectives.tasks import image_models
-    from objectives.tasks.images import image_task
+    from batchfront.objectives.tasks import image_models
+    from batchfront.objectives.tasks.images import image_task
 
     home, images, model = DOWNLOADED[name]
     return partial(

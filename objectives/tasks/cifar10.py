@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from objectives.datasets.download import RemoteFile, Source
-from objectives.datasets.formats import CIFAR_SHAPE, read_cifar
-from objectives.tasks.images import ImageSet, Labelled
+from batchfront.objectives.datasets.download import RemoteFile, Source
+from batchfront.objectives.datasets.formats import CIFAR_SHAPE, read_cifar
+from batchfront.objectives.tasks.images import ImageSet, Labelled
 
 ARCHIVE = "cifar-10-binary.tar.gz"
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from objectives.task import Data, Task, sgd_momentum
-from objectives.tasks.splits import split_60_20_20
+from batchfront.objectives.task import Data, Task, sgd_momentum
+from batchfront.objectives.tasks.splits import split_60_20_20
 
 if TYPE_CHECKING:
     from torch import nn

@@ -8,10 +8,10 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from objectives.datasets.download import Source, fetch
-from objectives.measurement import ObjectiveError
-from objectives.task import Data, Task, sgd_momentum
-from objectives.tasks.splits import permutation
+from batchfront.objectives.datasets.download import Source, fetch
+from batchfront.objectives.measurement import ObjectiveError
+from batchfront.objectives.task import Data, Task, sgd_momentum
+from batchfront.objectives.tasks.splits import permutation
 
 if TYPE_CHECKING:
     import numpy as np

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from objectives.datasets.download import RemoteFile, Source
-from objectives.datasets.formats import read_idx
-from objectives.tasks.images import ImageSet, Labelled
+from batchfront.objectives.datasets.download import RemoteFile, Source
+from batchfront.objectives.datasets.formats import read_idx
+from batchfront.objectives.tasks.images import ImageSet, Labelled
 
 TRAIN_IMAGES, TRAIN_LABELS = "train-images-idx3-ubyte.gz", "train-labels-idx1-ubyte.gz"
 TEST_IMAGES, TEST_LABELS = "t10k-images-idx3-ubyte.gz", "t10k-labels-idx1-ubyte.gz"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from objectives.task import Data
+from batchfront.objectives.task import Data
 
 if TYPE_CHECKING:
     import numpy as np

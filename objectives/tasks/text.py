@@ -6,8 +6,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from objectives.measurement import ObjectiveError
-from objectives.task import Data, Task
+from batchfront.objectives.measurement import ObjectiveError
+from batchfront.objectives.task import Data, Task
 
 if TYPE_CHECKING:
     import torch
@@ -25,7 +25,7 @@ def text_task(path: Path) -> Task:
     """
     from torch.nn.functional import cross_entropy
 
-    from objectives.tasks.transformer import Transformer
+    from batchfront.objectives.tasks.transformer import Transformer
 
     text = read_text(path)
     vocabulary = sorted(set(text))

@@ -12,14 +12,14 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from objectives.measurement import ObjectiveError
-from objectives.training.optimizer import build_optimizer
+from batchfront.objectives.measurement import ObjectiveError
+from batchfront.objectives.training.optimizer import build_optimizer
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
 
-    from objectives.task import Data, Task
+    from batchfront.objectives.task import Data, Task
 
 CHECKED_STEPS = 4
 TOLERANCE = 1e-3  # relative, of losses and outputs after that many steps

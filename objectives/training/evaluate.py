@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from objectives.training.precision import autocast_to
+from batchfront.objectives.training.precision import autocast_to
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from objectives.device.hardware import device_memory_bytes
+from batchfront.objectives.device.hardware import device_memory_bytes
 
 if TYPE_CHECKING:
     import torch

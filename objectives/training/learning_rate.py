@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from objectives.measurement import ObjectiveError
-from objectives.training.feed import Batches
-from objectives.training.recipe import Recipe
+from batchfront.objectives.measurement import ObjectiveError
+from batchfront.objectives.training.feed import Batches
+from batchfront.objectives.training.recipe import Recipe
 
 if TYPE_CHECKING:
     import torch

@@ -6,13 +6,13 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
-from objectives.device.randomness import seed_everything
-from objectives.gradients.diagnose import diagnose
-from objectives.gradients.draws import Gradients
-from objectives.measurement import ObjectiveError, TrialParams
-from objectives.parameter import usual_values
-from objectives.run import Run
-from objectives.task import (
+from batchfront.objectives.device.randomness import seed_everything
+from batchfront.objectives.gradients.diagnose import diagnose
+from batchfront.objectives.gradients.draws import Gradients
+from batchfront.objectives.measurement import ObjectiveError, TrialParams
+from batchfront.objectives.parameter import usual_values
+from batchfront.objectives.run import Run
+from batchfront.objectives.task import (
     Task,
     baseline,
     check_data,
@@ -21,15 +21,15 @@ from objectives.task import (
     evaluation_batch,
     fingerprint,
 )
-from objectives.training.compiled import CompiledStep
-from objectives.training.evaluate import evaluate
-from objectives.training.feed import Batches, make_feed
-from objectives.training.learning_rate import check_betas, rate_driver
-from objectives.training.optimizer import build_optimizer, step_function
-from objectives.training.predict import predict_peak_bytes
-from objectives.training.recipe import PLAIN, Recipe
-from objectives.training.schedules import BatchSizes, Growth
-from objectives.training.step import (
+from batchfront.objectives.training.compiled import CompiledStep
+from batchfront.objectives.training.evaluate import evaluate
+from batchfront.objectives.training.feed import Batches, make_feed
+from batchfront.objectives.training.learning_rate import check_betas, rate_driver
+from batchfront.objectives.training.optimizer import build_optimizer, step_function
+from batchfront.objectives.training.predict import predict_peak_bytes
+from batchfront.objectives.training.recipe import PLAIN, Recipe
+from batchfront.objectives.training.schedules import BatchSizes, Growth
+from batchfront.objectives.training.step import (
     Stepper,
     build_model,
     changes_step,

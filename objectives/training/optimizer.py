@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
-    from objectives.task import Task
+    from batchfront.objectives.task import Task
 
 
 def build_optimizer(

@@ -12,15 +12,15 @@ import warnings
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from objectives.meters.memory import MEASURED_STEPS, CpuMeter
-from objectives.training.optimizer import build_optimizer
-from objectives.training.recipe import PLAIN, Recipe
-from objectives.training.step import build_model, changes_step, gradient
+from batchfront.objectives.meters.memory import MEASURED_STEPS, CpuMeter
+from batchfront.objectives.training.optimizer import build_optimizer
+from batchfront.objectives.training.recipe import PLAIN, Recipe
+from batchfront.objectives.training.step import build_model, changes_step, gradient
 
 if TYPE_CHECKING:
     import torch
 
-    from objectives.task import Data, Task
+    from batchfront.objectives.task import Data, Task
 
 CUDA_GRANULARITY = 512  # bytes; the caching allocator rounds every block up to a multiple
 PREDICTABLE = (

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
-from objectives.measurement import ObjectiveError
-from objectives.parameter import Parameter
+from batchfront.objectives.measurement import ObjectiveError
+from batchfront.objectives.parameter import Parameter
 
 PRECISIONS = ("float32", "bfloat16", "float16")
 SCHEDULES = ("constant", "doubling", "noise-scale")  # of the batch size

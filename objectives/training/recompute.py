@@ -18,7 +18,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
 from torch.utils.checkpoint import checkpoint
 
-from objectives.measurement import ObjectiveError
+from batchfront.objectives.measurement import ObjectiveError
 
 
 class Segmented(nn.Sequential):

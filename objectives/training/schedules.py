@@ -12,14 +12,18 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
-from objectives.device.randomness import random_states, restore_random_states, seed_everything
-from objectives.gradients.noise_scale import measure_two_sizes, noise_scale
-from objectives.measurement import Phase
+from batchfront.objectives.device.randomness import (
+    random_states,
+    restore_random_states,
+    seed_everything,
+)
+from batchfront.objectives.gradients.noise_scale import measure_two_sizes, noise_scale
+from batchfront.objectives.measurement import Phase
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from objectives.gradients.draws import Gradients
+    from batchfront.objectives.gradients.draws import Gradients
 
 MILESTONES = (0.5, 0.75, 0.875)
 """Shares of the epochs after which `doubling` doubles: as if the rate were halved there."""

@@ -5,18 +5,23 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from objectives.measurement import ObjectiveError
-from objectives.training.feed import Batches
-from objectives.training.optimizer import step_function
-from objectives.training.precision import LossScaler, autocast_to, check_precision, in_float32
-from objectives.training.recipe import Recipe, largest_part, n_parts
+from batchfront.objectives.measurement import ObjectiveError
+from batchfront.objectives.training.feed import Batches
+from batchfront.objectives.training.optimizer import step_function
+from batchfront.objectives.training.precision import (
+    LossScaler,
+    autocast_to,
+    check_precision,
+    in_float32,
+)
+from batchfront.objectives.training.recipe import Recipe, largest_part, n_parts
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
 
-    from objectives.run import Run
-    from objectives.task import Data, Task
+    from batchfront.objectives.run import Run
+    from batchfront.objectives.task import Data, Task
 
 
 def build_model(task: Task, recipe: Recipe) -> nn.Module:
@@ -27,11 +32,11 @@ def build_model(task: Task, recipe: Recipe) -> nn.Module:
     """
     model = task.model()
     if recipe.ghost_batch_size is not None:
-        from objectives.training.ghost import use_ghost_batches
+        from batchfront.objectives.training.ghost import use_ghost_batches
 
         use_ghost_batches(model, recipe.ghost_batch_size)
     if recipe.checkpoint_activations:
-        from objectives.training.recompute import recompute_activations
+        from batchfront.objectives.training.recompute import recompute_activations
 
         recompute_activations(model)
     return model

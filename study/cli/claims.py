@@ -7,8 +7,8 @@ import json
 import sys
 from typing import Any
 
-from study.cli.options import add_look, console_of, looked_at
-from study.errors import StudyError
+from batchfront.study.cli.options import add_look, console_of, looked_at
+from batchfront.study.errors import StudyError
 
 
 def add_claims_verbs(verbs: Any) -> None:
@@ -20,11 +20,11 @@ def add_claims_verbs(verbs: Any) -> None:
 
 def claims(args: argparse.Namespace) -> None:
     """Hold common beliefs about batch size against a study: agree, disagree or not shown."""
-    from study.findings.claims.show import claim_row, claims_table, closing_line
-    from study.findings.claims.table import all_claims
-    from study.plan.agreement import AGREEMENT
-    from study.plan.recipe import recipe_in
-    from study.trials.rows import runs_of
+    from batchfront.study.findings.claims.show import claim_row, claims_table, closing_line
+    from batchfront.study.findings.claims.table import all_claims
+    from batchfront.study.plan.agreement import AGREEMENT
+    from batchfront.study.plan.recipe import recipe_in
+    from batchfront.study.trials.rows import runs_of
 
     if args.target is not None and not args.target <= 1:
         raise StudyError(f"--target is {args.target:g}, wanted a fraction of at most 1")

@@ -8,8 +8,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from study.cli.options import add_look, console_of, looked_at, write_out
-from study.errors import StudyError
+from batchfront.study.cli.options import add_look, console_of, looked_at, write_out
+from batchfront.study.errors import StudyError
 
 
 def add_critical_verbs(verbs: Any) -> None:
@@ -22,12 +22,12 @@ def add_critical_verbs(verbs: Any) -> None:
 
 def critical_batch(args: argparse.Namespace) -> None:
     """Fit what each batch size took to reach the target: E(B) = E_min (1 + B / B_crit)."""
-    from study.findings.critical import show as words
-    from study.findings.critical.figure import critical_figure
-    from study.findings.critical.fit import critical_batch as fit
-    from study.findings.critical.to_target import to_target
-    from study.plan.agreement import AGREEMENT
-    from study.trials.rows import runs_of
+    from batchfront.study.findings.critical import show as words
+    from batchfront.study.findings.critical.figure import critical_figure
+    from batchfront.study.findings.critical.fit import critical_batch as fit
+    from batchfront.study.findings.critical.to_target import to_target
+    from batchfront.study.plan.agreement import AGREEMENT
+    from batchfront.study.trials.rows import runs_of
 
     study, names = looked_at(args)
     if '"schedule"' in study.user_attrs[AGREEMENT].get("recipe", ""):

@@ -7,9 +7,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from study.cli.options import chosen_storage
-from study.plan.settings import DEFAULT_STORAGE, STORAGE_VARIABLE
-from study.quiet import only_errors
+from batchfront.study.cli.options import chosen_storage
+from batchfront.study.plan.settings import DEFAULT_STORAGE, STORAGE_VARIABLE
+from batchfront.study.quiet import only_errors
 
 
 def add_import_verb(verbs: Any) -> None:
@@ -29,7 +29,7 @@ def import_runs(args: argparse.Namespace) -> None:
     learning_rate and an outcome: val_accuracy, val_r2, train_loss, train_seconds,
     peak_memory_bytes, epochs_to_target, steps_to_target or examples_to_target.
     """
-    from study.transfer.importing import import_table
+    from batchfront.study.transfer.importing import import_table
 
     with only_errors():
         import_table(args.file, chosen_storage(args), args.study_name, _say)

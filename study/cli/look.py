@@ -8,8 +8,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from study.cli.options import add_look, chosen_storage, console_of, looked_at, write_out
-from study.errors import StudyError
+from batchfront.study.cli.options import add_look, chosen_storage, console_of, looked_at, write_out
+from batchfront.study.errors import StudyError
 
 
 def add_looking_verbs(verbs: Any) -> None:
@@ -31,8 +31,8 @@ def add_looking_verbs(verbs: Any) -> None:
 
 def ls(args: argparse.Namespace) -> None:
     """List the studies of a storage with their numbers of trials."""
-    from study.findings.overview.tables import studies_table
-    from study.opening.open import study_rows
+    from batchfront.study.findings.overview.tables import studies_table
+    from batchfront.study.opening.open import study_rows
 
     rows = study_rows(chosen_storage(args))
     if args.json:
@@ -43,10 +43,10 @@ def ls(args: argparse.Namespace) -> None:
 
 def front(args: argparse.Namespace) -> None:
     """Show the Pareto front of a study: completed trials that no other beats everywhere."""
-    from study.findings.overview.export import to_csv, to_json
-    from study.findings.overview.tables import front_rows, front_table
-    from study.trials.attributes import own_params
-    from study.trials.hardware import fronts_by_hardware
+    from batchfront.study.findings.overview.export import to_csv, to_json
+    from batchfront.study.findings.overview.tables import front_rows, front_table
+    from batchfront.study.trials.attributes import own_params
+    from batchfront.study.trials.hardware import fronts_by_hardware
 
     study, names = looked_at(args)
     fronts = fronts_by_hardware(study)
@@ -65,9 +65,9 @@ def front(args: argparse.Namespace) -> None:
 
 def export(args: argparse.Namespace) -> None:
     """Print every trial of a study with parameters, values, verdict and attributes."""
-    from study.findings.overview.export import export_columns, to_csv, to_json
-    from study.plan.agreement import AGREEMENT, KEPT
-    from study.trials.attributes import full_row, own_params
+    from batchfront.study.findings.overview.export import export_columns, to_csv, to_json
+    from batchfront.study.plan.agreement import AGREEMENT, KEPT
+    from batchfront.study.trials.attributes import full_row, own_params
 
     study, names = looked_at(args)
     trials = study.get_trials(deepcopy=False)
@@ -83,8 +83,8 @@ def export(args: argparse.Namespace) -> None:
 
 def report(args: argparse.Namespace) -> None:
     """Write one self-contained HTML page of figures that needs no network to be read."""
-    from study.findings.overview.board import stored_note
-    from study.findings.overview.report import report_html
+    from batchfront.study.findings.overview.board import stored_note
+    from batchfront.study.findings.overview.report import report_html
 
     study, _ = looked_at(args)
     safe = "".join(c if c.isalnum() or c in "-_." else "_" for c in study.study_name)
@@ -95,9 +95,9 @@ def report(args: argparse.Namespace) -> None:
 
 def dashboard(args: argparse.Namespace) -> None:
     """Serve optuna-dashboard on the storage; only this machine can reach it unless told so."""
-    from storage.open import open_storage
-    from study.findings.overview.board import serve
-    from study.transfer.serving import LOOPBACK
+    from batchfront.storage.open import open_storage
+    from batchfront.study.findings.overview.board import serve
+    from batchfront.study.transfer.serving import LOOPBACK
 
     storage = open_storage(chosen_storage(args), mode="reader")
     if args.host not in LOOPBACK:

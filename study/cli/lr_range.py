@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from study.cli.options import OPTIONS, console_of, write_out
+from batchfront.study.cli.options import OPTIONS, console_of, write_out
 
 
 def add_lr_range_verb(verbs: Any) -> None:
@@ -27,11 +27,11 @@ def add_lr_range_verb(verbs: Any) -> None:
 
 def lr_range(args: argparse.Namespace) -> None:
     """Train once while the learning rate grows until the loss explodes; suggest what to search."""
-    from study.probes.lr_range import one_test, rates_text
+    from batchfront.study.probes.lr_range import one_test, rates_text
 
     found = one_test(task=args.task, batch_size=args.batch_size, seed=args.seed, device=args.device)
     if args.output is not None:
-        from study.probes.show_range import range_figure
+        from batchfront.study.probes.show_range import range_figure
 
         page = range_figure(found, task=args.task).to_html(include_plotlyjs=True)
         write_out(args.output, page)

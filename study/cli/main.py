@@ -8,19 +8,19 @@ import sys
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
-from objectives.measurement import ObjectiveError
-from storage.errors import StorageError
-from study.cli.claims import add_claims_verbs
-from study.cli.critical import add_critical_verbs
-from study.cli.imports import add_import_verb
-from study.cli.look import add_looking_verbs
-from study.cli.lr_range import add_lr_range_verb
-from study.cli.noise import add_noise_verbs
-from study.cli.rates import add_rates_verbs
-from study.cli.run import add_training_verbs
-from study.cli.smallest import add_smallest_verb
-from study.cli.storage import add_storage_verbs
-from study.errors import StudyError
+from batchfront.objectives.measurement import ObjectiveError
+from batchfront.storage.errors import StorageError
+from batchfront.study.cli.claims import add_claims_verbs
+from batchfront.study.cli.critical import add_critical_verbs
+from batchfront.study.cli.imports import add_import_verb
+from batchfront.study.cli.look import add_looking_verbs
+from batchfront.study.cli.lr_range import add_lr_range_verb
+from batchfront.study.cli.noise import add_noise_verbs
+from batchfront.study.cli.rates import add_rates_verbs
+from batchfront.study.cli.run import add_training_verbs
+from batchfront.study.cli.smallest import add_smallest_verb
+from batchfront.study.cli.storage import add_storage_verbs
+from batchfront.study.errors import StudyError
 
 USER_ERRORS = (StudyError, ObjectiveError, StorageError)
 
@@ -33,6 +33,11 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         raise StudyError(f"{message} (see {self.prog} --help)")
+
+
+def command() -> int:
+    """The `batchfront` command: what was typed, run."""
+    return main(sys.argv[1:])
 
 
 def main(argv: Sequence[str]) -> int:
@@ -52,7 +57,7 @@ def main(argv: Sequence[str]) -> int:
 
 def parser() -> argparse.ArgumentParser:
     """All verbs with their options."""
-    top = Parser(prog="python -m study", description="Which batch size and learning rate?")
+    top = Parser(prog="batchfront", description="Which batch size and learning rate?")
     verbs = top.add_subparsers(title="verbs", metavar="VERB", required=True)
     add_training_verbs(verbs)
     add_looking_verbs(verbs)

@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from study.cli.options import OPTIONS, console_of
-from study.errors import StudyError
+from batchfront.study.cli.options import OPTIONS, console_of
+from batchfront.study.errors import StudyError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -48,8 +48,8 @@ def add_noise_verbs(verbs: Any) -> None:
 
 def noise_scale(args: argparse.Namespace) -> None:
     """Estimate tr(Sigma) / |G|^2 at the start of training and after chosen epochs, twice."""
-    from study.probes import show_noise as words
-    from study.probes.noise import NoiseSettings, measure
+    from batchfront.study.probes import show_noise as words
+    from batchfront.study.probes.noise import NoiseSettings, measure
 
     settings = NoiseSettings(
         task=args.task,

@@ -10,10 +10,10 @@ from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from objectives.datasets import DATA_DIR
-from objectives.measurement import DIAGNOSTICS
-from study.errors import StudyError
-from study.plan.settings import (
+from batchfront.objectives.datasets import DATA_DIR
+from batchfront.objectives.measurement import DIAGNOSTICS
+from batchfront.study.errors import StudyError
+from batchfront.study.plan.settings import (
     DATA_VARIABLE,
     DEFAULT_STORAGE,
     LAUNCHERS,
@@ -156,7 +156,7 @@ def chosen_storage(args: argparse.Namespace) -> str:
 
 def looked_at(args: argparse.Namespace) -> tuple[Study, list[str]]:
     """The study that was named, or the only one; and its metrics."""
-    from study.opening.open import the_study
+    from batchfront.study.opening.open import the_study
 
     study = the_study(chosen_storage(args), args.study_name)
     return study, list(study.metric_names or [])
@@ -166,7 +166,7 @@ def console_of(stream: Any) -> Console:
     """For tables that fit the terminal, and 100 columns elsewhere."""
     from rich.console import Console
 
-    from study.findings.overview.tables import WIDTH
+    from batchfront.study.findings.overview.tables import WIDTH
 
     # rich itself leaves out colours when the stream is no terminal or NO_COLOR is set.
     console = Console(file=stream, highlight=False, markup=False)

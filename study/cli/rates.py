@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from study.cli.options import add_look, console_of, looked_at, write_out
+from batchfront.study.cli.options import add_look, console_of, looked_at, write_out
 
 
 def add_rates_verbs(verbs: Any) -> None:
@@ -20,9 +20,14 @@ def add_rates_verbs(verbs: Any) -> None:
 
 def rates(args: argparse.Namespace) -> None:
     """Show the best learning rate of each batch size, and how it grows with the batch size."""
-    from study.findings.rates.law import rate_estimates, rate_law
-    from study.findings.rates.show import law_sentence, rates_figure, rates_json, rates_table
-    from study.trials.rows import runs_of
+    from batchfront.study.findings.rates.law import rate_estimates, rate_law
+    from batchfront.study.findings.rates.show import (
+        law_sentence,
+        rates_figure,
+        rates_json,
+        rates_table,
+    )
+    from batchfront.study.trials.rows import runs_of
 
     study, names = looked_at(args)
     estimates = rate_estimates(runs_of(study.get_trials(deepcopy=False), names))

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from study.cli.options import (
+from batchfront.study.cli.options import (
     OPTIONS,
     TECHNIQUES,
     add_checkpoint_activations,
@@ -61,19 +61,19 @@ def run(args: argparse.Namespace) -> int:
     """Search batch size and learning rate until the study has n_trials; run again to resume."""
     settings, console = chosen_settings(args), console_of(sys.stderr)
     if settings.launcher == "ray":
-        from study.on_ray.session import RaySession
+        from batchfront.study.on_ray.session import RaySession
 
         return RaySession(settings, console).run()
-    from study.session.session import Session
+    from batchfront.study.session.session import Session
 
     return Session(settings, console).run()
 
 
 def probe(args: argparse.Namespace) -> None:
     """Measure step time, throughput and peak memory of every batch size of the space."""
-    from study.findings.overview.export import to_json
-    from study.findings.overview.tables import advice_lines, cost_row, costs_table
-    from study.session.probe import probe_costs
+    from batchfront.study.findings.overview.export import to_json
+    from batchfront.study.findings.overview.tables import advice_lines, cost_row, costs_table
+    from batchfront.study.session.probe import probe_costs
 
     costs = probe_costs(chosen_settings(args), console_of(sys.stderr), again=args.again)
     if args.json:
@@ -90,7 +90,7 @@ def record(args: argparse.Namespace) -> None:
 
     The same command resumes. `run --task TABLE.csv` then plays them back, without training.
     """
-    from study.transfer.sweep import record as sweep
+    from batchfront.study.transfer.sweep import record as sweep
 
     path, n_runs = sweep(
         chosen_settings(args),

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from study.cli.options import (
+from batchfront.study.cli.options import (
     TECHNIQUES,
     add_checkpoint_activations,
     add_compile,
@@ -19,8 +19,8 @@ from study.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from study.plan.settings import StudySettings
-    from study.smallest.answer import Answer, Asking
+    from batchfront.study.plan.settings import StudySettings
+    from batchfront.study.smallest.answer import Answer, Asking
 
 SETTINGS = (
     "task",
@@ -65,7 +65,7 @@ def add_smallest_verb(verbs: Any) -> None:
 
 def smallest(args: argparse.Namespace) -> int:
     """Walk down the batch sizes from 64, the learning rate tuned anew and fresh seeds at each."""
-    from study.smallest.answer import Asking, as_json
+    from batchfront.study.smallest.answer import Asking, as_json
 
     settings = chosen_settings(args)
     asking = Asking(
@@ -79,7 +79,7 @@ def smallest(args: argparse.Namespace) -> int:
     if answer is None:
         return code
     if args.output is not None:
-        from study.smallest.figure import ladder_figure
+        from batchfront.study.smallest.figure import ladder_figure
 
         write_out(args.output, ladder_figure(answer).to_html())
     if args.json:
@@ -90,21 +90,21 @@ def smallest(args: argparse.Namespace) -> int:
 
 
 def _recorded(settings: StudySettings, asking: Asking) -> tuple[int, Answer]:
-    from study.opening.open import the_study
-    from study.smallest.answer import recorded_answer
+    from batchfront.study.opening.open import the_study
+    from batchfront.study.smallest.answer import recorded_answer
 
     return 0, recorded_answer(the_study(settings.storage, settings.study_name), asking)
 
 
 def _walked(settings: StudySettings, asking: Asking) -> tuple[int, Answer | None]:
-    from study.smallest.session import SmallestSession
+    from batchfront.study.smallest.session import SmallestSession
 
     session = SmallestSession(settings, asking, console_of(sys.stderr))
     return session.run(), session.answer
 
 
 def _show(answer: Answer) -> None:
-    from study.smallest import show as words
+    from batchfront.study.smallest import show as words
 
     console, found = console_of(sys.stdout), answer.found
     say = console.print

@@ -7,11 +7,16 @@ import os
 import sys
 from typing import Any
 
-from storage.names import DEFAULT_PORT
-from study.cli.options import chosen_storage
-from study.errors import StudyError
-from study.plan.settings import DEFAULT_STORAGE, FROM_VARIABLE, STORAGE_VARIABLE, TO_VARIABLE
-from study.quiet import only_errors
+from batchfront.storage.names import DEFAULT_PORT
+from batchfront.study.cli.options import chosen_storage
+from batchfront.study.errors import StudyError
+from batchfront.study.plan.settings import (
+    DEFAULT_STORAGE,
+    FROM_VARIABLE,
+    STORAGE_VARIABLE,
+    TO_VARIABLE,
+)
+from batchfront.study.quiet import only_errors
 
 
 def add_storage_verbs(verbs: Any) -> None:
@@ -32,7 +37,7 @@ def add_storage_verbs(verbs: Any) -> None:
 
 def serve(args: argparse.Namespace) -> int:
     """Let workers that cannot reach a storage themselves reach it through this process (gRPC)."""
-    from study.transfer.serving import serve as serve_storage
+    from batchfront.study.transfer.serving import serve as serve_storage
 
     if not 0 <= args.port < 2**16:
         raise StudyError(f"--port is {args.port}: choose one of 1 to 65535, or 0 for any free one")
@@ -45,7 +50,7 @@ def copy(args: argparse.Namespace) -> None:
 
     The same command completes a copy that was cut off.
     """
-    from study.transfer.copying import copy_study
+    from batchfront.study.transfer.copying import copy_study
 
     source = _url(args.source, "--from", FROM_VARIABLE)
     target = _url(args.target, "--to", TO_VARIABLE)

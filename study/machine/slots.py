@@ -14,12 +14,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from objectives.objective import CustomLoop
-from objectives.ranks.members import ranks_on
-from objectives.training.recipe import n_ranks
+from batchfront.objectives.objective import CustomLoop
+from batchfront.objectives.ranks.members import ranks_on
+from batchfront.objectives.training.recipe import n_ranks
 
 if TYPE_CHECKING:
-    from objectives.objective import Objective
+    from batchfront.objectives.objective import Objective
 
 POLL_SECONDS = 0.1
 

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
-from storage.names import is_of_one_machine, redacted
-from study.errors import StudyError
-from study.plan.settings import StudySettings
+from batchfront.storage.names import is_of_one_machine, redacted
+from batchfront.study.errors import StudyError
+from batchfront.study.plan.settings import StudySettings
 
 CONNECT_SECONDS = 5.0
 QUIET = {

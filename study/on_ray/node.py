@@ -6,10 +6,10 @@ import socket
 import sys
 from dataclasses import dataclass
 
-from objectives.measurement import ObjectiveError
-from storage.errors import StorageError
-from study.errors import StudyError
-from study.plan.settings import StudySettings
+from batchfront.objectives.measurement import ObjectiveError
+from batchfront.storage.errors import StorageError
+from batchfront.study.errors import StudyError
+from batchfront.study.plan.settings import StudySettings
 
 DIED = -1  # in place of an exit code: the process is gone, or an exception nobody foresaw
 
@@ -31,7 +31,7 @@ def work(settings: StudySettings) -> Ended:
     try:
         from rich.console import Console
 
-        from study.session.session import Session
+        from batchfront.study.session.session import Session
 
         # Ray keeps stderr in a file of the node.
         session = Session(settings, Console(file=sys.stderr, highlight=False, markup=False))

@@ -15,25 +15,25 @@ from contextlib import ExitStack, contextmanager, redirect_stdout
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from storage.names import redacted
-from storage.open import readable_errors
-from study.errors import StudyError
-from study.machine.interrupts import EXIT_SECONDS
-from study.on_ray.cluster import Cluster, check_cluster, joined, look_at_cluster
-from study.on_ray.node import Ended
-from study.on_ray.shipment import shipment
-from study.on_ray.tasks import cancel, end_of, starter
-from study.opening.open import stored_recipe, study_so_far
-from study.plan.agreement import AGREEMENT
-from study.plan.settings import StudySettings, recipe_of
-from study.quiet import quiet_optuna
-from study.session.follow import Follower
-from study.session.progress import Progress
-from study.session.session import Session, n_finished
-from study.trials.attributes import is_finished
-from study.trials.front import pareto_front
-from study.trials.hardware import by_hardware
-from study.workers.team import SAME_CRASHES, WorkerDied
+from batchfront.storage.names import redacted
+from batchfront.storage.open import readable_errors
+from batchfront.study.errors import StudyError
+from batchfront.study.machine.interrupts import EXIT_SECONDS
+from batchfront.study.on_ray.cluster import Cluster, check_cluster, joined, look_at_cluster
+from batchfront.study.on_ray.node import Ended
+from batchfront.study.on_ray.shipment import shipment
+from batchfront.study.on_ray.tasks import cancel, end_of, starter
+from batchfront.study.opening.open import stored_recipe, study_so_far
+from batchfront.study.plan.agreement import AGREEMENT
+from batchfront.study.plan.settings import StudySettings, recipe_of
+from batchfront.study.quiet import quiet_optuna
+from batchfront.study.session.follow import Follower
+from batchfront.study.session.progress import Progress
+from batchfront.study.session.session import Session, n_finished
+from batchfront.study.trials.attributes import is_finished
+from batchfront.study.trials.front import pareto_front
+from batchfront.study.trials.hardware import by_hardware
+from batchfront.study.workers.team import SAME_CRASHES, WorkerDied
 
 if TYPE_CHECKING:
     from optuna import Study

@@ -10,13 +10,11 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from objectives.import_file import OURS
-from objectives.load import task_file, task_name
-from storage.names import anchored
-from study.errors import StudyError
-from study.plan.settings import StudySettings
+from batchfront.objectives.load import task_file, task_name
+from batchfront.storage.names import anchored
+from batchfront.study.errors import StudyError
+from batchfront.study.plan.settings import StudySettings
 
-ROOT = Path(__file__).resolve().parent.parent
 EXCLUDED = [".git", ".venv", "__pycache__", "runs", "*.db", "*.db-wal", "*.db-shm"]
 
 
@@ -47,15 +45,24 @@ def shipment(settings: StudySettings) -> Iterator[Shipment]:
         n_workers=1,
     )
     with TemporaryDirectory(prefix="batchfront-") as scratch:
-        folder = _folder(_files(settings), Path(scratch))
-        # A task file in our own checkout must not take a second copy of our packages along.
-        ours = [f"/{name}" for name in OURS] if folder == ROOT else []
+        empty = Path(scratch, "empty")
+        empty.mkdir()
         runtime_env = {
-            "py_modules": [str(ROOT / name) for name in OURS],
-            "working_dir": str(folder),
-            "excludes": EXCLUDED + ours,
+            "py_modules": [str(_package(Path(scratch)))],
+            "working_dir": str(_folder(_files(settings), empty)),
+            "excludes": EXCLUDED,
         }
         yield Shipment(settings=theirs, runtime_env=runtime_env)
+
+
+def _package(scratch: Path) -> Path:
+    """Our package laid out as a wheel does: in a checkout its parts are links, which Ray skips."""
+    import batchfront
+
+    there = scratch / "batchfront"
+    ignored = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(Path(str(batchfront.__file__)).parent, there, ignore=ignored)
+    return there
 
 
 def _pruner_there(pruner: str | None) -> str | None:

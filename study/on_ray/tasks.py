@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any
 
-from study.errors import StudyError
-from study.on_ray.cluster import Cluster
-from study.on_ray.node import DIED, Ended, work
-from study.plan.settings import StudySettings
+from batchfront.study.errors import StudyError
+from batchfront.study.on_ray.cluster import Cluster
+from batchfront.study.on_ray.node import DIED, Ended, work
+from batchfront.study.plan.settings import StudySettings
 
 
 def cancel(tasks: Iterable[Any], *, force: bool = False) -> None:

@@ -6,11 +6,11 @@ import uuid
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from objectives.device.hardware import hardware
-from objectives.measurement import TECHNIQUE_FACTS
-from study.errors import StudyError
-from study.opening.open import open_study
-from study.plan.agreement import (
+from batchfront.objectives.device.hardware import hardware
+from batchfront.objectives.measurement import TECHNIQUE_FACTS
+from batchfront.study.errors import StudyError
+from batchfront.study.opening.open import open_study
+from batchfront.study.plan.agreement import (
     AGREEMENT,
     DEFAULTS,
     DIRECTIONS,
@@ -19,18 +19,18 @@ from study.plan.agreement import (
     compare,
     refuse_other_recipe,
 )
-from study.plan.budgets import Budgets, cut_by_cost
-from study.plan.plan import DEFAULT_GRACE_SECONDS, DEFAULT_RISK, Plan
-from study.plan.recipe import check_length, searched_recipe
-from study.plan.settings import StudySettings
-from study.plan.space import SearchSpace
-from study.probes.lr_range import with_rates
-from study.probes.prober import Prober, Watch
-from study.pruning.by_name import check_pruner
-from study.quiet import quiet_optuna
-from study.trials.attributes import ATTRIBUTES, FAIL_REASON
-from study.trials.growing import growth_of, whole_runs
-from study.trials.hardware import (
+from batchfront.study.plan.budgets import Budgets, cut_by_cost
+from batchfront.study.plan.plan import DEFAULT_GRACE_SECONDS, DEFAULT_RISK, Plan
+from batchfront.study.plan.recipe import check_length, searched_recipe
+from batchfront.study.plan.settings import StudySettings
+from batchfront.study.plan.space import SearchSpace
+from batchfront.study.probes.lr_range import with_rates
+from batchfront.study.probes.prober import Prober, Watch
+from batchfront.study.pruning.by_name import check_pruner
+from batchfront.study.quiet import quiet_optuna
+from batchfront.study.trials.attributes import ATTRIBUTES, FAIL_REASON
+from batchfront.study.trials.growing import growth_of, whole_runs
+from batchfront.study.trials.hardware import (
     COSTS,
     FINGERPRINT,
     check_hardware,
@@ -43,8 +43,8 @@ if TYPE_CHECKING:
     from optuna import Study
     from optuna.storages import BaseStorage
 
-    from objectives.objective import Objective
-    from storage.shared import SharedStorage
+    from batchfront.objectives.objective import Objective
+    from batchfront.storage.shared import SharedStorage
 
 
 def create_or_resume(

@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from objectives.training.recipe import PLAIN, Recipe
-from storage.open import exists, open_storage, readable_errors
-from study.errors import StudyError
-from study.plan.agreement import AGREEMENT
-from study.trials.attributes import is_finished
+from batchfront.objectives.training.recipe import PLAIN, Recipe
+from batchfront.storage.open import exists, open_storage, readable_errors
+from batchfront.study.errors import StudyError
+from batchfront.study.plan.agreement import AGREEMENT
+from batchfront.study.trials.attributes import is_finished
 
 if TYPE_CHECKING:
     from optuna import Study
     from optuna.storages import BaseStorage
 
-    from study.plan.settings import StudySettings
+    from batchfront.study.plan.settings import StudySettings
 
 
 def study_rows(url: str) -> list[dict[str, Any]]:
@@ -106,7 +106,7 @@ def open_study(storage: BaseStorage, study_name: str) -> Study:
 
 def stored_recipe(settings: StudySettings) -> Recipe:
     """The recipe of the study that the settings name; the plain one where there is none yet."""
-    from objectives.load import task_name
+    from batchfront.objectives.load import task_name
 
     name = settings.study_name or task_name(settings.task)
     with readable_errors(settings.storage):

@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any, Literal
 
-from study.errors import StudyError
-from study.plan.space import SearchSpace
+from batchfront.study.errors import StudyError
+from batchfront.study.plan.space import SearchSpace
 
 if TYPE_CHECKING:
     from optuna import Study
 
-    from objectives.objective import Objective
-    from study.plan.plan import Plan
+    from batchfront.objectives.objective import Objective
+    from batchfront.study.plan.plan import Plan
 
 AGREEMENT = "batchfront"  # study attribute: what must not change within a study
 DEFAULTS = "batchfront_defaults"  # study attribute: what a resume uses unless told otherwise

@@ -6,10 +6,10 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from study.errors import StudyError
-from study.plan.space import SearchSpace
-from study.show import human_bytes, human_seconds
-from study.trials.costs import Costs, SizeCost
+from batchfront.study.errors import StudyError
+from batchfront.study.plan.space import SearchSpace
+from batchfront.study.show import human_bytes, human_seconds
+from batchfront.study.trials.costs import Costs, SizeCost
 
 UNITS = {"": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
 

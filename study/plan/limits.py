@@ -8,19 +8,26 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from objectives.device.hardware import device_memory_bytes
-from objectives.measurement import Verdict
-from study.plan.budgets import Budgets
-from study.trials.attributes import HARDWARE, PREDICTED, SCHEDULE, UNPROBED, VERDICT, batch_size_of
-from study.trials.costs import Costs
-from study.trials.growing import whole_runs
-from study.trials.outcome import OVER_BUDGET_GRADE
+from batchfront.objectives.device.hardware import device_memory_bytes
+from batchfront.objectives.measurement import Verdict
+from batchfront.study.plan.budgets import Budgets
+from batchfront.study.trials.attributes import (
+    HARDWARE,
+    PREDICTED,
+    SCHEDULE,
+    UNPROBED,
+    VERDICT,
+    batch_size_of,
+)
+from batchfront.study.trials.costs import Costs
+from batchfront.study.trials.growing import whole_runs
+from batchfront.study.trials.outcome import OVER_BUDGET_GRADE
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
-    from objectives.training.schedules import Growth
-    from study.plan.plan import Plan
+    from batchfront.objectives.training.schedules import Growth
+    from batchfront.study.plan.plan import Plan
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from study.plan.budgets import Budgets
-from study.plan.space import SearchSpace
-from study.trials.costs import Costs
+from batchfront.study.plan.budgets import Budgets
+from batchfront.study.plan.space import SearchSpace
+from batchfront.study.trials.costs import Costs
 
 if TYPE_CHECKING:
-    from objectives.training.schedules import Growth
+    from batchfront.objectives.training.schedules import Growth
 
 DEFAULT_RISK = 0.02  # of the pruner front
 DEFAULT_GRACE_SECONDS = 60

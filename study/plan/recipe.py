@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from objectives.training.recipe import MICRO, PRECISION, Recipe
-from study.errors import StudyError
+from batchfront.objectives.training.recipe import MICRO, PRECISION, Recipe
+from batchfront.study.errors import StudyError
 
 if TYPE_CHECKING:
-    from objectives.objective import Objective
+    from batchfront.objectives.objective import Objective
 
 SAME_NAMES = (
     "schedule",

@@ -9,13 +9,13 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from objectives.datasets import DATA_DIR
-from objectives.measurement import DIAGNOSTICS, ObjectiveError
-from objectives.training.recipe import PLAIN, Recipe
-from study.errors import StudyError
-from study.plan.budgets import Budgets, parse_bytes
-from study.plan.recipe import SAME_NAMES
-from study.plan.space import (
+from batchfront.objectives.datasets import DATA_DIR
+from batchfront.objectives.measurement import DIAGNOSTICS, ObjectiveError
+from batchfront.objectives.training.recipe import PLAIN, Recipe
+from batchfront.study.errors import StudyError
+from batchfront.study.plan.budgets import Budgets, parse_bytes
+from batchfront.study.plan.recipe import SAME_NAMES
+from batchfront.study.plan.space import (
     SCALE_RULES,
     Scale,
     SearchSpace,

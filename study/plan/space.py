@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from objectives.parameter import Parameter
-from study.errors import StudyError
-from study.trials.attributes import batch_size_of
+from batchfront.objectives.parameter import Parameter
+from batchfront.study.errors import StudyError
+from batchfront.study.trials.attributes import batch_size_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -6,16 +6,16 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from objectives.device.names import resolve_device
-from objectives.load import load_objective
-from objectives.measurement import ObjectiveError
-from study.errors import StudyError
-from study.plan.settings import AUTO, StudySettings, chosen_data_dir
-from study.plan.space import UNSCALED, Scale, SearchSpace
+from batchfront.objectives.device.names import resolve_device
+from batchfront.objectives.load import load_objective
+from batchfront.objectives.measurement import ObjectiveError
+from batchfront.study.errors import StudyError
+from batchfront.study.plan.settings import AUTO, StudySettings, chosen_data_dir
+from batchfront.study.plan.space import UNSCALED, Scale, SearchSpace
 
 if TYPE_CHECKING:
-    from objectives.objective import Objective
-    from objectives.probes.lr_range import RangeTest
+    from batchfront.objectives.objective import Objective
+    from batchfront.objectives.probes.lr_range import RangeTest
 
 
 def one_test(*, task: str, batch_size: int, seed: int, device: str) -> RangeTest:
@@ -24,7 +24,7 @@ def one_test(*, task: str, batch_size: int, seed: int, device: str) -> RangeTest
     Raises:
         StudyError, ObjectiveError: what a user can mend.
     """
-    from study.machine.slots import measuring_alone
+    from batchfront.study.machine.slots import measuring_alone
 
     where = resolve_device(device)
     objective = load_objective(task, device=where, data_dir=chosen_data_dir())
@@ -71,8 +71,8 @@ def rates_text(tests: Sequence[RangeTest], scale: Scale = UNSCALED) -> str:
 
 
 def _test(objective: Objective, task: str, *, batch_size: int, seed: int, device: str) -> RangeTest:
-    from objectives.probes.lr_range import range_test
-    from study.probes.noise import with_model
+    from batchfront.objectives.probes.lr_range import range_test
+    from batchfront.study.probes.noise import with_model
 
     model = with_model(objective, task, verb="a range test of learning rates")
     least, most = objective.batch_sizes

@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from objectives.device.hardware import is_out_of_memory
-from objectives.device.names import resolve_device
-from objectives.gradients.noise_scale import (
+from batchfront.objectives.device.hardware import is_out_of_memory
+from batchfront.objectives.device.names import resolve_device
+from batchfront.objectives.gradients.noise_scale import (
     LARGE,
     N_DRAWS,
     SIZES,
@@ -19,19 +19,19 @@ from objectives.gradients.noise_scale import (
     noise_scale,
     norm_moments,
 )
-from objectives.load import load_objective
-from objectives.measurement import ObjectiveError, TrialParams
-from objectives.objective import CustomLoop
-from objectives.parameter import usual_values
-from objectives.probes.models_after import models_after
-from study.errors import StudyError
-from study.machine.slots import measuring_alone
-from study.plan.settings import chosen_data_dir
+from batchfront.objectives.load import load_objective
+from batchfront.objectives.measurement import ObjectiveError, TrialParams
+from batchfront.objectives.objective import CustomLoop
+from batchfront.objectives.parameter import usual_values
+from batchfront.objectives.probes.models_after import models_after
+from batchfront.study.errors import StudyError
+from batchfront.study.machine.slots import measuring_alone
+from batchfront.study.plan.settings import chosen_data_dir
 
 if TYPE_CHECKING:
-    from objectives.gradients.draws import Gradients
-    from objectives.objective import Objective
-    from objectives.training.objective import TaskObjective
+    from batchfront.objectives.gradients.draws import Gradients
+    from batchfront.objectives.objective import Objective
+    from batchfront.objectives.training.objective import TaskObjective
 
 TRAINED_EPOCHS = (0, 1, 5)  # looked at where a learning rate is given and no epochs are
 
@@ -135,7 +135,7 @@ def measure(settings: NoiseSettings, *, begin: Callable[[int], Callable[[int], N
 
 def with_model(objective: Objective, spec: str, *, verb: str) -> TaskObjective:
     """Raises StudyError for an objective that hands over no model, as `verb` needs."""
-    from objectives.training.objective import TaskObjective
+    from batchfront.objectives.training.objective import TaskObjective
 
     if isinstance(objective, TaskObjective):
         return objective

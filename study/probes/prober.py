@@ -6,16 +6,16 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING
 
-from objectives.device.hardware import device_memory_bytes, free_memory, is_out_of_memory
-from objectives.measurement import TrialParams
-from objectives.parameter import usual_values
-from objectives.probes.cost import Cost, probe
-from objectives.training.predict import calibrated
-from objectives.training.recipe import n_ranks
-from study.trials.costs import TIME_OFF, Costs, SizeCost
+from batchfront.objectives.device.hardware import device_memory_bytes, free_memory, is_out_of_memory
+from batchfront.objectives.measurement import TrialParams
+from batchfront.objectives.parameter import usual_values
+from batchfront.objectives.probes.cost import Cost, probe
+from batchfront.objectives.training.predict import calibrated
+from batchfront.objectives.training.recipe import n_ranks
+from batchfront.study.trials.costs import TIME_OFF, Costs, SizeCost
 
 if TYPE_CHECKING:
-    from objectives.objective import Objective
+    from batchfront.objectives.objective import Objective
 
 PROBE_SECONDS = 0.15  # of timed training for each batch size and round
 ROUNDS = 2  # far apart in time, so that one disturbance does not spoil both

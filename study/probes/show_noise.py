@@ -5,13 +5,13 @@ from __future__ import annotations
 from math import isfinite, sqrt
 from typing import TYPE_CHECKING, Any
 
-from objectives.gradients.noise_scale import LEVEL, NoiseScale
-from study.show import plain_table, short_number
+from batchfront.objectives.gradients.noise_scale import LEVEL, NoiseScale
+from batchfront.study.show import plain_table, short_number
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from study.probes.noise import EpochNoise, TaskNoise
+    from batchfront.study.probes.noise import EpochNoise, TaskNoise
 
 METHODS = {"two_sizes": "two batch sizes", "per_example": "per example"}
 

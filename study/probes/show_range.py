@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from study.findings.overview.figures import FRONT, OTHER
+from batchfront.study.findings.overview.figures import FRONT, OTHER
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
-    from objectives.probes.lr_range import RangeTest
+    from batchfront.objectives.probes.lr_range import RangeTest
 
 
 def range_figure(found: RangeTest, *, task: str) -> go.Figure:

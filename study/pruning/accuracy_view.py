@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
-from study.trials.attributes import CURVE, PRUNER_STATE
+from batchfront.study.trials.attributes import CURVE, PRUNER_STATE
 
 if TYPE_CHECKING:
     from optuna import Study

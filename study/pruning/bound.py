@@ -18,8 +18,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from study.trials.attributes import CURVE, SCHEDULE, SPARED
-from study.trials.hardware import at_known_cost
+from batchfront.study.trials.attributes import CURVE, SCHEDULE, SPARED
+from batchfront.study.trials.hardware import at_known_cost
 
 if TYPE_CHECKING:
     import numpy as np
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     Array = NDArray[np.float64]
     from optuna.trial import FrozenTrial
 
-    from study.trials.costs import Costs
+    from batchfront.study.trials.costs import Costs
 
 MAX_CURVES = 400  # learned from: the newest
 SPARED_SHARE = 0.05

@@ -6,16 +6,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from study.errors import StudyError
-from study.pruning.decision import NeverStop, StopRule
-from study.quiet import quiet_optuna
-from study.trials.outcome import grid_stride
+from batchfront.study.errors import StudyError
+from batchfront.study.pruning.decision import NeverStop, StopRule
+from batchfront.study.quiet import quiet_optuna
+from batchfront.study.trials.outcome import grid_stride
 
 if TYPE_CHECKING:
     from optuna.pruners import BasePruner
 
-    from study.plan.plan import Plan
-    from study.trials.costs import Costs
+    from batchfront.study.plan.plan import Plan
+    from batchfront.study.trials.costs import Costs
 
 
 def check_pruner(plan: Plan, *, asked_risk: float | None) -> None:
@@ -37,7 +37,7 @@ def make_stop_rule(plan: Plan, costs: Callable[[], Costs]) -> StopRule:
     if plan.pruner == "none":
         return NeverStop()
     if plan.pruner == "front":
-        from study.pruning.front import FrontPruner
+        from batchfront.study.pruning.front import FrontPruner
 
         return FrontPruner(
             risk=plan.pruner_risk,
@@ -46,7 +46,7 @@ def make_stop_rule(plan: Plan, costs: Callable[[], Costs]) -> StopRule:
             costs=costs,
             epochs=plan.epochs,
         )
-    from study.pruning.stock import StockPruner
+    from batchfront.study.pruning.stock import StockPruner
 
     pruner = stock_pruner(plan.pruner, epochs=plan.epochs, min_metric=plan.budgets.min_metric)
     return StockPruner(pruner, name=plan.pruner, epochs=plan.epochs)
@@ -82,8 +82,8 @@ def own_pruner(spec: str) -> BasePruner:
     """From `path/to/mine.py:name`: a pruner, or something to be called that returns one."""
     from optuna.pruners import BasePruner
 
-    from objectives.import_file import import_file
-    from objectives.measurement import ObjectiveError
+    from batchfront.objectives.import_file import import_file
+    from batchfront.objectives.measurement import ObjectiveError
 
     path, _, name = spec.rpartition(":")
     if not Path(path).is_file():

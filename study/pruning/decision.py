@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from objectives.measurement import Verdict
-from study.trials.outcome import MAX_GRADE, MIN_GRADE
+from batchfront.objectives.measurement import Verdict
+from batchfront.study.trials.outcome import MAX_GRADE, MIN_GRADE
 
 if TYPE_CHECKING:
     from optuna import Study

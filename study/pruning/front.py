@@ -12,10 +12,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from objectives.measurement import Verdict
-from study.pruning.bound import FIRST_EPOCH, SPARED_SHARE, Bound, learn_from
-from study.pruning.decision import Decision, RunSoFar
-from study.trials.attributes import (
+from batchfront.objectives.measurement import Verdict
+from batchfront.study.pruning.bound import FIRST_EPOCH, SPARED_SHARE, Bound, learn_from
+from batchfront.study.pruning.decision import Decision, RunSoFar
+from batchfront.study.trials.attributes import (
     CURVE,
     PREDICTED,
     SO_FAR,
@@ -23,14 +23,14 @@ from study.trials.attributes import (
     derive_seed,
     is_feasible,
 )
-from study.trials.hardware import at_known_cost, ran_on
-from study.trials.outcome import grid_stride, on_grid
+from batchfront.study.trials.hardware import at_known_cost, ran_on
+from batchfront.study.trials.outcome import grid_stride, on_grid
 
 if TYPE_CHECKING:
     from optuna import Study
     from optuna.trial import FrozenTrial, Trial
 
-    from study.trials.costs import Costs
+    from batchfront.study.trials.costs import Costs
 
 MIN_CURVES = 10  # completed ones, before anything is stopped
 WORTH = 0.1

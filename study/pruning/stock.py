@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from objectives.measurement import Verdict
-from study.errors import StudyError
-from study.pruning.accuracy_view import AccuracyView, last_finite
-from study.pruning.decision import Decision, RunSoFar
-from study.trials.attributes import PRUNER_STATE
-from study.trials.outcome import MAX_GRADE, on_grid
+from batchfront.objectives.measurement import Verdict
+from batchfront.study.errors import StudyError
+from batchfront.study.pruning.accuracy_view import AccuracyView, last_finite
+from batchfront.study.pruning.decision import Decision, RunSoFar
+from batchfront.study.trials.attributes import PRUNER_STATE
+from batchfront.study.trials.outcome import MAX_GRADE, on_grid
 
 if TYPE_CHECKING:
     from optuna import Study

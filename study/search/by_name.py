@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from study.search.samplers import stock_sampler
+from batchfront.study.search.samplers import stock_sampler
 
 if TYPE_CHECKING:
     import optuna
     from optuna.samplers import BaseSampler
 
-    from study.plan.limits import Limits
-    from study.plan.space import SearchSpace
+    from batchfront.study.plan.limits import Limits
+    from batchfront.study.plan.space import SearchSpace
 
 
 def make_sampler(
@@ -28,7 +28,7 @@ def make_sampler(
     `limits`: what is known at the time, of costs and of sizes that cannot run.
     """
     if name == "cost-aware":
-        from study.search.cost_aware import CostAwareSampler
+        from batchfront.study.search.cost_aware import CostAwareSampler
 
         return CostAwareSampler(space=space, seed=seed, hardware=hardware, limits=limits)
     return stock_sampler(name, space=space, seed=seed)

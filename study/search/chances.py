@@ -8,8 +8,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from study.search.observations import Observations
-    from study.search.surface import Guess, Shape
+    from batchfront.study.search.observations import Observations
+    from batchfront.study.search.surface import Guess, Shape
 
     Array = NDArray[np.float64]
 

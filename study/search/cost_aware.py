@@ -15,17 +15,17 @@ from typing import TYPE_CHECKING, Any
 from optuna.distributions import BaseDistribution
 from optuna.samplers import RandomSampler
 
-from objectives.measurement import Verdict
-from study.search.chances import news, success
-from study.search.encoding import Encoding
-from study.search.feasible import Feasible
-from study.search.gains import Plane, expected_below
-from study.search.observations import Observations, observations_of
-from study.search.prices import Prices
-from study.search.samplers import Forwarding, PerTrialSampler
-from study.search.surface import TIE, Guess, Shape, Surface, fit_shape, usual_shape
-from study.trials.attributes import UNPROBED, VERDICT, derive_seed
-from study.trials.hardware import ran_on
+from batchfront.objectives.measurement import Verdict
+from batchfront.study.search.chances import news, success
+from batchfront.study.search.encoding import Encoding
+from batchfront.study.search.feasible import Feasible
+from batchfront.study.search.gains import Plane, expected_below
+from batchfront.study.search.observations import Observations, observations_of
+from batchfront.study.search.prices import Prices
+from batchfront.study.search.samplers import Forwarding, PerTrialSampler
+from batchfront.study.search.surface import TIE, Guess, Shape, Surface, fit_shape, usual_shape
+from batchfront.study.trials.attributes import UNPROBED, VERDICT, derive_seed
+from batchfront.study.trials.hardware import ran_on
 
 if TYPE_CHECKING:
     import numpy as np
@@ -33,8 +33,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from optuna.trial import FrozenTrial
 
-    from study.plan.limits import Limits
-    from study.plan.space import SearchSpace
+    from batchfront.study.plan.limits import Limits
+    from batchfront.study.plan.space import SearchSpace
 
     Array = NDArray[np.float64]
     Here = Callable[[FrozenTrial], bool]  # whether a trial ran on this hardware

@@ -10,8 +10,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from objectives.parameter import Parameter
-    from study.plan.space import SearchSpace
+    from batchfront.objectives.parameter import Parameter
+    from batchfront.study.plan.space import SearchSpace
 
     Array = NDArray[np.float64]
 

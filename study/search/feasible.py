@@ -8,9 +8,9 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from study.plan.limits import Limits
-    from study.search.encoding import Encoding
-    from study.search.prices import Prices
+    from batchfront.study.plan.limits import Limits
+    from batchfront.study.search.encoding import Encoding
+    from batchfront.study.search.prices import Prices
 
     Array = NDArray[np.float64]
 

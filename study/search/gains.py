@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from study.search.surface import TIE
+from batchfront.study.search.surface import TIE
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from study.search.surface import Guess
+    from batchfront.study.search.surface import Guess
 
     Array = NDArray[np.float64]
 

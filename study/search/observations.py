@@ -7,10 +7,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from objectives.measurement import FAILED, Verdict
-from study.pruning.bound import FIRST_EPOCH, Bound, learn_from
-from study.search.surface import TIE
-from study.trials.attributes import (
+from batchfront.objectives.measurement import FAILED, Verdict
+from batchfront.study.pruning.bound import FIRST_EPOCH, Bound, learn_from
+from batchfront.study.search.surface import TIE
+from batchfront.study.trials.attributes import (
     CURVE,
     ERROR,
     FAIL_REASON,
@@ -18,15 +18,15 @@ from study.trials.attributes import (
     VERDICT,
     is_feasible,
 )
-from study.trials.hardware import at_known_cost
+from batchfront.study.trials.hardware import at_known_cost
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
     from optuna.trial import FrozenTrial
 
-    from study.search.encoding import Encoding
-    from study.trials.costs import Costs
+    from batchfront.study.search.encoding import Encoding
+    from batchfront.study.trials.costs import Costs
 
     Array = NDArray[np.float64]
 

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from study.trials.costs import Costs
+    from batchfront.study.trials.costs import Costs
 
     Array = NDArray[np.float64]
 

@@ -10,11 +10,11 @@ from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from study.quiet import only_errors, quiet_optuna
-from study.trials.attributes import CONSTRAINT, SO_FAR, derive_seed
+from batchfront.study.quiet import only_errors, quiet_optuna
+from batchfront.study.trials.attributes import CONSTRAINT, SO_FAR, derive_seed
 
 if TYPE_CHECKING:
-    from study.plan.space import SearchSpace
+    from batchfront.study.plan.space import SearchSpace
 
 
 def stock_sampler(name: str, *, space: SearchSpace, seed: int) -> BaseSampler:

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from objectives.measurement import Verdict
-from study.trials.attributes import (
+from batchfront.objectives.measurement import Verdict
+from batchfront.study.trials.attributes import (
     CURVE,
     ERROR,
     FAIL_REASON,
@@ -18,8 +18,8 @@ from study.trials.attributes import (
     is_feasible,
     rate_of,
 )
-from study.trials.outcome import grid_stride
-from study.workers.events import Event
+from batchfront.study.trials.outcome import grid_stride
+from batchfront.study.workers.events import Event
 
 if TYPE_CHECKING:
     from optuna import Study

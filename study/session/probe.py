@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from objectives.device.names import resolve_device
-from storage.open import readable_errors
-from study.machine.slots import measuring_alone
-from study.opening.create import new_plan, resumed_plan, with_costs
-from study.opening.open import find_study
-from study.plan.agreement import refuse_other_recipe
-from study.plan.settings import StudySettings
-from study.session.progress import watcher
-from study.session.session import loaded
-from study.trials.costs import Costs
-from study.trials.hardware import store_costs, stored_costs
+from batchfront.objectives.device.names import resolve_device
+from batchfront.storage.open import readable_errors
+from batchfront.study.machine.slots import measuring_alone
+from batchfront.study.opening.create import new_plan, resumed_plan, with_costs
+from batchfront.study.opening.open import find_study
+from batchfront.study.plan.agreement import refuse_other_recipe
+from batchfront.study.plan.settings import StudySettings
+from batchfront.study.session.progress import watcher
+from batchfront.study.session.session import loaded
+from batchfront.study.trials.costs import Costs
+from batchfront.study.trials.hardware import store_costs, stored_costs
 
 if TYPE_CHECKING:
     from rich.console import Console

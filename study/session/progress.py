@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from study.probes.prober import Watch
-from study.trials.front import Values, non_dominated
-from study.workers.events import Event
+from batchfront.study.probes.prober import Watch
+from batchfront.study.trials.front import Values, non_dominated
+from batchfront.study.workers.events import Event
 
 if TYPE_CHECKING:
     from rich.console import Console

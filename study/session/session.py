@@ -8,36 +8,42 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from objectives.datasets import DATA_DIR
-from objectives.device.names import resolve_device
-from objectives.load import load_objective
-from objectives.training.recipe import n_ranks
-from storage.checkpoint import checkpoint_folder
-from storage.names import folder_of, redacted
-from storage.open import open_storage, readable_errors
-from study.findings.overview.tables import front_table, summary_lines
-from study.machine.interrupts import Interrupts
-from study.machine.slots import measuring_alone, n_cores
-from study.opening.create import create_or_resume, epochs_of
-from study.opening.open import stored_recipe
-from study.plan.plan import Plan
-from study.plan.recipe import recipe_in
-from study.plan.settings import AUTO, DATA_VARIABLE, STORAGE_VARIABLE, StudySettings, recipe_of
-from study.plan.space import SearchSpace
-from study.quiet import quiet_optuna
-from study.session.progress import Progress, watcher
-from study.trials.attributes import is_finished
-from study.trials.front import pareto_front
-from study.trials.hardware import at_known_cost, fronts_by_hardware, ran_on
-from study.workers.launch import Job
-from study.workers.team import WorkerDied, run_workers
-from study.workers.worker import RepeatedFailure
+from batchfront.objectives.datasets import DATA_DIR
+from batchfront.objectives.device.names import resolve_device
+from batchfront.objectives.load import load_objective
+from batchfront.objectives.training.recipe import n_ranks
+from batchfront.storage.checkpoint import checkpoint_folder
+from batchfront.storage.names import folder_of, redacted
+from batchfront.storage.open import open_storage, readable_errors
+from batchfront.study.findings.overview.tables import front_table, summary_lines
+from batchfront.study.machine.interrupts import Interrupts
+from batchfront.study.machine.slots import measuring_alone, n_cores
+from batchfront.study.opening.create import create_or_resume, epochs_of
+from batchfront.study.opening.open import stored_recipe
+from batchfront.study.plan.plan import Plan
+from batchfront.study.plan.recipe import recipe_in
+from batchfront.study.plan.settings import (
+    AUTO,
+    DATA_VARIABLE,
+    STORAGE_VARIABLE,
+    StudySettings,
+    recipe_of,
+)
+from batchfront.study.plan.space import SearchSpace
+from batchfront.study.quiet import quiet_optuna
+from batchfront.study.session.progress import Progress, watcher
+from batchfront.study.trials.attributes import is_finished
+from batchfront.study.trials.front import pareto_front
+from batchfront.study.trials.hardware import at_known_cost, fronts_by_hardware, ran_on
+from batchfront.study.workers.launch import Job
+from batchfront.study.workers.team import WorkerDied, run_workers
+from batchfront.study.workers.worker import RepeatedFailure
 
 if TYPE_CHECKING:
     from optuna import Study
     from rich.console import Console
 
-    from objectives.objective import Objective
+    from batchfront.objectives.objective import Objective
 
 
 class Session:
@@ -122,7 +128,7 @@ class Session:
             say(f"resuming: {n_done} of {plan.n_trials} trials are recorded")
 
     def _search(self, study: Study, plan: Plan, objective: Objective) -> int:
-        from study.findings.overview.board import note, publish
+        from batchfront.study.findings.overview.board import note, publish
 
         if n_finished(study) >= plan.n_trials:
             self._console.print("nothing to do: for more trials pass a larger N_TRIALS")

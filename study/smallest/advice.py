@@ -6,11 +6,11 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from study.smallest.evidence import SizeRuns, seconds_to
-from study.smallest.ladder import Walk
-from study.smallest.question import Question, reaches
-from study.smallest.rate_model import is_crash
-from study.trials.rows import RunRow
+from batchfront.study.smallest.evidence import SizeRuns, seconds_to
+from batchfront.study.smallest.ladder import Walk
+from batchfront.study.smallest.question import Question, reaches
+from batchfront.study.smallest.rate_model import is_crash
+from batchfront.study.trials.rows import RunRow
 
 NEAR = 1.05  # of the fastest
 

@@ -10,14 +10,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from study.plan.space import UNSCALED, Scale
-from study.smallest import sensitivity
-from study.smallest.ladder import walk
-from study.smallest.question import ADAPTIVE, PURPOSES, Question
-from study.smallest.sensitivity import adaptive_runs
-from study.smallest.size import Asked
-from study.trials.attributes import PURPOSE, SCALED, SCHEDULE, SCORE_TEST
-from study.trials.rows import RunRow, runs_of
+from batchfront.study.plan.space import UNSCALED, Scale
+from batchfront.study.smallest import sensitivity
+from batchfront.study.smallest.ladder import walk
+from batchfront.study.smallest.question import ADAPTIVE, PURPOSES, Question
+from batchfront.study.smallest.sensitivity import adaptive_runs
+from batchfront.study.smallest.size import Asked
+from batchfront.study.trials.attributes import PURPOSE, SCALED, SCHEDULE, SCORE_TEST
+from batchfront.study.trials.rows import RunRow, runs_of
 
 if TYPE_CHECKING:
     from optuna import Study

@@ -7,16 +7,16 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from objectives.parameter import usual_values
-from study.errors import StudyError
-from study.plan.agreement import AGREEMENT, IMPORTED
-from study.plan.space import SearchSpace
-from study.smallest.advice import Advice, Frozen, advice, frozen
-from study.smallest.agenda import evidence_rows
-from study.smallest.evidence import SizeRuns, evidence, mean
-from study.smallest.ladder import Walk, walk
-from study.smallest.question import ADAPTIVE, Question, check_question
-from study.smallest.sensitivity import (
+from batchfront.objectives.parameter import usual_values
+from batchfront.study.errors import StudyError
+from batchfront.study.plan.agreement import AGREEMENT, IMPORTED
+from batchfront.study.plan.space import SearchSpace
+from batchfront.study.smallest.advice import Advice, Frozen, advice, frozen
+from batchfront.study.smallest.agenda import evidence_rows
+from batchfront.study.smallest.evidence import SizeRuns, evidence, mean
+from batchfront.study.smallest.ladder import Walk, walk
+from batchfront.study.smallest.question import ADAPTIVE, Question, check_question
+from batchfront.study.smallest.sensitivity import (
     GROWING,
     Neighbour,
     adaptive,
@@ -24,7 +24,7 @@ from study.smallest.sensitivity import (
     neighbours,
     scores_on_test,
 )
-from study.trials.rows import RunRow
+from batchfront.study.trials.rows import RunRow
 
 if TYPE_CHECKING:
     from optuna import Study

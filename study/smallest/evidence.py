@@ -7,11 +7,11 @@ import statistics
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from study.findings.rates.best import RateEstimate, best_rate, rate_runs
-from study.smallest.ladder import Walk
-from study.smallest.question import CONFIDENCE, reaches
-from study.smallest.size import SizeState
-from study.trials.rows import RunRow
+from batchfront.study.findings.rates.best import RateEstimate, best_rate, rate_runs
+from batchfront.study.smallest.ladder import Walk
+from batchfront.study.smallest.question import CONFIDENCE, reaches
+from batchfront.study.smallest.size import SizeState
+from batchfront.study.trials.rows import RunRow
 
 TIE = 0.005  # of accuracy: what is closer than this is a few validation examples
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from study.findings.overview.figures import FRONT, OTHER, STOPPED
-from study.smallest.answer import Answer
+from batchfront.study.findings.overview.figures import FRONT, OTHER, STOPPED
+from batchfront.study.smallest.answer import Answer
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go

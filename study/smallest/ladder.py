@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from study.smallest.question import TUNE, Question, target_of
-from study.smallest.size import Asked, SizeState, state_of
-from study.smallest.tuning import tuned
-from study.trials.rows import RunRow
+from batchfront.study.smallest.question import TUNE, Question, target_of
+from batchfront.study.smallest.size import Asked, SizeState, state_of
+from batchfront.study.smallest.tuning import tuned
+from batchfront.study.trials.rows import RunRow
 
 GO_ON = "run it again to go on"
 DEAD_END = "search wider --learning-rates in another study, or choose another target"

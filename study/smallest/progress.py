@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from study.session.progress import Live, did
-from study.workers.events import Event
+from batchfront.study.session.progress import Live, did
+from batchfront.study.workers.events import Event
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from study.errors import StudyError
+from batchfront.study.errors import StudyError
 
 if TYPE_CHECKING:
-    from study.trials.rows import RunRow
+    from batchfront.study.trials.rows import RunRow
 
 TUNE, SEEDS, SENSITIVITY = "tune", "seeds", "sensitivity"  # purposes of trials
 ADAPTIVE = "adaptive"  # as the answer, but its batch grows with the noise

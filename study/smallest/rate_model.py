@@ -13,14 +13,22 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from objectives.measurement import FAILED
-from study.search.surface import TIE, TILTS, USUAL_NOISE, USUAL_TILT, Shape, Surface, usual_shape
+from batchfront.objectives.measurement import FAILED
+from batchfront.study.search.surface import (
+    TIE,
+    TILTS,
+    USUAL_NOISE,
+    USUAL_TILT,
+    Shape,
+    Surface,
+    usual_shape,
+)
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from study.trials.rows import RunRow
+    from batchfront.study.trials.rows import RunRow
 
     Array = NDArray[np.float64]
 

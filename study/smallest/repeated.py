@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from study.smallest.question import PURPOSES
-from study.smallest.rate_model import error_of, says_something
-from study.trials.rows import RunRow
+from batchfront.study.smallest.question import PURPOSES
+from batchfront.study.smallest.rate_model import error_of, says_something
+from batchfront.study.trials.rows import RunRow
 
 
 def left_out(mine: Sequence[RunRow]) -> tuple[float | None, list[RunRow]]:

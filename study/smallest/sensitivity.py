@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from study.smallest.ladder import Walk, walk
-from study.smallest.question import ADAPTIVE, SENSITIVITY, Question, reaches
-from study.smallest.rate_model import is_crash
-from study.smallest.size import Asked
-from study.trials.rows import RunRow, runs_of
+from batchfront.study.smallest.ladder import Walk, walk
+from batchfront.study.smallest.question import ADAPTIVE, SENSITIVITY, Question, reaches
+from batchfront.study.smallest.rate_model import is_crash
+from batchfront.study.smallest.size import Asked
+from batchfront.study.trials.rows import RunRow, runs_of
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial

@@ -5,26 +5,26 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from objectives.parameter import usual_values
-from study.errors import StudyError
-from study.plan.plan import Plan
-from study.plan.settings import StudySettings
-from study.session.session import Session
-from study.show import human_seconds
-from study.smallest.agenda import Agenda, n_asked
-from study.smallest.answer import Answer, Asking, answer_of, question_in
-from study.smallest.progress import LadderProgress
-from study.smallest.question import Question
-from study.smallest.tuning import ENOUGH
-from study.trials.growing import can_adapt, whole_runs
-from study.workers.team import WorkerDied, run_workers
-from study.workers.worker import RepeatedFailure
+from batchfront.objectives.parameter import usual_values
+from batchfront.study.errors import StudyError
+from batchfront.study.plan.plan import Plan
+from batchfront.study.plan.settings import StudySettings
+from batchfront.study.session.session import Session
+from batchfront.study.show import human_seconds
+from batchfront.study.smallest.agenda import Agenda, n_asked
+from batchfront.study.smallest.answer import Answer, Asking, answer_of, question_in
+from batchfront.study.smallest.progress import LadderProgress
+from batchfront.study.smallest.question import Question
+from batchfront.study.smallest.tuning import ENOUGH
+from batchfront.study.trials.growing import can_adapt, whole_runs
+from batchfront.study.workers.team import WorkerDied, run_workers
+from batchfront.study.workers.worker import RepeatedFailure
 
 if TYPE_CHECKING:
     from optuna import Study
     from rich.console import Console
 
-    from objectives.objective import Objective
+    from batchfront.objectives.objective import Objective
 
 
 class SmallestSession(Session):

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from study.show import human_bytes, human_seconds, plain_table
-from study.smallest.advice import Advice, Frozen
-from study.smallest.evidence import SizeRuns, mean
-from study.smallest.ladder import Walk
-from study.smallest.sensitivity import Neighbour, scores_on_test
+from batchfront.study.show import human_bytes, human_seconds, plain_table
+from batchfront.study.smallest.advice import Advice, Frozen
+from batchfront.study.smallest.evidence import SizeRuns, mean
+from batchfront.study.smallest.ladder import Walk
+from batchfront.study.smallest.sensitivity import Neighbour, scores_on_test
 
 if TYPE_CHECKING:
     from rich.table import Table

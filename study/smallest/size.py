@@ -5,12 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from objectives.measurement import Verdict
-from study.smallest.question import FIRST_SEEDS, SEEDS, TUNE, Question, reaches, share_interval
-from study.smallest.rate_model import is_crash, says_something
-from study.smallest.repeated import left_out
-from study.smallest.tuning import SAME, is_bracketed, tuned
-from study.trials.rows import RunRow
+from batchfront.objectives.measurement import Verdict
+from batchfront.study.smallest.question import (
+    FIRST_SEEDS,
+    SEEDS,
+    TUNE,
+    Question,
+    reaches,
+    share_interval,
+)
+from batchfront.study.smallest.rate_model import is_crash, says_something
+from batchfront.study.smallest.repeated import left_out
+from batchfront.study.smallest.tuning import SAME, is_bracketed, tuned
+from batchfront.study.trials.rows import RunRow
 
 IMPOSSIBLE = {Verdict.OUT_OF_MEMORY.value, Verdict.OVER_BUDGET.value}
 CRASHES = 3  # of a size that never ran to an end: then it cannot run

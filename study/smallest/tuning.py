@@ -6,9 +6,9 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from study.smallest.question import SENSITIVITY, TUNE, Question
-from study.smallest.rate_model import RateModel, is_crash, says_something
-from study.trials.rows import RunRow
+from batchfront.study.smallest.question import SENSITIVITY, TUNE, Question
+from batchfront.study.smallest.rate_model import RateModel, is_crash, says_something
+from batchfront.study.trials.rows import RunRow
 
 APART = 3.0  # factor between the first rates of a size
 SAME = 1.5  # factor within which a rate counts as tried

@@ -7,21 +7,21 @@ import shlex
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from storage.names import redacted
-from storage.open import open_storage, readable_errors
-from study.errors import StudyError
-from study.opening.open import the_study
-from study.plan.agreement import AGREEMENT, IMPORTED
-from study.transfer.writing import add_missing, check_whole, is_start, new_or_found
-from study.trials.attributes import DEATHS, ROOT, SCALED, id_of
-from study.workers.retry import noted_by_samplers
+from batchfront.storage.names import redacted
+from batchfront.storage.open import open_storage, readable_errors
+from batchfront.study.errors import StudyError
+from batchfront.study.opening.open import the_study
+from batchfront.study.plan.agreement import AGREEMENT, IMPORTED
+from batchfront.study.transfer.writing import add_missing, check_whole, is_start, new_or_found
+from batchfront.study.trials.attributes import DEATHS, ROOT, SCALED, id_of
+from batchfront.study.workers.retry import noted_by_samplers
 
 if TYPE_CHECKING:
     from optuna import Study
     from optuna.storages import BaseStorage
     from optuna.trial import FrozenTrial
 
-    from storage.shared import SharedStorage
+    from batchfront.storage.shared import SharedStorage
 
 NOTE_OF_TRIAL = re.compile(r"dashboard:(\d+):note_.+")  # keys of optuna-dashboard
 PARENTS = re.compile(r"\w+:parent:\d+")  # keys of Optuna's genetic samplers

@@ -10,17 +10,17 @@ from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from objectives.curves.columns import METRICS
-from objectives.curves.loose import Recording, Recordings, read_recordings
-from objectives.measurement import TO_TARGET, Verdict
-from storage.names import redacted
-from storage.open import open_storage, readable_errors
-from study.errors import StudyError
-from study.plan.agreement import AGREEMENT, FORMAT, IMPORTED, KEPT
-from study.plan.space import SearchSpace
-from study.quiet import quiet_optuna
-from study.transfer.writing import add_missing, check_whole, is_start, new_or_found
-from study.trials.attributes import (
+from batchfront.objectives.curves.columns import METRICS
+from batchfront.objectives.curves.loose import Recording, Recordings, read_recordings
+from batchfront.objectives.measurement import TO_TARGET, Verdict
+from batchfront.storage.names import redacted
+from batchfront.storage.open import open_storage, readable_errors
+from batchfront.study.errors import StudyError
+from batchfront.study.plan.agreement import AGREEMENT, FORMAT, IMPORTED, KEPT
+from batchfront.study.plan.space import SearchSpace
+from batchfront.study.quiet import quiet_optuna
+from batchfront.study.transfer.writing import add_missing, check_whole, is_start, new_or_found
+from batchfront.study.trials.attributes import (
     ATTRIBUTES,
     CONSTRAINT,
     CURVE,
@@ -32,13 +32,13 @@ from study.trials.attributes import (
     SO_FAR,
     VERDICT,
 )
-from study.trials.outcome import grade_of, on_grid
+from batchfront.study.trials.outcome import grade_of, on_grid
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
     from optuna.trial import FrozenTrial
 
-    from storage.shared import SharedStorage
+    from batchfront.storage.shared import SharedStorage
 
 PREFIX = "file_"  # of a column whose name means something else in our studies
 TAKEN = {
@@ -78,7 +78,7 @@ def _write(
     """Whether there was anything to do; the record comes last, so half a study never counts."""
     from optuna.study import StudyDirection
 
-    from study.findings.overview.board import note_of_imported, publish
+    from batchfront.study.findings.overview.board import note_of_imported, publish
 
     names, record = _names(table), _record(table)
     aims = StudyDirection

@@ -8,10 +8,10 @@ import threading
 import time
 from collections.abc import Callable
 
-from storage.errors import StorageError
-from storage.names import redacted
-from storage.open import open_storage, readable_errors
-from study.machine.interrupts import Interrupts
+from batchfront.storage.errors import StorageError
+from batchfront.storage.names import redacted
+from batchfront.storage.open import open_storage, readable_errors
+from batchfront.study.machine.interrupts import Interrupts
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 EVERYWHERE = ("0.0.0.0", "::")  # noqa: S104  # names of it, not a choice
@@ -26,7 +26,7 @@ def serve(url: str, *, host: str, port: int, say: Callable[[str], None]) -> int:
         StorageError: the storage cannot be served, or not at this address.
     """
     _check_kind(url)
-    from storage.proxy import serving
+    from batchfront.storage.proxy import serving
 
     interrupts = Interrupts()
     with readable_errors(url), interrupts.installed():

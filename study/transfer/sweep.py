@@ -7,26 +7,26 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from objectives.curves.write import TableFile, record_run
-from objectives.device.names import resolve_device
-from objectives.load import load_objective
-from objectives.measurement import ObjectiveError, TrialParams
-from objectives.parameter import usual_values
-from objectives.training.recipe import PLAIN
-from study.errors import StudyError
-from study.machine.slots import measuring_alone
-from study.opening.create import epochs_of
-from study.plan.settings import AUTO, StudySettings, recipe_of
-from study.plan.space import SearchSpace
-from study.probes.prober import Prober
-from study.session.progress import watcher
-from study.trials.costs import Costs, SizeCost
+from batchfront.objectives.curves.write import TableFile, record_run
+from batchfront.objectives.device.names import resolve_device
+from batchfront.objectives.load import load_objective
+from batchfront.objectives.measurement import ObjectiveError, TrialParams
+from batchfront.objectives.parameter import usual_values
+from batchfront.objectives.training.recipe import PLAIN
+from batchfront.study.errors import StudyError
+from batchfront.study.machine.slots import measuring_alone
+from batchfront.study.opening.create import epochs_of
+from batchfront.study.plan.settings import AUTO, StudySettings, recipe_of
+from batchfront.study.plan.space import SearchSpace
+from batchfront.study.probes.prober import Prober
+from batchfront.study.session.progress import watcher
+from batchfront.study.trials.costs import Costs, SizeCost
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from objectives.curves.table import Key, Table
-    from objectives.objective import Objective
+    from batchfront.objectives.curves.table import Key, Table
+    from batchfront.objectives.objective import Objective
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,14 +10,14 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from study.errors import StudyError
+from batchfront.study.errors import StudyError
 
 if TYPE_CHECKING:
     from optuna import Study
     from optuna.study import StudyDirection
     from optuna.trial import FrozenTrial
 
-    from storage.shared import SharedStorage
+    from batchfront.storage.shared import SharedStorage
 
 SHOW_AFTER_SECONDS = 2.0
 

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from objectives.measurement import TECHNIQUE_FACTS, TO_TARGET, Phase
+from batchfront.objectives.measurement import TECHNIQUE_FACTS, TO_TARGET, Phase
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial, Trial

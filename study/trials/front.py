@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from study.trials.attributes import MINIMIZED, OBJECTIVES, is_feasible
+from batchfront.study.trials.attributes import MINIMIZED, OBJECTIVES, is_feasible
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial

@@ -6,19 +6,19 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from objectives.measurement import Phase
-from study.trials.costs import Costs, SizeCost
+from batchfront.objectives.measurement import Phase
+from batchfront.study.trials.costs import Costs, SizeCost
 
 if TYPE_CHECKING:
-    from objectives.objective import Objective
-    from objectives.training.schedules import Growth
+    from batchfront.objectives.objective import Objective
+    from batchfront.objectives.training.schedules import Growth
 
 
 def growth_of(objective: Objective, epochs: int) -> Growth | None:
     """The growth of the batch size in the objective's runs; None where every run keeps its own."""
     if '"schedule"' not in objective.fingerprint.get("recipe", ""):
         return None
-    from objectives.training.objective import TaskObjective
+    from batchfront.objectives.training.objective import TaskObjective
 
     return objective.growth(epochs) if isinstance(objective, TaskObjective) else None
 
@@ -27,7 +27,7 @@ def can_adapt(objective: Objective) -> bool:
     """Whether single runs may grow though those of the study keep their batch size."""
     if objective.compiled or "table" in objective.fingerprint:
         return False
-    from objectives.training.objective import TaskObjective
+    from batchfront.objectives.training.objective import TaskObjective
 
     return isinstance(objective, TaskObjective) and objective.recipe.schedule == "constant"
 

@@ -11,12 +11,18 @@ import json
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
-from objectives.device.hardware import hardware
-from study.errors import StudyError
-from study.trials.attributes import HARDWARE, OBJECTIVES, UNPROBED, batch_size_of, phases_of
-from study.trials.costs import Costs, from_stored, to_stored
-from study.trials.front import pareto_front
-from study.trials.growing import cost_of
+from batchfront.objectives.device.hardware import hardware
+from batchfront.study.errors import StudyError
+from batchfront.study.trials.attributes import (
+    HARDWARE,
+    OBJECTIVES,
+    UNPROBED,
+    batch_size_of,
+    phases_of,
+)
+from batchfront.study.trials.costs import Costs, from_stored, to_stored
+from batchfront.study.trials.front import pareto_front
+from batchfront.study.trials.growing import cost_of
 
 if TYPE_CHECKING:
     from optuna import Study

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from objectives.measurement import Measurement, Verdict
-from study.trials.attributes import DIAGNOSED, PHASES, REASON, SO_FAR, VERDICT, id_of
-from study.trials.costs import TIME_OFF, SizeCost
+from batchfront.objectives.measurement import Measurement, Verdict
+from batchfront.study.trials.attributes import DIAGNOSED, PHASES, REASON, SO_FAR, VERDICT, id_of
+from batchfront.study.trials.costs import TIME_OFF, SizeCost
 
 MIN_GRADE, MAX_GRADE = 0.01, 1.0  # of the constraint; a failure's grade is above
 
@@ -40,7 +40,7 @@ def told_values(measured: Measurement, known: SizeCost | None) -> tuple[float, f
 
 
 def attributes_of(measured: Measurement, known: SizeCost | None) -> dict[str, Any]:
-    """What is stored beside the objective values, under the names of `study.trials.attributes`."""
+    """What is stored beside the objective values, by the names of study/trials/attributes.py."""
     stopped = measured.verdict is not Verdict.COMPLETED
     _, planned, peak = told_values(measured, known)
     if known is None:

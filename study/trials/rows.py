@@ -6,8 +6,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from objectives.measurement import TO_TARGET, Phase
-from study.trials.attributes import (
+from batchfront.objectives.measurement import TO_TARGET, Phase
+from batchfront.study.trials.attributes import (
     CURVE,
     HARDWARE,
     MINIMIZED,
@@ -25,7 +25,7 @@ from study.trials.attributes import (
     rate_of,
     values_by_name,
 )
-from study.trials.outcome import grid_stride
+from batchfront.study.trials.outcome import grid_stride
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial

@@ -6,16 +6,16 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from objectives.measurement import Measurement, TrialParams
-from study.plan.limits import Excuse, Limits
-from study.trials.costs import Costs, SizeCost
-from study.trials.growing import cost_of
+from batchfront.objectives.measurement import Measurement, TrialParams
+from batchfront.study.plan.limits import Excuse, Limits
+from batchfront.study.trials.costs import Costs, SizeCost
+from batchfront.study.trials.growing import cost_of
 
 if TYPE_CHECKING:
     from optuna.trial import Trial
 
-    from objectives.training.schedules import Growth
-    from storage.checkpoint import Checkpoint
+    from batchfront.objectives.training.schedules import Growth
+    from batchfront.storage.checkpoint import Checkpoint
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,26 +6,26 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from objectives.datasets import DATA_DIR
-from objectives.training.recipe import PLAIN, Recipe
-from storage.open import open_storage
-from study.machine.interrupts import Interrupts
-from study.opening.create import prober_of
-from study.opening.open import open_study
-from study.plan.limits import known_limits
-from study.plan.plan import Plan
-from study.search.by_name import make_sampler
-from study.trials.hardware import stored_costs
-from study.workers.events import Emit
-from study.workers.ledger import Ledger
-from study.workers.next_trial import NextTrial
-from study.workers.pulse import Pulse
-from study.workers.retry import after_death
-from study.workers.worker import Worker
+from batchfront.objectives.datasets import DATA_DIR
+from batchfront.objectives.training.recipe import PLAIN, Recipe
+from batchfront.storage.open import open_storage
+from batchfront.study.machine.interrupts import Interrupts
+from batchfront.study.opening.create import prober_of
+from batchfront.study.opening.open import open_study
+from batchfront.study.plan.limits import known_limits
+from batchfront.study.plan.plan import Plan
+from batchfront.study.search.by_name import make_sampler
+from batchfront.study.trials.hardware import stored_costs
+from batchfront.study.workers.events import Emit
+from batchfront.study.workers.ledger import Ledger
+from batchfront.study.workers.next_trial import NextTrial
+from batchfront.study.workers.pulse import Pulse
+from batchfront.study.workers.retry import after_death
+from batchfront.study.workers.worker import Worker
 
 if TYPE_CHECKING:
-    from objectives.objective import Objective
-    from study.workers.next_trial import Agenda
+    from batchfront.objectives.objective import Objective
+    from batchfront.study.workers.next_trial import Agenda
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +52,7 @@ def run_here(job: Job, objective: Objective, interrupts: Interrupts, emit: Emit)
     """
     from optuna.storages import get_storage
 
-    from storage.shared import Heartbeat
+    from batchfront.storage.shared import Heartbeat
 
     plan = job.plan
     heartbeat = Heartbeat(grace_seconds=plan.grace_seconds, on_stale=after_death)

@@ -6,10 +6,10 @@ import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from objectives.measurement import Measurement
-from study.machine.process import this_process
-from study.plan.limits import Excuse
-from study.trials.attributes import (
+from batchfront.objectives.measurement import Measurement
+from batchfront.study.machine.process import this_process
+from batchfront.study.plan.limits import Excuse
+from batchfront.study.trials.attributes import (
     CONSTRAINT,
     CURVE,
     FAIL_REASON,
@@ -25,14 +25,14 @@ from study.trials.attributes import (
     id_of,
     worker_deaths,
 )
-from study.trials.outcome import (
+from batchfront.study.trials.outcome import (
     OVER_BUDGET_GRADE,
     attributes_of,
     grade_of,
     mirror_constraint,
     told_values,
 )
-from study.workers.retry import queue_again
+from batchfront.study.workers.retry import queue_again
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -40,12 +40,12 @@ if TYPE_CHECKING:
     from optuna import Study
     from optuna.trial import Trial, TrialState
 
-    from objectives.objective import Objective
-    from storage.shared import SharedStorage
-    from study.plan.plan import Plan
-    from study.pruning.decision import Decision
-    from study.trials.costs import SizeCost
-    from study.workers.claimed import Claimed
+    from batchfront.objectives.objective import Objective
+    from batchfront.storage.shared import SharedStorage
+    from batchfront.study.plan.plan import Plan
+    from batchfront.study.pruning.decision import Decision
+    from batchfront.study.trials.costs import SizeCost
+    from batchfront.study.workers.claimed import Claimed
 
 Values = tuple[float, float, float]
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
-from storage.shared import CLAIM_PATIENCE_SECONDS
-from study.plan.limits import known_limits
-from study.trials.attributes import OWNER, PURPOSE, is_finished, takes_slot
-from study.trials.costs import Costs
-from study.trials.hardware import stored_costs
-from study.workers.claimed import Claimed
-from study.workers.retry import fail_lost_trials
-from study.workers.trial_run import checkpoint_of, params_of
+from batchfront.storage.shared import CLAIM_PATIENCE_SECONDS
+from batchfront.study.plan.limits import known_limits
+from batchfront.study.trials.attributes import OWNER, PURPOSE, is_finished, takes_slot
+from batchfront.study.trials.costs import Costs
+from batchfront.study.trials.hardware import stored_costs
+from batchfront.study.workers.claimed import Claimed
+from batchfront.study.workers.retry import fail_lost_trials
+from batchfront.study.workers.trial_run import checkpoint_of, params_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
     from optuna import Study
     from optuna.trial import FrozenTrial, Trial
 
-    from objectives.objective import Objective
-    from storage.shared import SharedStorage
-    from study.machine.interrupts import Interrupts
-    from study.plan.plan import Plan
-    from study.workers.ledger import Ledger
-    from study.workers.pulse import Pulse
+    from batchfront.objectives.objective import Objective
+    from batchfront.storage.shared import SharedStorage
+    from batchfront.study.machine.interrupts import Interrupts
+    from batchfront.study.plan.plan import Plan
+    from batchfront.study.workers.ledger import Ledger
+    from batchfront.study.workers.pulse import Pulse
 
 SHORT_PATIENCE_SECONDS = 1.0
 

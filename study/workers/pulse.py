@@ -12,15 +12,15 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any
 
-from storage.patience import impatient
-from study.trials.attributes import OWNER, id_of
-from study.workers.retry import BEAT, fail_and_queue
+from batchfront.storage.patience import impatient
+from batchfront.study.trials.attributes import OWNER, id_of
+from batchfront.study.workers.retry import BEAT, fail_and_queue
 
 if TYPE_CHECKING:
     from optuna import Study
     from optuna.trial import FrozenTrial, Trial
 
-    from storage.shared import Heartbeat, SharedStorage
+    from batchfront.storage.shared import Heartbeat, SharedStorage
 
 log = logging.getLogger("batchfront")
 

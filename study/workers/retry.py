@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from study.machine.process import is_dead
-from study.trials.attributes import (
+from batchfront.study.machine.process import is_dead
+from batchfront.study.trials.attributes import (
     DEATHS,
     MAX_RETRIES,
     OWNER,

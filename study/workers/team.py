@@ -14,19 +14,19 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import TYPE_CHECKING, cast
 
-from objectives.measurement import ObjectiveError
-from storage.errors import StorageError
-from storage.open import readable_errors
-from study.errors import StudyError
-from study.machine.interrupts import EXIT_SECONDS, Interrupts
-from study.machine.slots import measuring_alone
-from study.quiet import quiet_optuna
-from study.workers.events import Emit, Event
-from study.workers.launch import Job, run_here
-from study.workers.worker import RepeatedFailure
+from batchfront.objectives.measurement import ObjectiveError
+from batchfront.storage.errors import StorageError
+from batchfront.storage.open import readable_errors
+from batchfront.study.errors import StudyError
+from batchfront.study.machine.interrupts import EXIT_SECONDS, Interrupts
+from batchfront.study.machine.slots import measuring_alone
+from batchfront.study.quiet import quiet_optuna
+from batchfront.study.workers.events import Emit, Event
+from batchfront.study.workers.launch import Job, run_here
+from batchfront.study.workers.worker import RepeatedFailure
 
 if TYPE_CHECKING:
-    from objectives.objective import Objective
+    from batchfront.objectives.objective import Objective
 
 SAME_CRASHES = 5  # of one worker with no trial ended in between; above what a trial is retried
 LONGEST_PAUSE_SECONDS = 8.0  # before a crashed worker is started again
@@ -195,7 +195,7 @@ def _process(job: Job, pipe: Connection) -> None:
     """A worker process: events and a last word go through the pipe."""
     import optuna
 
-    from objectives.load import load_objective
+    from batchfront.objectives.load import load_objective
 
     # A terminal sends Ctrl-C to all of its processes, and the launcher passes on what it gets:
     # out of the terminal's group each signal comes once. One that came too early is forgotten.

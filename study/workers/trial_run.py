@@ -4,19 +4,26 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from objectives.measurement import TrialParams
-from objectives.run import Run
-from study.trials.attributes import ROOT, SCALED, SCHEDULE, SCORE_TEST, batch_size_of, derive_seed
+from batchfront.objectives.measurement import TrialParams
+from batchfront.objectives.run import Run
+from batchfront.study.trials.attributes import (
+    ROOT,
+    SCALED,
+    SCHEDULE,
+    SCORE_TEST,
+    batch_size_of,
+    derive_seed,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from optuna.trial import Trial
 
-    from objectives.objective import Objective
-    from storage.checkpoint import Checkpoint
-    from study.plan.plan import Plan
-    from study.plan.space import SearchSpace
+    from batchfront.objectives.objective import Objective
+    from batchfront.storage.checkpoint import Checkpoint
+    from batchfront.study.plan.plan import Plan
+    from batchfront.study.plan.space import SearchSpace
 
 
 def params_of(trial: Trial, plan: Plan) -> TrialParams:
@@ -43,7 +50,7 @@ def checkpoint_of(
     trial: Trial, params: TrialParams, plan: Plan, objective: Objective, folder: Path
 ) -> Checkpoint:
     """The checkpoint that a trial shares with those that take it up on the same hardware."""
-    from storage.checkpoint import Checkpoint
+    from batchfront.storage.checkpoint import Checkpoint
 
     identity = {
         "study": plan.study_name,

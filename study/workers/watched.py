@@ -8,20 +8,20 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from objectives.measurement import Measurement, Stopped, TrialParams
-from objectives.run import Run, carry_out
-from study.machine.interrupts import Interrupted, Interrupts
-from study.pruning.decision import Decision, RunSoFar, StopRule
-from study.trials.attributes import CURVE
-from study.trials.outcome import on_grid
+from batchfront.objectives.measurement import Measurement, Stopped, TrialParams
+from batchfront.objectives.run import Run, carry_out
+from batchfront.study.machine.interrupts import Interrupted, Interrupts
+from batchfront.study.pruning.decision import Decision, RunSoFar, StopRule
+from batchfront.study.trials.attributes import CURVE
+from batchfront.study.trials.outcome import on_grid
 
 if TYPE_CHECKING:
     from optuna import Study
     from optuna.trial import Trial
 
-    from objectives.objective import Objective
-    from storage.checkpoint import Checkpoint
-    from study.trials.costs import SizeCost
+    from batchfront.objectives.objective import Objective
+    from batchfront.storage.checkpoint import Checkpoint
+    from batchfront.study.trials.costs import SizeCost
 
 CURVE_SECONDS = 0.5
 """How often a curve is written for others to see. Where epochs are short, writing each of them

@@ -6,35 +6,35 @@ import time
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from objectives.device.hardware import free_memory, is_out_of_memory
-from objectives.device.names import devices_of
-from objectives.measurement import Measurement, Verdict
-from objectives.training.recipe import n_ranks
-from study.errors import StudyError
-from study.machine.interrupts import Interrupted, Interrupts
-from study.machine.slots import device_turn
-from study.plan.limits import Excuse
-from study.plan.plan import Plan
-from study.probes.prober import Prober
-from study.pruning.by_name import make_stop_rule
-from study.pruning.decision import NeverStop
-from study.trials.attributes import ERROR
-from study.trials.costs import TIME_OFF
-from study.trials.hardware import store_costs, stored_costs
-from study.trials.outcome import time_off, way_of_failing
-from study.workers.claimed import Claimed
-from study.workers.events import Emit, Event
-from study.workers.ledger import Ledger
-from study.workers.next_trial import NextTrial
-from study.workers.trial_run import run_of
-from study.workers.watched import WatchedRun
+from batchfront.objectives.device.hardware import free_memory, is_out_of_memory
+from batchfront.objectives.device.names import devices_of
+from batchfront.objectives.measurement import Measurement, Verdict
+from batchfront.objectives.training.recipe import n_ranks
+from batchfront.study.errors import StudyError
+from batchfront.study.machine.interrupts import Interrupted, Interrupts
+from batchfront.study.machine.slots import device_turn
+from batchfront.study.plan.limits import Excuse
+from batchfront.study.plan.plan import Plan
+from batchfront.study.probes.prober import Prober
+from batchfront.study.pruning.by_name import make_stop_rule
+from batchfront.study.pruning.decision import NeverStop
+from batchfront.study.trials.attributes import ERROR
+from batchfront.study.trials.costs import TIME_OFF
+from batchfront.study.trials.hardware import store_costs, stored_costs
+from batchfront.study.trials.outcome import time_off, way_of_failing
+from batchfront.study.workers.claimed import Claimed
+from batchfront.study.workers.events import Emit, Event
+from batchfront.study.workers.ledger import Ledger
+from batchfront.study.workers.next_trial import NextTrial
+from batchfront.study.workers.trial_run import run_of
+from batchfront.study.workers.watched import WatchedRun
 
 if TYPE_CHECKING:
     from optuna import Study
 
-    from objectives.objective import Objective
-    from storage.shared import SharedStorage
-    from study.workers.pulse import Pulse
+    from batchfront.objectives.objective import Objective
+    from batchfront.storage.shared import SharedStorage
+    from batchfront.study.workers.pulse import Pulse
 
 SAME_FAILURES = 3  # in a row, and the worker gives up
 MAX_REFUSALS = 100  # in a row: then nothing that can run is left

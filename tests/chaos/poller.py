@@ -29,7 +29,7 @@ class Poller:
 
     def __enter__(self) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "study", "dashboard", "--port", str(self._port)],
+            [sys.executable, "-m", "batchfront", "dashboard", "--port", str(self._port)],
             cwd=ROOT_FOLDER,
             env={**os.environ, "BATCHFRONT_STORAGE": self._url},
             stdout=subprocess.DEVNULL,

@@ -199,7 +199,7 @@ def full_disk(kind: str, weather: Weather) -> Damage:
 def paused_in_a_claim(kind: str) -> Damage:
     """A worker stands still with the claim lock in its hands; the others pass it by in time."""
     script = (
-        "import sys, time; from storage.open import open_storage\n"
+        "import sys, time; from batchfront.storage.open import open_storage\n"
         "with open_storage(sys.argv[1], mode='worker').claim_lock('storm'):\n"
         "    print('held', flush=True); time.sleep(600)\n"
     )

@@ -19,13 +19,13 @@ from typing import Any
 import optuna
 import torch
 
-from objectives.load import load_objective
-from storage.open import open_storage
-from study.opening.create import create_or_resume
-from study.plan.settings import StudySettings
-from study.quiet import quiet_optuna
-from study.trials.attributes import ROOT, is_finished
-from study.workers.launch import Job
+from batchfront.objectives.load import load_objective
+from batchfront.storage.open import open_storage
+from batchfront.study.opening.create import create_or_resume
+from batchfront.study.plan.settings import StudySettings
+from batchfront.study.quiet import quiet_optuna
+from batchfront.study.trials.attributes import ROOT, is_finished
+from batchfront.study.workers.launch import Job
 from tests.chaos.damage import Damage
 from tests.chaos.poller import Poller
 

@@ -13,15 +13,15 @@ import sys
 import time
 from dataclasses import dataclass, replace
 
-from objectives.curves.replay import ReplayObjective
-from objectives.load import load_objective
-from objectives.measurement import TrialParams
-from objectives.run import Run
-from storage.open import readable_errors
-from study.machine.interrupts import Interrupts
-from study.quiet import quiet_optuna
-from study.workers.events import Event
-from study.workers.launch import Job, run_here
+from batchfront.objectives.curves.replay import ReplayObjective
+from batchfront.objectives.load import load_objective
+from batchfront.objectives.measurement import TrialParams
+from batchfront.objectives.run import Run
+from batchfront.storage.open import readable_errors
+from batchfront.study.machine.interrupts import Interrupts
+from batchfront.study.quiet import quiet_optuna
+from batchfront.study.workers.events import Event
+from batchfront.study.workers.launch import Job, run_here
 
 EPOCH_SECONDS = 0.02
 

@@ -13,13 +13,13 @@ import pytest
 import torch
 from torch import nn
 
-import objectives.meters.clock
-import objectives.probes.cost
-from objectives.load import load_objective
-from objectives.measurement import ObjectiveError, Stopped, TrialParams
-from objectives.run import Run
-from objectives.task import Data, Task, sgd_momentum
-from objectives.training.objective import TaskObjective
+import batchfront.objectives.meters.clock
+import batchfront.objectives.probes.cost
+from batchfront.objectives.load import load_objective
+from batchfront.objectives.measurement import ObjectiveError, Stopped, TrialParams
+from batchfront.objectives.run import Run
+from batchfront.objectives.task import Data, Task, sgd_momentum
+from batchfront.objectives.training.objective import TaskObjective
 
 
 def run_of(loop: Callable[[Run], Any], **options: Any) -> Run:
@@ -102,7 +102,7 @@ class FakeTime:
 @pytest.fixture
 def fake(monkeypatch: pytest.MonkeyPatch) -> FakeTime:
     fake = FakeTime()
-    for module in (objectives.meters.clock, objectives.probes.cost):
+    for module in (batchfront.objectives.meters.clock, batchfront.objectives.probes.cost):
         monkeypatch.setattr(module, "time", fake)
     return fake
 

@@ -32,9 +32,8 @@ SQUARES = """
         run.report(batch.sum() / 1000)
 """
 SCRIPT = """
-    from objectives.load import load_objective
-    from objectives.measurement import TrialParams
-    from objectives.run import Run
+    from batchfront.objectives.load import load_objective
+    from batchfront import Run, TrialParams
 
     if __name__ == "__main__":
         params = TrialParams(batch_size=4, learning_rate=1, epochs=1, seed=1, device="cpu")
@@ -53,7 +52,7 @@ def test_a_bare_function_is_a_training_loop(write):
 
 def test_a_loop_of_ones_own_may_say_more_about_itself(write):
     wrapped = """
-        from objectives.load import CustomLoop
+        from batchfront import CustomLoop
         loop = CustomLoop(
             function=objective, metric="val_r2", default_epochs=3, n_train=99,
             fingerprint={"data": "v1"},
@@ -88,7 +87,7 @@ def test_the_source_of_a_loop_is_part_of_its_fingerprint(write, made):
     [("metric='f1'", "wanted val_accuracy or val_r2"), ("default_epochs=0", "wanted at least 1")],
 )
 def test_a_loop_that_says_something_wrong_about_itself_is_refused(write, wrong, said):
-    made = f"from objectives.load import CustomLoop\ntask = CustomLoop(function=objective, {wrong})"
+    made = f"from batchfront import CustomLoop\ntask = CustomLoop(function=objective, {wrong})"
     assert said in refused(write(LOOP, made))
 
 

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-import objectives.import_file
-from objectives.measurement import Verdict
+from batchfront.objectives.measurement import Verdict
 from tests.objectives.conftest import LOOP, load, refused, train
 
+ROOT = Path(__file__).resolve().parents[2]
 TASK = """
     import torch
-    from objectives.task import Data, Task
+    from batchfront import Data, Task
 
     def data():
         x, y = torch.randn(20, 4), torch.arange(20) % 2
@@ -123,22 +123,32 @@ def test_a_neighbour_hides_no_module_of_python(write, monkeypatch):
     assert train(load(write("from colorsys import rgb_to_hsv", loop))).result().metric == 0.5
 
 
-@pytest.mark.parametrize("name", ["storage.py", "objectives/__init__.py", "study/notes.txt"])
-def test_a_neighbour_with_the_name_of_our_packages_is_refused(write, name):
-    write("", name=name)
-    said = refused(write(LOOP))
-    assert "has the name of one of batchfront's own packages" in said
-    assert name.split("/")[0] in said
+@pytest.mark.parametrize("name", ["storage", "objectives", "study", "batchfront"])
+def test_a_neighbour_may_have_the_name_of_a_part_of_ours(write, name, monkeypatch):
+    """In a folder `storage/` or a file `objectives.py`, which the task file imports."""
+    ours = name == "batchfront"
+    if not ours:
+        monkeypatch.setitem(sys.modules, name, None)  # so that it is as before in the end
+        del sys.modules[name]
+        monkeypatch.setattr(sys, "path", elsewhere())
+    write("HALF = 0.5", name=f"{name}.py")
+    mine = [LOOP] if ours else [f"from {name} import HALF", LOOP.replace("0.5", "HALF")]
+    assert train(load(write(*mine))).result().metric == 0.5
 
 
-def test_our_own_packages_do_not_shadow_themselves(write, monkeypatch):
-    """As for a task file kept in the checkout."""
-    folder, file = write("", name="storage/__init__.py").parents[1], write(LOOP)
-    assert "has the name of one of batchfront's own packages" in refused(file)
-    monkeypatch.setattr(
-        objectives.import_file, "__file__", str(folder / "objectives" / "import_file.py")
-    )
-    assert train(load(file)).result().metric == 0.5
+@pytest.mark.parametrize("installed", [True, False], ids=["checkout", "installed"])
+def test_an_import_of_version_0_7_ends_in_a_line_with_the_new_one(write, monkeypatch, installed):
+    if not installed:
+        monkeypatch.setattr(sys, "path", elsewhere())
+    said = refused(write("import math\nfrom objectives.task import Data, Task", LOOP))
+    now = "`from objectives.task import Data, Task` is now `from batchfront import Data, Task`"
+    assert said.endswith(f"line 2: {now}")
+    assert "objectives" not in sys.modules
+
+
+def elsewhere() -> list[str]:
+    """As where nobody works in the checkout."""
+    return [path for path in sys.path if Path(path or ".").resolve() != ROOT]
 
 
 @pytest.mark.parametrize("name", ["json.py", "torch.py", "my.dotted.py", "two words.py"])

@@ -8,14 +8,14 @@ import pytest
 import torch
 from torch import nn
 
-from objectives.load import load_objective
-from objectives.measurement import ObjectiveError, TrialParams
-from objectives.objective import CustomLoop
-from objectives.parameter import Parameter, check_search, usual_values
-from objectives.run import Run
-from objectives.task import Task
-from objectives.tasks.digits import digits
-from objectives.training.objective import TaskObjective
+from batchfront.objectives.load import load_objective
+from batchfront.objectives.measurement import ObjectiveError, TrialParams
+from batchfront.objectives.objective import CustomLoop
+from batchfront.objectives.parameter import Parameter, check_search, usual_values
+from batchfront.objectives.run import Run
+from batchfront.objectives.task import Task
+from batchfront.objectives.tasks.digits import digits
+from batchfront.objectives.training.objective import TaskObjective
 
 
 def wide(width: int = 4, depth: int = 1) -> nn.Module:
@@ -137,8 +137,8 @@ def test_a_searched_task_is_not_compiled():
 def test_a_loop_with_a_bad_search_is_refused(tmp_path):
     path = tmp_path / "mine.py"
     path.write_text(
-        "from objectives.load import CustomLoop\n"
-        "from objectives.parameter import Parameter\n"
+        "from batchfront import CustomLoop\n"
+        "from batchfront import Parameter\n"
         "def loop(params, run): pass\n"
         "objective = CustomLoop(function=loop, search={'lr': Parameter(low=1, high=2)})\n"
     )

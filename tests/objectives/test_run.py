@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 import torch
 
-from objectives.measurement import ObjectiveError, Stopped, Verdict
-from objectives.run import Run
+from batchfront.objectives.measurement import ObjectiveError, Stopped, Verdict
+from batchfront.objectives.run import Run
 from tests.objectives.conftest import made_task, ready, run_of, train
 
 

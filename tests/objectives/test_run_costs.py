@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from objectives.meters.memory import MEASURED_STEPS
-from objectives.run import Run
+from batchfront.objectives.meters.memory import MEASURED_STEPS
+from batchfront.objectives.run import Run
 from tests.objectives.conftest import run_of
 
 MEGABYTE = 2**20

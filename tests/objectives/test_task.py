@@ -14,8 +14,8 @@ from sklearn.dummy import DummyClassifier, DummyRegressor
 from sklearn.metrics import accuracy_score, log_loss, mean_squared_error, r2_score
 from torch import nn
 
-from objectives.measurement import ObjectiveError
-from objectives.task import (
+from batchfront.objectives.measurement import ObjectiveError
+from batchfront.objectives.task import (
     Data,
     Task,
     baseline,

@@ -15,7 +15,7 @@ from typing import Any
 import optuna
 import pytest
 
-from storage.open import open_storage
+from batchfront.storage.open import open_storage
 from tests import servers
 from tests.storage.processes import Team
 

@@ -11,9 +11,9 @@ from typing import Any
 
 import optuna
 
-from storage.locks import file_lock
-from storage.open import open_storage
-from storage.shared import SharedStorage
+from batchfront.storage.locks import file_lock
+from batchfront.storage.open import open_storage
+from batchfront.storage.shared import SharedStorage
 
 MEMBERS = 6
 _barriers: dict[int, Any] = {}  # in each process of a team: for so many of them

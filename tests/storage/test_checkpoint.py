@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from storage.checkpoint import Checkpoint, checkpoint_folder
-from storage.errors import StorageError
+from batchfront.storage.checkpoint import Checkpoint, checkpoint_folder
+from batchfront.storage.errors import StorageError
 
 ROOT = Path(__file__).resolve().parents[2]
 IDENTITY = {"study": "../../etc/passwd", "trial": 3, "params": {"learning_rate": 0.1}}
@@ -98,7 +98,7 @@ def test_code_in_a_checkpoint_is_not_run(checkpoint, tmp_path):
 KILLED_WHILE_SAVING = """
 import sys, torch
 from pathlib import Path
-from storage.checkpoint import Checkpoint
+from batchfront.storage.checkpoint import Checkpoint
 checkpoint = Checkpoint(Path(sys.argv[1]), {"trial": 1})
 for epoch in range(10**9):
     checkpoint.save({"epoch": epoch, "weights": torch.full((300_000,), float(epoch))})

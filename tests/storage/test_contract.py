@@ -17,9 +17,9 @@ import pytest
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import TrialState
 
-from storage import proxy
-from storage.errors import StorageError
-from storage.open import exists, open_storage, readable_errors
+from batchfront.storage import proxy
+from batchfront.storage.errors import StorageError
+from batchfront.storage.open import exists, open_storage, readable_errors
 from tests import servers
 from tests.storage.conftest import close
 from tests.storage.processes import ask_often, content, open_and_create, write_all
@@ -178,7 +178,7 @@ def test_a_trial_that_is_not_there_has_no_attributes(name, storage):
 
 HOLD = """
 import sys, time
-from storage.open import open_storage
+from batchfront.storage.open import open_storage
 with open_storage(sys.argv[1], mode="worker").claim_lock(sys.argv[2]) as held:
     print(held, flush=True)
     time.sleep(600)

@@ -11,9 +11,9 @@ import optuna
 import pytest
 from optuna.storages.journal import JournalFileOpenLock
 
-from storage import journal
-from storage.errors import StorageError
-from storage.open import open_storage
+from batchfront.storage import journal
+from batchfront.storage.errors import StorageError
+from batchfront.storage.open import open_storage
 from tests.storage.conftest import FORK, kill
 from tests.storage.processes import ask_often
 from tests.storage.test_url import small_disk

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from storage import sqlite
-from storage.errors import StorageError
-from storage.open import open_storage
+from batchfront.storage import sqlite
+from batchfront.storage.errors import StorageError
+from batchfront.storage.open import open_storage
 from tests.storage.conftest import copy_study
 
 MOUNTS = r"""

@@ -11,7 +11,7 @@ import sqlalchemy
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import TrialState
 
-from storage import patience, server
+from batchfront.storage import patience, server
 
 
 @pytest.mark.parametrize(

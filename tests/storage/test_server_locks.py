@@ -8,9 +8,9 @@ import pytest
 import sqlalchemy
 from sqlalchemy.engine import make_url
 
-from storage import server
-from storage.errors import StorageError
-from storage.open import open_storage
+from batchfront.storage import server
+from batchfront.storage.errors import StorageError
+from batchfront.storage.open import open_storage
 from tests import servers
 from tests.storage.conftest import close
 from tests.storage.test_servers import in_thread

@@ -21,8 +21,8 @@ import pytest
 import sqlalchemy
 from sqlalchemy.engine import make_url
 
-from storage.errors import StorageError
-from storage.open import open_storage, readable_errors
+from batchfront.storage.errors import StorageError
+from batchfront.storage.open import open_storage, readable_errors
 from tests import servers
 from tests.storage.conftest import close
 
@@ -268,7 +268,7 @@ def test_what_will_not_pass_is_not_waited_for(kind):
 
 
 def test_the_tables_of_optuna_are_as_set_trial_attrs_knows_them(tmp_path):
-    """Fails when Optuna changes what `storage.rdb` writes past its interface."""
+    """Fails when Optuna changes what `batchfront.storage.rdb` writes past its interface."""
     storage = open_storage(f"sqlite:///{tmp_path}/study.db", mode="worker")
     found = sqlalchemy.inspect(storage.engine)
     attributes = {c["name"]: c for c in found.get_columns("trial_user_attributes")}

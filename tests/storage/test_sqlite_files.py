@@ -13,9 +13,9 @@ import optuna
 import pytest
 import sqlalchemy
 
-from storage import sqlite
-from storage.errors import StorageError
-from storage.open import open_storage
+from batchfront.storage import sqlite
+from batchfront.storage.errors import StorageError
+from batchfront.storage.open import open_storage
 from tests.storage.conftest import FORK, as_nobody, copy_study, in_a_fork, kill, make_study, names
 
 BOTH = pytest.mark.parametrize("mode", ["worker", "reader"])

@@ -16,9 +16,9 @@ import optuna
 import pytest
 from sqlalchemy.exc import OperationalError
 
-from storage import sqlite
-from storage.locks import file_lock
-from storage.open import open_storage
+from batchfront.storage import sqlite
+from batchfront.storage.locks import file_lock
+from batchfront.storage.open import open_storage
 from tests.storage.conftest import FORK, copy_study, kill, names
 from tests.storage.processes import add_one_often, open_and_create
 

@@ -13,9 +13,9 @@ import pytest
 import sqlalchemy
 from sqlalchemy.exc import SQLAlchemyError
 
-from storage.errors import StorageError
-from storage.names import redacted
-from storage.open import exists, open_storage, readable_errors
+from batchfront.storage.errors import StorageError
+from batchfront.storage.names import redacted
+from batchfront.storage.open import exists, open_storage, readable_errors
 from tests.storage.conftest import close, copy_study, make_study, names
 
 

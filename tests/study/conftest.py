@@ -16,10 +16,10 @@ from typing import Any
 import optuna
 import pytest
 
-from storage.open import open_storage
-from study.cli.main import main
-from study.plan.agreement import DIRECTIONS
-from study.plan.space import SearchSpace
+from batchfront.storage.open import open_storage
+from batchfront.study.cli.main import main
+from batchfront.study.plan.agreement import DIRECTIONS
+from batchfront.study.plan.space import SearchSpace
 from tests.servers import database
 from tests.study.tables import TO_TARGET
 
@@ -51,7 +51,7 @@ PLANTED = """
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """A probe that other work disturbs is repeated at once."""
-    monkeypatch.setattr("study.probes.prober.PATIENCE_SECONDS", 0.0)
+    monkeypatch.setattr("batchfront.study.probes.prober.PATIENCE_SECONDS", 0.0)
 
 
 @pytest.fixture
@@ -160,7 +160,7 @@ def spawn(
 ) -> subprocess.Popen[str]:
     """`python -m study ARGS` as a process of its own."""
     return subprocess.Popen(
-        [sys.executable, "-m", "study", *args],
+        [sys.executable, "-m", "batchfront", *args],
         cwd=cwd,
         env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
         stdout=subprocess.PIPE,

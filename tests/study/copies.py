@@ -8,11 +8,11 @@ import optuna
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import TrialState
 
-from storage.open import open_storage
-from study.cli.main import main
-from study.plan.agreement import AGREEMENT, DIRECTIONS
-from study.quiet import quiet_optuna
-from study.transfer.writing import content
+from batchfront.storage.open import open_storage
+from batchfront.study.cli.main import main
+from batchfront.study.plan.agreement import AGREEMENT, DIRECTIONS
+from batchfront.study.quiet import quiet_optuna
+from batchfront.study.transfer.writing import content
 
 SPACE = {
     "log2_batch_size": IntDistribution(0, 9),

@@ -8,11 +8,11 @@ from dataclasses import replace
 import optuna
 from optuna.trial import TrialState
 
-from study.plan.budgets import Budgets
-from study.plan.limits import Limits
-from study.plan.space import SearchSpace
-from study.search.by_name import make_sampler
-from study.trials.attributes import CONSTRAINT, CURVE, SO_FAR, VERDICT, batch_size_of
+from batchfront.study.plan.budgets import Budgets
+from batchfront.study.plan.limits import Limits
+from batchfront.study.plan.space import SearchSpace
+from batchfront.study.search.by_name import make_sampler
+from batchfront.study.trials.attributes import CONSTRAINT, CURVE, SO_FAR, VERDICT, batch_size_of
 
 from .known import costs_by
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from study.trials.costs import Costs, SizeCost
+from batchfront.study.trials.costs import Costs, SizeCost
 
 
 def known_cost(

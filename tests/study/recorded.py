@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import fields
 from typing import Any
 
-from objectives.curves.table import Table
-from study.trials.rows import RunRow
+from batchfront.objectives.curves.table import Table
+from batchfront.study.trials.rows import RunRow
 
 BLANK: dict[str, Any] = {field.name: None for field in fields(RunRow)} | {
     "number": 0, "waits": False, "finished": True, "feasible": True, "verdict": "completed",

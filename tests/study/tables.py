@@ -7,8 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from study.cli.main import main
-from study.opening.open import the_study
+from batchfront.study.cli.main import main
+from batchfront.study.opening.open import the_study
 
 DATA = Path(__file__).resolve().parents[1] / "data"
 CURVES = DATA / "digits_curves.csv"

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from objectives.measurement import FAILED
-from study.findings.rates.best import RateEstimate, best_rate
-from study.findings.rates.law import rate_estimates
-from study.trials.rows import RunRow
+from batchfront.objectives.measurement import FAILED
+from batchfront.study.findings.rates.best import RateEstimate, best_rate
+from batchfront.study.findings.rates.law import rate_estimates
+from batchfront.study.trials.rows import RunRow
 
 if TYPE_CHECKING:
     import numpy as np

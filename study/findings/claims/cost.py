@@ -7,9 +7,9 @@ from collections.abc import Callable
 from itertools import pairwise
 from statistics import median
 
-from study.findings.claims.claim import AGREE, DISAGREE, Claim, Rule, Runs, not_shown
-from study.show import human_bytes, human_seconds
-from study.trials.rows import RunRow
+from batchfront.study.findings.claims.claim import AGREE, DISAGREE, Claim, Rule, Runs, not_shown
+from batchfront.study.show import human_bytes, human_seconds
+from batchfront.study.trials.rows import RunRow
 
 TIME_TIE, MEMORY_TIE = 0.05, 0.02  # as on the front
 MIN_BETWEEN = 2  # sizes that are no powers of two

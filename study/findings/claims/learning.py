@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
-from study.findings.claims.claim import (
+from batchfront.study.findings.claims.claim import (
     AGREE,
     CONFIDENCE,
     DISAGREE,
@@ -17,16 +17,16 @@ from study.findings.claims.claim import (
     metric_at,
     not_shown,
 )
-from study.findings.rates.best import RateEstimate
-from study.findings.rates.law import MIN_SIZES
-from study.findings.statistics.lines import fit_line
-from study.findings.statistics.trends import (
+from batchfront.study.findings.rates.best import RateEstimate
+from batchfront.study.findings.rates.law import MIN_SIZES
+from batchfront.study.findings.statistics.lines import fit_line
+from batchfront.study.findings.statistics.trends import (
     mean_interval,
     rank_correlation,
     rank_trend,
     within_correlation,
 )
-from study.trials.rows import RunRow
+from batchfront.study.trials.rows import RunRow
 
 FINEST = 0.002  # of an accuracy
 BARELY = 0.01  # of accuracy: sizes that differ by less barely differ

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from study.findings.claims.claim import (
+from batchfront.study.findings.claims.claim import (
     AGREE,
     CONFIDENCE,
     DISAGREE,
@@ -14,9 +14,9 @@ from study.findings.claims.claim import (
     decided,
     not_shown,
 )
-from study.findings.rates.best import NotShown
-from study.findings.rates.law import MIN_SIZES, rate_law
-from study.findings.statistics.lines import fit_line
+from batchfront.study.findings.rates.best import NotShown
+from batchfront.study.findings.rates.law import MIN_SIZES, rate_law
+from batchfront.study.findings.statistics.lines import fit_line
 
 NEAR = 0.3  # of an exponent: linear and square-root scaling are 0.5 apart
 FINEST = 0.05  # decades

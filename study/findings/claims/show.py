@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from study.findings.claims.claim import CONFIDENCE, NOT_SHOWN, Claim
-from study.show import plain_table
+from batchfront.study.findings.claims.claim import CONFIDENCE, NOT_SHOWN, Claim
+from batchfront.study.show import plain_table
 
 if TYPE_CHECKING:
     from rich.table import Table

@@ -8,15 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from study.findings.claims.claim import Claim, Rule, Runs
-from study.trials.rows import RunRow
+from batchfront.study.findings.claims.claim import Claim, Rule, Runs
+from batchfront.study.trials.rows import RunRow
 
 
 def rules() -> dict[str, Rule]:
     """All rules by the name of the belief, in the order of the table."""
-    from study.findings.claims.cost import COST_CLAIMS
-    from study.findings.claims.learning import LEARNING_CLAIMS
-    from study.findings.claims.rates import RATE_CLAIMS
+    from batchfront.study.findings.claims.cost import COST_CLAIMS
+    from batchfront.study.findings.claims.learning import LEARNING_CLAIMS
+    from batchfront.study.findings.claims.rates import RATE_CLAIMS
 
     return {**COST_CLAIMS, **LEARNING_CLAIMS, **RATE_CLAIMS}
 

@@ -6,10 +6,10 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from study.findings.critical.fit import Critical, FittedLine
-from study.findings.critical.medians import LEVEL
-from study.findings.overview.figures import FRONT, OTHER
-from study.show import short_number
+from batchfront.study.findings.critical.fit import Critical, FittedLine
+from batchfront.study.findings.critical.medians import LEVEL
+from batchfront.study.findings.overview.figures import FRONT, OTHER
+from batchfront.study.show import short_number
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go

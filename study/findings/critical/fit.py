@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from study.findings.critical.medians import (
+from batchfront.study.findings.critical.medians import (
     MIN_SIZES,
     contradiction,
     gather,
@@ -21,7 +21,7 @@ from study.findings.critical.medians import (
 )
 
 if TYPE_CHECKING:
-    from study.findings.critical.medians import Array, Medians
+    from batchfront.study.findings.critical.medians import Array, Medians
 
 MIN_SEEDS = 3  # of a size, for a bootstrap
 OVERHEAD = 0.2  # E(B) = (1 + OVERHEAD) E_min at B = OVERHEAD * B_crit

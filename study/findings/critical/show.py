@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from math import isfinite
 from typing import TYPE_CHECKING, Any
 
-from study.findings.critical.fit import Critical, Estimate, FittedLine, SizeFit
-from study.findings.critical.medians import LEVEL
-from study.findings.critical.to_target import ToTarget
-from study.show import plain_table, short_number
+from batchfront.study.findings.critical.fit import Critical, Estimate, FittedLine, SizeFit
+from batchfront.study.findings.critical.medians import LEVEL
+from batchfront.study.findings.critical.to_target import ToTarget
+from batchfront.study.show import plain_table, short_number
 
 if TYPE_CHECKING:
     from rich.table import Table

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Literal
 
-from objectives.measurement import Verdict
-from study.errors import StudyError
-from study.findings.critical.fit import SizeRuns
-from study.trials.rows import RunRow
+from batchfront.objectives.measurement import Verdict
+from batchfront.study.errors import StudyError
+from batchfront.study.findings.critical.fit import SizeRuns
+from batchfront.study.trials.rows import RunRow
 
 Unit = Literal["epochs", "examples"]
 NOT_REACHED = float("inf")

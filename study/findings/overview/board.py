@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import TYPE_CHECKING, Any
 
-from study.findings.overview.figures import best_per_batch_size, front_3d
-from study.plan.plan import Plan
-from study.trials.attributes import MINIMIZED, OBJECTIVES, is_feasible
-from study.trials.front import pareto_front
-from study.trials.hardware import by_hardware
+from batchfront.study.findings.overview.figures import best_per_batch_size, front_3d
+from batchfront.study.plan.plan import Plan
+from batchfront.study.trials.attributes import MINIMIZED, OBJECTIVES, is_feasible
+from batchfront.study.trials.front import pareto_front
+from batchfront.study.trials.hardware import by_hardware
 
 if TYPE_CHECKING:
     from optuna import Study

@@ -9,7 +9,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from study.trials.attributes import ATTRIBUTES, FAIL_REASON
+from batchfront.study.trials.attributes import ATTRIBUTES, FAIL_REASON
 
 
 def to_json(rows: Sequence[dict[str, Any]]) -> str:

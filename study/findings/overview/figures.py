@@ -8,9 +8,15 @@ from html import escape
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
-from study.show import said, short
-from study.trials.attributes import MINIMIZED, VERDICT, is_feasible, own_params, trial_row
-from study.trials.front import pareto_front
+from batchfront.study.show import said, short
+from batchfront.study.trials.attributes import (
+    MINIMIZED,
+    VERDICT,
+    is_feasible,
+    own_params,
+    trial_row,
+)
+from batchfront.study.trials.front import pareto_front
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go

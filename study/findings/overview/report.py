@@ -6,13 +6,13 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import TYPE_CHECKING, Any
 
-from study.findings.overview import figures
-from study.findings.overview.tables import front_cells, summary_lines
-from study.plan.agreement import AGREEMENT, IMPORTED
-from study.plan.space import SearchSpace
-from study.trials.attributes import OBJECTIVES, own_params
-from study.trials.front import pareto_front
-from study.trials.hardware import by_hardware
+from batchfront.study.findings.overview import figures
+from batchfront.study.findings.overview.tables import front_cells, summary_lines
+from batchfront.study.plan.agreement import AGREEMENT, IMPORTED
+from batchfront.study.plan.space import SearchSpace
+from batchfront.study.trials.attributes import OBJECTIVES, own_params
+from batchfront.study.trials.front import pareto_front
+from batchfront.study.trials.hardware import by_hardware
 
 if TYPE_CHECKING:
     from optuna import Study

@@ -6,9 +6,16 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from study.show import human_bytes, human_seconds, plain_table, said, short
-from study.trials.attributes import PREDICTED, REASON, VERDICT, is_finished, own_params, trial_row
-from study.trials.costs import TIME_OFF, Costs, SizeCost, advice
+from batchfront.study.show import human_bytes, human_seconds, plain_table, said, short
+from batchfront.study.trials.attributes import (
+    PREDICTED,
+    REASON,
+    VERDICT,
+    is_finished,
+    own_params,
+    trial_row,
+)
+from batchfront.study.trials.costs import TIME_OFF, Costs, SizeCost, advice
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial

@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from objectives.measurement import FAILED
-from study.trials.rows import RunRow
+from batchfront.objectives.measurement import FAILED
+from batchfront.study.trials.rows import RunRow
 
 if TYPE_CHECKING:
     import numpy as np

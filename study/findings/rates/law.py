@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from study.findings.rates.best import NotShown, RateEstimate, best_rate, rate_runs
-from study.findings.statistics.lines import fit_line
-from study.trials.rows import RunRow
+from batchfront.study.findings.rates.best import NotShown, RateEstimate, best_rate, rate_runs
+from batchfront.study.findings.statistics.lines import fit_line
+from batchfront.study.trials.rows import RunRow
 
 LAWS = {"square-root scaling": 0.5, "linear scaling": 1.0}
 MIN_SIZES = 4

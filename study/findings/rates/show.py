@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from study.findings.rates.best import NotShown, RateEstimate
-from study.findings.rates.law import LAWS, RateLaw
-from study.show import plain_table
+from batchfront.study.findings.rates.best import NotShown, RateEstimate
+from batchfront.study.findings.rates.law import LAWS, RateLaw
+from batchfront.study.show import plain_table
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go

@@ -6,9 +6,9 @@ import math
 
 import pytest
 
-from objectives.curves.table import read_table
-from objectives.curves.write import TableFile, record_run
-from objectives.measurement import ObjectiveError, TrialParams
+from batchfront.objectives.curves.table import read_table
+from batchfront.objectives.curves.write import TableFile, record_run
+from batchfront.objectives.measurement import ObjectiveError, TrialParams
 
 from ..conftest import made_task, ready, train
 

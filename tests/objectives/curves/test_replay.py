@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from objectives.curves.replay import STEPS_PER_EPOCH, ReplayObjective
-from objectives.curves.table import RecordedRun, Table
-from objectives.load import load_objective
-from objectives.measurement import ObjectiveError, TrialParams, Verdict
-from objectives.probes.cost import probe
-from objectives.run import Run
+from batchfront.objectives.curves.replay import STEPS_PER_EPOCH, ReplayObjective
+from batchfront.objectives.curves.table import RecordedRun, Table
+from batchfront.objectives.load import load_objective
+from batchfront.objectives.measurement import ObjectiveError, TrialParams, Verdict
+from batchfront.objectives.probes.cost import probe
+from batchfront.objectives.run import Run
 
 from ..conftest import train
 
@@ -110,7 +110,7 @@ def test_a_probe_takes_the_recorded_cost_without_playing():
 def test_a_replay_needs_no_torch():
     code = (
         "import sys, objectives.curves.replay, objectives.run as r\n"
-        "from objectives.measurement import TrialParams\n"
+        "from batchfront import TrialParams\n"
         "o = objectives.curves.replay.load_replay(__import__('pathlib').Path(sys.argv[1]))\n"
         "with r.Run(measure_memory=False) as run:\n"
         "    o(TrialParams(batch_size=8, learning_rate=.01, epochs=9, seed=0, device=''), run)\n"

@@ -7,8 +7,8 @@ import math
 
 import pytest
 
-from objectives.curves.table import COLUMNS, read_table
-from objectives.measurement import ObjectiveError
+from batchfront.objectives.curves.table import COLUMNS, read_table
+from batchfront.objectives.measurement import ObjectiveError
 
 HEAD = ",".join(COLUMNS)
 

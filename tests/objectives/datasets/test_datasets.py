@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 import torch
 
-from objectives.load import load_objective
-from objectives.measurement import ObjectiveError, Verdict
-from objectives.task import Data
-from objectives.tasks import cifar10, image_models, mnist
-from objectives.tasks.bundled import DOWNLOADED
-from objectives.tasks.images import ImageSet, load_images
-from objectives.tasks.splits import permutation
+from batchfront.objectives.load import load_objective
+from batchfront.objectives.measurement import ObjectiveError, Verdict
+from batchfront.objectives.task import Data
+from batchfront.objectives.tasks import cifar10, image_models, mnist
+from batchfront.objectives.tasks.bundled import DOWNLOADED
+from batchfront.objectives.tasks.images import ImageSet, load_images
+from batchfront.objectives.tasks.splits import permutation
 from tests.image_files import (
     ARCHIVE,
     N_TEST,

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from objectives.datasets import progress
-from objectives.datasets.download import fetch
-from objectives.measurement import ObjectiveError
+from batchfront.objectives.datasets import progress
+from batchfront.objectives.datasets.download import fetch
+from batchfront.objectives.measurement import ObjectiveError
 from tests.image_files import Files, Mirror, put, serving, source_of
 
 FILES = {"images.gz": os.urandom(50_000), "labels.gz": os.urandom(100)}

@@ -7,8 +7,8 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from objectives.device.names import resolve_device
-from objectives.measurement import ObjectiveError
+from batchfront.objectives.device.names import resolve_device
+from batchfront.objectives.measurement import ObjectiveError
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from objectives.device.hardware import (
+from batchfront.objectives.device.hardware import (
     cpu_model,
     device_memory_bytes,
     free_memory,

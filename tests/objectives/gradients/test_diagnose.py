@@ -12,12 +12,12 @@ import pytest
 import torch
 from torch import nn
 
-from objectives.gradients.diagnose import EPSILON, sharpness
-from objectives.load import load_objective
-from objectives.measurement import Measurement, TrialParams, Verdict
-from objectives.run import Run, carry_out
-from objectives.task import Task
-from objectives.training.objective import TaskObjective
+from batchfront.objectives.gradients.diagnose import EPSILON, sharpness
+from batchfront.objectives.load import load_objective
+from batchfront.objectives.measurement import Measurement, TrialParams, Verdict
+from batchfront.objectives.run import Run, carry_out
+from batchfront.objectives.task import Task
+from batchfront.objectives.training.objective import TaskObjective
 from tests.objectives.training.test_resume import cut_after, uncut
 
 PARAMS = TrialParams(batch_size=64, learning_rate=0.05, epochs=3, seed=7, device="cpu")
@@ -71,7 +71,7 @@ def test_the_peak_of_a_run_that_is_metered_to_its_end_is_the_same(digits):
 
 
 def test_the_clock_stands_still_meanwhile(digits, monkeypatch):
-    from objectives.training import objective as train
+    from batchfront.objectives.training import objective as train
 
     def slowly(*args: Any, **kwargs: Any) -> dict[str, float]:
         end = time.perf_counter() + 0.5
@@ -109,7 +109,7 @@ def test_distance_is_that_between_saved_weights():
 
 
 def digits_task(model: Any) -> Task:
-    from objectives.tasks.digits import digits as task
+    from batchfront.objectives.tasks.digits import digits as task
 
     return replace(task(), model=model)
 

@@ -10,9 +10,9 @@ import pytest
 import torch
 from torch import nn
 
-import objectives.gradients.draws
-from objectives.gradients.draws import Gradients
-from objectives.gradients.noise_scale import (
+import batchfront.objectives.gradients.draws
+from batchfront.objectives.gradients.draws import Gradients
+from batchfront.objectives.gradients.noise_scale import (
     Draw,
     Moments,
     measure_per_example,
@@ -22,8 +22,8 @@ from objectives.gradients.noise_scale import (
     per_example,
     two_sizes,
 )
-from objectives.measurement import ObjectiveError, TrialParams
-from objectives.probes.models_after import models_after
+from batchfront.objectives.measurement import ObjectiveError, TrialParams
+from batchfront.objectives.probes.models_after import models_after
 from tests.objectives.conftest import made_data, made_task, ready, train
 
 TRUTH = 100.0  # tr(Sigma) / |G|^2
@@ -113,7 +113,7 @@ def test_a_gradient_lost_in_noise_is_refused_and_not_clipped():
 
 @pytest.mark.parametrize("chunk_bytes", [1, 2**26])
 def test_per_example_norms_are_those_of_a_loop(monkeypatch, chunk_bytes):
-    monkeypatch.setattr(objectives.gradients.draws, "CHUNK_BYTES", chunk_bytes)
+    monkeypatch.setattr(batchfront.objectives.gradients.draws, "CHUNK_BYTES", chunk_bytes)
     model = made_task().model()
     gradients = gradients_of(model)
     indices = torch.tensor([3, 3, 14, 15, 92])

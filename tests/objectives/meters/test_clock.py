@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from objectives.meters.clock import Clock, synchronizer
+from batchfront.objectives.meters.clock import Clock, synchronizer
 from tests.objectives.conftest import FakeTime
 
 

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 import torch
 
-from objectives.measurement import Verdict
-from objectives.meters.divergence import DivergenceGuard, SpikeCounter
+from batchfront.objectives.measurement import Verdict
+from batchfront.objectives.meters.divergence import DivergenceGuard, SpikeCounter
 from tests.objectives.conftest import train
 
 BASELINE = 2.0

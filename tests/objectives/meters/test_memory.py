@@ -13,7 +13,7 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 from torch.profiler import ProfilerActivity, profile
 
-from objectives.meters.memory import AcceleratorMeter, CpuMeter
+from batchfront.objectives.meters.memory import AcceleratorMeter, CpuMeter
 from tests.objectives.conftest import train
 
 MEGABYTE = 2**20

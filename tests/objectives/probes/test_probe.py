@@ -9,8 +9,8 @@ import time
 
 import pytest
 
-from objectives.measurement import ObjectiveError, TrialParams
-from objectives.probes.cost import probe
+from batchfront.objectives.measurement import ObjectiveError, TrialParams
+from batchfront.objectives.probes.cost import probe
 from tests.objectives.conftest import train
 
 

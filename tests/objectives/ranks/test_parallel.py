@@ -13,15 +13,21 @@ from typing import Any
 import pytest
 import torch
 
-from objectives.device.hardware import is_out_of_memory
-from objectives.device.names import devices_of
-from objectives.load import load_objective
-from objectives.measurement import Measurement, ObjectiveError, Stopped, TrialParams, Verdict
-from objectives.probes.cost import probe
-from objectives.ranks.shards import n_in, own_part
-from objectives.run import Run, carry_out
-from objectives.training.objective import TaskObjective
-from objectives.training.recipe import SHARDS, Recipe
+from batchfront.objectives.device.hardware import is_out_of_memory
+from batchfront.objectives.device.names import devices_of
+from batchfront.objectives.load import load_objective
+from batchfront.objectives.measurement import (
+    Measurement,
+    ObjectiveError,
+    Stopped,
+    TrialParams,
+    Verdict,
+)
+from batchfront.objectives.probes.cost import probe
+from batchfront.objectives.ranks.shards import n_in, own_part
+from batchfront.objectives.run import Run, carry_out
+from batchfront.objectives.training.objective import TaskObjective
+from batchfront.objectives.training.recipe import SHARDS, Recipe
 from tests.objectives.training.test_resume import assert_same_weights, cut_after, timeless, uncut
 
 from ..conftest import made_task
@@ -31,8 +37,8 @@ TASK = """
     import torch
     from torch import distributed, nn
 
-    from objectives.parameter import Parameter
-    from objectives.task import Data, Task, sgd_momentum
+    from batchfront import Parameter
+    from batchfront.objectives.task import Data, Task, sgd_momentum
 
     def data():
         x = torch.randn(90, 6, generator=torch.Generator().manual_seed(0), dtype=torch.float64)

@@ -10,12 +10,12 @@ import torch
 from sklearn.datasets import load_diabetes, load_digits
 from sklearn.linear_model import LinearRegression
 
-from objectives.load import load_objective
-from objectives.task import Data, data_hash
-from objectives.tasks.bundled import BUNDLED
-from objectives.tasks.diabetes import diabetes
-from objectives.tasks.digits import digits, digits_cnn
-from objectives.tasks.splits import split_60_20_20
+from batchfront.objectives.load import load_objective
+from batchfront.objectives.task import Data, data_hash
+from batchfront.objectives.tasks.bundled import BUNDLED
+from batchfront.objectives.tasks.diabetes import diabetes
+from batchfront.objectives.tasks.digits import digits, digits_cnn
+from batchfront.objectives.tasks.splits import split_60_20_20
 from tests.objectives.conftest import train
 
 SPLITS = ("train", "val", "test")

@@ -11,11 +11,11 @@ import torch
 from sklearn.metrics import accuracy_score
 from torch import nn
 
-from objectives.load import load_objective, task_file, task_name
-from objectives.measurement import ObjectiveError
-from objectives.task import Data, Task, baseline
-from objectives.tasks.text import WINDOW, read_text, text_task, windows
-from objectives.tasks.transformer import Transformer
+from batchfront.objectives.load import load_objective, task_file, task_name
+from batchfront.objectives.measurement import ObjectiveError
+from batchfront.objectives.task import Data, Task, baseline
+from batchfront.objectives.tasks.text import WINDOW, read_text, text_task, windows
+from batchfront.objectives.tasks.transformer import Transformer
 from tests.objectives.conftest import made_task, ready, train
 
 PROSE = Path(__file__).resolve().parents[3] / "LICENSE"

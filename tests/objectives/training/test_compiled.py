@@ -9,12 +9,12 @@ import torch
 from torch import nn
 from torch._dynamo.utils import counters
 
-from objectives.load import load_objective
-from objectives.measurement import ObjectiveError
-from objectives.meters.memory import AllocatorMeter, CpuMeter
-from objectives.probes.cost import probe
-from objectives.task import Task
-from objectives.training.objective import TaskObjective
+from batchfront.objectives.load import load_objective
+from batchfront.objectives.measurement import ObjectiveError
+from batchfront.objectives.meters.memory import AllocatorMeter, CpuMeter
+from batchfront.objectives.probes.cost import probe
+from batchfront.objectives.task import Task
+from batchfront.objectives.training.objective import TaskObjective
 from tests.objectives.conftest import made_regression, made_task, train
 from tests.objectives.probes.test_probe import params
 

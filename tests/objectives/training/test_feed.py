@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from objectives.load import load_objective
-from objectives.training.feed import LoaderFeed, ResidentFeed, make_feed
+from batchfront.objectives.load import load_objective
+from batchfront.objectives.training.feed import LoaderFeed, ResidentFeed, make_feed
 from tests.objectives.conftest import train
 
 X, Y = torch.arange(20.0).reshape(10, 2), torch.arange(10)
@@ -30,17 +30,19 @@ def test_both_feeds_give_every_example_once_in_the_same_order(batch_size):
 
 def test_data_too_large_for_the_device_is_fed_by_a_loader(monkeypatch):
     n_bytes = 2 * (X.nbytes + Y.nbytes)
-    monkeypatch.setattr("objectives.training.feed.device_memory_bytes", lambda device: 2 * n_bytes)
+    monkeypatch.setattr(
+        "batchfront.objectives.training.feed.device_memory_bytes", lambda device: 2 * n_bytes
+    )
     assert isinstance(make_feed(X, Y, device="cpu"), ResidentFeed)
     monkeypatch.setattr(
-        "objectives.training.feed.device_memory_bytes", lambda device: 2 * n_bytes - 1
+        "batchfront.objectives.training.feed.device_memory_bytes", lambda device: 2 * n_bytes - 1
     )
     assert isinstance(make_feed(X, Y, device="cpu"), LoaderFeed)
 
 
 def test_a_run_fed_by_a_loader_is_bitwise_the_same(digits, monkeypatch):
     resident = train(digits, batch_size=64).result()
-    monkeypatch.setattr("objectives.training.feed.device_memory_bytes", lambda device: 0)
+    monkeypatch.setattr("batchfront.objectives.training.feed.device_memory_bytes", lambda device: 0)
     loader = train(load_objective("digits", device="cpu"), batch_size=64).result()
     assert loader.metric_curve == resident.metric_curve
     assert loader.train_loss == resident.train_loss

@@ -9,11 +9,11 @@ import torch
 from torch import nn
 from torch.nn.functional import batch_norm
 
-from objectives.load import load_objective
-from objectives.measurement import ObjectiveError
-from objectives.training.ghost import use_ghost_batches
-from objectives.training.objective import TaskObjective
-from objectives.training.recipe import Recipe
+from batchfront.objectives.load import load_objective
+from batchfront.objectives.measurement import ObjectiveError
+from batchfront.objectives.training.ghost import use_ghost_batches
+from batchfront.objectives.training.objective import TaskObjective
+from batchfront.objectives.training.recipe import Recipe
 from tests.objectives.conftest import made_task, train
 from tests.objectives.training.test_techniques import assert_close, double_data, trained
 

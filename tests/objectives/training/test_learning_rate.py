@@ -9,11 +9,11 @@ import pytest
 import torch
 from torch.optim.lr_scheduler import CosineAnnealingLR, LinearLR, SequentialLR
 
-from objectives.measurement import ObjectiveError, TrialParams
-from objectives.run import Run, carry_out
-from objectives.training.learning_rate import RateDriver, RateSchedule, beta2_of
-from objectives.training.objective import TaskObjective
-from objectives.training.recipe import Recipe
+from batchfront.objectives.measurement import ObjectiveError, TrialParams
+from batchfront.objectives.run import Run, carry_out
+from batchfront.objectives.training.learning_rate import RateDriver, RateSchedule, beta2_of
+from batchfront.objectives.training.objective import TaskObjective
+from batchfront.objectives.training.recipe import Recipe
 from tests.objectives.conftest import made_task
 
 RATE = 0.3

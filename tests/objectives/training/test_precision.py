@@ -9,12 +9,12 @@ import pytest
 import torch
 from torch import nn
 
-from objectives.load import load_objective
-from objectives.measurement import ObjectiveError, Verdict
-from objectives.task import Data, Task
-from objectives.training.objective import TaskObjective
-from objectives.training.precision import PATIENCE, LossScaler, check_precision
-from objectives.training.recipe import PLAIN, Recipe
+from batchfront.objectives.load import load_objective
+from batchfront.objectives.measurement import ObjectiveError, Verdict
+from batchfront.objectives.task import Data, Task
+from batchfront.objectives.training.objective import TaskObjective
+from batchfront.objectives.training.precision import PATIENCE, LossScaler, check_precision
+from batchfront.objectives.training.recipe import PLAIN, Recipe
 from tests.objectives.conftest import made_data, made_task, train
 from tests.objectives.training.test_techniques import trained
 

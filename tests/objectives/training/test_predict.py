@@ -10,9 +10,9 @@ import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-from objectives.task import Data, Task
-from objectives.training.optimizer import build_optimizer
-from objectives.training.predict import calibrated, predict_peak_bytes
+from batchfront.objectives.task import Data, Task
+from batchfront.objectives.training.optimizer import build_optimizer
+from batchfront.objectives.training.predict import calibrated, predict_peak_bytes
 from tests.objectives.meters.test_memory import allocator_peak
 
 

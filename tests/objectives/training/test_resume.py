@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 import torch
 
-from objectives.load import load_objective
-from objectives.measurement import Measurement, TrialParams
-from objectives.run import Run, carry_out
-from objectives.task import Data, Task, sgd_momentum
-from objectives.training.objective import TaskObjective
-from objectives.training.recipe import Recipe
+from batchfront.objectives.load import load_objective
+from batchfront.objectives.measurement import Measurement, TrialParams
+from batchfront.objectives.run import Run, carry_out
+from batchfront.objectives.task import Data, Task, sgd_momentum
+from batchfront.objectives.training.objective import TaskObjective
+from batchfront.objectives.training.recipe import Recipe
 
 PARAMS = TrialParams(batch_size=32, learning_rate=0.05, epochs=5, seed=7, device="cpu")
 

@@ -9,14 +9,14 @@ import pytest
 import torch
 from torch import nn
 
-from objectives.device.randomness import random_states
-from objectives.gradients.draws import Gradients
-from objectives.measurement import Phase, TrialParams
-from objectives.probes.cost import probe
-from objectives.run import Run
-from objectives.training.objective import TaskObjective
-from objectives.training.recipe import Recipe
-from objectives.training.schedules import MULTIPLE, BatchSizes, Growth, is_noisy
+from batchfront.objectives.device.randomness import random_states
+from batchfront.objectives.gradients.draws import Gradients
+from batchfront.objectives.measurement import Phase, TrialParams
+from batchfront.objectives.probes.cost import probe
+from batchfront.objectives.run import Run
+from batchfront.objectives.training.objective import TaskObjective
+from batchfront.objectives.training.recipe import Recipe
+from batchfront.objectives.training.schedules import MULTIPLE, BatchSizes, Growth, is_noisy
 from tests.objectives.conftest import FakeTime, made_data, made_task, train
 
 

@@ -12,15 +12,15 @@ import pytest
 import torch
 from torch import nn
 
-from objectives.load import load_objective
-from objectives.measurement import ObjectiveError, TrialParams, Verdict
-from objectives.parameter import Parameter
-from objectives.probes.models_after import models_after
-from objectives.task import Data, Task
-from objectives.training.objective import TaskObjective
-from objectives.training.recipe import PLAIN, Recipe, largest_part, n_parts
-from objectives.training.recompute import recompute_activations
-from objectives.training.step import gradient
+from batchfront.objectives.load import load_objective
+from batchfront.objectives.measurement import ObjectiveError, TrialParams, Verdict
+from batchfront.objectives.parameter import Parameter
+from batchfront.objectives.probes.models_after import models_after
+from batchfront.objectives.task import Data, Task
+from batchfront.objectives.training.objective import TaskObjective
+from batchfront.objectives.training.recipe import PLAIN, Recipe, largest_part, n_parts
+from batchfront.objectives.training.recompute import recompute_activations
+from batchfront.objectives.training.step import gradient
 from tests.objectives.conftest import made_data, made_regression, made_task, train
 
 
@@ -159,7 +159,7 @@ def test_predicted_memory_is_what_is_measured(name):
 
 
 def _digits_cnn(**changes: Any) -> Task:
-    from objectives.tasks.digits import digits_cnn
+    from batchfront.objectives.tasks.digits import digits_cnn
 
     return replace(digits_cnn(), **changes)
 

@@ -11,10 +11,10 @@ import torch
 from sklearn.metrics import accuracy_score, r2_score
 from torch import nn
 
-import objectives.task
-from objectives.measurement import ObjectiveError, Verdict
-from objectives.task import Data, Task
-from objectives.training.optimizer import build_optimizer, step_function
+import batchfront.objectives.task
+from batchfront.objectives.measurement import ObjectiveError, Verdict
+from batchfront.objectives.task import Data, Task
+from batchfront.objectives.training.optimizer import build_optimizer, step_function
 from tests.objectives.conftest import made_data, made_regression, made_task, ready, train
 
 
@@ -157,7 +157,7 @@ def test_a_run_is_told_its_budget_gap_and_target():
 
 @pytest.mark.parametrize("part", [7, 4096])
 def test_accuracy_is_that_of_scikit_learn_however_it_is_cut(monkeypatch, part):
-    monkeypatch.setattr(objectives.task, "EVALUATED_TARGETS", part)
+    monkeypatch.setattr(batchfront.objectives.task, "EVALUATED_TARGETS", part)
     data = made_data()
     objective, model = ready(made_task()), nn.Linear(5, 3)
     expected = accuracy_score(data.y_train, model(data.x_train).argmax(dim=1))

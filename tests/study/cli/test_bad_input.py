@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from study.cli.main import main
+from batchfront.study.cli.main import main
 
 TASK = ("run", "--task", "planted.py", "--n-trials", "2", "--epochs", "1")
 

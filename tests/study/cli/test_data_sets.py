@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from objectives.tasks import mnist
-from study.cli.main import main
-from study.on_ray.shipment import shipment
-from study.plan.settings import StudySettings
+from batchfront.objectives.tasks import mnist
+from batchfront.study.cli.main import main
+from batchfront.study.on_ray.shipment import shipment
+from batchfront.study.plan.settings import StudySettings
 from tests.image_files import mnist_files, put, small_mnist
 
 from ..conftest import ROOT, finish, spawn
@@ -17,9 +17,9 @@ from ..conftest import ROOT, finish, spawn
 RUN = ("run", "--n-trials", "2", "--epochs", "2", "--batch-sizes", "8:8", "--sampler", "random")
 MNIST = (*RUN, "--task", "mnist")
 OWN = """
-    from objectives.task import Task
-    from objectives.tasks.image_models import cnn
-    from objectives.tasks.images import image_task
+    from batchfront import Task
+    from batchfront.objectives.tasks.image_models import cnn
+    from batchfront.objectives.tasks.images import image_task
     from tests.image_files import small_mnist
 
     def task(*, data_dir):

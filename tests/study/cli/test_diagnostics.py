@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from study.cli.main import main
-from study.trials.attributes import DIAGNOSED
+from batchfront.study.cli.main import main
+from batchfront.study.trials.attributes import DIAGNOSED
 
 RUN = ("run", "--task", "digits", "--epochs", "1", "--batch-sizes", "256:512", "--pruner", "none")
 RUN = (*RUN, "--learning-rates", "0.01:0.1")

@@ -5,15 +5,15 @@ from __future__ import annotations
 import optuna
 import pytest
 
-from study.cli.main import main
-from study.plan.agreement import AGREEMENT
+from batchfront.study.cli.main import main
+from batchfront.study.plan.agreement import AGREEMENT
 
 RUN = ("run", "--epochs", "1", "--learning-rates", "0.01:0.1", "--pruner", "none")
 
 NORMED = """
     from dataclasses import replace
     from torch import nn
-    from objectives.tasks.digits import digits
+    from batchfront.objectives.tasks.digits import digits
 
     def model():
         return nn.Sequential(nn.Linear(64, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Linear(16, 10))

@@ -11,12 +11,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from study.cli.main import main
-from study.findings.claims.claim import Claim, Runs
-from study.findings.claims.show import claim_row
-from study.findings.claims.table import all_claims, rules
-from study.findings.statistics.trends import mean_interval, rank_trend, within_correlation
-from study.trials.rows import RunRow
+from batchfront.study.cli.main import main
+from batchfront.study.findings.claims.claim import Claim, Runs
+from batchfront.study.findings.claims.show import claim_row
+from batchfront.study.findings.claims.table import all_claims, rules
+from batchfront.study.findings.statistics.trends import (
+    mean_interval,
+    rank_trend,
+    within_correlation,
+)
+from batchfront.study.trials.rows import RunRow
 from tests.study.recorded import run_row
 
 SIZES = (8, 16, 32, 64, 128, 256)

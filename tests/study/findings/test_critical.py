@@ -16,14 +16,14 @@ import pytest
 from optuna.distributions import FloatDistribution, IntDistribution
 from optuna.trial import create_trial
 
-from storage.open import open_storage
-from study.cli.main import main
-from study.errors import StudyError
-from study.findings.critical.fit import Critical, SizeRuns, critical_batch
-from study.findings.critical.to_target import to_target
-from study.plan.agreement import AGREEMENT
-from study.quiet import quiet_optuna
-from study.trials.rows import RunRow
+from batchfront.storage.open import open_storage
+from batchfront.study.cli.main import main
+from batchfront.study.errors import StudyError
+from batchfront.study.findings.critical.fit import Critical, SizeRuns, critical_batch
+from batchfront.study.findings.critical.to_target import to_target
+from batchfront.study.plan.agreement import AGREEMENT
+from batchfront.study.quiet import quiet_optuna
+from batchfront.study.trials.rows import RunRow
 
 TABLE = Path(__file__).resolve().parents[2] / "data" / "mlperf_resnet50_epochs_to_target.csv"
 SIZES = [2**k for k in range(4, 10)]

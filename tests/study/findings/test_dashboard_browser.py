@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from study.cli.main import main
+from batchfront.study.cli.main import main
 
 from ..conftest import ROOT, spawn
 

@@ -10,12 +10,12 @@ from pathlib import Path
 import optuna
 import pytest
 
-from study.cli.main import main
-from study.findings.overview.board import FIGURE_POINTS, note, thinned_trials
-from study.findings.overview.report import report_html
-from study.opening.open import the_study
-from study.show import human_bytes, human_seconds
-from study.trials.attributes import ATTRIBUTES
+from batchfront.study.cli.main import main
+from batchfront.study.findings.overview.board import FIGURE_POINTS, note, thinned_trials
+from batchfront.study.findings.overview.report import report_html
+from batchfront.study.opening.open import the_study
+from batchfront.study.show import human_bytes, human_seconds
+from batchfront.study.trials.attributes import ATTRIBUTES
 
 STORAGE = "sqlite:///runs/batchfront.db"
 KEYS = ["number", "batch_size", "learning_rate", "val_accuracy", "train_seconds"]

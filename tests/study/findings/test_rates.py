@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from study.cli.main import main
-from study.findings.rates.best import NotShown, RateEstimate, best_rate, rate_runs
-from study.findings.rates.law import RateLaw, rate_estimates, rate_law
-from study.findings.rates.show import law_sentence, rates_figure
-from study.findings.statistics.lines import fit_line
+from batchfront.study.cli.main import main
+from batchfront.study.findings.rates.best import NotShown, RateEstimate, best_rate, rate_runs
+from batchfront.study.findings.rates.law import RateLaw, rate_estimates, rate_law
+from batchfront.study.findings.rates.show import law_sentence, rates_figure
+from batchfront.study.findings.statistics.lines import fit_line
 from tests.study.recorded import run_row
 
 LOWEST = 0.03  # error at the best rate

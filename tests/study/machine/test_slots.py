@@ -9,13 +9,13 @@ import time
 
 import pytest
 
-from study.machine.slots import _try, _wait, pinned_core
+from batchfront.study.machine.slots import _try, _wait, pinned_core
 
 from ..conftest import ROOT
 
 HOLD = """
 import os, sys, time
-from study.machine.slots import pinned_core
+from batchfront.study.machine.slots import pinned_core
 with pinned_core():
     print(*sorted(os.sched_getaffinity(0)), flush=True)
     time.sleep(60)

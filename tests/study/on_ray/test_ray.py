@@ -11,7 +11,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from study.cli.main import main
+from batchfront.study.cli.main import main
 
 from ..conftest import finish, spawn
 

@@ -11,14 +11,15 @@ from types import SimpleNamespace
 import pytest
 from rich.console import Console
 
-from study.cli.main import main
-from study.errors import StudyError
-from study.on_ray.cluster import Cluster, check_cluster
-from study.on_ray.node import DIED, Ended
-from study.on_ray.session import RaySession, Slot
-from study.on_ray.shipment import ROOT, shipment
-from study.plan.settings import StudySettings
-from study.workers.team import SAME_CRASHES
+from batchfront.study.cli.main import main
+from batchfront.study.errors import StudyError
+from batchfront.study.on_ray.cluster import Cluster, check_cluster
+from batchfront.study.on_ray.node import DIED, Ended
+from batchfront.study.on_ray.session import RaySession, Slot
+from batchfront.study.on_ray.shipment import shipment
+from batchfront.study.plan.settings import StudySettings
+from batchfront.study.workers.team import SAME_CRASHES
+from tests.study.conftest import ROOT
 
 RUN = ("run", "--launcher", "ray")
 HERE = ("10.0.0.1", "one")
@@ -81,8 +82,12 @@ def test_a_node_is_sent_our_packages_and_the_folder_of_the_task_file(workdir):
     settings = StudySettings(task="planted.py", storage="sqlite:///runs/a.db", launcher="ray")
     with shipment(settings) as sent:
         theirs, environment = sent.settings, sent.runtime_env
+        (package,) = map(Path, environment["py_modules"])
+        parts = [path.name for path in sorted(package.iterdir())]
+        assert not any(path.is_symlink() for path in package.rglob("*"))
+    assert package.name == "batchfront"
+    assert parts == ["__init__.py", "__main__.py", "objectives", "storage", "study"]
     assert environment["working_dir"] == str(workdir)
-    assert [Path(p).name for p in environment["py_modules"]] == ["study", "objectives", "storage"]
     assert {".git", ".venv", "runs", "*.db"} <= set(environment["excludes"])
     assert (theirs.task, theirs.study_name) == ("planted.py:objective",) * 2
     assert theirs.storage == f"sqlite:///{workdir}/runs/a.db"
@@ -103,16 +108,6 @@ def test_a_bundled_task_takes_no_folder_along(workdir):
     with shipment(StudySettings()) as sent:
         assert sent.settings.task == "digits"
         assert not list(Path(sent.runtime_env["working_dir"]).iterdir())
-
-
-def test_a_task_file_in_the_checkout_does_not_bring_our_packages_twice(workdir):
-    task = ROOT / "ours_to_send.py"
-    task.write_text("def objective(params, run): ...\n")
-    try:
-        with shipment(StudySettings(task=str(task))) as sent:
-            assert {"/study", "/objectives", "/storage"} <= set(sent.runtime_env["excludes"])
-    finally:
-        task.unlink()
 
 
 def test_task_and_pruner_of_different_folders_are_refused(workdir):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from study.cli.main import main
+from batchfront.study.cli.main import main
 
 GOLDEN = sorted((Path(__file__).resolve().parents[2] / "data").glob("golden-*.db"))
 OPTIONS = ("--task", "digits", "--mixed-hardware")  # wherever the tests run

@@ -5,12 +5,12 @@ from __future__ import annotations
 import optuna
 import pytest
 
-from study.cli.main import main
-from study.plan.space import Scale, SearchSpace
-from study.smallest.agenda import Agenda
-from study.smallest.question import SEEDS, Question
-from study.smallest.size import Asked
-from study.trials.rows import runs_of
+from batchfront.study.cli.main import main
+from batchfront.study.plan.space import Scale, SearchSpace
+from batchfront.study.smallest.agenda import Agenda
+from batchfront.study.smallest.question import SEEDS, Question
+from batchfront.study.smallest.size import Asked
+from batchfront.study.trials.rows import runs_of
 
 STORAGE = "sqlite:///runs/batchfront.db"
 RUN = ["run", "--task", "planted.py", "--epochs", "3", "--batch-sizes", "4:64"]

@@ -10,15 +10,14 @@ from pathlib import Path
 import optuna
 import pytest
 
-from study.cli.main import main
-from study.plan.settings import SAMPLERS
-from study.trials.attributes import UNPROBED
+from batchfront.study.cli.main import main
+from batchfront.study.plan.settings import SAMPLERS
+from batchfront.study.trials.attributes import UNPROBED
 
 TASK = """
     import time
 
-    from objectives.load import CustomLoop
-    from objectives.parameter import Parameter
+    from batchfront import CustomLoop, Parameter
 
     def loop(params, run):
         '''Twice the layers take twice the time; dropout costs nothing.'''
@@ -67,7 +66,9 @@ def test_they_are_searched_by_every_sampler_and_shown(write_task, capsys, sample
 
 
 def test_only_the_probed_combination_has_a_known_cost(write_task, monkeypatch):
-    monkeypatch.setattr("study.workers.worker.TIME_OFF", math.inf)  # no probe is repeated
+    monkeypatch.setattr(
+        "batchfront.study.workers.worker.TIME_OFF", math.inf
+    )  # no probe is repeated
     assert main([*RUN, "--task", write_task(TASK), "--sampler", "random", "--n-trials", "25"]) == 0
     trials = [t for t in _study("mine.py").trials if t.values]
     known = [t for t in trials if UNPROBED not in t.user_attrs]

@@ -9,15 +9,15 @@ from dataclasses import replace
 import optuna
 import pytest
 
-from objectives.load import load_objective
-from objectives.probes.cost import probe
-from study.cli.main import main
-from study.errors import StudyError
-from study.plan.budgets import Budgets, cut_by_cost, parse_bytes
-from study.plan.limits import Limits
-from study.plan.settings import SAMPLERS
-from study.plan.space import SearchSpace
-from study.probes.prober import Prober
+from batchfront.objectives.load import load_objective
+from batchfront.objectives.probes.cost import probe
+from batchfront.study.cli.main import main
+from batchfront.study.errors import StudyError
+from batchfront.study.plan.budgets import Budgets, cut_by_cost, parse_bytes
+from batchfront.study.plan.limits import Limits
+from batchfront.study.plan.settings import SAMPLERS
+from batchfront.study.plan.space import SearchSpace
+from batchfront.study.probes.prober import Prober
 
 from ..known import known_cost, known_costs
 
@@ -76,7 +76,9 @@ def test_the_grade_of_an_excuse_grows_with_the_distance():
 def test_sizes_that_cannot_fit_are_predicted_and_never_run(monkeypatch):
     digits = load_objective("digits", device="cpu")
     limit = digits.predict_peak_bytes(128)
-    monkeypatch.setattr("study.probes.prober.device_memory_bytes", lambda device: limit / 0.89)
+    monkeypatch.setattr(
+        "batchfront.study.probes.prober.device_memory_bytes", lambda device: limit / 0.89
+    )
     prober = Prober(digits, epochs=2, device="cpu", rate=1e-4)
     costs = prober.sizes([32, 64, 128, 256])
     assert [costs[size].cannot_fit for size in (32, 64, 128, 256)] == [False, False, False, True]
@@ -142,7 +144,7 @@ OUT_OF_MEMORY = """
 def even_probes(monkeypatch: pytest.MonkeyPatch) -> None:
     """One speed at every size: what a sampler draws then depends on no clock."""
     monkeypatch.setattr(
-        "study.probes.prober.probe",
+        "batchfront.study.probes.prober.probe",
         lambda *args, **options: replace(probe(*args, **options), step_seconds=0.001, busy=1.0),
     )
 
@@ -180,7 +182,7 @@ def test_sizes_whose_probe_runs_out_of_memory_are_cut(write_task, rows, capsys):
 def test_where_nothing_can_run_a_worker_gives_up_and_fails_no_trial(
     write_task, rows, capsys, monkeypatch
 ):
-    monkeypatch.setattr("study.workers.worker.MAX_REFUSALS", 3)
+    monkeypatch.setattr("batchfront.study.workers.worker.MAX_REFUSALS", 3)
     name = write_task(OUT_OF_MEMORY.format(condition="type(run).__name__ == 'Run'"))
     argv = ["run", "--task", name, "--batch-sizes", "32:64", "--epochs", "1"]
     assert main([*argv, "--sampler", "random", "--n-trials", "9"]) == 1

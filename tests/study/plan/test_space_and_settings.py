@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from study.errors import StudyError
-from study.plan.settings import StudySettings, with_file
-from study.plan.space import SearchSpace, parse_batch_sizes, parse_learning_rates
-from study.trials.attributes import batch_size_of
+from batchfront.study.errors import StudyError
+from batchfront.study.plan.settings import StudySettings, with_file
+from batchfront.study.plan.space import SearchSpace, parse_batch_sizes, parse_learning_rates
+from batchfront.study.trials.attributes import batch_size_of
 
 
 def test_ranges_read_as_low_and_high():

@@ -10,11 +10,11 @@ from pathlib import Path
 import optuna
 import pytest
 
-import objectives.device.hardware
-from study.cli.main import main
-from study.probes.prober import faster
-from study.trials.costs import advice
-from study.trials.hardware import known_hardware, store_costs, stored_costs
+import batchfront.objectives.device.hardware
+from batchfront.study.cli.main import main
+from batchfront.study.probes.prober import faster
+from batchfront.study.trials.costs import advice
+from batchfront.study.trials.hardware import known_hardware, store_costs, stored_costs
 
 from ..known import known_cost, known_costs
 
@@ -41,7 +41,7 @@ def test_of_two_probes_the_faster_undisturbed_one_counts():
 
 def test_trials_of_one_size_are_told_one_time_and_one_memory(workdir, rows, monkeypatch):
     monkeypatch.setattr(
-        "study.workers.worker.TIME_OFF", float("inf")
+        "batchfront.study.workers.worker.TIME_OFF", float("inf")
     )  # however busy this machine is
     assert main([*DIGITS, "--n-trials", "10", "--batch-sizes", "128:256"]) == 0
     exported = [r for r in rows("export") if r["state"] == "COMPLETE"]
@@ -125,7 +125,7 @@ def test_other_hardware_is_refused_unless_wanted_and_then_has_its_own_front(
     workdir, rows, capsys, monkeypatch
 ):
     assert main([*DIGITS, "--n-trials", "4"]) == 0
-    monkeypatch.setattr(objectives.device.hardware, "cpu_model", lambda: "Other CPU")
+    monkeypatch.setattr(batchfront.objectives.device.hardware, "cpu_model", lambda: "Other CPU")
     assert main([*DIGITS, "--n-trials", "8"]) == 2
     said = capsys.readouterr().err
     assert "timed on other hardware (cpu: " in said
@@ -147,7 +147,9 @@ def test_other_hardware_is_refused_unless_wanted_and_then_has_its_own_front(
 
 def test_a_front_shows_one_time_for_a_size_whose_probe_was_corrected(workdir, rows, monkeypatch):
     """As if the first probe had been disturbed, and a later one showed half its time."""
-    monkeypatch.setattr("study.workers.worker.TIME_OFF", math.inf)  # no probe is repeated but by us
+    monkeypatch.setattr(
+        "batchfront.study.workers.worker.TIME_OFF", math.inf
+    )  # no probe is repeated but by us
     argv = ["run", "--task", "planted.py", "--epochs", "2", "--batch-sizes", "8"]
     assert main([*argv, "--n-trials", "6"]) == 0
     study = optuna.load_study(study_name="planted.py:objective", storage=STORAGE)

@@ -9,14 +9,14 @@ import pytest
 from optuna.distributions import IntDistribution
 from optuna.trial import TrialState
 
-from objectives.measurement import Phase, TrialParams
-from objectives.probes.cost import Cost, probe
-from objectives.training.schedules import Growth
-from study.cli.main import main
-from study.plan.limits import smallest_out_of_memory
-from study.trials.costs import SizeCost
-from study.trials.growing import cost_of, whole_runs
-from study.trials.hardware import stored_costs
+from batchfront.objectives.measurement import Phase, TrialParams
+from batchfront.objectives.probes.cost import Cost, probe
+from batchfront.objectives.training.schedules import Growth
+from batchfront.study.cli.main import main
+from batchfront.study.plan.limits import smallest_out_of_memory
+from batchfront.study.trials.costs import SizeCost
+from batchfront.study.trials.growing import cost_of, whole_runs
+from batchfront.study.trials.hardware import stored_costs
 
 
 def costs(*sizes: int) -> dict[int, SizeCost]:
@@ -115,7 +115,7 @@ def test_a_run_that_grows_beyond_what_was_probed_measures_its_own_memory(workdir
             raise ValueError("not this one")
         return probe(objective, params, **options)
 
-    monkeypatch.setattr("study.probes.prober.probe", only_small)
+    monkeypatch.setattr("batchfront.study.probes.prober.probe", only_small)
     args = ("--epochs", "4", "--batch-sizes", "256", "--schedule", "doubling")
     assert main(["run", *args, "--n-trials", "1"]) == 0
     trial = optuna.load_study(study_name="digits", storage="sqlite:///runs/batchfront.db").trials[0]

@@ -9,8 +9,8 @@ import numpy as np
 import optuna
 import pytest
 
-from objectives.probes.lr_range import smooth, suggested
-from study.cli.main import main
+from batchfront.objectives.probes.lr_range import smooth, suggested
+from batchfront.study.cli.main import main
 
 STORAGE = "sqlite:///runs/batchfront.db"
 

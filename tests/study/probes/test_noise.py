@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from study.cli.main import main
-from study.probes.show_noise import label
+from batchfront.study.cli.main import main
+from batchfront.study.probes.show_noise import label
 
 
 def test_a_task_is_looked_at_after_chosen_epochs(workdir, rows):
@@ -36,8 +36,8 @@ def test_tables_fit_and_say_what_the_number_is_not(workdir, capsys):
 
 BATCH_NORM = """
     from torch import nn
-    from objectives.task import Task, sgd_momentum
-    from objectives.tasks.digits import _flat
+    from batchfront.objectives.task import Task, sgd_momentum
+    from batchfront.objectives.tasks.digits import _flat
 
     def model():
         return nn.Sequential(nn.Linear(64, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, 10))
@@ -56,7 +56,7 @@ def test_batch_norm_leaves_two_batch_sizes_and_says_so(write_task, rows):
 LOST = """
     import torch
     from torch import nn
-    from objectives.task import Data, Task, sgd_momentum
+    from batchfront.objectives.task import Data, Task, sgd_momentum
 
     def data():
         x = torch.randn(600, 20, generator=torch.Generator().manual_seed(0))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from study.pruning.bound import DEFAULT_MARGIN, Bound, History
+from batchfront.study.pruning.bound import DEFAULT_MARGIN, Bound, History
 
 from ..curves import EPOCHS, rising
 

@@ -6,13 +6,20 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
-from objectives.measurement import Verdict
-from study.pruning import bound as bound_module
-from study.pruning.bound import SPARED_SHARE, learn_from
-from study.pruning.decision import RunSoFar
-from study.pruning.front import MIN_CURVES, FrontPruner
-from study.trials.attributes import CONSTRAINT, CURVE, HARDWARE, PREDICTED, SO_FAR, SPARED
-from study.trials.outcome import on_grid
+from batchfront.objectives.measurement import Verdict
+from batchfront.study.pruning import bound as bound_module
+from batchfront.study.pruning.bound import SPARED_SHARE, learn_from
+from batchfront.study.pruning.decision import RunSoFar
+from batchfront.study.pruning.front import MIN_CURVES, FrontPruner
+from batchfront.study.trials.attributes import (
+    CONSTRAINT,
+    CURVE,
+    HARDWARE,
+    PREDICTED,
+    SO_FAR,
+    SPARED,
+)
+from batchfront.study.trials.outcome import on_grid
 
 from ..curves import EPOCHS, rising
 
@@ -75,7 +82,7 @@ def _judge(study, curve, *, size=16, rule=None, **changes):
 
 
 def _coin(rule, number):
-    from study.trials.attributes import derive_seed
+    from batchfront.study.trials.attributes import derive_seed
 
     return derive_seed(rule._seed, number, purpose="spare") / 2**31
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import optuna
 import pytest
 
-from objectives.curves.table import read_table
-from study.cli.main import main
-from study.trials.attributes import CONSTRAINT, PRUNER_STATE
-from study.trials.outcome import MAX_GRADE, MIN_GRADE
+from batchfront.objectives.curves.table import read_table
+from batchfront.study.cli.main import main
+from batchfront.study.trials.attributes import CONSTRAINT, PRUNER_STATE
+from batchfront.study.trials.outcome import MAX_GRADE, MIN_GRADE
 
 from ..conftest import ROOT
 
@@ -176,7 +176,7 @@ def test_a_pruner_that_raises_ends_the_run_with_its_name_and_loses_nothing(
 
 
 LOOP = """
-    from objectives.measurement import Stopped, Verdict
+    from batchfront import Stopped, Verdict
 
     def objective(params, run):
         '''Ten epochs, validated after every fifth only.'''

@@ -18,13 +18,13 @@ from optuna.pruners import (
 )
 from optuna.trial import TrialState
 
-from study.errors import StudyError
-from study.plan.settings import PRUNERS
-from study.pruning.by_name import stock_pruner
-from study.pruning.decision import RunSoFar
-from study.pruning.stock import StockPruner
-from study.trials.attributes import CURVE, PRUNER_STATE
-from study.trials.outcome import CURVE_POINTS, grid_stride, on_grid
+from batchfront.study.errors import StudyError
+from batchfront.study.plan.settings import PRUNERS
+from batchfront.study.pruning.by_name import stock_pruner
+from batchfront.study.pruning.decision import RunSoFar
+from batchfront.study.pruning.stock import StockPruner
+from batchfront.study.trials.attributes import CURVE, PRUNER_STATE
+from batchfront.study.trials.outcome import CURVE_POINTS, grid_stride, on_grid
 
 EPOCHS = 9
 N_TRIALS = 32

@@ -10,15 +10,14 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
-from benchmarks.search import play_study
-from objectives.curves.table import read_table
-from objectives.parameter import Parameter
-from study.plan.budgets import Budgets
-from study.plan.space import SearchSpace
-from study.search.chances import news
-from study.search.cost_aware import N_START
-from study.search.surface import Guess, usual_shape
-from study.trials.attributes import (
+from batchfront.objectives.curves.table import read_table
+from batchfront.objectives.parameter import Parameter
+from batchfront.study.plan.budgets import Budgets
+from batchfront.study.plan.space import SearchSpace
+from batchfront.study.search.chances import news
+from batchfront.study.search.cost_aware import N_START
+from batchfront.study.search.surface import Guess, usual_shape
+from batchfront.study.trials.attributes import (
     CONSTRAINT,
     ERROR,
     FAIL_REASON,
@@ -26,6 +25,7 @@ from study.trials.attributes import (
     UNPROBED,
     batch_size_of,
 )
+from benchmarks.search import play_study
 
 from ..conftest import ROOT
 from ..cost_aware import SPACE, accuracy_at, cost, limits_of, new_study, stop, tell

@@ -8,9 +8,9 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
-from study.search.encoding import Encoding
-from study.search.observations import CAP, observations_of
-from study.trials.attributes import CONSTRAINT, CURVE, FAIL_REASON, HARDWARE
+from batchfront.study.search.encoding import Encoding
+from batchfront.study.search.observations import CAP, observations_of
+from batchfront.study.trials.attributes import CONSTRAINT, CURVE, FAIL_REASON, HARDWARE
 
 from ..cost_aware import SPACE, cost, limits_of, new_study, stop, tell
 

@@ -8,13 +8,13 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
-from study.plan.budgets import Budgets
-from study.plan.limits import Limits
-from study.plan.settings import SAMPLERS
-from study.plan.space import SearchSpace
-from study.search.by_name import make_sampler
-from study.search.samplers import projected
-from study.trials.attributes import CONSTRAINT, SO_FAR, VERDICT, derive_seed
+from batchfront.study.plan.budgets import Budgets
+from batchfront.study.plan.limits import Limits
+from batchfront.study.plan.settings import SAMPLERS
+from batchfront.study.plan.space import SearchSpace
+from batchfront.study.search.by_name import make_sampler
+from batchfront.study.search.samplers import projected
+from batchfront.study.trials.attributes import CONSTRAINT, SO_FAR, VERDICT, derive_seed
 
 from ..known import costs_by
 

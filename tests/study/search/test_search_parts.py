@@ -7,13 +7,13 @@ import math
 import numpy as np
 import pytest
 
+from batchfront.objectives.parameter import Parameter
+from batchfront.study.plan.space import SearchSpace
+from batchfront.study.search.encoding import Encoding
+from batchfront.study.search.gains import EDGE, Plane, expected_below
+from batchfront.study.search.prices import Prices
+from batchfront.study.search.surface import TIE, Guess, Surface, fit_shape, usual_shape
 from benchmarks.hypervolume import hypervolume
-from objectives.parameter import Parameter
-from study.plan.space import SearchSpace
-from study.search.encoding import Encoding
-from study.search.gains import EDGE, Plane, expected_below
-from study.search.prices import Prices
-from study.search.surface import TIE, Guess, Surface, fit_shape, usual_shape
 
 from ..known import costs_by
 

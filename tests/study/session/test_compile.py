@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from study.cli.main import main
+from batchfront.study.cli.main import main
 
 
 def test_a_compiled_study_says_so_in_every_trial_and_is_not_mixed_with_ordinary_steps(

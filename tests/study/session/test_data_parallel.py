@@ -9,13 +9,13 @@ import time
 
 import pytest
 
-from study.cli.main import main
-from study.errors import StudyError
-from study.machine.slots import pinned_core
-from study.on_ray.session import check_ranks
-from study.opening.open import find_study
-from study.plan.agreement import AGREEMENT
-from study.plan.settings import StudySettings
+from batchfront.study.cli.main import main
+from batchfront.study.errors import StudyError
+from batchfront.study.machine.slots import pinned_core
+from batchfront.study.on_ray.session import check_ranks
+from batchfront.study.opening.open import find_study
+from batchfront.study.plan.agreement import AGREEMENT
+from batchfront.study.plan.settings import StudySettings
 
 from ..conftest import finish, spawn
 
@@ -24,7 +24,7 @@ TASK = """
     import os, time
     import torch
     from torch import distributed, nn
-    from objectives.task import Data, Task, sgd_momentum
+    from batchfront.objectives.task import Data, Task, sgd_momentum
 
     def data():
         x = torch.randn(120, 4, generator=torch.Generator().manual_seed(0))
@@ -134,8 +134,8 @@ def test_ranks_get_cores_of_their_own_or_none_is_pinned(tmp_path, monkeypatch):
 
 def test_more_ranks_than_cores_is_said(workdir, write_task, monkeypatch, capsys):
     write_task(TASK)
-    monkeypatch.setattr("study.session.session.n_cores", lambda: 2)
-    monkeypatch.setattr("study.session.session.Session._prepare", _stop)
+    monkeypatch.setattr("batchfront.study.session.session.n_cores", lambda: 2)
+    monkeypatch.setattr("batchfront.study.session.session.Session._prepare", _stop)
     assert main([*OPTIONS, "--n-workers", "2"]) == 130
     assert "4 ranks share 2 cores" in capsys.readouterr().err
 

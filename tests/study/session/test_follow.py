@@ -6,8 +6,8 @@ from collections import Counter
 
 import optuna
 
-from study.cli.main import main
-from study.session.follow import Follower
+from batchfront.study.cli.main import main
+from batchfront.study.session.follow import Follower
 
 TASK = ("run", "--task", "planted.py", "--epochs", "4", "--sampler", "random")
 

@@ -12,8 +12,8 @@ from contextlib import closing
 import optuna
 import pytest
 
-from storage.open import open_storage
-from study.cli.main import main
+from batchfront.storage.open import open_storage
+from batchfront.study.cli.main import main
 
 from ..conftest import finish, spawn
 
@@ -154,7 +154,7 @@ def _both_held(workdir, seconds: float = 60) -> list[dict]:
 def test_a_trial_that_kills_its_workers_is_given_up_after_three_retries(
     rows, write_task, monkeypatch
 ):
-    monkeypatch.setattr("study.workers.team.LONGEST_PAUSE_SECONDS", 0.2)
+    monkeypatch.setattr("batchfront.study.workers.team.LONGEST_PAUSE_SECONDS", 0.2)
     task = write_task("""
         import os
         def objective(params, run):
@@ -177,8 +177,8 @@ def test_a_trial_that_kills_its_workers_is_given_up_after_three_retries(
 
 
 def test_a_crash_loop_ends_with_the_reason(workdir, capsys, monkeypatch, write_task):
-    monkeypatch.setattr("study.workers.team.SAME_CRASHES", 2)
-    monkeypatch.setattr("study.workers.team.LONGEST_PAUSE_SECONDS", 0.2)
+    monkeypatch.setattr("batchfront.study.workers.team.SAME_CRASHES", 2)
+    monkeypatch.setattr("batchfront.study.workers.team.LONGEST_PAUSE_SECONDS", 0.2)
     task = write_task("""
         import os
         def objective(params, run):

@@ -8,8 +8,8 @@ from pathlib import Path
 import optuna
 import pytest
 
-from study.cli.main import main
-from study.trials.attributes import CONSTRAINT, derive_seed
+from batchfront.study.cli.main import main
+from batchfront.study.trials.attributes import CONSTRAINT, derive_seed
 
 PLANTED = ("run", "--task", "planted.py", "--epochs", "4", "--sampler", "random")
 
@@ -113,7 +113,7 @@ def test_another_task_under_the_same_name_is_refused(study, capsys, write_task):
 
 TASK = """
     import torch
-    from objectives.task import Data, Task
+    from batchfront import Data, Task
 
     def data():
         x = torch.arange(40.0).reshape(20, 2) + {shift}
@@ -243,7 +243,7 @@ def _forget_modules() -> None:
 def test_an_objective_may_stop_itself(write_task, rows):
     name = write_task(
         """
-        from objectives.measurement import Stopped, Verdict
+        from batchfront import Stopped, Verdict
 
         def objective(params, run):
             run.begin(100)

@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 from scipy.stats import norm
 
-from study.smallest.agenda import next_runs
-from study.smallest.ladder import Walk
-from study.smallest.question import Question
-from study.smallest.sensitivity import judged
-from study.trials.rows import RunRow
+from batchfront.study.smallest.agenda import next_runs
+from batchfront.study.smallest.ladder import Walk
+from batchfront.study.smallest.question import Question
+from batchfront.study.smallest.sensitivity import judged
+from batchfront.study.trials.rows import RunRow
 from tests.study import recorded
 
 SIZES = tuple(2**k for k in range(10))

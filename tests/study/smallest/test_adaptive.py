@@ -7,10 +7,10 @@ import json
 import optuna
 import pytest
 
-from study.cli.main import main
-from study.smallest.sensitivity import N_SEEDS
-from study.trials.front import pareto_front
-from study.trials.rows import runs_of
+from batchfront.study.cli.main import main
+from batchfront.study.smallest.sensitivity import N_SEEDS
+from batchfront.study.trials.front import pareto_front
+from batchfront.study.trials.rows import runs_of
 
 SMALLEST = [
     "smallest",

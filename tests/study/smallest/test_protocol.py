@@ -7,19 +7,19 @@ from itertools import product
 import pytest
 from scipy.stats import binomtest
 
-from study.errors import StudyError
-from study.smallest.agenda import next_runs
-from study.smallest.evidence import evidence
-from study.smallest.ladder import walk
-from study.smallest.question import (
+from batchfront.study.errors import StudyError
+from batchfront.study.smallest.agenda import next_runs
+from batchfront.study.smallest.evidence import evidence
+from batchfront.study.smallest.ladder import walk
+from batchfront.study.smallest.question import (
     SEEDS,
     TUNE,
     check_question,
     share_interval,
     target_of,
 )
-from study.smallest.sensitivity import judged
-from study.smallest.size import state_of
+from batchfront.study.smallest.sensitivity import judged
+from batchfront.study.smallest.size import state_of
 from tests.study.smallest.simulated import TARGET, question, run_row
 
 GOOD, BAD = 0.96, 0.94

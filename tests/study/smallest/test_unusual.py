@@ -6,19 +6,19 @@ import textwrap
 
 import optuna
 
-from objectives.curves.table import COLUMNS
-from study.cli.main import main
-from study.machine.process import this_process
-from study.smallest.advice import frozen
-from study.smallest.answer import answer_of, as_json
-from study.smallest.evidence import evidence
-from study.smallest.ladder import walk
-from study.smallest.question import SEEDS, SENSITIVITY, TUNE
-from study.smallest.sensitivity import judged, to_run
-from study.smallest.show import answer_line, more_lines
-from study.smallest.size import state_of
-from study.trials.attributes import OWNER
-from study.trials.rows import RunRow
+from batchfront.objectives.curves.table import COLUMNS
+from batchfront.study.cli.main import main
+from batchfront.study.machine.process import this_process
+from batchfront.study.smallest.advice import frozen
+from batchfront.study.smallest.answer import answer_of, as_json
+from batchfront.study.smallest.evidence import evidence
+from batchfront.study.smallest.ladder import walk
+from batchfront.study.smallest.question import SEEDS, SENSITIVITY, TUNE
+from batchfront.study.smallest.sensitivity import judged, to_run
+from batchfront.study.smallest.show import answer_line, more_lines
+from batchfront.study.smallest.size import state_of
+from batchfront.study.trials.attributes import OWNER
+from batchfront.study.trials.rows import RunRow
 from tests.study.smallest.simulated import TARGET, question, run_row
 from tests.study.smallest.test_protocol import BAD, GOOD, RATE, decided, seeds_at, tuned_at
 from tests.study.smallest.test_verb import ARGS, LADDER, trials_of
@@ -188,8 +188,7 @@ def test_a_search_that_runs_beside_is_not_waited_for(write_task, rows):
 def test_what_is_recorded_is_judged_at_the_usual_values_as_the_walk_does(write_task, rows):
     write_task(
         f"""
-        from objectives.load import CustomLoop
-        from objectives.parameter import Parameter
+        from batchfront import CustomLoop, Parameter
         {textwrap.indent(textwrap.dedent(WIDER), 8 * " ")}
         objective = CustomLoop(function=objective, search={{"width": Parameter(low=1, high=9)}})
         """

@@ -11,8 +11,8 @@ import time
 import optuna
 import pytest
 
-from storage.open import open_storage
-from study.cli.main import main
+from batchfront.storage.open import open_storage
+from batchfront.study.cli.main import main
 from tests.study.conftest import finish, spawn
 
 LADDER = """
@@ -158,8 +158,7 @@ def test_rates_beyond_the_searched_range_are_kept_by_retries_and_copies(task, ro
 def test_parameters_of_the_task_keep_their_usual_values(write_task, rows):
     write_task(
         f"""
-        from objectives.load import CustomLoop
-        from objectives.parameter import Parameter
+        from batchfront import CustomLoop, Parameter
         {textwrap.indent(textwrap.dedent(LADDER), 8 * " ")}
         objective = CustomLoop(function=objective, search={{"width": Parameter(low=1, high=9)}})
         """

@@ -12,8 +12,8 @@ import pytest
 from optuna.trial import TrialState
 from sqlalchemy.engine import make_url
 
-from storage.open import open_storage
-from study.cli.main import main
+from batchfront.storage.open import open_storage
+from batchfront.study.cli.main import main
 from tests import servers
 from tests.study.conftest import finish, spawn
 

@@ -9,10 +9,10 @@ from typing import Any
 
 import optuna
 
-from storage.open import open_storage
-from study.cli.main import main
-from study.plan.agreement import AGREEMENT, DIRECTIONS
-from study.transfer import copying
+from batchfront.storage.open import open_storage
+from batchfront.study.cli.main import main
+from batchfront.study.plan.agreement import AGREEMENT, DIRECTIONS
+from batchfront.study.transfer import copying
 from tests.study.conftest import finish, spawn
 
 from ..copies import PARAMS, SPACE, copied, everything, make

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from objectives.curves.table import read_table
-from study.cli.main import main
-from study.findings.overview.figures import best_per_batch_size, heat_map
-from study.opening.open import the_study
-from study.trials.front import non_dominated
-from study.trials.rows import runs_of
+from batchfront.objectives.curves.table import read_table
+from batchfront.study.cli.main import main
+from batchfront.study.findings.overview.figures import best_per_batch_size, heat_map
+from batchfront.study.opening.open import the_study
+from batchfront.study.trials.front import non_dominated
+from batchfront.study.trials.rows import runs_of
 from tests.study.tables import CURVES, STORAGE, TO_TARGET, imported, recorded
 
 

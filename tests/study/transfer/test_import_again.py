@@ -9,12 +9,12 @@ import signal
 import time
 from typing import Any
 
-from objectives.curves.columns import KNOWN
-from storage.open import open_storage
-from study.cli.main import main
-from study.opening.open import the_study
-from study.plan.agreement import AGREEMENT, IMPORTED
-from study.transfer import importing
+from batchfront.objectives.curves.columns import KNOWN
+from batchfront.storage.open import open_storage
+from batchfront.study.cli.main import main
+from batchfront.study.opening.open import the_study
+from batchfront.study.plan.agreement import AGREEMENT, IMPORTED
+from batchfront.study.transfer import importing
 from tests.study.conftest import finish, spawn
 from tests.study.tables import CURVES, DATA, STORAGE, TO_TARGET, imported
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from study.cli.main import main
+from batchfront.study.cli.main import main
 from tests.study.tables import TO_TARGET
 
 HEAD = "batch_size,learning_rate,seed,val_accuracy,train_seconds"

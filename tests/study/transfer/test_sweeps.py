@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from objectives.curves.table import read_table
-from study.cli.main import main
+from batchfront.objectives.curves.table import read_table
+from batchfront.study.cli.main import main
 
 AGREEMENT = ("record", "--task", "digits", "--epochs", "2", "--batch-sizes", "64:128")
 GRID = ("--n-rates", "2", "--n-seeds", "2", "--learning-rates", "1e-2:1e-1")

@@ -9,7 +9,7 @@ import optuna
 import pytest
 from optuna.trial import TrialState, create_trial
 
-from study.trials.front import non_dominated, pareto_front
+from batchfront.study.trials.front import non_dominated, pareto_front
 
 SPACE = {"log2_batch_size": optuna.distributions.IntDistribution(0, 9)}
 

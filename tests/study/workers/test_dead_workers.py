@@ -10,16 +10,16 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
-from objectives.load import load_objective
-from objectives.measurement import TrialParams
-from objectives.run import Run, carry_out
-from storage.open import open_storage
-from storage.shared import Heartbeat
-from study.cli.main import main
-from study.quiet import quiet_optuna
-from study.trials.attributes import OWNER, ROOT, is_finished
-from study.workers.pulse import Pulse
-from study.workers.retry import after_death
+from batchfront.objectives.load import load_objective
+from batchfront.objectives.measurement import TrialParams
+from batchfront.objectives.run import Run, carry_out
+from batchfront.storage.open import open_storage
+from batchfront.storage.shared import Heartbeat
+from batchfront.study.cli.main import main
+from batchfront.study.quiet import quiet_optuna
+from batchfront.study.trials.attributes import OWNER, ROOT, is_finished
+from batchfront.study.workers.pulse import Pulse
+from batchfront.study.workers.retry import after_death
 
 from ..conftest import ask, finish, spawn
 
@@ -128,7 +128,7 @@ SMALL = """
     import os, time
     import torch
     from torch import nn
-    from objectives.task import Data, Task, sgd_momentum
+    from batchfront.objectives.task import Data, Task, sgd_momentum
 
     def data():
         g = torch.Generator().manual_seed(0)

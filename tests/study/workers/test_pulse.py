@@ -8,8 +8,8 @@ import time
 from types import SimpleNamespace
 from typing import Any
 
-from storage.patience import waits_for_server
-from study.workers.pulse import Pulse
+from batchfront.storage.patience import waits_for_server
+from batchfront.study.workers.pulse import Pulse
 from tests.study.workers.test_dead_workers import wait_until
 
 

@@ -13,19 +13,19 @@ import pytest
 from optuna.storages import RetryHeartbeatStaleTrialCallback
 from optuna.trial import TrialState
 
-from objectives.measurement import Verdict
-from storage.open import open_storage
-from study.plan.agreement import DIRECTIONS
-from study.plan.budgets import Budgets
-from study.plan.limits import Excuse, Limits
-from study.plan.settings import SAMPLERS
-from study.plan.space import SearchSpace
-from study.quiet import quiet_optuna
-from study.search.by_name import make_sampler
-from study.trials.attributes import CONSTRAINT, DEATHS, OWNER, ROOT, is_finished
-from study.workers.ledger import Ledger
-from study.workers.pulse import Silence
-from study.workers.retry import BEAT, fail_and_queue, queue_again
+from batchfront.objectives.measurement import Verdict
+from batchfront.storage.open import open_storage
+from batchfront.study.plan.agreement import DIRECTIONS
+from batchfront.study.plan.budgets import Budgets
+from batchfront.study.plan.limits import Excuse, Limits
+from batchfront.study.plan.settings import SAMPLERS
+from batchfront.study.plan.space import SearchSpace
+from batchfront.study.quiet import quiet_optuna
+from batchfront.study.search.by_name import make_sampler
+from batchfront.study.trials.attributes import CONSTRAINT, DEATHS, OWNER, ROOT, is_finished
+from batchfront.study.workers.ledger import Ledger
+from batchfront.study.workers.pulse import Silence
+from batchfront.study.workers.retry import BEAT, fail_and_queue, queue_again
 
 from ..conftest import ask
 
@@ -101,7 +101,7 @@ def beating(number: int, beat: int | None, *, owned: bool = True) -> Any:
 
 def test_silence_is_measured_from_the_last_new_beat_by_the_watchers_clock(monkeypatch):
     now = [100.0]
-    monkeypatch.setattr("study.workers.pulse.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("batchfront.study.workers.pulse.time.monotonic", lambda: now[0])
     silence = Silence(10)
 
     def after(seconds: float, *trials: Any) -> list[int]:
@@ -140,7 +140,7 @@ def test_no_sampler_of_ours_does_anything_after_a_trial(name):
 
 def test_where_a_worker_runs_is_told_by_more_than_the_hosts_name():
     """Containers share names, and have process ids of their own."""
-    from study.machine.process import is_dead, this_process
+    from batchfront.study.machine.process import is_dead, this_process
 
     me = this_process()
     gone = {**me, "pid": 2**22 - 1}

@@ -1,0 +1,40 @@
+"""Which batch size and learning rate? A multi-objective Optuna study answers, on your hardware.
+
+Task files and training loops of your own import what they need from here alone:
+`from batchfront import Task, Data`. Nothing is loaded before it is used.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from batchfront.objectives.measurement import Stopped, TrialParams, Verdict
+    from batchfront.objectives.objective import CustomLoop
+    from batchfront.objectives.parameter import Parameter
+    from batchfront.objectives.run import Run
+    from batchfront.objectives.task import Data, Task
+
+__all__ = ["CustomLoop", "Data", "Parameter", "Run", "Stopped", "Task", "TrialParams", "Verdict"]
+
+_HOMES = {
+    "CustomLoop": "batchfront.objectives.objective",
+    "Data": "batchfront.objectives.task",
+    "Parameter": "batchfront.objectives.parameter",
+    "Run": "batchfront.objectives.run",
+    "Stopped": "batchfront.objectives.measurement",
+    "Task": "batchfront.objectives.task",
+    "TrialParams": "batchfront.objectives.measurement",
+    "Verdict": "batchfront.objectives.measurement",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'batchfront' has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])
