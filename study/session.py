@@ -25,7 +25,7 @@ from study.look import find_study
 from study.progress import Progress
 from study.quiet import quiet_optuna
 from study.settings import AUTO, DATA_VARIABLE, STORAGE_VARIABLE, StudySettings
-from study.slots import n_cores
+from study.slots import n_cores, why_not_alone
 from study.space import SearchSpace
 from study.team import WorkerDied, run_workers
 from study.techniques import recipe_in, recipe_of, refuse_other_recipe, stored_recipe
@@ -63,6 +63,7 @@ class Session:
         objective = loaded(settings, device, self._console)
         self._check(objective)  # before a database is made
         self._say_ranks(objective, device)
+        self._say_not_alone()
         with quiet_optuna(), readable_errors(settings.storage):
             alone = (settings.n_workers or 1) == 1
             with measuring_alone(objective, device, ranks_stay=alone):
@@ -85,6 +86,11 @@ class Session:
                 "that times say little: choose fewer workers or ranks",
                 soft_wrap=True,
             )
+
+    def _say_not_alone(self) -> None:
+        reason = why_not_alone()
+        if reason is not None:
+            self._console.print(f"note: {reason}", soft_wrap=True)
 
     def _prepare(self, objective: Objective, device: str) -> tuple[Study, Plan]:
         study, plan, is_new = create_or_resume(
