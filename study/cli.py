@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 from objectives.measurement import ObjectiveError
 from storage.errors import StorageError
 from study.errors import StudyError
+from study.typed import password_warning
 from study.verbs_claims import add_claims_verbs
 from study.verbs_critical import add_critical_verbs
 from study.verbs_import import add_import_verb
@@ -39,6 +40,9 @@ def main(argv: Sequence[str]) -> int:
     """Run one verb; returns the exit code."""
     try:
         args = parser().parse_args(argv)
+        warning = password_warning(args)
+        if warning is not None:
+            print(warning, file=sys.stderr)
         return int(args.verb(args) or 0)
     except USER_ERRORS as error:
         print(f"error: {error}", file=sys.stderr)

@@ -25,8 +25,8 @@ def add_storage_verbs(verbs: Any) -> None:
     text = "copy a study to another storage"
     copy_ = verbs.add_parser("copy", help=text, description=copy.__doc__)
     copy_.set_defaults(verb=copy)
-    copy_.add_argument("--from", dest="source", help=f"default: ${FROM_VARIABLE}")
-    copy_.add_argument("--to", dest="target", help=f"default: ${TO_VARIABLE}")
+    copy_.add_argument("--from", dest="from_url", help=f"default: ${FROM_VARIABLE}")
+    copy_.add_argument("--to", dest="to_url", help=f"default: ${TO_VARIABLE}")
     copy_.add_argument("--study-name", help="default: the only study there is")
 
 
@@ -47,8 +47,8 @@ def copy(args: argparse.Namespace) -> None:
     """
     from study.copying import copy_study
 
-    source = _url(args.source, "--from", FROM_VARIABLE)
-    target = _url(args.target, "--to", TO_VARIABLE)
+    source = _url(args.from_url, "--from", FROM_VARIABLE)
+    target = _url(args.to_url, "--to", TO_VARIABLE)
     with only_errors():
         copy_study(source, target, args.study_name, _say)
 

@@ -150,6 +150,15 @@ def test_a_storage_url_is_neither_echoed_nor_an_argument(checkout):
     assert (checkout / "secret-name.db").exists()
 
 
+def test_a_password_that_make_was_given_is_told_of_and_one_of_the_environment_is_not(checkout):
+    url = "'grpc://me:secret-word@host'"
+    for typed, n_warnings in ((f"make front STORAGE={url}", 1), (f"STORAGE={url} make front", 0)):
+        said = _run(typed, checkout).stderr
+        assert said.count("warning: every user of this machine can see the password") == n_warnings
+        assert "is no address of a gRPC server" in said
+        assert "secret-word" not in said
+
+
 def test_the_urls_of_a_copy_are_neither_echoed_nor_arguments(checkout):
     urls = "FROM=sqlite:///absent-name.db TO=sqlite:///runs/second-name.db"
     shown = _run(f"make -n copy {urls}", checkout).stdout
