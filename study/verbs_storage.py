@@ -31,7 +31,10 @@ def add_storage_verbs(verbs: Any) -> None:
 
 
 def serve(args: argparse.Namespace) -> int:
-    """Let workers that cannot reach a storage themselves reach it through this process (gRPC)."""
+    """Let workers that cannot reach a storage themselves reach it through this process (gRPC).
+
+    It asks nobody for a password, on loopback either.
+    """
     from study.serving import serve as serve_storage
 
     if not 0 <= args.port < 2**16:
