@@ -152,7 +152,12 @@ def test_a_storage_url_is_neither_echoed_nor_an_argument(checkout):
 
 def test_a_password_that_make_was_given_is_told_of_and_one_of_the_environment_is_not(checkout):
     url = "'grpc://me:secret-word@host'"
-    for typed, n_warnings in ((f"make front STORAGE={url}", 1), (f"STORAGE={url} make front", 0)):
+    for typed, n_warnings in (
+        (f"make front STORAGE={url}", 1),
+        (f"make front BATCHFRONT_STORAGE={url}", 1),
+        (f"STORAGE={url} make front", 0),
+        (f"BATCHFRONT_STORAGE={url} make front", 0),
+    ):
         said = _run(typed, checkout).stderr
         assert said.count("warning: every user of this machine can see the password") == n_warnings
         assert "is no address of a gRPC server" in said
