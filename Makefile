@@ -1,10 +1,12 @@
 # Every verb is one call of `python -m study`. Set variables as in: make study N_TRIALS=60
 PYTHON ?= python3
 PY := .venv/bin/python
-# In the environment, where no `ps` shows them: URLs may hold passwords.
+# In the environment, where no `ps` shows them: URLs may hold passwords. What was typed after `make`
+# shows there all the same: study/typed.py says so.
 export BATCHFRONT_STORAGE := $(or $(value STORAGE),$(value BATCHFRONT_STORAGE))
 export BATCHFRONT_FROM := $(or $(value FROM),$(value BATCHFRONT_FROM))
 export BATCHFRONT_TO := $(or $(value TO),$(value BATCHFRONT_TO))
+export BATCHFRONT_TYPED := $(foreach name,STORAGE FROM TO,$(if $(findstring command,$(origin $(name)) $(origin BATCHFRONT_$(name))),$(name)))
 
 # $(call option,--name,VARIABLE): the option, quoted, when the variable is set
 quote = '$(subst ','\'',$(1))'

@@ -1,4 +1,4 @@
-"""A gRPC proxy: workers that reach a storage only through `python -m study serve`."""
+"""A gRPC proxy: workers that reach a storage only through `batchfront serve`."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def connect(host: str, port: int) -> SharedProxyStorage:
         storage.close()
         raise StorageError(
             f"no gRPC server answers on {address}: start one there with "
-            f"`python -m study serve --storage URL --host HOST --port {port}`"
+            f"`batchfront serve --storage URL --host HOST --port {port}`"
         ) from None
     return storage
 

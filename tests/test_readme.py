@@ -117,13 +117,13 @@ def _check_dashboard(checkout: Path) -> None:
 
 def test_every_verb_has_help_and_stands_in_the_readme(checkout):
     text = " ".join((ROOT / "README.md").read_text().split())
-    listed = _run(".venv/bin/python -m study --help", checkout).stdout
+    listed = _run(".venv/bin/batchfront --help", checkout).stdout
     verbs = re.findall(r"^    ([\w-]+) ", listed, re.MULTILINE)
     assert set(verbs) >= {"run", "ls", "front", "export", "report"}
     for verb in verbs:
-        shown = _run(f".venv/bin/python -m study {verb} --help", checkout)
+        shown = _run(f".venv/bin/batchfront {verb} --help", checkout)
         assert shown.returncode == 0
-        assert f"study {verb}" in text or f"make {verb}" in text, verb
+        assert f"batchfront {verb}" in text or f"make {verb}" in text, verb
 
 
 def test_every_variable_of_the_makefile_reaches_the_command_line(checkout):
@@ -148,6 +148,20 @@ def test_a_storage_url_is_neither_echoed_nor_an_argument(checkout):
     done = _run(f"make study STORAGE={url}", checkout)
     assert done.returncode == 0, done.stderr
     assert (checkout / "secret-name.db").exists()
+
+
+def test_a_password_that_make_was_given_is_told_of_and_one_of_the_environment_is_not(checkout):
+    url = "'grpc://me:secret-word@host'"
+    for typed, n_warnings in (
+        (f"make front STORAGE={url}", 1),
+        (f"make front BATCHFRONT_STORAGE={url}", 1),
+        (f"STORAGE={url} make front", 0),
+        (f"BATCHFRONT_STORAGE={url} make front", 0),
+    ):
+        said = _run(typed, checkout).stderr
+        assert said.count("warning: every user of this machine can see the password") == n_warnings
+        assert "is no address of a gRPC server" in said
+        assert "secret-word" not in said
 
 
 def test_the_urls_of_a_copy_are_neither_echoed_nor_arguments(checkout):

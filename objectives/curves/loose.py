@@ -7,7 +7,6 @@ that a replay needs are read by `batchfront.objectives.curves.table`.
 from __future__ import annotations
 
 import csv
-import gzip
 import hashlib
 import io
 import math
@@ -27,6 +26,7 @@ from batchfront.objectives.curves.columns import (
     nearly,
     verdict_of,
 )
+from batchfront.objectives.curves.unpack import unpacked
 from batchfront.objectives.measurement import TO_TARGET, ObjectiveError, Verdict
 
 
@@ -91,11 +91,11 @@ def read_recordings(path: Path) -> Recordings:
     """Read and check a CSV file, also a compressed one (`.csv.gz`).
 
     Raises:
-        ObjectiveError: unreadable or malformed, with the line's number.
+        ObjectiveError: unreadable, too large once unpacked, or malformed, with the line's number.
     """
     try:
         data = path.read_bytes()
-        text = gzip.decompress(data) if path.suffix == ".gz" else data
+        text = unpacked(io.BytesIO(data), path.name).read() if path.suffix == ".gz" else data
     except (OSError, EOFError, zlib.error) as error:
         raise ObjectiveError(f"cannot read the table {path}: {error}") from error
     rows = _rows(_decoded(text, path.name), path.name)

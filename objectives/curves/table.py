@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import csv
-import gzip
+import io
 import math
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TextIO
 
+from batchfront.objectives.curves.unpack import unpacked
 from batchfront.objectives.measurement import ObjectiveError
 
 COLUMNS = (
@@ -134,14 +136,15 @@ def read_table(path: str | Path) -> Table:
     """Read a CSV table, also a compressed one (`.csv.gz`).
 
     Raises:
-        ObjectiveError: unreadable, columns missing, and with the line's number: no number, out of
-            range, a duplicate, an epoch out of order, time that runs backwards.
+        ObjectiveError: unreadable, too large once unpacked, columns missing, and with the line's
+            number: no number, out of range, a duplicate, an epoch out of order, time that runs
+            backwards.
     """
     path = Path(path)
     try:
         with opened(path) as stream:
             return _read(stream, path.name)
-    except (OSError, EOFError, UnicodeDecodeError, csv.Error) as error:
+    except (OSError, EOFError, zlib.error, UnicodeDecodeError, csv.Error) as error:
         raise ObjectiveError(f"cannot read the table {path}: {error}") from error
 
 
@@ -149,8 +152,8 @@ def read_table(path: str | Path) -> Table:
 def opened(path: Path) -> Iterator[TextIO]:
     """The table as text."""
     if path.suffix == ".gz":
-        with gzip.open(path, "rt", newline="") as stream:
-            yield stream
+        with path.open("rb") as packed:
+            yield io.TextIOWrapper(unpacked(packed, path.name), newline="")
     else:
         with path.open(newline="") as stream:
             yield stream

@@ -20,6 +20,7 @@ from batchfront.study.cli.rates import add_rates_verbs
 from batchfront.study.cli.run import add_training_verbs
 from batchfront.study.cli.smallest import add_smallest_verb
 from batchfront.study.cli.storage import add_storage_verbs
+from batchfront.study.cli.typed import password_warning
 from batchfront.study.errors import StudyError
 
 USER_ERRORS = (StudyError, ObjectiveError, StorageError)
@@ -44,6 +45,9 @@ def main(argv: Sequence[str]) -> int:
     """Run one verb; returns the exit code."""
     try:
         args = parser().parse_args(argv)
+        warning = password_warning(args)
+        if warning is not None:
+            print(warning, file=sys.stderr)
         return int(args.verb(args) or 0)
     except USER_ERRORS as error:
         print(f"error: {error}", file=sys.stderr)

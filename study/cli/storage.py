@@ -30,13 +30,16 @@ def add_storage_verbs(verbs: Any) -> None:
     text = "copy a study to another storage"
     copy_ = verbs.add_parser("copy", help=text, description=copy.__doc__)
     copy_.set_defaults(verb=copy)
-    copy_.add_argument("--from", dest="source", help=f"default: ${FROM_VARIABLE}")
-    copy_.add_argument("--to", dest="target", help=f"default: ${TO_VARIABLE}")
+    copy_.add_argument("--from", dest="from_url", help=f"default: ${FROM_VARIABLE}")
+    copy_.add_argument("--to", dest="to_url", help=f"default: ${TO_VARIABLE}")
     copy_.add_argument("--study-name", help="default: the only study there is")
 
 
 def serve(args: argparse.Namespace) -> int:
-    """Let workers that cannot reach a storage themselves reach it through this process (gRPC)."""
+    """Let workers that cannot reach a storage themselves reach it through this process (gRPC).
+
+    It asks nobody for a password, on loopback either.
+    """
     from batchfront.study.transfer.serving import serve as serve_storage
 
     if not 0 <= args.port < 2**16:
@@ -52,8 +55,8 @@ def copy(args: argparse.Namespace) -> None:
     """
     from batchfront.study.transfer.copying import copy_study
 
-    source = _url(args.source, "--from", FROM_VARIABLE)
-    target = _url(args.target, "--to", TO_VARIABLE)
+    source = _url(args.from_url, "--from", FROM_VARIABLE)
+    target = _url(args.to_url, "--to", TO_VARIABLE)
     with only_errors():
         copy_study(source, target, args.study_name, _say)
 

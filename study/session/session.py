@@ -17,7 +17,7 @@ from batchfront.storage.names import folder_of, redacted
 from batchfront.storage.open import open_storage, readable_errors
 from batchfront.study.findings.overview.tables import front_table, summary_lines
 from batchfront.study.machine.interrupts import Interrupts
-from batchfront.study.machine.slots import measuring_alone, n_cores
+from batchfront.study.machine.slots import measuring_alone, n_cores, why_not_alone
 from batchfront.study.opening.create import create_or_resume, epochs_of
 from batchfront.study.opening.open import stored_recipe
 from batchfront.study.plan.plan import Plan
@@ -69,6 +69,7 @@ class Session:
         objective = loaded(settings, device, self._console)
         self._check(objective)  # before a database is made
         self._say_ranks(objective, device)
+        self._say_not_alone()
         with quiet_optuna(), readable_errors(settings.storage):
             alone = (settings.n_workers or 1) == 1
             with measuring_alone(objective, device, ranks_stay=alone):
@@ -91,6 +92,11 @@ class Session:
                 "that times say little: choose fewer workers or ranks",
                 soft_wrap=True,
             )
+
+    def _say_not_alone(self) -> None:
+        reason = why_not_alone()
+        if reason is not None:
+            self._console.print(f"note: {reason}", soft_wrap=True)
 
     def _prepare(self, objective: Objective, device: str) -> tuple[Study, Plan]:
         study, plan, is_new = create_or_resume(

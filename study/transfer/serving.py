@@ -32,8 +32,8 @@ def serve(url: str, *, host: str, port: int, say: Callable[[str], None]) -> int:
     with readable_errors(url), interrupts.installed():
         storage = open_storage(url, mode="worker")
         with serving(storage, host=host, port=port) as bound:
-            if host not in LOOPBACK:
-                say(f"warning: no password protects it: who reaches {host} can change the studies")
+            who = "every user of this machine" if host in LOOPBACK else f"who reaches {host}"
+            say(f"warning: no password protects it: {who} can read and change the studies")
             say(f"serving {redacted(url)} as {_address(host, bound)} (Ctrl-C ends it)")
             while interrupts.signum is None:
                 time.sleep(POLL_SECONDS)

@@ -158,7 +158,7 @@ def few(workdir: Path) -> Path:
 def spawn(
     *args: str, cwd: Path, start_new_session: bool = False, **environment: str
 ) -> subprocess.Popen[str]:
-    """`python -m study ARGS` as a process of its own."""
+    """`batchfront ARGS` as a process of its own."""
     return subprocess.Popen(
         [sys.executable, "-m", "batchfront", *args],
         cwd=cwd,

@@ -1,4 +1,4 @@
-"""What optuna-dashboard shows beside its own charts, and the server itself."""
+"""What optuna-dashboard shows beside its own charts."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from batchfront.study.trials.hardware import by_hardware
 
 if TYPE_CHECKING:
     from optuna import Study
-    from optuna.storages import BaseStorage
     from optuna.trial import FrozenTrial
 
 FIGURE_POINTS = 200  # the dashboard sends every figure again at each poll
@@ -71,13 +70,6 @@ def thinned_trials(
     rest = [t for t in trials if is_feasible(t) and t.number not in numbers]
     room = FIGURE_POINTS - len(front)
     return front + (rest[-room:] if room else [])
-
-
-def serve(storage: BaseStorage, *, host: str, port: int) -> None:
-    """Serve optuna-dashboard until interrupted; OSError when the port is taken."""
-    from optuna_dashboard import run_server
-
-    run_server(storage, host=host, port=port)
 
 
 def stored_note(study: Study) -> str:
