@@ -15,17 +15,65 @@ from batchfront.study.errors import StudyError
 
 def add_looking_verbs(verbs: Any) -> None:
     """Tell the parser of them."""
-    add_look(verbs, "ls", ls, "list the studies of a storage", study=False, as_json=True)
-    front_ = add_look(verbs, "front", front, "show the Pareto front")
+    add_look(
+        verbs,
+        "ls",
+        ls,
+        "list the studies of a storage",
+        tries="""
+            ls
+            ls --json
+        """,
+        study=False,
+        as_json=True,
+    )
+    front_ = add_look(
+        verbs,
+        "front",
+        front,
+        "show the Pareto front",
+        tries="""
+            front
+            front --study-name digits --json
+        """,
+    )
     form = front_.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="print JSON")
     form.add_argument("--csv", action="store_true", help="print CSV")
-    export_ = add_look(verbs, "export", export, "print all trials, for machines")
+    export_ = add_look(
+        verbs,
+        "export",
+        export,
+        "print all trials, for machines",
+        tries="""
+            export > trials.csv
+            export --study-name digits --format json -o trials.json
+        """,
+    )
     export_.add_argument("--format", choices=("csv", "json"), default="csv")
     export_.add_argument("-o", "--output", type=Path, help="write to this file instead of stdout")
-    report_ = add_look(verbs, "report", report, "write one self-contained HTML page")
+    report_ = add_look(
+        verbs,
+        "report",
+        report,
+        "write one self-contained HTML page",
+        tries="""
+            report
+            report --study-name digits -o page.html
+        """,
+    )
     report_.add_argument("-o", "--output", type=Path, help="default: runs/STUDY_NAME.html")
-    dashboard_ = add_look(verbs, "dashboard", dashboard, "serve optuna-dashboard", study=False)
+    dashboard_ = add_look(
+        verbs,
+        "dashboard",
+        dashboard,
+        "serve optuna-dashboard",
+        tries="""
+            dashboard
+            dashboard --port 8081
+        """,
+        study=False,
+    )
     dashboard_.add_argument("--host", default="127.0.0.1", help="default: %(default)s")
     dashboard_.add_argument("--port", type=int, default=8080, help="default: %(default)s")
     dashboard_.add_argument(

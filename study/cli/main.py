@@ -21,6 +21,7 @@ from batchfront.study.cli.run import add_training_verbs
 from batchfront.study.cli.smallest import add_smallest_verb
 from batchfront.study.cli.storage import add_storage_verbs
 from batchfront.study.cli.typed import password_warning
+from batchfront.study.cli.words import as_options
 from batchfront.study.errors import StudyError
 
 USER_ERRORS = (StudyError, ObjectiveError, StorageError)
@@ -31,6 +32,12 @@ class Parser(argparse.ArgumentParser):
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**{"allow_abbrev": False, **options})
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """As argparse, with the words that a Makefile hands on."""
+        if args is not None and self._subparsers is None:  # of one verb
+            args = as_options(args, self._actions, verb=self.prog.split()[-1])
+        return super().parse_known_args(args, namespace)
 
     def error(self, message: str) -> NoReturn:
         raise StudyError(f"{message} (see {self.prog} --help)")

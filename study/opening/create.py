@@ -121,7 +121,7 @@ def new_plan(settings: StudySettings, objective: Objective, name: str, device: s
         pruner_risk=DEFAULT_RISK if settings.pruner_risk is None else settings.pruner_risk,
         seed=settings.seed if settings.seed is not None else 0,
         target=settings.target,
-        diagnostics=settings.asked_diagnostics() or (),
+        diagnostics=settings.diagnostics or (),
         device=device,
         hardware=hardware_id(hardware(device)),
         costs={},
@@ -181,7 +181,11 @@ def resumed_plan(study: Study, settings: StudySettings, objective: Objective, de
         seed=settings.seed if settings.seed is not None else defaults.get("seed"),
         target=settings.target if settings.target is not None else defaults.get("target"),
         grace=settings.grace or defaults.get("grace_seconds"),
-        diagnostics=settings.diagnostics or ",".join(defaults.get("diagnostics", ())) or None,
+        diagnostics=(
+            tuple(defaults.get("diagnostics", ()))
+            if settings.diagnostics is None
+            else settings.diagnostics
+        ),
     )
     plan = new_plan(filled, objective, study.study_name, device)
     space = replace(SearchSpace.from_dict(stored["space"]), search=objective.search)

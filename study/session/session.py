@@ -20,10 +20,10 @@ from batchfront.study.machine.interrupts import Interrupts
 from batchfront.study.machine.slots import measuring_alone, n_cores, why_not_alone
 from batchfront.study.opening.create import create_or_resume, epochs_of
 from batchfront.study.opening.open import stored_recipe
+from batchfront.study.plan.parsers import AUTO
 from batchfront.study.plan.plan import Plan
 from batchfront.study.plan.recipe import recipe_in
 from batchfront.study.plan.settings import (
-    AUTO,
     DATA_VARIABLE,
     STORAGE_VARIABLE,
     StudySettings,
