@@ -22,6 +22,7 @@ from batchfront.objectives.parameter import check_search
 from batchfront.objectives.ranks.members import FollowingRank, Leader, Member, follow
 from batchfront.objectives.ranks.processes import Ranks, Seat, join
 from batchfront.objectives.ranks.step import LockStep
+from batchfront.objectives.source import python_version, sources
 from batchfront.objectives.task import Task
 from batchfront.objectives.tasks.bundled import BUNDLED, DOWNLOADED, NAMES, bundled
 from batchfront.objectives.training.recipe import PLAIN, Recipe, only_plain
@@ -195,11 +196,14 @@ def _named(loop: CustomLoop, name: str) -> CustomLoop:
     if loop.default_epochs < 1:
         raise ObjectiveError(f"{name}: default_epochs is {loop.default_epochs}, wanted at least 1")
     check_search(loop.search, task=name)
-    digest = hashlib.sha256(_source_of(loop.function)).hexdigest()[:16]
-    return replace(loop, name=name, fingerprint={**loop.fingerprint, "source": digest})
+    file = _file_of(loop.function)
+    digest = hashlib.sha256(file.read_bytes() if file else b"").hexdigest()[:16]
+    behaviour = {"files": sources(file), "python": python_version()} if file else {}
+    fingerprint = {**loop.fingerprint, "source": digest}
+    return replace(loop, name=name, fingerprint=fingerprint, behaviour=behaviour)
 
 
-def _source_of(function: Any) -> bytes:
+def _file_of(function: Any) -> Path | None:
     """The file that defines a function, a partial of one, or an object that can be called."""
     while isinstance(function, partial):
         function = function.func
@@ -209,7 +213,7 @@ def _source_of(function: Any) -> bytes:
         source = inspect.getsourcefile(inspect.unwrap(function))
     except TypeError:  # compiled
         source = None
-    return Path(source).read_bytes() if source else b""
+    return Path(source).resolve() if source else None
 
 
 def _guarded(make: Callable[[], Made], name: str) -> Made:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 from batchfront.objectives.measurement import TrialParams
 from batchfront.objectives.parameter import Parameter
@@ -51,6 +51,10 @@ class Objective(Protocol):
     def fingerprint(self) -> dict[str, str]:
         """What must not change within a study."""
 
+    @property
+    def behaviour(self) -> Mapping[str, Any]:
+        """What tells changed training code from code that only looks different."""
+
     def predict_peak_bytes(self, batch_size: int) -> int | None:
         """Peak memory without running it; None where no prediction can be trusted."""
 
@@ -71,6 +75,7 @@ class CustomLoop:
     fingerprint: dict[str, str] = field(default_factory=dict)
     compiled: bool = field(default=False, init=False)  # by us
     notes: tuple[str, ...] = field(default=(), init=False)
+    behaviour: Mapping[str, Any] = field(default_factory=dict)  # given by the loader
 
     @property
     def batch_sizes(self) -> tuple[int, int | None]:

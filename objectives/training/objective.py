@@ -21,6 +21,7 @@ from batchfront.objectives.task import (
     evaluation_batch,
     fingerprint,
 )
+from batchfront.objectives.training.behaviour import behaviour, built, check_fresh
 from batchfront.objectives.training.compiled import CompiledStep
 from batchfront.objectives.training.evaluate import evaluate
 from batchfront.objectives.training.feed import Batches, make_feed
@@ -77,7 +78,6 @@ class TaskObjective:
         compiled: bool = False,
         recipe: Recipe = PLAIN,
     ) -> None:
-        import torch
 
         check_task(task)
         self._declared = task
@@ -92,10 +92,10 @@ class TaskObjective:
         self.default_epochs = task.epochs
         data = task.data()
         check_data(data, task=name)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)
-            model = task.model()
+        model = built(task)
         check_forward(task, model, data)
+        check_fresh(task, model)
+        self.behaviour = behaviour(task, data)
         self.max_epochs: int | None = None
         self.batch_sizes: tuple[int, int | None] = (1, len(data.x_train))
         self.fingerprint = fingerprint(task, model, data)

@@ -19,6 +19,7 @@ from batchfront.study.plan.agreement import (
     compare,
     refuse_other_recipe,
 )
+from batchfront.study.plan.behaviour import check_behaviour
 from batchfront.study.plan.budgets import Budgets, cut_by_cost
 from batchfront.study.plan.plan import DEFAULT_GRACE_SECONDS, DEFAULT_RISK, Plan
 from batchfront.study.plan.recipe import check_length, searched_recipe
@@ -85,6 +86,7 @@ def create_or_resume(
     check_pruner(plan, asked_risk=settings.pruner_risk)
     compare(study, agreement_of(plan, objective))
     refuse_other_recipe(study, objective)
+    check_behaviour(study, objective, accept=settings.accept_change)
     check_hardware(study, device, mixed=settings.mixed_hardware)
     _agree_on_grace(study, plan.grace_seconds)
     costs = stored_costs(study, plan.hardware)

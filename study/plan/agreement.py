@@ -18,7 +18,9 @@ AGREEMENT = "batchfront"  # study attribute: what must not change within a study
 DEFAULTS = "batchfront_defaults"  # study attribute: what a resume uses unless told otherwise
 IMPORTED = "imported"  # in the record of a study of recorded runs: the table they came from
 KEPT = "kept"  # in the same: attributes of its trials that no other study has
-FORMAT = 2  # 1 did not record architecture, loss and source
+FORMAT = 3  # 1 did not record architecture, loss and source, 2 not how the code behaves
+BEHAVIOUR = "behaviour"  # in the record: compared by its numbers, see study/plan/behaviour.py
+BY_TEXT = ("architecture", "loss", "source")  # what was compared before there was a behaviour
 DIRECTIONS: tuple[Literal["maximize", "minimize"], ...] = ("maximize", "minimize", "minimize")
 
 
@@ -32,6 +34,7 @@ def agreement_of(plan: Plan, objective: Objective) -> dict[str, Any]:
         "epochs": plan.epochs,
         **({"budgets": budgets} if budgets else {}),
         **objective.fingerprint,
+        BEHAVIOUR: dict(objective.behaviour),
     }
 
 
@@ -42,9 +45,12 @@ def compare(study: Study, asked: dict[str, Any]) -> None:
     differences = []
     if found != list(DIRECTIONS):
         differences.append(f"directions ({', '.join(found)}, now {', '.join(DIRECTIONS)})")
-    known = stored if stored.get("format", 1) < FORMAT else {**stored, **asked}
+    known = stored if stored.get("format", 1) < 2 else {**stored, **asked}
+    told_by_behaviour = BY_TEXT if BEHAVIOUR in stored else ()
     for key in known:
-        if key != "format" and stored.get(key) != asked.get(key):
+        if key in ("format", BEHAVIOUR, *told_by_behaviour):
+            continue
+        if stored.get(key) != asked.get(key):
             differences.append(f"{key} ({_short(stored.get(key))}, now {_short(asked.get(key))})")
     if differences:
         raise StudyError(

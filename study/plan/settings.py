@@ -183,6 +183,12 @@ class StudySettings:
         group="workers",
         verbs="run",
     )
+    accept_change: bool = setting(
+        "go on although the training code was changed; the study records it",
+        default=False,
+        group="workers",
+        verbs=SEARCHING,
+    )
     techniques: Mapping[str, Any] = field(default_factory=dict)
     """Fields of `Recipe` that were named; each of them is an option, too."""
 

@@ -20,6 +20,7 @@ from batchfront.study.machine.interrupts import Interrupts
 from batchfront.study.machine.slots import measuring_alone, n_cores, why_not_alone
 from batchfront.study.opening.create import create_or_resume, epochs_of
 from batchfront.study.opening.open import stored_recipe
+from batchfront.study.plan.behaviour import behaviour_notes
 from batchfront.study.plan.parsers import AUTO
 from batchfront.study.plan.plan import Plan
 from batchfront.study.plan.recipe import recipe_in
@@ -107,7 +108,7 @@ class Session:
             watch=watcher(self._console),
         )
         self._header(study, plan, is_new=is_new)
-        for note in objective.notes:
+        for note in [*objective.notes, *behaviour_notes(study, objective)]:
             self._console.print(f"note: {note}", soft_wrap=True)
         return study, plan
 
