@@ -81,7 +81,7 @@ MEANT = {  # what people also write; never taken silently, since a guess could b
 CLOSE = 0.8  # of names that differ in a letter or two
 
 
-def check_header(header: Sequence[str] | None) -> None:
+def check_header(header: Sequence[str], needed: Sequence[str]) -> None:
     """Raise ValueError unless the columns say what was run and what came out."""
     if not header:
         raise ValueError("the file is empty, wanted a header and rows")
@@ -94,7 +94,7 @@ def check_header(header: Sequence[str] | None) -> None:
         raise ValueError(f"there are two columns {', '.join(twice)}")
     if set(METRICS) <= set(header):
         raise ValueError(f"both {' and '.join(METRICS)} are there, wanted one metric")
-    lacking = [name for name in NEEDED if name not in header]
+    lacking = [name for name in needed if name not in header]
     if lacking:
         raise ValueError(f"lacks the columns {', '.join(lacking)}{_advice(header, lacking)}")
     if not set(OUTCOMES) & set(header):
