@@ -9,7 +9,13 @@ import math
 from dataclasses import dataclass
 from pathlib import Path
 
-from batchfront.objectives.curves.columns import METRICS, NUMBERS, OUTCOMES, nearly
+from batchfront.objectives.curves.columns import (
+    METRICS,
+    OUTCOMES,
+    metric_of,
+    nearly,
+    value_as_written,
+)
 from batchfront.objectives.curves.rows import Key, Row, Sheet, read_rows
 from batchfront.objectives.measurement import TO_TARGET, ObjectiveError, Verdict
 
@@ -30,7 +36,8 @@ class Recording:
     def outcome(self, name: str) -> float | None:
         """The last value, or for memory the highest of all epochs; None if absent or not finite."""
         if name == "peak_memory_bytes":
-            return max((r.numbers[name] for r in self.rows if name in r.numbers), default=None)
+            held = [float(row.numbers[name]) for row in self.rows if name in row.numbers]
+            return max(held, default=None)
         value = self.last.numbers.get(name, math.nan)
         return value if math.isfinite(value) else None
 
@@ -49,6 +56,7 @@ class Recordings:
     epochs: int | None  # of a curve, or planned; None where unknown or not the same for all
     curves: bool  # one row an epoch
     others: tuple[str, ...]  # columns that mean nothing to us
+    numeric: frozenset[str]  # of these, where numbers print as they were written
     nearly: tuple[tuple[str, str], ...]  # of these, what looks like a column we know
     runs: tuple[Recording, ...]
 
@@ -84,12 +92,13 @@ class _Reader:
             digest=sheet.digest,
             task=sheet.word("task", sheet.file),
             optimizer=sheet.word("optimizer"),
-            metric=column and self._metric(column),
+            metric=column and metric_of(column, (r.numbers.get(column, 0) for r in sheet.rows)),
             column=column,
             objectives=self._objectives,
             epochs=epochs,
             curves=self._curves,
             others=others,
+            numeric=frozenset(name for name in others if self._is_numeric(name)),
             nearly=tuple(nearly([*self._columns, *others])),
             runs=tuple(self._judged(run, epochs) for run in runs),
         )
@@ -116,9 +125,10 @@ class _Reader:
         (only, *rest) = planned
         return None if rest or only is None else int(only)
 
-    def _metric(self, column: str) -> str:
-        """R2 where any value is negative: an accuracy never is."""
-        return "val_r2" if any(row.numbers.get(column, 0) < 0 for row in self._rows) else column
+    def _is_numeric(self, name: str) -> bool:
+        """Whether all numbers of a column print as they were written: ids often do not."""
+        texts = {row.others[name] for row in self._rows if name in row.others}
+        return all(value_as_written(text) is not None for text in texts)
 
     def _judged(self, rows: list[Row], epochs: int | None) -> Recording:
         """What became of a run: what the file says, or else what its numbers say."""
@@ -154,8 +164,8 @@ class _Reader:
                 if name not in row.numbers:
                     raise self._sheet.error(
                         row,
-                        f"{name} is blank, wanted {NUMBERS[name]}, as for the other runs, or no "
-                        "such column, or a verdict that says why",
+                        f"{name} is blank in a completed run: fill it in, leave out the column, or "
+                        "say why in a column verdict",
                     )
         return Recording(rows=tuple(rows), verdict=Verdict.COMPLETED, reason="")
 

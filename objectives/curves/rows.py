@@ -9,6 +9,7 @@ import csv
 import gzip
 import hashlib
 import io
+import math
 import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -23,6 +24,13 @@ from batchfront.objectives.curves.columns import (
     verdict_of,
 )
 from batchfront.objectives.measurement import ObjectiveError, Verdict
+
+BLANK = " \t\r\n\xa0\ufeff\u200b"  # around the names of columns; some are invisible
+HARDLY = 0.1  # of the first epoch's seconds: the others take no less
+SINCE_THE_START = (
+    "wanted seconds since the start of the run: add up those of its epochs, and leave out what is "
+    "not training, such as compiling"
+)
 
 Key = tuple[int, float, int | None]  # batch size, learning rate, seed where there is one
 
@@ -72,7 +80,7 @@ class Sheet:
         """Rows of an epoch each, joined; without a seed every epoch 1 begins another run.
 
         Raises:
-            ObjectiveError: an epoch out of order, or time that runs backwards.
+            ObjectiveError: an epoch out of order, or seconds that are not since the start.
         """
         latest: dict[Key, list[Row]] = {}
         runs: list[list[Row]] = []
@@ -83,23 +91,53 @@ class Sheet:
                 runs.append(latest[key])
             self._check_follows(latest[key], row)
             latest[key].append(row)
+        self._check_seconds_add_up(runs)
         return runs
 
     def _check_follows(self, before: list[Row], row: Row) -> None:
         epoch = int(row.numbers["epoch"])
         if epoch <= len(before):
-            raise self.error(row, f"epoch {epoch} of {row.run} is there twice")
+            raise self.error(
+                row,
+                f"epoch {epoch} of {row.run} is there twice, wanted one row with all that was "
+                "measured in it, and seeds that tell repetitions apart",
+            )
         if epoch != len(before) + 1:
-            advice = "" if before else "; planned epochs of a whole run go into a column epochs"
+            advice = "" if before else self._how_it_begins(row)
             raise self.error(row, f"epoch {epoch} of {row.run} follows epoch {len(before)}{advice}")
         last = before[-1].numbers.get("train_seconds", 0.0) if before else 0.0
         seconds = row.numbers.get("train_seconds", last)
         if seconds < last:
             raise self.error(
-                row,
-                f"train_seconds falls from {last:g} to {seconds:g}, wanted seconds since the start "
-                "of the run",
+                row, f"train_seconds falls from {last:g} to {seconds:g}, {SINCE_THE_START}"
             )
+
+    def _how_it_begins(self, row: Row) -> str:
+        """What to do about a curve without its first epoch."""
+        above = self.rows[max(0, self.rows.index(row) - 1)]
+        if above.key[::2] == row.key[::2] and above.numbers["epoch"] == row.numbers["epoch"] - 1:
+            return ": all rows of a run have the learning rate that it began with"
+        return ": planned epochs of a whole run go into a column epochs"
+
+    def _check_seconds_add_up(self, runs: list[list[Row]]) -> None:
+        """Seconds of each epoch may rise, too, but never by nearly as much as the first took.
+
+        In a single run that also comes of a long first epoch, which compiled something.
+        """
+        suspects = [run for run in runs if len(run) > 1]
+        if suspects and all(map(_hardly_rises, suspects)):
+            first, *_, last = suspects[0]
+            began, ended = (row.numbers["train_seconds"] for row in (first, last))
+            raise self.error(
+                last,
+                f"train_seconds is {began:g} after epoch 1 and {ended:g} after epoch "
+                f"{len(suspects[0])}, {SINCE_THE_START}",
+            )
+
+
+def _hardly_rises(run: list[Row]) -> bool:
+    first, last = (row.numbers.get("train_seconds", math.inf) for row in (run[0], run[-1]))
+    return (last - first) / (len(run) - 1) < HARDLY * first < math.inf
 
 
 def read_rows(path: Path, *, needed: Sequence[str] = NEEDED) -> Sheet:
@@ -127,17 +165,20 @@ def _unpacked(path: Path, data: bytes) -> bytes:
 
 
 def _decoded(data: bytes, name: str) -> str:
-    try:
-        return data.decode("utf-8-sig")  # spreadsheets begin their files with a mark
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        raise ObjectiveError(f"{name} line {line}: not UTF-8, save the file as such") from None
+    wrong = data.find(b"\0")  # every other byte of UTF-16, which may be UTF-8 all the same
+    if wrong < 0:
+        try:
+            return data.decode("utf-8-sig")  # spreadsheets begin their files with a mark
+        except UnicodeDecodeError as error:
+            wrong = error.start
+    line = data.count(b"\n", 0, wrong) + 1
+    raise ObjectiveError(f"{name} line {line}: not UTF-8, save the file as such")
 
 
 def _parsed(text: str, name: str, needed: Sequence[str]) -> list[Row]:
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     try:
-        header = [cell.strip() for cell in next(reader, [])]
+        header = [cell.strip(BLANK) for cell in next(reader, [])]
         check_header(header, needed)
         row = _row_of(header, needed)
         return [row(reader.line_num, cells) for cells in reader if cells]

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from batchfront.objectives.curves.columns import metric_of
 from batchfront.objectives.curves.rows import Row, read_rows
 
 COLUMNS = (
@@ -74,9 +75,8 @@ class Table:
 
     @cached_property
     def metric(self) -> str:
-        """R2 where any value is negative: an accuracy never is."""
-        values = (v for run in self.runs.values() for v in run.val_accuracy)
-        return "val_r2" if any(v < 0 for v in values) else "val_accuracy"
+        """val_accuracy, or val_r2."""
+        return metric_of("val_accuracy", (v for r in self.runs.values() for v in r.val_accuracy))
 
     @cached_property
     def baseline_loss(self) -> float:
