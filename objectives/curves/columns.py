@@ -12,8 +12,6 @@ from batchfront.objectives.measurement import TO_TARGET, Verdict
 
 METRICS = ("val_accuracy", "val_r2")
 WORDS = ("task", "optimizer", "verdict", "diverged")
-
-
 EXACT = 2**53  # up to here a float holds every whole number; storages keep floats
 PERCENT = ": 91.2% is written 0.912"
 ONE_ROW = ": number epochs 1, 2, ... and keep one row for each"

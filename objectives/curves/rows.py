@@ -9,7 +9,6 @@ import csv
 import gzip
 import hashlib
 import io
-import math
 import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -122,22 +121,22 @@ class Sheet:
     def _check_seconds_add_up(self, runs: list[list[Row]]) -> None:
         """Seconds of each epoch may rise, too, but never by nearly as much as the first took.
 
-        In a single run that also comes of a long first epoch, which compiled something.
+        In some runs that also comes of a long first epoch, which compiled something.
         """
-        suspects = [run for run in runs if len(run) > 1]
-        if suspects and all(map(_hardly_rises, suspects)):
-            first, *_, last = suspects[0]
-            began, ended = (row.numbers["train_seconds"] for row in (first, last))
+        suspects = []
+        for run in runs:
+            first, last = (row.numbers.get("train_seconds") for row in (run[0], run[-1]))
+            if len(run) == 1 or first is None or last is None:
+                continue
+            if last - first >= HARDLY * first * (len(run) - 1):
+                return
+            suspects.append((run, first, last))
+        for run, first, last in suspects[:1]:
             raise self.error(
-                last,
-                f"train_seconds is {began:g} after epoch 1 and {ended:g} after epoch "
-                f"{len(suspects[0])}, {SINCE_THE_START}",
+                run[-1],
+                f"train_seconds is {first:g} after epoch 1 and {last:g} after epoch {len(run)}, "
+                f"{SINCE_THE_START}",
             )
-
-
-def _hardly_rises(run: list[Row]) -> bool:
-    first, last = (row.numbers.get("train_seconds", math.inf) for row in (run[0], run[-1]))
-    return (last - first) / (len(run) - 1) < HARDLY * first < math.inf
 
 
 def read_rows(path: Path, *, needed: Sequence[str] = NEEDED) -> Sheet:
@@ -178,7 +177,7 @@ def _decoded(data: bytes, name: str) -> str:
 def _parsed(text: str, name: str, needed: Sequence[str]) -> list[Row]:
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     try:
-        header = [cell.strip(BLANK) for cell in next(reader, [])]
+        header = [cell.strip(BLANK) for cell in next(filter(None, reader), [])]
         check_header(header, needed)
         row = _row_of(header, needed)
         return [row(reader.line_num, cells) for cells in reader if cells]
