@@ -35,10 +35,10 @@ def note(plan: Plan) -> str:
 
 def note_of_imported(record: Mapping[str, Any]) -> str:
     """What a study of recorded runs is and how to read it, in Markdown."""
-    names, source = record["objectives"], record["imported"]
+    names, file, task = record["objectives"], record["imported"]["file"], record["task"]
     aims = ", ".join(f"{n} ({'minimize' if n in MINIMIZED else 'maximize'})" for n in names)
     return (
-        f"Runs recorded elsewhere, imported from **{source['file']}**: task {record['task']}.\n\n"
+        f"Runs recorded elsewhere, imported from **{escape(file)}**: task {escape(task)}.\n\n"
         f"Objectives: {aims}.\n\n"
         "How to read it: COMPLETE trials ran to the end. PRUNED trials did not, or failed on the "
         "way; their `verdict` and `reason` are in the user attributes."
