@@ -19,7 +19,7 @@ from batchfront.objectives.measurement import (
 )
 from batchfront.objectives.meters.clock import Clock, synchronizer
 from batchfront.objectives.meters.divergence import DivergenceGuard, GuardSettings
-from batchfront.objectives.meters.early_stopping import EarlyStopping, Epochs
+from batchfront.objectives.meters.early_stopping import Ending, Epochs
 from batchfront.objectives.meters.memory import NoMeter, memory_meter
 from batchfront.objectives.meters.metering import FirstSteps
 from batchfront.objectives.remarks import Remarks
@@ -59,14 +59,13 @@ class Run(Remarks):
         measure_memory: bool = True,
         compiled: bool = False,
         guard: GuardSettings = GuardSettings(),
-        early_stopping: EarlyStopping | None = None,
-        tells_best: bool = False,  # epoch, and not the last one
+        ending: Ending = Ending(),
     ) -> None:
         super().__init__(metric)
-        self._early_stopping = early_stopping
-        self._ended = False  # by it
-        self._epochs = Epochs(early_stopping, tells_best=tells_best, target=target)
-        self.curve = self._epochs.curve  # the metric after each epoch
+        self._ended = False  # by early stopping
+        self._ending = ending
+        self._reported = Epochs(ending, target=target)
+        self.curve = self._reported.curve  # the metric after each epoch
         self.n_epochs: int | None = None
         """That the loop was asked for, where that is known."""
         self.should_stop = should_stop
@@ -143,8 +142,9 @@ class Run(Remarks):
         self._clock.go_on_from(state["laps"])
         self._steps = state["steps"]
         self._test_metric = state.get("test_metric")
-        self._epochs.go_on_from(state)
+        self._reported.go_on_from(state)
         self._meter.earlier_peak_bytes = state["peak_bytes"]
+        self._meter.earlier_evaluation_bytes = state.get("evaluation_peak_bytes", 0)
         restore_random_states(state["random"], self._device)
 
     def save(self, state: Mapping[str, Any]) -> None:
@@ -167,8 +167,9 @@ class Run(Remarks):
             "laps": self._clock.laps(),
             "steps": self._steps,
             "test_metric": self._test_metric,
-            **self._epochs.state(),
+            **self._reported.state(),
             "peak_bytes": self._meter.peak_bytes,
+            "evaluation_peak_bytes": self._meter.evaluation_peak_bytes or 0,
             "random": random_states(self._device),
         }
 
@@ -234,29 +235,29 @@ class Run(Remarks):
                 self._stop(*verdict)
             self._ended = self.ends_after(value, val_loss)
             train_metric = None if train_accuracy is None else float(train_accuracy)
-            self._epochs.add(value, train_metric=train_metric, loss=val_loss)
+            self._reported.add(value, train_metric=train_metric, loss=val_loss)
             self._look_for_steps()
             stopped = self.should_stop(tuple(self.curve))
             if stopped is not None:
                 self._stop(stopped.verdict, stopped.reason)
             if self._ended:
-                self._stop(Verdict.COMPLETED, f"early stopping: {self._early_stopping}")
+                self._stop(Verdict.COMPLETED, f"early stopping: {self._ending.early_stopping}")
 
     @property
     def wants_val_loss(self) -> bool:
         """Whether `report` needs the loss on the validation split."""
-        return self._epochs.wants_loss
+        return self._reported.wants_loss
 
     def ends_after(self, val_accuracy: float, val_loss: float | None = None) -> bool:
         """Whether early stopping will end the run when `report` is given these values."""
-        return self._epochs.end_after(val_accuracy, val_loss)
+        return self._reported.end_after(val_accuracy, val_loss)
 
     def tells_of(self, val_accuracy: float, *, last: bool) -> bool:
         """Whether the epoch about to be reported may be the one that is told.
 
         Then training and test split are worth scoring. `last`: it is the last one.
         """
-        return self._epochs.tell_of(val_accuracy, last=last)
+        return self._reported.tell_of(val_accuracy, last=last)
 
     def _look_for_steps(self) -> None:
         """Fewer steps than were announced for the epochs so far: some are not reported."""
@@ -318,7 +319,7 @@ class Run(Remarks):
         return Measurement(
             verdict=stopped.verdict if stopped else Verdict.COMPLETED,
             reason=reason,
-            metric=self._epochs.told,
+            metric=self._reported.told,
             best_metric=max(self.curve, default=None),
             metric_curve=tuple(self.curve),
             train_seconds=wall,
@@ -327,8 +328,8 @@ class Run(Remarks):
             peak_memory_bytes=peak_bytes,
             train_loss=guard.window_mean,
             test_metric=self._test_metric,
-            generalization_gap=self._epochs.gap,
-            epochs_to_target=self._epochs.to_target,
+            generalization_gap=self._reported.gap,
+            epochs_to_target=self._reported.to_target,
             n_spikes=guard.spikes.recovered,
             steps=steps,
             total_steps=guard.total_steps,

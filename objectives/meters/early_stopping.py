@@ -82,17 +82,43 @@ class EarlyStopping:
         return since >= self.patience
 
 
+@dataclass(frozen=True, kw_only=True)
+class Ending:
+    """When a run ends before its last epoch, and which of its epochs is told."""
+
+    early_stopping: EarlyStopping | None = None
+    report: str = REPORTS[0]
+
+    def check(self) -> None:
+        """Raise ObjectiveError for what no run could follow."""
+        if self.early_stopping is not None:
+            self.early_stopping.check()
+        if self.report not in REPORTS:
+            raise ObjectiveError(f"report is {self.report!r}, wanted {' or '.join(REPORTS)}")
+
+    @property
+    def tells_best(self) -> bool:
+        """Whether the best epoch is told, and not the last."""
+        return self.report == "best"
+
+
+def ending_of(objective: Any) -> Ending:
+    """The ending that a task or an objective has of its own; those of tables have none."""
+    return Ending(
+        early_stopping=getattr(objective, "early_stopping", None),
+        report=getattr(objective, "report", REPORTS[0]),
+    )
+
+
 class Epochs:
     """What the epochs of one run were worth, and which of them is told."""
 
-    def __init__(
-        self, rule: EarlyStopping | None, *, tells_best: bool, target: float | None
-    ) -> None:
+    def __init__(self, ending: Ending, *, target: float | None) -> None:
         self.curve: list[float] = []  # the metric after each epoch
         self.train_metric: float | None = None  # of the epoch that is told
         self._losses: list[float] = []  # on the validation split
-        self._rule = rule
-        self._tells_best = tells_best
+        self._rule = ending.early_stopping
+        self._tells_best = ending.tells_best
         self._target = target
 
     @property

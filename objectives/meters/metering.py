@@ -11,6 +11,7 @@ class FirstSteps:
     def __init__(self, meter: MemoryMeter) -> None:
         self._meter = meter
         self.earlier_peak_bytes = 0  # of other processes of the run
+        self.earlier_evaluation_bytes = 0
         self._watching = False  # and so slowing steps down
         self._n_steps = 0
         self._instrumented = False
@@ -45,7 +46,7 @@ class FirstSteps:
         """What follows is evaluation: the first one is looked at, too."""
         self._meter.pause()
         if isinstance(self._meter, CpuMeter) and not (
-            self._watching or self._meter.evaluation_peak_bytes
+            self._watching or self.evaluation_peak_bytes
         ):
             self._meter.start()
             self._evaluates = True
@@ -76,4 +77,4 @@ class FirstSteps:
     @property
     def evaluation_peak_bytes(self) -> int | None:
         """The peak of an evaluation; None where none was seen."""
-        return self._meter.evaluation_peak_bytes or None
+        return max(self.earlier_evaluation_bytes, self._meter.evaluation_peak_bytes) or None
