@@ -21,6 +21,7 @@ run_options = $(call option,--task,TASK) $(call option,--data-dir,DATA_DIR) \
   $(call option,--timeout,TIMEOUT) $(call option,--grace,GRACE) \
   $(call option,--checkpoint-dir,CHECKPOINT_DIR) $(call option,--max-memory,MAX_MEMORY) \
   $(call option,--max-seconds,MAX_SECONDS) $(call option,--min-accuracy,MIN_ACCURACY) \
+  $(call option,--early-stopping,EARLY_STOPPING) $(call option,--report,REPORT) \
   $(call option,--diagnostics,DIAGNOSTICS) $(call option,--config,CONFIG) $(if $(COMPILE),--compile) \
   $(if $(MIXED_HARDWARE),--mixed-hardware) $(technique_options)
 look_options = $(call option,--study-name,STUDY_NAME)
@@ -53,7 +54,7 @@ help: ## show this text
 	@echo "variables of make study: TASK STUDY_NAME STORAGE N_TRIALS N_WORKERS LAUNCHER RAY_ADDRESS"
 	@echo "  SAMPLER PRUNER PRUNER_RISK SEED EPOCHS DEVICE TARGET BATCH_SIZES LEARNING_RATES TIMEOUT"
 	@echo "  DIAGNOSTICS GRACE CHECKPOINT_DIR DATA_DIR MAX_MEMORY MAX_SECONDS MIN_ACCURACY COMPILE"
-	@echo "  MIXED_HARDWARE CONFIG"
+	@echo "  EARLY_STOPPING REPORT MIXED_HARDWARE CONFIG"
 	@echo "  MICRO_BATCH_SIZES PRECISION SCHEDULE RATE_SCHEDULE WARMUP_EXAMPLES SCALE_RULE SCALE_REFERENCE"
 	@echo "  BETA2_HALF_LIFE GHOST_BATCH_SIZE CHECKPOINT_ACTIVATIONS DATA_PARALLEL SHARDS"
 	@echo "  as in: make study TASK=mine.py N_TRIALS=60 BATCH_SIZES=8:256"

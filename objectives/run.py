@@ -288,6 +288,16 @@ class Run(Remarks):
         """Of the steps announced; 1 at the end, whatever a loop reports in between."""
         return 1.0 if self._ended else self._share()
 
+    @property
+    def misses_steps(self) -> bool:
+        """Whether it has reported fewer steps than it announced."""
+        return bool(self._missing)
+
+    @property
+    def tells_best(self) -> bool:
+        """Whether its best epoch is told, and not the last."""
+        return self._ending.tells_best
+
     def _share(self) -> float:
         """Of the steps announced, or else of the epochs, where steps are not reported."""
         by_steps = self._steps / self._begun().total_steps

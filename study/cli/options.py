@@ -45,6 +45,8 @@ OPTIONS: dict[str, tuple[type, str]] = {
     "device": (str, "cpu, cuda, cuda:1, mps or auto; default: auto"),
     "target": (float, "validation metric for epochs-to-target"),
     "diagnostics": (str, f"{', '.join(DIAGNOSTICS)}: of completed runs; default: none"),
+    "early-stopping": (str, "end a run after N epochs without a better metric, or loss:N; none"),
+    "report": (str, "last or best: the epoch whose metric is told; default: the task's, else last"),
     "batch-sizes": (str, "LOW:HIGH, powers of two; default: 1:512"),
     "learning-rates": (str, "LOW:HIGH, or auto: what lr-range suggests; default: 1e-4:3"),
     "scale-rule": (str, "none, linear or sqrt: rates are base rates, scaled by the batch size"),

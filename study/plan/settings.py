@@ -11,6 +11,7 @@ from typing import Any
 
 from batchfront.objectives.datasets import DATA_DIR
 from batchfront.objectives.measurement import DIAGNOSTICS, ObjectiveError
+from batchfront.objectives.meters.early_stopping import EarlyStopping, Ending
 from batchfront.objectives.training.recipe import PLAIN, Recipe
 from batchfront.study.errors import StudyError
 from batchfront.study.plan.budgets import Budgets, parse_bytes
@@ -71,6 +72,11 @@ class StudySettings:
     """Validation metric for epochs-to-target; no default."""
     diagnostics: str | None = None
     """Of completed runs: some of DIAGNOSTICS, with commas between them; default none."""
+    early_stopping: str | None = None
+    """Epochs without a better metric after which a run ends: 5; loss:5 for the validation loss;
+    none; default: the task's own, else none."""
+    report: str | None = None
+    """last or best: the epoch whose metric is told; default: the task's own, else last."""
     batch_sizes: str | None = None
     """LOW:HIGH, powers of two; default 1:512."""
     learning_rates: str | None = None
@@ -154,6 +160,23 @@ class StudySettings:
         self.budgets()
         recipe_of(self)
         self.asked_diagnostics()
+        self.ending(Ending())
+
+    def ending(self, base: Ending) -> Ending:
+        """`base` with what the user named in place of its own.
+
+        Raises:
+            StudyError: what no run could follow.
+        """
+        try:
+            if self.early_stopping is not None:
+                base = replace(base, early_stopping=EarlyStopping.parse(self.early_stopping))
+            if self.report is not None:
+                base = replace(base, report=self.report)
+            base.check()
+        except ObjectiveError as error:
+            raise StudyError(str(error)) from None
+        return base
 
     def asked_diagnostics(self) -> tuple[str, ...] | None:
         """The diagnostics that were asked for, maybe none; None where nothing is said.

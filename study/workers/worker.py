@@ -191,6 +191,7 @@ class Worker:
             params=claimed.params,
             run=run_of(self._plan, self._objective, measure_memory=not claimed.is_told),
             known=claimed.known,
+            stops_early=claimed.limits.stops_early,
             rule=NeverStop() if claimed.purpose is not None else self._stop_rule,
             checkpoint=claimed.checkpoint,
             interrupts=self._interrupts,
