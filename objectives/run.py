@@ -19,7 +19,7 @@ from batchfront.objectives.measurement import (
 )
 from batchfront.objectives.meters.clock import Clock, synchronizer
 from batchfront.objectives.meters.divergence import DivergenceGuard, GuardSettings
-from batchfront.objectives.meters.early_stopping import Ending, Epochs
+from batchfront.objectives.meters.early_stopping import LAST_EPOCH, Ending, Epochs
 from batchfront.objectives.meters.memory import NoMeter, memory_meter
 from batchfront.objectives.meters.metering import FirstSteps
 from batchfront.objectives.remarks import Remarks
@@ -59,7 +59,7 @@ class Run(Remarks):
         measure_memory: bool = True,
         compiled: bool = False,
         guard: GuardSettings = GuardSettings(),
-        ending: Ending = Ending(),
+        ending: Ending = LAST_EPOCH,
     ) -> None:
         super().__init__(metric)
         self._ended = False  # by early stopping

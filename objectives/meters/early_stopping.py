@@ -102,6 +102,9 @@ class Ending:
         return self.report == "best"
 
 
+LAST_EPOCH = Ending()  # ends there, and tells of it
+
+
 def ending_of(objective: Any) -> Ending:
     """The ending that a task or an objective has of its own; those of tables have none."""
     return Ending(

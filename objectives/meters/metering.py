@@ -45,9 +45,7 @@ class FirstSteps:
     def pause(self) -> None:
         """What follows is evaluation: the first one is looked at, too."""
         self._meter.pause()
-        if isinstance(self._meter, CpuMeter) and not (
-            self._watching or self.evaluation_peak_bytes
-        ):
+        if isinstance(self._meter, CpuMeter) and not (self._watching or self.evaluation_peak_bytes):
             self._meter.start()
             self._evaluates = True
 

@@ -59,7 +59,9 @@ class Limits:
     def excuse(self, size: int) -> Excuse | None:
         """Why `size` must not run; None when it may."""
         failed = self.failed_size
-        if failed is not None and (size == failed or (size > failed and size not in self.completed)):
+        if failed is not None and (
+            size == failed or (size > failed and size not in self.completed)
+        ):
             return self.out_of_memory(size, f"batch size {failed} ran out of memory")
         cost = self.runs.get(size)
         if cost is None:

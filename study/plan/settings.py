@@ -11,7 +11,7 @@ from typing import Any
 
 from batchfront.objectives.datasets import DATA_DIR
 from batchfront.objectives.measurement import DIAGNOSTICS, ObjectiveError
-from batchfront.objectives.meters.early_stopping import EarlyStopping, Ending
+from batchfront.objectives.meters.early_stopping import LAST_EPOCH, EarlyStopping, Ending
 from batchfront.objectives.training.recipe import PLAIN, Recipe
 from batchfront.study.errors import StudyError
 from batchfront.study.plan.budgets import Budgets, parse_bytes
@@ -160,7 +160,7 @@ class StudySettings:
         self.budgets()
         recipe_of(self)
         self.asked_diagnostics()
-        self.ending(Ending())
+        self.ending(LAST_EPOCH)
 
     def ending(self, base: Ending) -> Ending:
         """`base` with what the user named in place of its own.

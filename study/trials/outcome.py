@@ -64,7 +64,7 @@ def attributes_of(measured: Measurement, known: SizeCost | None) -> dict[str, An
     off = time_off(measured, known)
     return {
         VERDICT: measured.verdict.value,
-        REASON: measured.reason or None,
+        REASON: measured.reason or measured.missing_steps or None,
         "best_metric": measured.best_metric,
         "train_loss": measured.train_loss if _finite(measured.train_loss) else None,
         "test_metric": measured.test_metric if _finite(measured.test_metric) else None,
@@ -126,6 +126,13 @@ def ended_early(trial: FrozenTrial) -> bool:
         return False
     is_short = len(attributes.get(CURVE) or ()) < n_points(attributes["epochs"])
     return is_short and taken < attributes.get("total_steps", taken)
+
+
+def share_taken(trial: FrozenTrial) -> float:
+    """Of the steps that it announced; 1 unless it ended early."""
+    if not ended_early(trial):
+        return 1.0
+    return (steps_taken(trial) or 0) / float(trial.user_attrs["total_steps"])
 
 
 def on_grid(curve: Sequence[float], epochs: int) -> list[float]:

@@ -56,6 +56,13 @@ class Claimed:
         )
 
     @property
+    def fits(self) -> bool:
+        """Whether memory for such a run has been there: where it was probed, or completed."""
+        if not self.is_probed or self.params.schedule is not None:
+            return False
+        return self.is_told or self.params.batch_size in self.limits.completed
+
+    @property
     def excuse(self) -> Excuse | None:
         """Why it cannot run: its size is known not to fit, or to break a budget."""
         return self.limits.excuse(self.params.batch_size) if self.is_probed else None
