@@ -61,7 +61,7 @@ def test_the_guard_sees_every_step_of_a_mean():
 def test_no_number_of_steps_is_refused(n):
     run = Run(measure_memory=False)
     run.begin(10)
-    with pytest.raises(ObjectiveError, match="n=.*wanted optimizer steps, at least 1"):
+    with pytest.raises(ObjectiveError, match=r"n=.*wanted optimizer steps, at least 1"):
         run.step(0.5, n=n)
 
 
