@@ -150,9 +150,11 @@ def test_the_validation_loss_is_that_of_the_whole_split():
 def test_a_resumed_run_remembers_its_losses():
     rule = EarlyStopping(patience=4, on="loss")
     states: list[dict[str, Any]] = []
-    whole = trained(
-        Ending(early_stopping=rule), keep=lambda state: states.append(copy.deepcopy(state))
-    )
+
+    def keep(state: dict[str, Any]) -> None:
+        states.append(copy.deepcopy(state))
+
+    whole = trained(Ending(early_stopping=rule), keep=keep)
     resumed = trained(Ending(early_stopping=rule), kept=states[-1])
     assert len(states) == len(whole.curve) - 1
     assert resumed.curve == whole.curve
