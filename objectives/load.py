@@ -17,6 +17,7 @@ from batchfront.objectives.datasets import DATA_DIR
 from batchfront.objectives.device.names import devices_of
 from batchfront.objectives.import_file import import_file
 from batchfront.objectives.measurement import ObjectiveError
+from batchfront.objectives.meters.early_stopping import ending_of
 from batchfront.objectives.objective import CustomLoop, Objective
 from batchfront.objectives.parameter import check_search
 from batchfront.objectives.ranks.members import FollowingRank, Leader, Member, follow
@@ -195,6 +196,7 @@ def _named(loop: CustomLoop, name: str) -> CustomLoop:
         raise ObjectiveError(f"{name}: metric is {loop.metric!r}, wanted val_accuracy or val_r2")
     if loop.default_epochs < 1:
         raise ObjectiveError(f"{name}: default_epochs is {loop.default_epochs}, wanted at least 1")
+    ending_of(loop).check()
     check_search(loop.search, task=name)
     file = _file_of(loop.function)
     digest = hashlib.sha256(file.read_bytes() if file else b"").hexdigest()[:16]

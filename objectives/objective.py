@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from batchfront.objectives.measurement import TrialParams
+from batchfront.objectives.meters.early_stopping import EarlyStopping
 from batchfront.objectives.parameter import Parameter
 from batchfront.objectives.run import Run
 from batchfront.objectives.task import DEFAULT_EPOCHS
@@ -70,6 +71,8 @@ class CustomLoop:
     default_epochs: int = DEFAULT_EPOCHS
     n_train: int | None = None
     max_epochs: int | None = field(default=None, init=False)
+    early_stopping: EarlyStopping | None = None  # run.report ends a run that gets no better
+    report: str = "last"  # or "best": the epoch whose metric is told
     search: Mapping[str, Parameter] = field(default_factory=dict)  # found in params.extra
     name: str = ""  # given by the loader
     fingerprint: dict[str, str] = field(default_factory=dict)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from batchfront.objectives.device.hardware import hardware
 from batchfront.objectives.measurement import TECHNIQUE_FACTS
+from batchfront.objectives.meters.early_stopping import ending_of
 from batchfront.study.errors import StudyError
 from batchfront.study.opening.open import open_study
 from batchfront.study.plan.agreement import (
@@ -17,6 +18,7 @@ from batchfront.study.plan.agreement import (
     IMPORTED,
     agreement_of,
     compare,
+    ending_in,
     refuse_other_recipe,
 )
 from batchfront.study.plan.behaviour import check_behaviour
@@ -77,7 +79,8 @@ def create_or_resume(
         plan = with_costs(plan, objective, watch)
         if not searched_recipe(plan.space.search):  # else another value may fit
             runs = whole_runs(plan.costs, plan.growth)
-            plan = replace(plan, space=cut_by_cost(plan.space, runs, plan.budgets))
+            budgets = plan.budgets.beforehand(stops_early=plan.ending.early_stopping is not None)
+            plan = replace(plan, space=cut_by_cost(plan.space, runs, budgets))
         with storage.claim_lock(name):
             if name not in optuna.get_all_study_names(storage) or _is_unfinished(storage, name):
                 return _create(storage, plan, objective), plan, True
@@ -124,6 +127,7 @@ def new_plan(settings: StudySettings, objective: Objective, name: str, device: s
         seed=settings.seed if settings.seed is not None else 0,
         target=settings.target,
         diagnostics=settings.diagnostics or (),
+        ending=settings.ending(ending_of(objective)),
         device=device,
         hardware=hardware_id(hardware(device)),
         costs={},
@@ -198,7 +202,10 @@ def resumed_plan(study: Study, settings: StudySettings, objective: Objective, de
         space = space if named == asked else named.cut_to(objective.batch_sizes)
     budgets = Budgets(**(stored.get("budgets", {}) | plan.budgets.as_dict()))
     study_id = defaults.get("study_id", "")
-    return replace(plan, space=space, asked=asked, budgets=budgets, study_id=study_id)
+    ending = settings.ending(ending_in(stored))
+    return replace(
+        plan, space=space, asked=asked, budgets=budgets, ending=ending, study_id=study_id
+    )
 
 
 def with_costs(plan: Plan, objective: Objective, watch: Watch) -> Plan:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
+from batchfront.objectives.meters.early_stopping import REPORTS, EarlyStopping, Ending
 from batchfront.study.errors import StudyError
 from batchfront.study.plan.space import SearchSpace
 
@@ -33,9 +35,27 @@ def agreement_of(plan: Plan, objective: Objective) -> dict[str, Any]:
         "space": plan.space.as_dict(),
         "epochs": plan.epochs,
         **({"budgets": budgets} if budgets else {}),
+        **stored_ending(plan.ending),
         **objective.fingerprint,
         BEHAVIOUR: dict(objective.behaviour),
     }
+
+
+def stored_ending(ending: Ending) -> dict[str, Any]:
+    """Only what differs from a run to its last epoch, which is told: so is every older study."""
+    rule = ending.early_stopping
+    return {
+        **({} if rule is None else {"early_stopping": rule.as_dict()}),
+        **({} if ending.report == REPORTS[0] else {"report": ending.report}),
+    }
+
+
+def ending_in(stored: Mapping[str, Any]) -> Ending:
+    """The ending in a study's record."""
+    return Ending(
+        early_stopping=EarlyStopping.from_dict(stored.get("early_stopping")),
+        report=stored.get("report", REPORTS[0]),
+    )
 
 
 def compare(study: Study, asked: dict[str, Any]) -> None:
@@ -45,7 +65,8 @@ def compare(study: Study, asked: dict[str, Any]) -> None:
     differences = []
     if found != list(DIRECTIONS):
         differences.append(f"directions ({', '.join(found)}, now {', '.join(DIRECTIONS)})")
-    known = stored if stored.get("format", 1) < 2 else {**stored, **asked}
+    ending = {key: asked[key] for key in ("early_stopping", "report") if key in asked}
+    known = {**stored, **(ending if stored.get("format", 1) < 2 else asked)}
     told_by_behaviour = BY_TEXT if BEHAVIOUR in stored else ()
     for key in known:
         if key in ("format", BEHAVIOUR, *told_by_behaviour):

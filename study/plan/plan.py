@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from batchfront.objectives.meters.early_stopping import LAST_EPOCH, Ending
 from batchfront.study.plan.budgets import Budgets
 from batchfront.study.plan.space import SearchSpace
 from batchfront.study.trials.costs import Costs
@@ -33,6 +34,7 @@ class Plan:
     seed: int
     target: float | None
     diagnostics: tuple[str, ...] = ()  # asked of completed runs
+    ending: Ending = LAST_EPOCH
     device: str
     hardware: str  # id of a fingerprint
     costs: Costs

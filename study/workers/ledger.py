@@ -11,6 +11,7 @@ from batchfront.study.machine.process import this_process
 from batchfront.study.plan.limits import Excuse
 from batchfront.study.trials.attributes import (
     CONSTRAINT,
+    CROWDED,
     CURVE,
     FAIL_REASON,
     HARDWARE,
@@ -123,6 +124,18 @@ class Ledger:
 
         self._write(trial, {FAIL_REASON: reason, REASON: message[:2000]})
         self._tell(trial, TrialState.FAIL)
+
+    def crowded_out(self, trial: Trial, message: str) -> None:
+        """It found no memory though it is known to fit, and is queued for later."""
+        self.failed(trial, CROWDED, message)
+        told = self._storage.get_trial(id_of(trial))
+        queue_again(self._study, told, n_deaths=worker_deaths(told))
+
+    def n_crowded_out(self, trial: Trial) -> int:
+        """How often that has happened to the run before."""
+        history = self._storage.get_trial(id_of(trial)).system_attrs.get("retry_history", [])
+        trials = self._study.get_trials(deepcopy=False)
+        return sum(trials[number].user_attrs.get(FAIL_REASON) == CROWDED for number in history)
 
     def handed_back(self, trial: Trial, message: str) -> None:
         """Ended by a signal, and queued for whoever comes next."""

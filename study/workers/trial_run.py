@@ -73,6 +73,7 @@ def run_of(plan: Plan, objective: Objective, *, measure_memory: bool) -> Run:
         target=plan.target,
         measure_memory=measure_memory,
         compiled=objective.compiled,
+        ending=plan.ending,
     )
 
 

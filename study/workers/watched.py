@@ -39,6 +39,7 @@ class WatchedRun:
         params: TrialParams,
         run: Run,
         known: SizeCost | None,
+        stops_early: bool,
         rule: StopRule,
         checkpoint: Checkpoint | None,
         interrupts: Interrupts,
@@ -51,6 +52,7 @@ class WatchedRun:
         self._params = params
         self._run = run
         self._known = known
+        self._stops_early = stops_early
         self._rule = rule
         self._checkpoint = checkpoint
         self._interrupts = interrupts
@@ -112,10 +114,14 @@ class WatchedRun:
         self._leave_if_asked()
 
     def _progress(self, curve: tuple[float, ...]) -> RunSoFar:
-        """The run's progress, with the known cost of its size, or what it has cost so far."""
+        """The run's progress, with the known cost of its size, or what it has cost so far.
+
+        Nobody knows what it will take where runs end early, or steps are not reported.
+        """
         seconds, peak = self._run.so_far()
         if self._known is not None:
-            seconds = self._known.train_seconds or seconds
+            if not (self._stops_early or self._run.misses_steps):
+                seconds = self._known.train_seconds or seconds
             peak = self._known.peak_memory_bytes or peak
         return RunSoFar(
             batch_size=self._params.batch_size,
@@ -123,4 +129,5 @@ class WatchedRun:
             train_seconds=seconds,
             peak_memory_bytes=peak,
             share_done=self._run.share_done,
+            tells_best=self._run.tells_best,
         )
