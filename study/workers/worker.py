@@ -10,6 +10,7 @@ from batchfront.objectives.device.hardware import free_memory, is_out_of_memory
 from batchfront.objectives.device.names import devices_of
 from batchfront.objectives.measurement import Measurement, Verdict
 from batchfront.objectives.training.recipe import n_ranks
+from batchfront.storage.fence import StudyGone
 from batchfront.study.errors import StudyError
 from batchfront.study.machine.interrupts import Interrupted, Interrupts
 from batchfront.study.machine.slots import device_turn
@@ -102,7 +103,7 @@ class Worker:
 
         Returns whether to look again.
         """
-        n_running = self._next.n_running()
+        n_running = self._next.n_running
         if n_running == 0:
             return False
         n_finished = self._next.n_finished
@@ -121,6 +122,9 @@ class Worker:
         except UpdateFinishedTrialError:
             # We were paused or cut off for so long that another took the trial: its result counts.
             self._say(claimed, "ended", verdict="taken over")
+        except StudyGone:
+            claimed.forget()
+            raise
         finally:
             self._pulse.let_go()
 

@@ -14,12 +14,10 @@ from batchfront.objectives.load import load_objective
 from batchfront.objectives.measurement import TrialParams
 from batchfront.objectives.run import Run, carry_out
 from batchfront.storage.open import open_storage
-from batchfront.storage.shared import Heartbeat
 from batchfront.study.cli.main import main
 from batchfront.study.quiet import quiet_optuna
 from batchfront.study.trials.attributes import OWNER, ROOT, is_finished
 from batchfront.study.workers.pulse import Pulse
-from batchfront.study.workers.retry import after_death
 
 from ..conftest import ask, finish, spawn
 
@@ -91,12 +89,11 @@ def test_a_paused_workers_trial_goes_to_another_and_its_own_result_is_dropped(wo
 
 
 def test_a_silent_worker_is_noticed_by_a_pulse_within_the_grace_period(shared_study, shared_url):
-    heartbeat = Heartbeat(grace_seconds=GRACE, on_stale=after_death)
     with quiet_optuna():
-        storages = [open_storage(shared_url, mode="worker", heartbeat=heartbeat) for _ in range(2)]
+        storages = [open_storage(shared_url, mode="worker") for _ in range(2)]
         views = [optuna.load_study(study_name="mine", storage=storage) for storage in storages]
         silent, living = (
-            Pulse(storage=storage, study=view, heartbeat=heartbeat)
+            Pulse(storage=storage, study=view, grace_seconds=GRACE)
             for storage, view in zip(storages, views, strict=True)
         )
         for view, pulse in zip(views, (silent, living), strict=True):
@@ -107,7 +104,7 @@ def test_a_silent_worker_is_noticed_by_a_pulse_within_the_grace_period(shared_st
             wait_until(lambda: trials_of(shared_url)[0].state == TrialState.FAIL, 4 * GRACE)
             time.sleep(GRACE)  # living twice as long as that now
     states = [t.state for t in trials_of(shared_url)]
-    assert states == [TrialState.FAIL, TrialState.RUNNING, TrialState.WAITING]
+    assert states == [TrialState.FAIL, TrialState.RUNNING]
 
 
 def test_another_grace_period_is_refused_while_workers_run_and_kept_otherwise(workdir, capsys):
