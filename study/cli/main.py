@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from typing import Any, NoReturn
@@ -21,6 +22,7 @@ from batchfront.study.cli.run import add_training_verbs
 from batchfront.study.cli.smallest import add_smallest_verb
 from batchfront.study.cli.storage import add_storage_verbs
 from batchfront.study.errors import StudyError
+from batchfront.study.machine.interrupts import Interrupted, ending_by_exception
 
 USER_ERRORS = (StudyError, ObjectiveError, StorageError)
 
@@ -43,8 +45,9 @@ def command() -> int:
 def main(argv: Sequence[str]) -> int:
     """Run one verb; returns the exit code."""
     try:
-        args = parser().parse_args(argv)
-        return int(args.verb(args) or 0)
+        with ending_by_exception():
+            args = parser().parse_args(argv)
+            return int(args.verb(args) or 0)
     except USER_ERRORS as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -52,7 +55,15 @@ def main(argv: Sequence[str]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
     except KeyboardInterrupt:
-        return 130
+        return _ended_by(signal.SIGINT)
+    except Interrupted as ended:
+        return _ended_by(ended.signum)
+
+
+def _ended_by(signum: int) -> int:
+    name = signal.Signals(signum).name
+    print(f"ended by {name}: give the same command again", file=sys.stderr)
+    return 128 + signum
 
 
 def parser() -> argparse.ArgumentParser:
