@@ -26,6 +26,12 @@ class Kept:
         self._compiled = objective.compiled
         self._trials: Sequence[FrozenTrial] = ()  # as they were seen last
         self._is_tidy = False
+        self._claimed: Checkpoint | None = None
+
+    def claim(self, trial: Trial) -> Checkpoint:
+        """The checkpoint of a trial that this process runs now."""
+        self._claimed = self.of(trial)
+        return self._claimed
 
     def of(self, trial: Trial | FrozenTrial) -> Checkpoint:
         """The checkpoint that a trial shares with those that take it up on the same hardware."""
@@ -59,6 +65,8 @@ class Kept:
 
     def forget(self) -> None:
         """Remove what is kept of any run: the study was deleted."""
+        if self._claimed is not None:
+            self._claimed.remove()
         self._remove(self._trials)
 
     def _remove(self, trials: Iterable[FrozenTrial]) -> None:

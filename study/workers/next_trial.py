@@ -102,6 +102,8 @@ class NextTrial:
             trials = self._with_agenda(trials)
             if self._is_done(trials):
                 self.n_running = self._awaited(trials)
+                if self._kept is not None and self.n_running == 0:
+                    self._kept.tidy()  # others may have died since they told their last trials
                 return None
             trial = self._ask(trials)
             self._pulse.hold(trial)  # first: who has an owner and no heartbeat is never missed
@@ -119,7 +121,7 @@ class NextTrial:
             costs=self.costs,
             limits=self.limits,
             growth=self._plan.growth,
-            checkpoint=None if self._kept is None else self._kept.of(trial),
+            checkpoint=None if self._kept is None else self._kept.claim(trial),
         )
 
     def _look(self, *, alone: bool) -> Sequence[FrozenTrial]:

@@ -10,7 +10,6 @@ from batchfront.objectives.device.hardware import free_memory, is_out_of_memory
 from batchfront.objectives.device.names import devices_of
 from batchfront.objectives.measurement import Measurement, Verdict
 from batchfront.objectives.training.recipe import n_ranks
-from batchfront.storage.fence import StudyGone
 from batchfront.study.errors import StudyError
 from batchfront.study.machine.interrupts import Interrupted, Interrupts
 from batchfront.study.machine.slots import device_turn
@@ -122,9 +121,6 @@ class Worker:
         except UpdateFinishedTrialError:
             # We were paused or cut off for so long that another took the trial: its result counts.
             self._say(claimed, "ended", verdict="taken over")
-        except StudyGone:
-            claimed.forget()
-            raise
         finally:
             self._pulse.let_go()
 

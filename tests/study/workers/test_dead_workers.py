@@ -107,6 +107,81 @@ def test_a_silent_worker_is_noticed_by_a_pulse_within_the_grace_period(shared_st
     assert states == [TrialState.FAIL, TrialState.RUNNING]
 
 
+def test_a_lost_trial_that_another_fails_while_a_worker_looks_is_run(
+    workdir, rows, write_task, monkeypatch
+):
+    """It takes the last slot in a list that is out of date; nobody else is left to run it."""
+    from batchfront.study.workers import next_trial
+
+    task = write_task(NOTED.format(before="", after=DIES))
+    command = ["run", "--task", task, "--epochs", "5", "--sampler", "random", "--n-trials", "1"]
+    finish(spawn(*command, cwd=workdir))
+    seen, real = [], next_trial.fail_dead
+
+    def slowly(storage: Any, trials: Any, *, alone: bool) -> bool:
+        if not seen:
+            seen.extend(t.state for t in trials)
+            elsewhere = open_storage("sqlite:///runs/batchfront.db", mode="worker")
+            elsewhere.set_trial_state_values(trials[0]._trial_id, TrialState.FAIL)
+        return real(storage, trials, alone=alone)
+
+    monkeypatch.setattr(next_trial, "fail_dead", slowly)
+    assert main(command) == 0
+    assert seen == [TrialState.RUNNING]
+    assert [r["state"] for r in rows("export")] == ["FAIL", "COMPLETE"]
+    assert (workdir / "trained").read_text().split() == ["0", "1", "2", "3", "4"]
+
+
+def test_a_run_that_ends_short_of_its_total_says_so_by_its_exit_code(workdir):
+    """Somebody holds the last slot of whom nobody would notice that he is gone."""
+    command = [*TASK, "--n-trials"]
+    assert main([*command, "1"]) == 0
+    storage = open_storage("sqlite:///runs/batchfront.db", mode="worker")
+    (name,) = optuna.get_all_study_names(storage)
+    trial = ask(optuna.load_study(study_name=name, storage=storage))
+    trial.set_user_attr(OWNER, {"host": "elsewhere", "pid": 1})  # as versions of before wrote it
+    assert main([*command, "2"]) == 75
+    assert main([*command, "9", "--timeout", "0.001"]) == 0  # that was asked for
+
+
+def test_what_killed_workers_have_left_of_ended_runs_is_removed(workdir, write_task, monkeypatch):
+    """They died after they told their trials, and before they removed the checkpoints."""
+    from batchfront.study.workers.claimed import Claimed
+
+    task = write_task(NOTED.format(before="", after=""))
+    command = ["run", "--task", task, "--epochs", "2", "--sampler", "random", "--n-trials"]
+    with monkeypatch.context() as patch:
+        patch.setattr(Claimed, "forget", lambda self: None)
+        patch.setattr("batchfront.study.workers.kept.Kept.tidy", lambda self: None)
+        assert main([*command, "2"]) == 0
+    assert len(list((workdir / "runs" / "checkpoints").iterdir())) == 2
+    assert main([*command, "3"]) == 0
+    assert list((workdir / "runs" / "checkpoints").iterdir()) == []
+
+
+def test_workers_that_start_together_with_two_grace_periods_do_not_run_together(
+    workdir, capsys, monkeypatch
+):
+    """Both may open the study while no trial runs; the claims of one find that they disagree."""
+    from batchfront.study.session.session import Session
+
+    command, launch = [*TASK[:-2], "--n-trials", "2", "--grace"], Session._launch
+    others: list[int] = []
+
+    def overtaken(*args: Any) -> Any:
+        with monkeypatch.context() as patch:
+            patch.setattr(Session, "_launch", launch)
+            others.append(main([*command, "7"]))
+        return launch(*args)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Session, "_launch", overtaken)
+        assert main([*command[:-2], "5", "--grace", "5"]) == 2
+    assert others == [0]
+    err = capsys.readouterr().err
+    assert "has got a grace period of 7 s from another worker, and this one had 5" in err
+
+
 def test_another_grace_period_is_refused_while_workers_run_and_kept_otherwise(workdir, capsys):
     command = [*TASK[:-2], "--n-trials"]
     assert main([*command, "1", "--grace", "5"]) == 0
