@@ -9,7 +9,7 @@ from typing import Any
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.storages import RDBStorage
 from optuna.trial import TrialState
-from sqlalchemy import column, select, table
+from sqlalchemy import String, cast, column, select, table
 from sqlalchemy.dialects import mysql, postgresql, sqlite
 from sqlalchemy.engine import Connection
 
@@ -81,7 +81,7 @@ class SharedRDBStorage(RDBStorage, SharedStorage):
         running = select(HEARTBEATS.c.trial_id, HEARTBEATS.c.heartbeat).where(
             HEARTBEATS.c.trial_id == TRIALS.c.trial_id,
             TRIALS.c.study_id == study_id,
-            TRIALS.c.state == TrialState.RUNNING.name,
+            cast(TRIALS.c.state, String) == TrialState.RUNNING.name,  # an enum, on PostgreSQL
         )
         with self.engine.connect() as connection:
             return dict(connection.execute(running).all())

@@ -192,9 +192,9 @@ def test_calls_wait_while_a_proxy_restarts_on_its_port(tmp_path):
             assert study.trials[0].user_attrs == {"a": 1}
 
 
-def test_a_trial_goes_on_through_a_proxy_that_was_started_again_in_its_middle(path):
+def test_a_trial_goes_on_through_a_proxy_that_was_started_again_in_its_middle(tmp_path):
     """The new server has read no trials yet."""
-    behind = f"sqlite:///{path}"
+    behind = f"sqlite:///{tmp_path}/study.db"
     with servers.serve(behind) as first:
         url = first.url()
         storage = open_storage(url, mode="worker")
