@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 from optuna.storages.journal._storage import JournalOperation
 
 from batchfront.storage.errors import StorageError
+from batchfront.storage.fence import IDENTITY, OWNER
 from batchfront.storage.locks import file_lock
 from batchfront.storage.shared import CLAIM_PATIENCE_SECONDS, NOTHING, SharedStorage
 
@@ -28,6 +29,24 @@ class SharedJournalStorage(JournalStorage, SharedStorage):
     """Every change is a line of the file; each process reads them all."""
 
     path: Path
+
+    def check_fence(self) -> None:
+        """Raise what the fence does, as the file stands; called when its lock is held.
+
+        Raises:
+            StudyGone: the study is another one.
+            UpdateFinishedTrialError: the trial is another worker's.
+        """
+        fence = self.fence_now
+        if fence is None:
+            return
+        self._sync_with_backend()
+        studies = {study._study_id: study for study in self._replay_result.get_all_studies()}
+        study = studies.get(fence.study_id)
+        fence.check_study(None if study is None else study.user_attrs.get(IDENTITY))
+        if fence.trial_id is not None:
+            owner = self._replay_result.get_trial(fence.trial_id).user_attrs.get(OWNER)
+            fence.check_owner(owner)
 
     @contextmanager
     def claim_lock(
@@ -44,7 +63,7 @@ class SharedJournalStorage(JournalStorage, SharedStorage):
 
         Optuna has no public call for it; this one writes the lines that its own would.
         """
-        lines = [
+        lines: list[dict[str, Any]] = [
             {"op_code": JournalOperation.SET_TRIAL_USER_ATTR, "user_attr": {key: value}}
             for key, value in user.items()
         ] + [
@@ -84,13 +103,16 @@ class RepairingLock(JournalFileOpenLock):
         super().__init__(str(path), grace_period=STALE_SECONDS)
         self._path = path
         self._mine: tuple[int, int] | None = None
+        self.check: Callable[[], None] | None = None  # called once it is held; may refuse it
 
     def acquire(self) -> bool:
-        """Wait for the lock, take one that was left behind, mend the file."""
+        """Wait for the lock, take one that was left behind, mend the file, look at the fence."""
         taken = super().acquire()
         self._mine = self._found()
         try:
             cut_torn_line(self._path)
+            if self.check is not None:
+                self.check()
         except BaseException:  # Ctrl-C too: a lock left behind makes everybody wait
             self.release()
             raise
@@ -166,7 +188,8 @@ def open_reader(path: Path) -> SharedJournalStorage:
 
 def _open(path: Path) -> SharedJournalStorage:
     _check_file(path)
-    backend = JournalFile(str(path), lock_obj=RepairingLock(path))
+    lock = RepairingLock(path)
+    backend = JournalFile(str(path), lock_obj=lock)
     try:
         storage = SharedJournalStorage(backend)
     except (ValueError, KeyError, TypeError, UnicodeDecodeError) as error:
@@ -177,6 +200,7 @@ def _open(path: Path) -> SharedJournalStorage:
     except OSError as error:
         raise StorageError(f"cannot read the journal {path}: {error.strerror}") from error
     storage.path = path
+    lock.check = storage.check_fence
     return storage
 
 

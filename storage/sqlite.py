@@ -22,11 +22,10 @@ from batchfront.storage.locks import file_lock
 from batchfront.storage.rdb import (
     TABLES,
     SharedRDBStorage,
-    heartbeat_options,
     optuna_url,
     wrong_schema,
 )
-from batchfront.storage.shared import CLAIM_PATIENCE_SECONDS, Heartbeat
+from batchfront.storage.shared import CLAIM_PATIENCE_SECONDS
 
 TIMEOUT_SECONDS = 60.0  # how long a transaction waits for another process's lock
 NETWORK_FILE_SYSTEMS = {
@@ -75,7 +74,7 @@ class SqliteStorage(SharedRDBStorage):
             yield held
 
 
-def open_worker(path: Path, heartbeat: Heartbeat | None) -> SqliteStorage:
+def open_worker(path: Path) -> SqliteStorage:
     """Open for writing; creates folder, file and schema when they are missing."""
     _refuse_network_file_system(path)
     try:
@@ -87,8 +86,7 @@ def open_worker(path: Path, heartbeat: Heartbeat | None) -> SqliteStorage:
         _check_file(path)
         if _is_missing(path):
             _create(path)
-        options = heartbeat_options(heartbeat)
-        storage = _open(path, journal="WAL", **options)  # two that change the mode at once fail
+        storage = _open(path, journal="WAL")  # two that change the mode at once fail
     from sqlalchemy import event
 
     event.listen(storage.engine, "begin", partial(_begin, storage))
@@ -112,6 +110,13 @@ def _begin(storage: SqliteStorage, connection: Any) -> None:
     """
     reads = getattr(storage.reading, "active", False)
     connection.exec_driver_sql("BEGIN" if reads else "BEGIN IMMEDIATE")
+    if reads:
+        return
+    try:
+        storage.check_fence(connection)  # of every write: ids of deleted rows are used again
+    except BaseException:
+        connection.exec_driver_sql("ROLLBACK")  # SQLAlchemy does not know yet that it has begun
+        raise
 
 
 def _connector(path: Path, journal: str | None) -> Callable[[], sqlite3.Connection]:
@@ -127,10 +132,10 @@ def _connector(path: Path, journal: str | None) -> Callable[[], sqlite3.Connecti
     return connect
 
 
-def _open(path: Path, *, journal: str | None, **options: Any) -> SqliteStorage:
+def _open(path: Path, *, journal: str | None) -> SqliteStorage:
     engine = {"creator": _connector(path, journal)}
     try:
-        storage = SqliteStorage(optuna_url(f"sqlite:///{path}"), engine_kwargs=engine, **options)
+        storage = SqliteStorage(optuna_url(f"sqlite:///{path}"), engine_kwargs=engine)
     except RuntimeError as error:
         raise wrong_schema(str(path), error) from error
     storage.folder = path.parent

@@ -41,10 +41,11 @@ FLOORS = {  # from the roof down; rooms of one floor do not know each other
         {"measurement"},
     ],
     "storage": [
-        {"open"},
+        {"open", "proxy_server"},
         {"journal", "proxy", "server", "sqlite"},
         {"rdb"},
         {"shared", "patience", "names", "locks", "checkpoint"},
+        {"fence"},
         {"errors"},
     ],
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from typing import Any, NoReturn
@@ -23,6 +24,7 @@ from batchfront.study.cli.storage import add_storage_verbs
 from batchfront.study.cli.typed import password_warning
 from batchfront.study.cli.words import as_options
 from batchfront.study.errors import StudyError
+from batchfront.study.machine.interrupts import Interrupted, ending_by_exception
 
 USER_ERRORS = (StudyError, ObjectiveError, StorageError)
 
@@ -51,11 +53,12 @@ def command() -> int:
 def main(argv: Sequence[str]) -> int:
     """Run one verb; returns the exit code."""
     try:
-        args = parser().parse_args(argv)
-        warning = password_warning(args)
-        if warning is not None:
-            print(warning, file=sys.stderr)
-        return int(args.verb(args) or 0)
+        with ending_by_exception():
+            args = parser().parse_args(argv)
+            warning = password_warning(args)
+            if warning is not None:
+                print(warning, file=sys.stderr)
+            return int(args.verb(args) or 0)
     except USER_ERRORS as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -63,7 +66,15 @@ def main(argv: Sequence[str]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
     except KeyboardInterrupt:
-        return 130
+        return _ended_by(signal.SIGINT)
+    except Interrupted as ended:
+        return _ended_by(ended.signum)
+
+
+def _ended_by(signum: int) -> int:
+    name = signal.Signals(signum).name
+    print(f"ended by {name}: give the same command again", file=sys.stderr)
+    return 128 + signum
 
 
 def parser() -> argparse.ArgumentParser:

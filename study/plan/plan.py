@@ -42,4 +42,4 @@ class Plan:
     n_trials: int
     timeout: float | None
     grace_seconds: int  # the same for all workers: it is also how often they show that they live
-    study_id: str  # tells studies of one name apart; "" for those of older versions
+    study_id: str  # its identity, which tells it from all others, also of its name

@@ -15,6 +15,7 @@ from batchfront.objectives.training.recipe import n_ranks
 from batchfront.storage.checkpoint import checkpoint_folder
 from batchfront.storage.names import folder_of, redacted
 from batchfront.storage.open import open_storage, readable_errors
+from batchfront.study.errors import RUN_AGAIN
 from batchfront.study.findings.overview.tables import front_table, summary_lines
 from batchfront.study.machine.interrupts import Interrupts
 from batchfront.study.machine.slots import measuring_alone, n_cores, why_not_alone
@@ -141,6 +142,7 @@ class Session:
             self._console.print("nothing to do: for more trials pass a larger N_TRIALS")
             self._outcome(study)
             return 0
+        begun = time.monotonic()
         with self._interrupts.installed():
             failure = self._launch(study, plan, objective)
             self._outcome(study)
@@ -150,7 +152,14 @@ class Session:
             self.failure = failure
             self._console.print(f"error: {failure}", style="red", soft_wrap=True)
             return 1
-        return self._interrupts.exit_code
+        late = plan.timeout is not None and time.monotonic() - begun >= plan.timeout
+        return self._exit_code(asked=done or late)
+
+    def _exit_code(self, *, asked: bool) -> int:
+        """After workers have ended; `asked`: at the total, or at a limit that was asked for."""
+        if self._interrupts.signum is not None:
+            return self._interrupts.exit_code
+        return 0 if asked else RUN_AGAIN
 
     def _job(self, plan: Plan, objective: Objective) -> Job:
         return Job(

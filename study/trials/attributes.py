@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from batchfront.objectives.measurement import TECHNIQUE_FACTS, TO_TARGET, Phase
+from batchfront.storage.fence import OWNER as OWNER  # the storage looks at it, too
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial, Trial
@@ -16,7 +17,6 @@ VERDICT = "verdict"
 REASON = "reason"
 CURVE = "metric_curve"
 FAIL_REASON = "fail_reason"
-OWNER = "owner"
 HARDWARE = "hardware"  # id of what it ran on
 UNPROBED = "cost_unprobed"  # a combination whose cost no probe knows: measured by the trial itself
 OWN_CLOCK = "own_clock"  # steps were not reported: its time is its own, and no probe's
@@ -43,6 +43,7 @@ DIAGNOSED = ("weight_norm", "distance_from_init", "sharpness")  # where a run wa
 CROWDED = "crowded_out"  # fail reason: no memory at a size that is known to fit; queued again
 ERROR = "error"  # fail reason: the objective raised an exception
 INTERRUPTED = "interrupted"  # fail reason: Ctrl-C or SIGTERM; none at all: its worker died
+DOUBLE = "queued twice"  # fail reason: another trial goes on with the same run
 MAX_RETRIES = 3  # of a trial whose workers die; one that was handed back is always queued again
 
 ATTRIBUTES = (  # of a measured trial, in the order of exports

@@ -108,7 +108,7 @@ class Worker:
 
         Returns whether to look again.
         """
-        n_running = self._next.n_running()
+        n_running = self._next.n_running
         if n_running == 0:
             return False
         n_finished = self._next.n_finished
