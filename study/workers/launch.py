@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 
 from batchfront.objectives.datasets import DATA_DIR
 from batchfront.objectives.training.recipe import PLAIN, Recipe
-from batchfront.storage.open import open_storage
+from batchfront.storage.errors import StorageError
+from batchfront.storage.names import redacted
+from batchfront.storage.open import exists, open_storage
 from batchfront.study.machine.interrupts import Interrupts
 from batchfront.study.opening.create import prober_of
 from batchfront.study.opening.open import open_study
@@ -49,12 +51,15 @@ def run_here(job: Job, objective: Objective, interrupts: Interrupts, emit: Emit)
 
     Raises:
         RepeatedFailure: trials in a row failed the same way.
+        StorageError: the storage is gone.
     """
     from optuna.storages import get_storage
 
     from batchfront.storage.shared import Heartbeat
 
     plan = job.plan
+    if not exists(job.storage):  # a worker that is started later must not make a new one
+        raise StorageError(f"{redacted(job.storage)} is not there any more: it was deleted")
     heartbeat = Heartbeat(grace_seconds=plan.grace_seconds, on_stale=after_death)
     storage = open_storage(job.storage, mode="worker", heartbeat=heartbeat)
     shared = get_storage(
