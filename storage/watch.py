@@ -11,7 +11,6 @@ from pathlib import Path
 
 from batchfront.storage.errors import StorageError
 
-
 REMEDY = "put the file back, or choose another --storage, and run the same command again"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import os
 import sys
 from collections.abc import Sequence
@@ -22,6 +23,7 @@ from batchfront.study.cli.smallest import add_smallest_verb
 from batchfront.study.cli.storage import add_storage_verbs
 from batchfront.study.errors import StudyError
 
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 USER_ERRORS = (StudyError, ObjectiveError, StorageError)
 
 
@@ -44,15 +46,32 @@ def main(argv: Sequence[str]) -> int:
     """Run one verb; returns the exit code."""
     try:
         args = parser().parse_args(argv)
-        return int(args.verb(args) or 0)
+        code = int(args.verb(args) or 0)
+        sys.stdout.flush()  # while an error can still be told
+        return code
     except USER_ERRORS as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except BrokenPipeError:  # `... | head` has read enough, as the shell counts it
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _forget_output()
         return 141
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        _forget_output()
+        where = error.filename or "the output"
+        print(f"error: cannot write {where}: {error.strerror}: make room, run it again", file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
         return 130
+
+
+def _forget_output() -> None:
+    """Let nobody write again, at the latest at the end of the process, what cannot be written."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def parser() -> argparse.ArgumentParser:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from batchfront.objectives.datasets import DATA_DIR
 from batchfront.objectives.measurement import DIAGNOSTICS
+from batchfront.storage.files import replace_text
 from batchfront.study.errors import StudyError
 from batchfront.study.plan.settings import (
     DATA_VARIABLE,
@@ -176,14 +177,13 @@ def console_of(stream: Any) -> Console:
 
 
 def write_out(path: Path, text: str) -> None:
-    """Write a file, and say where.
+    """Write a file, and say where; one that was there is replaced as a whole.
 
     Raises:
-        StudyError: it cannot be written.
+        StudyError: it cannot be written, and what was there still is.
     """
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
+        replace_text(path, text)
     except OSError as error:
         raise StudyError(f"cannot write {path}: {error.strerror}") from error
     print(f"wrote {path}", file=sys.stderr)
