@@ -60,7 +60,8 @@ def main(argv: Sequence[str]) -> int:
             raise
         _forget_output()
         where = error.filename or "the output"
-        print(f"error: cannot write {where}: {error.strerror}: make room, run it again", file=sys.stderr)
+        said = f"error: cannot write {where}: {error.strerror}: make room, run it again"
+        print(said, file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         return 130

@@ -160,7 +160,17 @@ def looked_at(args: argparse.Namespace) -> tuple[Study, list[str]]:
     from batchfront.study.opening.open import the_study
 
     study = the_study(chosen_storage(args), args.study_name)
+    say_foreign(study)
     return study, list(study.metric_names or [])
+
+
+def say_foreign(study: Study) -> None:
+    """Say how many trials of a study are set aside, where there are any."""
+    from batchfront.study.trials.sound import foreign_line
+
+    line = foreign_line(study)
+    if line is not None:
+        print(line, file=sys.stderr)
 
 
 def console_of(stream: Any) -> Console:

@@ -11,6 +11,7 @@ from batchfront.objectives.measurement import TECHNIQUE_FACTS, TO_TARGET, Phase
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial, Trial
 
+AGREEMENT = "batchfront"  # study attribute: what must not change within a study
 CONSTRAINT = "stopped"  # the one constraint key on every finished trial
 VERDICT = "verdict"
 REASON = "reason"
@@ -39,6 +40,7 @@ other is the metric."""
 
 DIAGNOSED = ("weight_norm", "distance_from_init", "sharpness")  # where a run was asked for them
 
+UNUSABLE = "unusable"  # fail reason: it was queued with what nothing can be trained with
 ERROR = "error"  # fail reason: the objective raised an exception
 INTERRUPTED = "interrupted"  # fail reason: Ctrl-C or SIGTERM; none at all: its worker died
 MAX_RETRIES = 3  # of a trial whose workers die; one that was handed back is always queued again

@@ -18,6 +18,7 @@ from batchfront.study.plan.limits import known_limits
 from batchfront.study.plan.plan import Plan
 from batchfront.study.search.by_name import make_sampler
 from batchfront.study.trials.hardware import stored_costs
+from batchfront.study.trials.sound import SoundTrials
 from batchfront.study.workers.events import Emit
 from batchfront.study.workers.ledger import Ledger
 from batchfront.study.workers.next_trial import NextTrial
@@ -66,13 +67,14 @@ def run_here(job: Job, objective: Objective, interrupts: Interrupts, emit: Emit)
         storage
     )  # as Optuna does: one cache of trials, for both views of the study
     study = open_study(shared, plan.study_name)
+    sound = SoundTrials()
     study.sampler = make_sampler(
         plan.sampler,
         space=plan.space,
         seed=plan.seed,
         hardware=plan.hardware,
         limits=lambda study: known_limits(
-            study.get_trials(deepcopy=False), plan, stored_costs(study, plan.hardware)
+            sound.of(study), plan, stored_costs(study, plan.hardware)
         ),
     )
     watching = open_study(shared, plan.study_name)  # a study belongs to one thread

@@ -9,7 +9,9 @@ from batchfront.study.plan.limits import known_limits
 from batchfront.study.trials.attributes import OWNER, PURPOSE, is_finished, takes_slot
 from batchfront.study.trials.costs import Costs
 from batchfront.study.trials.hardware import stored_costs
+from batchfront.study.trials.sound import SoundTrials
 from batchfront.study.workers.claimed import Claimed
+from batchfront.study.workers.foreign import usable_trials
 from batchfront.study.workers.retry import fail_lost_trials
 from batchfront.study.workers.trial_run import checkpoint_of, params_of
 
@@ -62,6 +64,7 @@ class NextTrial:
         self._interrupts = interrupts
         self._agenda = agenda
         self._checkpoints = checkpoints  # folder
+        self._sound = SoundTrials()
         self._patience = CLAIM_PATIENCE_SECONDS
         self.costs: Costs = plan.costs
         self.limits = known_limits([], plan, plan.costs)
@@ -116,9 +119,9 @@ class NextTrial:
 
     def _look(self, *, alone: bool) -> Sequence[FrozenTrial]:
         """All trials, those of dead workers queued again; and what they say of costs and limits."""
-        trials = self._study.get_trials(deepcopy=False)
+        trials = usable_trials(self._storage, self._study, self._sound, alone=alone)
         if fail_lost_trials(self._storage, self._study, trials, alone=alone):
-            trials = self._study.get_trials(deepcopy=False)
+            trials = self._sound.of(self._study)
         self.costs = stored_costs(self._study, self._plan.hardware)
         self.limits = known_limits(trials, self._plan, self.costs)
         self.n_finished = sum(map(is_finished, trials))
@@ -129,7 +132,7 @@ class NextTrial:
         if self._agenda is None or self._is_asked_for(trials, "WAITING"):
             return trials
         n_queued = self._agenda.queue(self._study, trials)
-        return self._study.get_trials(deepcopy=False) if n_queued else trials
+        return self._sound.of(self._study) if n_queued else trials
 
     def _is_done(self, trials: Sequence[FrozenTrial]) -> bool:
         """Whether there is nothing to ask for now."""

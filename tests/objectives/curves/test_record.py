@@ -9,7 +9,6 @@ import pytest
 from batchfront.objectives.curves.table import read_table
 from batchfront.objectives.curves.write import TableFile, record_run
 from batchfront.objectives.measurement import ObjectiveError, TrialParams
-
 from tests.storage.test_url import small_disk
 
 from ..conftest import made_task, ready, train
@@ -166,9 +165,13 @@ def test_a_run_that_does_not_fit_on_the_disk_leaves_whole_runs_only(tmp_path):
         file = TableFile(path=tmp_path / "t.csv", task="made", optimizer="SGD", epochs=3)
         _fill(file, (16, 0.1, 0))
         fill()
-        n_added = 0
+        added = []
+
+        def add_many() -> None:
+            for seed in range(1, 1000):
+                file.add((16, 0.1, seed), CURVE, seconds=0.5, peak=77)
+                added.append(seed)
+
         with pytest.raises(OSError, match="No space left"):
-            for seed in range(1000):
-                file.add((16, 0.1, seed + 1), CURVE, seconds=0.5, peak=77)
-                n_added += 1
-        assert len(read_table(file.path).runs) == n_added + 1
+            add_many()
+        assert len(read_table(file.path).runs) == len(added) + 1
