@@ -20,6 +20,7 @@ from batchfront.objectives.measurement import (
 from batchfront.objectives.meters.clock import Clock, synchronizer
 from batchfront.objectives.meters.divergence import DivergenceGuard, GuardSettings
 from batchfront.objectives.meters.early_stopping import LAST_EPOCH, Ending, Epochs
+from batchfront.objectives.meters.kept import check_kept
 from batchfront.objectives.meters.memory import NoMeter, memory_meter
 from batchfront.objectives.meters.metering import FirstSteps
 from batchfront.objectives.remarks import Remarks
@@ -81,7 +82,7 @@ class Run(Remarks):
         self._meter = FirstSteps(meter)
         self._guard: DivergenceGuard | None = None
         self._guard_settings = guard
-        self._steps = 0
+        self._steps = self._first_step = 0
         self._phases: tuple[Phase, ...] = ()
         self.latched: Stopped | None = None  # the verdict, once there is one
         self._missing = ""  # what there is to say of steps that nobody reported
@@ -134,13 +135,20 @@ class Run(Remarks):
             self._meter.again()
 
     def restore(self, kept: dict[str, Any]) -> None:
-        """Before the objective is called: go on from what `keep` was given in another process."""
+        """Before the objective is called: go on from what `keep` was given in another process.
+
+        Raises:
+            KeyError, TypeError, ValueError: it is nothing that `keep` was ever given.
+        """
+        if not kept["loop"]:  # a loop would start over with the curve of another run
+            raise ValueError("nothing of the training loop was saved")
         self._earlier, self.restored = kept["run"], kept["loop"]
 
     def _go_on_from(self, state: dict[str, Any]) -> None:
+        check_kept(state, {k: v for k, v in self._state().items() if k != "random"})
         self._begun().go_on_from(state["guard"])
         self._clock.go_on_from(state["laps"])
-        self._steps = state["steps"]
+        self._steps = self._first_step = state["steps"]
         self._test_metric = state.get("test_metric")
         self._reported.go_on_from(state)
         self._meter.earlier_peak_bytes = state["peak_bytes"]
@@ -151,10 +159,12 @@ class Run(Remarks):
         """After `report`: keep what the next epoch starts from, so that a crash costs one epoch.
 
         Args:
-            state: tensors, numbers, strings and lists, tuples and dicts of them: the state_dict()
-                of model, optimizer, scheduler and scaler, the epoch, and the state of generators
-                of your own. Those of torch, NumPy and Python are kept for you, and so is what the
-                run has measured. A loaded file may hold nothing else (`weights_only=True`).
+            state: tensors, numbers, strings and lists, tuples, sets and dicts of them: the
+                state_dict() of model, optimizer, scheduler and scaler, the epoch, and the state of
+                generators of your own. NumPy's scalars come back as Python's numbers; arrays,
+                deque, defaultdict, Path, datetime and torch.Generator as they were. With anything
+                else the run is not kept, which is said once. The generators of torch, NumPy and
+                Python are kept for you, and so is what the run has measured.
         """
         if self.keep is not None and self.latched is None:
             with self.validating():
@@ -282,6 +292,10 @@ class Run(Remarks):
     def steps(self) -> int:
         """Optimizer steps so far, as reported."""
         return self._steps
+
+    def is_under_way(self) -> bool:
+        """Whether it has taken a step here, rather than in the process that it goes on from."""
+        return self._steps > self._first_step
 
     @property
     def share_done(self) -> float:

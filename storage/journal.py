@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from batchfront.storage.errors import StorageError
 from batchfront.storage.fence import IDENTITY, OWNER
 from batchfront.storage.locks import file_lock
 from batchfront.storage.shared import CLAIM_PATIENCE_SECONDS, NOTHING, SharedStorage
+from batchfront.storage.watch import FileWatch
 
 STALE_SECONDS = 10
 """How long a lock may be held before it counts as left behind by a writer that died. A write takes
@@ -138,17 +140,43 @@ class RepairingLock(JournalFileOpenLock):
 
 
 class JournalFile(JournalFileBackend):
-    """Says in one line what is wrong with the disk."""
+    """Reads and writes one file, not whichever has its name, and says in one line what is wrong."""
+
+    def __init__(self, path: Path) -> None:
+        self.exclusive = RepairingLock(path)
+        super().__init__(str(path), lock_obj=self.exclusive)
+        self._watch = FileWatch(path, hold=True)
+
+    def read_logs(self, log_number_from: int) -> Generator[dict[str, Any], None, None]:
+        """Read changes; positions in one file say nothing about another."""
+        self._watch.check()
+        yield from super().read_logs(log_number_from)
 
     def append_logs(self, logs: list[dict[str, Any]]) -> None:
-        """Write changes down; what was torn is cut off by whoever writes next."""
+        """Write changes down as Optuna does; what was torn is cut off by whoever writes next."""
+        lines = "".join(json.dumps(log, separators=(",", ":")) + "\n" for log in logs)
+        self._watch.check()
         try:
-            super().append_logs(logs)
+            self.exclusive.acquire()
+            try:
+                self._append(lines.encode())
+            finally:
+                self.exclusive.release()
         except OSError as error:
             raise StorageError(
                 f"cannot write the journal {self._file_path}: {error.strerror}: make room or mend "
                 "it and run it again, nothing recorded is lost"
             ) from error
+
+    def _append(self, lines: bytes) -> None:
+        # Not by Optuna's own call, which makes a file that is missing and writes into any.
+        descriptor = os.open(self._file_path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
+        with open(descriptor, "ab") as file:
+            self._watch.check(descriptor)
+            file.write(lines)
+            file.flush()
+            os.fsync(descriptor)
+        self._watch.check()
 
 
 def cut_torn_line(path: Path) -> int:
@@ -188,8 +216,7 @@ def open_reader(path: Path) -> SharedJournalStorage:
 
 def _open(path: Path) -> SharedJournalStorage:
     _check_file(path)
-    lock = RepairingLock(path)
-    backend = JournalFile(str(path), lock_obj=lock)
+    backend = JournalFile(path)
     try:
         storage = SharedJournalStorage(backend)
     except (ValueError, KeyError, TypeError, UnicodeDecodeError) as error:
@@ -200,7 +227,7 @@ def _open(path: Path) -> SharedJournalStorage:
     except OSError as error:
         raise StorageError(f"cannot read the journal {path}: {error.strerror}") from error
     storage.path = path
-    lock.check = storage.check_fence
+    backend.exclusive.check = storage.check_fence
     return storage
 
 

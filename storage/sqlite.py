@@ -26,7 +26,9 @@ from batchfront.storage.rdb import (
     wrong_schema,
 )
 from batchfront.storage.shared import CLAIM_PATIENCE_SECONDS
+from batchfront.storage.watch import FileWatch
 
+LOGS = ("-wal", "-shm")  # suffixes of what write-ahead logging keeps beside the file
 TIMEOUT_SECONDS = 60.0  # how long a transaction waits for another process's lock
 NETWORK_FILE_SYSTEMS = {
     "9p", "afs", "beegfs", "ceph", "cifs", "fuse.glusterfs", "fuse.sshfs", "gpfs", "lustre",
@@ -74,6 +76,22 @@ class SqliteStorage(SharedRDBStorage):
             yield held
 
 
+class WatchedConnection(sqlite3.Connection):
+    """Refuses to go on when one of its files is no longer the one of that name."""
+
+    watches: tuple[FileWatch, ...] = ()
+
+    def check(self) -> None:
+        """Raises StorageError for a file that was deleted or replaced."""
+        for watch in self.watches:
+            watch.check()
+
+    def commit(self) -> None:
+        """Commit; what went into a file that nobody will find is not acknowledged."""
+        super().commit()
+        self.check()
+
+
 def open_worker(path: Path) -> SqliteStorage:
     """Open for writing; creates folder, file and schema when they are missing."""
     _refuse_network_file_system(path)
@@ -108,6 +126,7 @@ def _begin(storage: SqliteStorage, connection: Any) -> None:
     SQLite ignores SELECT ... FOR UPDATE, so two workers could both read a queued trial before
     either writes. Taking the lock at BEGIN makes each transaction that writes exclusive.
     """
+    connection.connection.dbapi_connection.check()
     reads = getattr(storage.reading, "active", False)
     connection.exec_driver_sql("BEGIN" if reads else "BEGIN IMMEDIATE")
     if reads:
@@ -120,16 +139,33 @@ def _begin(storage: SqliteStorage, connection: Any) -> None:
 
 
 def _connector(path: Path, journal: str | None) -> Callable[[], sqlite3.Connection]:
+    main = FileWatch(path)
+
     def connect() -> sqlite3.Connection:
         connection = sqlite3.connect(
-            path, timeout=TIMEOUT_SECONDS, isolation_level=None, check_same_thread=False
+            path,
+            timeout=TIMEOUT_SECONDS,
+            isolation_level=None,
+            check_same_thread=False,
+            factory=WatchedConnection,
         )
         if journal is not None:  # otherwise as it is
             connection.execute(f"PRAGMA journal_mode={journal}")
         connection.execute("PRAGMA synchronous=NORMAL")
+        if journal == "WAL":
+            connection.execute("SELECT count(*) FROM sqlite_master").fetchone()  # opens the log
+            # The logs are new ones when nobody had the file open before.
+            connection.watches = (main, *(_log_watch(path, suffix) for suffix in LOGS))
+            connection.check()
         return connection
 
     return connect
+
+
+def _log_watch(path: Path, suffix: str) -> FileWatch:
+    # SQLite folds the log that it has open into the file when the last process closes it.
+    remedy = "end all processes that use the database, without kill -9, and run it again"
+    return FileWatch(path.with_name(path.name + suffix), remedy=remedy)
 
 
 def _open(path: Path, *, journal: str | None) -> SqliteStorage:
@@ -146,7 +182,7 @@ def _create(path: Path) -> None:
     """Write the schema aside, then rename: nobody sees half a schema, and no kill leaves one."""
     aside = path.with_name(f".{path.name}.new")
     aside.unlink(missing_ok=True)
-    for suffix in ("-wal", "-shm"):  # the log of a lost file would be replayed into the new one
+    for suffix in LOGS:  # the log of a lost file would be replayed into the new one
         path.with_name(path.name + suffix).unlink(missing_ok=True)
     try:
         # Without a write-ahead log: one that a full disk left unmerged would be lost in renaming.
@@ -155,7 +191,7 @@ def _create(path: Path) -> None:
         storage.engine.dispose()
         os.replace(aside, path)
     finally:
-        for suffix in ("", "-journal", "-wal", "-shm"):
+        for suffix in ("", "-journal", *LOGS):
             aside.with_name(aside.name + suffix).unlink(missing_ok=True)
 
 

@@ -45,7 +45,7 @@ FLOORS = {  # from the roof down; rooms of one floor do not know each other
         {"journal", "proxy", "server", "sqlite"},
         {"rdb"},
         {"shared", "patience", "names", "locks", "checkpoint"},
-        {"fence"},
+        {"fence", "files", "plain", "watch"},
         {"errors"},
     ],
 }

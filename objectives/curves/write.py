@@ -134,10 +134,15 @@ class TableFile:
     def _append(self, rows: Iterable[Iterable[object]]) -> None:
         text = io.StringIO()
         csv.writer(text, lineterminator="\n").writerows(rows)
-        with self.path.open("ab") as stream:
-            stream.write(text.getvalue().encode())
-            stream.flush()
-            os.fsync(stream.fileno())
+        size = self.path.stat().st_size
+        try:
+            with self.path.open("ab") as stream:
+                stream.write(text.getvalue().encode())
+                stream.flush()
+                os.fsync(stream.fileno())
+        except OSError:  # half a run on a full disk: who reads the table should not meet it
+            os.truncate(self.path, size)
+            raise
 
     def _cut_torn_line(self) -> bool:
         """Cut back to the last newline; returns whether the head is whole."""

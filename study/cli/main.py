@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import os
 import signal
 import sys
@@ -26,6 +27,7 @@ from batchfront.study.cli.words import as_options
 from batchfront.study.errors import StudyError
 from batchfront.study.machine.interrupts import Interrupted, ending_by_exception
 
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 USER_ERRORS = (StudyError, ObjectiveError, StorageError)
 
 
@@ -58,13 +60,23 @@ def main(argv: Sequence[str]) -> int:
             warning = password_warning(args)
             if warning is not None:
                 print(warning, file=sys.stderr)
-            return int(args.verb(args) or 0)
+            code = int(args.verb(args) or 0)
+            sys.stdout.flush()  # while an error can still be told
+            return code
     except USER_ERRORS as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except BrokenPipeError:  # `... | head` has read enough, as the shell counts it
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _forget_output()
         return 141
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        _forget_output()
+        where = error.filename or "the output"
+        said = f"error: cannot write {where}: {error.strerror}: make room, run it again"
+        print(said, file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
         return _ended_by(signal.SIGINT)
     except Interrupted as ended:
@@ -75,6 +87,14 @@ def _ended_by(signum: int) -> int:
     name = signal.Signals(signum).name
     print(f"ended by {name}: give the same command again", file=sys.stderr)
     return 128 + signum
+
+
+def _forget_output() -> None:
+    """Let nobody write again, at the latest at the end of the process, what cannot be written."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def parser() -> argparse.ArgumentParser:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from batchfront.objectives.meters.early_stopping import REPORTS, EarlyStopping, Ending
 from batchfront.study.errors import StudyError
 from batchfront.study.plan.space import SearchSpace
+from batchfront.study.trials.attributes import AGREEMENT as AGREEMENT
 
 if TYPE_CHECKING:
     from optuna import Study
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
     from batchfront.objectives.objective import Objective
     from batchfront.study.plan.plan import Plan
 
-AGREEMENT = "batchfront"  # study attribute: what must not change within a study
 DEFAULTS = "batchfront_defaults"  # study attribute: what a resume uses unless told otherwise
 IMPORTED = "imported"  # in the record of a study of recorded runs: the table they came from
 KEPT = "kept"  # in the same: attributes of its trials that no other study has

@@ -25,6 +25,7 @@ from batchfront.study.trials.attributes import (
 )
 from batchfront.study.trials.hardware import at_known_cost, ran_on
 from batchfront.study.trials.outcome import grid_stride, on_grid
+from batchfront.study.trials.sound import SoundTrials
 
 if TYPE_CHECKING:
     from optuna import Study
@@ -62,6 +63,7 @@ class FrontPruner:
         self._hardware = hardware
         self._costs = costs  # as known now: a probe may be repeated while the study runs
         self._epochs = epochs
+        self._sound = SoundTrials()
         self._bound: Bound | None = None
         self._n_learned = 0
         self._finished: list[FrozenTrial] = []
@@ -96,7 +98,7 @@ class FrontPruner:
         now = time.monotonic()
         if number != self._read_for or now - self._read_at > REREAD_SECONDS:
             is_here = ran_on(study, self._hardware)
-            trials = study.get_trials(deepcopy=False)
+            trials = self._sound.of(study)
             self._finished = [t for t in trials if t.state.is_finished() and is_here(t)]
             self._read_for, self._read_at = number, now
         return self._finished

@@ -26,6 +26,7 @@ from batchfront.study.search.samplers import Forwarding, PerTrialSampler
 from batchfront.study.search.surface import TIE, Guess, Shape, Surface, fit_shape, usual_shape
 from batchfront.study.trials.attributes import UNPROBED, VERDICT, derive_seed
 from batchfront.study.trials.hardware import ran_on
+from batchfront.study.trials.sound import SoundTrials
 
 if TYPE_CHECKING:
     import numpy as np
@@ -68,6 +69,7 @@ class CostAwareSampler(Forwarding):
         super().__init__(PerTrialSampler(lambda number: RandomSampler(seed=number), seed=seed))
         self._space = space
         self._encoding = Encoding(space)
+        self._sound = SoundTrials()
         self._seed = seed
         self._hardware = hardware
         self._limits = limits
@@ -85,7 +87,7 @@ class CostAwareSampler(Forwarding):
 
         draw = np.random.default_rng(derive_seed(self._seed, trial.number, purpose="cost-aware"))
         limits = self._limits(study)
-        trials = study.get_trials(deepcopy=False)
+        trials = self._sound.of(study)
         finished = [t for t in trials if t.state.is_finished()]
         is_here = ran_on(study, self._hardware)
         seen = self._observed(finished, limits, is_here)

@@ -37,6 +37,7 @@ from batchfront.study.session.progress import Progress, watcher
 from batchfront.study.trials.attributes import is_finished
 from batchfront.study.trials.front import pareto_front
 from batchfront.study.trials.hardware import at_known_cost, fronts_by_hardware, ran_on
+from batchfront.study.trials.sound import foreign_line, sound_trials
 from batchfront.study.workers.launch import Job
 from batchfront.study.workers.team import WorkerDied, run_workers
 from batchfront.study.workers.worker import RepeatedFailure
@@ -179,11 +180,7 @@ class Session:
         n_workers = settings.n_workers or 1
         job = self._job(plan, objective)
         is_here = ran_on(study, plan.hardware)
-        here = [
-            at_known_cost(trial, plan.costs)
-            for trial in study.get_trials(deepcopy=False)
-            if is_here(trial)
-        ]
+        here = [at_known_cost(trial, plan.costs) for trial in sound_trials(study) if is_here(trial)]
         front = [trial.values for trial in pareto_front(here)]
         progress = Progress(
             self._console,
@@ -206,8 +203,11 @@ class Session:
         for hardware, front in fronts_by_hardware(study).items():
             if front:
                 say(front_table(front, study.metric_names or [], hardware=hardware))
-        for line in summary_lines(study.get_trials(deepcopy=False)):
+        for line in summary_lines(sound_trials(study)):
             say(line)
+        foreign = foreign_line(study)
+        if foreign is not None:
+            say(foreign, soft_wrap=True)
         n_done = n_finished(study)
         if self._interrupts.signum is not None:
             say(f"interrupted with {n_done} of {n_trials} trials; run it again to resume")
@@ -244,7 +244,7 @@ class Session:
 
 def n_finished(study: Study) -> int:
     """Trials that count towards the total."""
-    return sum(is_finished(trial) for trial in study.get_trials(deepcopy=False))
+    return sum(is_finished(trial) for trial in sound_trials(study))
 
 
 def checkpoints_of(settings: StudySettings) -> Path | None:

@@ -12,6 +12,7 @@ from batchfront.storage.fence import OWNER as OWNER  # the storage looks at it, 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial, Trial
 
+AGREEMENT = "batchfront"  # study attribute: what must not change within a study
 CONSTRAINT = "stopped"  # the one constraint key on every finished trial
 VERDICT = "verdict"
 REASON = "reason"
@@ -41,6 +42,7 @@ other is the metric."""
 DIAGNOSED = ("weight_norm", "distance_from_init", "sharpness")  # where a run was asked for them
 
 CROWDED = "crowded_out"  # fail reason: no memory at a size that is known to fit; queued again
+UNUSABLE = "unusable"  # fail reason: it was queued with what nothing can be trained with
 ERROR = "error"  # fail reason: the objective raised an exception
 INTERRUPTED = "interrupted"  # fail reason: Ctrl-C or SIGTERM; none at all: its worker died
 DOUBLE = "queued twice"  # fail reason: another trial goes on with the same run

@@ -25,6 +25,7 @@ from batchfront.study.trials.attributes import (
 from batchfront.study.trials.costs import Costs, from_stored, to_stored
 from batchfront.study.trials.front import pareto_front
 from batchfront.study.trials.growing import cost_of, first_steps
+from batchfront.study.trials.sound import sound_trials
 
 if TYPE_CHECKING:
     from optuna import Study
@@ -132,6 +133,6 @@ def at_known_cost(trial: FrozenTrial, costs: Costs) -> FrozenTrial:
 
 def fronts_by_hardware(study: Study) -> dict[str, list[FrozenTrial]]:
     """One Pareto front for each hardware."""
-    groups = by_hardware(study, study.get_trials(deepcopy=False))
+    groups = by_hardware(study, sound_trials(study))
     names = study.metric_names or OBJECTIVES
     return {name: pareto_front(trials, names) for name, trials in groups.items()}

@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING
 
 from batchfront.objectives.datasets import DATA_DIR
 from batchfront.objectives.training.recipe import PLAIN, Recipe
+from batchfront.storage.errors import StorageError
 from batchfront.storage.fence import StudyGone
-from batchfront.storage.open import open_storage
+from batchfront.storage.names import redacted
+from batchfront.storage.open import exists, open_storage
 from batchfront.storage.patience import impatient
 from batchfront.study.machine.interrupts import Interrupts
 from batchfront.study.opening.create import prober_of
@@ -21,6 +23,7 @@ from batchfront.study.plan.limits import known_limits
 from batchfront.study.plan.plan import Plan
 from batchfront.study.search.by_name import make_sampler
 from batchfront.study.trials.hardware import stored_costs
+from batchfront.study.trials.sound import SoundTrials
 from batchfront.study.workers.events import Emit
 from batchfront.study.workers.kept import Kept
 from batchfront.study.workers.ledger import Ledger
@@ -59,21 +62,25 @@ def run_here(job: Job, objective: Objective, interrupts: Interrupts, emit: Emit)
         RepeatedFailure: trials in a row failed the same way.
         StudyGone: the study was deleted.
         StudyError: the study's grace period is another one by now.
+        StorageError: the storage is gone.
     """
     from optuna.storages import get_storage
 
     plan = job.plan
+    if not exists(job.storage):  # a worker that is started later must not make a new one
+        raise StorageError(f"{redacted(job.storage)} is not there any more: it was deleted")
     storage = open_storage(job.storage, mode="worker")
     shared = get_storage(storage)  # as Optuna does: one cache of trials, for both views
     study = open_study(shared, plan.study_name)
     guard(storage, study, plan.study_id)
+    sound = SoundTrials()
     study.sampler = make_sampler(
         plan.sampler,
         space=plan.space,
         seed=plan.seed,
         hardware=plan.hardware,
         limits=lambda study: known_limits(
-            study.get_trials(deepcopy=False), plan, stored_costs(study, plan.hardware)
+            sound.of(study), plan, stored_costs(study, plan.hardware)
         ),
     )
     watching = open_study(shared, plan.study_name)  # a study belongs to one thread

@@ -17,7 +17,9 @@ from batchfront.study.trials.attributes import (
 )
 from batchfront.study.trials.costs import Costs, from_stored
 from batchfront.study.trials.hardware import COSTS
+from batchfront.study.trials.sound import SoundTrials
 from batchfront.study.workers.claimed import Claimed
+from batchfront.study.workers.foreign import usable_trials
 from batchfront.study.workers.kept import Kept
 from batchfront.study.workers.retry import drop, fail_dead, is_double, mend_queue
 from batchfront.study.workers.trial_run import params_of
@@ -70,6 +72,7 @@ class NextTrial:
         self._interrupts = interrupts
         self._agenda = agenda
         self._kept = kept
+        self._sound = SoundTrials()
         self._patience = CLAIM_PATIENCE_SECONDS
         self.costs: Costs = plan.costs
         self.limits = known_limits([], plan, plan.costs)
@@ -127,7 +130,7 @@ class NextTrial:
     def _look(self, *, alone: bool) -> Sequence[FrozenTrial]:
         """All trials, those of dead workers queued again; and what they say of costs and limits."""
         attributes = attributes_now(self._storage, self._study, self._plan)
-        trials = self._trials()
+        trials = usable_trials(self._storage, self._study, self._sound, alone=alone)
         # Whoever failed them: the list may be older than that.
         if fail_dead(self._storage, trials, alone=alone):
             trials = self._trials()
@@ -141,7 +144,7 @@ class NextTrial:
         return trials
 
     def _trials(self) -> Sequence[FrozenTrial]:
-        return self._study.get_trials(deepcopy=False)
+        return self._sound.of(self._study)
 
     def _with_agenda(self, trials: Sequence[FrozenTrial]) -> Sequence[FrozenTrial]:
         """What an agenda has next is queued, where nothing waits."""

@@ -78,6 +78,7 @@ class Worker:
         self._emit = emit
         self._deadline = deadline
         self._failures: list[str] = []  # ways of failing since the last trial that did not
+        self._told: set[str] = set()  # to the author of the training loop
         self._prober = prober
         self._doubted: set[int] = set()  # sizes whose last run took another time than known
         self._checked: set[int] = set()  # of these, probed again: once by each worker
@@ -211,13 +212,16 @@ class Worker:
             study=self._study,
             trial=claimed.trial,
             params=claimed.params,
-            run=run_of(self._plan, self._objective, measure_memory=not claimed.is_told),
+            new_run=partial(
+                run_of, self._plan, self._objective, measure_memory=not claimed.is_told
+            ),
             known=claimed.known,
             stops_early=claimed.limits.stops_early,
             rule=NeverStop() if claimed.purpose is not None else self._stop_rule,
             checkpoint=claimed.checkpoint,
             interrupts=self._interrupts,
             say=partial(self._say, claimed, "epoch"),
+            told=self._told,
         )
 
     def _tell(self, claimed: Claimed, measured: Measurement, watched: WatchedRun) -> None:

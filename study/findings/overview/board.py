@@ -11,6 +11,7 @@ from batchfront.study.plan.plan import Plan
 from batchfront.study.trials.attributes import MINIMIZED, OBJECTIVES, is_feasible
 from batchfront.study.trials.front import pareto_front
 from batchfront.study.trials.hardware import by_hardware
+from batchfront.study.trials.sound import sound_trials
 
 if TYPE_CHECKING:
     from optuna import Study
@@ -52,7 +53,7 @@ def publish(study: Study, text: str, names: Sequence[str]) -> None:
     if not stored_note(study):  # people edit it in the dashboard: never overwrite
         save_note(study, text)
     draw = front_3d if len(names) == len(OBJECTIVES) else best_per_batch_size
-    groups = by_hardware(study, study.get_trials(deepcopy=False))
+    groups = by_hardware(study, sound_trials(study))
     for number, (hardware, trials) in enumerate(groups.items(), 1):
         figure = draw(thinned_trials(trials, names), names)
         figure.layout.template = None  # 7 kB that the page has of its own
