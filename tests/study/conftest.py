@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import shutil
+import sqlite3
 import subprocess
 import sys
 import textwrap
@@ -120,6 +121,12 @@ def shared_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
             yield found
     else:
         yield f"{request.param}:///{tmp_path}/shared.{request.param}"
+
+
+def stored(path: Path) -> str:
+    """All that a database holds, also what lies in its log still (`-wal`)."""
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        return "\n".join(connection.iterdump())
 
 
 @pytest.fixture
