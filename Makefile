@@ -46,7 +46,7 @@ smallest_options = $(call option,--task,TASK) $(call option,--data-dir,DATA_DIR)
 
 .DEFAULT_GOAL := help
 .PHONY: help study smallest probe front ls rates claims critical-batch report dashboard serve copy \
-  import test chaos lint clean
+  import test test-all chaos lint clean
 
 help: ## show this text
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
@@ -101,8 +101,14 @@ copy: .venv/.run ## copy a study: make copy FROM=URL TO=URL
 import: .venv/.run ## make a study from recorded runs: make import RUNS=runs.csv
 	@$(PY) -m study import $(if $(value RUNS),$(call quote,$(value RUNS))) $(look_options)
 
+# Several processes share the tests, by file; those marked `timed` run alone all the same.
+BESIDE := -n auto --maxprocesses 4 --dist loadfile
+
 test: .venv/.test ## run the tests
-	@$(PY) -m pytest $(PYTEST_ARGS)
+	@$(PY) -m pytest $(BESIDE) -m 'not slow' $(PYTEST_ARGS)
+
+test-all: .venv/.test ## run also the slow tests: browsers, clusters, long faults
+	@$(PY) -m pytest $(BESIDE) $(PYTEST_ARGS)
 
 chaos: .venv/.test ## kill and pause workers for minutes; nothing may be lost
 	@$(PY) -m tests.chaos $(CHAOS_ARGS)

@@ -51,7 +51,8 @@ PLANTED = """
 
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A probe that other work disturbs is repeated at once."""
+    """Probes are short, and one that other work disturbs is repeated at once."""
+    monkeypatch.setattr("batchfront.study.probes.prober.PROBE_SECONDS", 0.01)
     monkeypatch.setattr("batchfront.study.probes.prober.PATIENCE_SECONDS", 0.0)
 
 
