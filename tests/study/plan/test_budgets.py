@@ -109,8 +109,8 @@ def test_a_budget_nothing_can_keep_is_one_line_and_creates_no_study(workdir, cap
 
 @pytest.mark.parametrize("sampler", ["tpe", "gp"])
 def test_runs_below_the_minimum_are_complete_infeasible_and_off_the_front(workdir, rows, sampler):
-    argv = ["run", "--epochs", "2", "--batch-sizes", "64:512", "--sampler", sampler]
-    assert main([*argv, "--n-trials", "16", "--min-accuracy", "0.5"]) == 0
+    argv = ["run", "--epochs", "2", "--batch-sizes", "256:512", "--sampler", sampler]
+    assert main([*argv, "--n-trials", "12", "--min-accuracy", "0.5"]) == 0
     study = optuna.load_study(study_name="digits", storage=STORAGE)
     complete = [t for t in study.trials if t.state.name == "COMPLETE"]
     below = [t for t in complete if t.values[0] < 0.5]
@@ -149,7 +149,7 @@ def even_probes(monkeypatch: pytest.MonkeyPatch) -> None:
     )
 
 
-@pytest.mark.usefixtures("even_probes")
+@pytest.mark.usefixtures("even_probes", "journal")
 @pytest.mark.parametrize("sampler", SAMPLERS)
 def test_running_out_of_memory_is_evidence_and_happens_at_most_three_times(
     write_task: Callable[[str], str], rows, sampler
@@ -158,7 +158,7 @@ def test_running_out_of_memory_is_evidence_and_happens_at_most_three_times(
     late = "epoch == params.epochs - 1 and type(run).__name__ == 'Run'"
     name = write_task(OUT_OF_MEMORY.format(condition=late))
     argv = ["run", "--task", name, "--epochs", "4", "--sampler", sampler, "--n-trials"]
-    assert main([*argv, "12" if sampler == "gp" else "40"]) == 0
+    assert main([*argv, "12" if sampler == "gp" else "24"]) == 0
     exported = rows("export")
     assert not [r for r in exported if r["state"] == "FAIL"]
     dead = [r for r in exported if r["verdict"] == "out_of_memory"]
@@ -169,7 +169,7 @@ def test_running_out_of_memory_is_evidence_and_happens_at_most_three_times(
     smallest = min(r["batch_size"] for r in real)
     assert all(r["batch_size"] >= smallest for r in dead if r["predicted"])
     (row,) = rows("ls")
-    assert row["n_trials"] == (12 if sampler == "gp" else 40), "predicted ones do not count"
+    assert row["n_trials"] == (12 if sampler == "gp" else 24), "predicted ones do not count"
 
 
 def test_sizes_whose_probe_runs_out_of_memory_are_cut(write_task, rows, capsys):

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
+
 import optuna
 import pytest
 
 from batchfront.objectives.curves.table import read_table
 from batchfront.study.cli.main import main
+from batchfront.study.opening.open import the_study
 from batchfront.study.trials.attributes import CONSTRAINT, PRUNER_STATE
 from batchfront.study.trials.outcome import MAX_GRADE, MIN_GRADE
 
@@ -17,8 +20,13 @@ RUN = ("run", "--task", str(TABLE), "--batch-sizes", "2:512", "--sampler", "rand
 UNPRUNED = (*RUN, "--n-trials", "30", "--pruner", "none")
 
 
-def _study() -> optuna.Study:
-    return optuna.load_study(study_name=TABLE.name, storage="sqlite:///runs/batchfront.db")
+@pytest.fixture(autouse=True)
+def _cheap_storage(journal: str) -> None:
+    """Of all studies here."""
+
+
+def _study(name: str = TABLE.name) -> optuna.Study:
+    return the_study(os.environ["BATCHFRONT_STORAGE"], name)
 
 
 def test_the_default_pruner_stops_dominated_runs_with_evidence(workdir, rows):
@@ -217,8 +225,8 @@ def test_an_objective_that_prunes_itself_is_graded_as_pruned(write_task, rows):
     path = write_task(LOOP)
     options = ("--epochs", "10", "--n-trials", "2", "--batch-sizes", "4")
     assert main(["run", "--task", f"{path}:gives_up", *options]) == 0
-    study = optuna.load_study(study_name="mine.py:gives_up", storage="sqlite:///runs/batchfront.db")
-    assert {trial.constraints[CONSTRAINT] for trial in study.trials} == {MAX_GRADE}
+    trials = _study("mine.py:gives_up").trials
+    assert {trial.constraints[CONSTRAINT] for trial in trials} == {MAX_GRADE}
 
 
 def test_more_epochs_than_recorded_are_refused_before_anything_is_made(workdir, capsys):

@@ -176,8 +176,13 @@ def _decisions(kind, storage, make, *, n_workers: int) -> list[tuple[int, int, b
 @pytest.mark.filterwarnings("ignore:The intermediate values of:UserWarning")
 @pytest.mark.filterwarnings("ignore:WilcoxonPruner finds steps:UserWarning")
 @pytest.mark.filterwarnings("ignore:The best trial has no intermediate:UserWarning")
-@pytest.mark.parametrize("backend", ["in-memory", "sqlite"])
-@pytest.mark.parametrize("name", CONFIGURATIONS)
+@pytest.mark.parametrize(
+    ("name", "backend"),
+    [
+        *((name, "in-memory") for name in CONFIGURATIONS),
+        *((name, "sqlite") for name in ("median", "halving", "hyperband")),  # rungs and none
+    ],
+)
 def test_decisions_equal_those_of_a_single_objective_study(name, backend, tmp_path):
     """Four interleaved workers, NaN curves, pruners with and without memory of rungs."""
     make = CONFIGURATIONS[name]
