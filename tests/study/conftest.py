@@ -20,6 +20,7 @@ import pytest
 from batchfront.storage.open import open_storage
 from batchfront.study.cli.main import main
 from batchfront.study.plan.agreement import DIRECTIONS
+from batchfront.study.plan.settings import DEFAULT_STORAGE, STORAGE_VARIABLE
 from batchfront.study.plan.space import SearchSpace
 from tests.servers import database
 from tests.study.tables import TO_TARGET
@@ -69,7 +70,7 @@ def workdir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def journal(workdir: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """The storage of all commands: a file that takes a third of SQLite's CPU time for a trial."""
     url = "journal:///runs/study.log"
-    monkeypatch.setenv("BATCHFRONT_STORAGE", url)
+    monkeypatch.setenv(STORAGE_VARIABLE, url)
     return url
 
 
@@ -79,7 +80,7 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., None]:
     made: dict[tuple[str, ...], Path] = {}
 
     def record(folder: Path, *argv: str) -> None:
-        key = (os.environ.get("BATCHFRONT_STORAGE", ""), *argv)
+        key = (os.environ.get(STORAGE_VARIABLE, ""), *argv)
         if key not in made:
             made[key] = tmp_path_factory.mktemp("recorded")
             shutil.copy(folder / "planted.py", made[key])
@@ -131,6 +132,12 @@ def shared_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
             yield found
     else:
         yield f"{request.param}:///{tmp_path}/shared.{request.param}"
+
+
+def study_of(name: str) -> optuna.Study:
+    """The study of that name where commands keep theirs."""
+    url = os.environ.get(STORAGE_VARIABLE) or DEFAULT_STORAGE
+    return optuna.load_study(study_name=name, storage=open_storage(url, mode="worker"))
 
 
 def stored(path: Path) -> str:

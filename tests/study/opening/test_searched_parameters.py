@@ -7,12 +7,15 @@ import math
 import sys
 from pathlib import Path
 
-import optuna
 import pytest
 
 from batchfront.study.cli.main import main
 from batchfront.study.plan.settings import SAMPLERS
 from batchfront.study.trials.attributes import UNPROBED
+
+from ..conftest import study_of
+
+pytestmark = pytest.mark.usefixtures("journal")
 
 TASK = """
     import time
@@ -42,10 +45,9 @@ RUN = ("run", "--epochs", "3", "--batch-sizes", "4:16")
 
 
 def _study(name):
-    return optuna.load_study(study_name=f"{name}:objective", storage="sqlite:///runs/batchfront.db")
+    return study_of(f"{name}:objective")
 
 
-@pytest.mark.usefixtures("journal")
 @pytest.mark.parametrize("sampler", SAMPLERS)
 def test_they_are_searched_by_every_sampler(write_task, rows, sampler):
     task = write_task(TASK)
@@ -71,6 +73,7 @@ def test_they_are_shown(write_task, capsys):
     assert "<th>layers</th>" in Path("page.html").read_text()
 
 
+@pytest.mark.timed
 def test_only_the_probed_combination_has_a_known_cost(write_task, monkeypatch):
     monkeypatch.setattr(
         "batchfront.study.workers.worker.TIME_OFF", math.inf

@@ -6,7 +6,6 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 
-import optuna
 import pytest
 
 from batchfront.objectives.load import load_objective
@@ -19,10 +18,11 @@ from batchfront.study.plan.settings import SAMPLERS
 from batchfront.study.plan.space import SearchSpace
 from batchfront.study.probes.prober import Prober
 
+from ..conftest import study_of
 from ..known import known_cost, known_costs
 
 DIGITS = ("run", "--epochs", "2", "--batch-sizes", "64:512", "--sampler", "random")
-STORAGE = "sqlite:///runs/batchfront.db"
+pytestmark = pytest.mark.usefixtures("journal")
 
 
 @pytest.mark.parametrize(
@@ -111,7 +111,7 @@ def test_a_budget_nothing_can_keep_is_one_line_and_creates_no_study(workdir, cap
 def test_runs_below_the_minimum_are_complete_infeasible_and_off_the_front(workdir, rows, sampler):
     argv = ["run", "--epochs", "2", "--batch-sizes", "256:512", "--sampler", sampler]
     assert main([*argv, "--n-trials", "12", "--min-accuracy", "0.5"]) == 0
-    study = optuna.load_study(study_name="digits", storage=STORAGE)
+    study = study_of("digits")
     complete = [t for t in study.trials if t.state.name == "COMPLETE"]
     below = [t for t in complete if t.values[0] < 0.5]
     assert below
@@ -149,7 +149,7 @@ def even_probes(monkeypatch: pytest.MonkeyPatch) -> None:
     )
 
 
-@pytest.mark.usefixtures("even_probes", "journal")
+@pytest.mark.usefixtures("even_probes")
 @pytest.mark.parametrize("sampler", SAMPLERS)
 def test_running_out_of_memory_is_evidence_and_happens_at_most_three_times(
     write_task: Callable[[str], str], rows, sampler

@@ -2,31 +2,26 @@
 
 from __future__ import annotations
 
-import os
-
 import optuna
 import pytest
 
 from batchfront.objectives.curves.table import read_table
 from batchfront.study.cli.main import main
-from batchfront.study.opening.open import the_study
 from batchfront.study.trials.attributes import CONSTRAINT, PRUNER_STATE
 from batchfront.study.trials.outcome import MAX_GRADE, MIN_GRADE
 
-from ..conftest import ROOT
+from ..conftest import ROOT, study_of
 
 TABLE = ROOT / "benchmarks" / "tables" / "digits_cnn_sgd.csv.gz"
 RUN = ("run", "--task", str(TABLE), "--batch-sizes", "2:512", "--sampler", "random")
 UNPRUNED = (*RUN, "--n-trials", "30", "--pruner", "none")
 
 
-@pytest.fixture(autouse=True)
-def _cheap_storage(journal: str) -> None:
-    """Of all studies here."""
+pytestmark = pytest.mark.usefixtures("journal")
 
 
-def _study(name: str = TABLE.name) -> optuna.Study:
-    return the_study(os.environ["BATCHFRONT_STORAGE"], name)
+def _study() -> optuna.Study:
+    return study_of(TABLE.name)
 
 
 def test_the_default_pruner_stops_dominated_runs_with_evidence(workdir, rows):
@@ -225,7 +220,7 @@ def test_an_objective_that_prunes_itself_is_graded_as_pruned(write_task, rows):
     path = write_task(LOOP)
     options = ("--epochs", "10", "--n-trials", "2", "--batch-sizes", "4")
     assert main(["run", "--task", f"{path}:gives_up", *options]) == 0
-    trials = _study("mine.py:gives_up").trials
+    trials = study_of("mine.py:gives_up").trials
     assert {trial.constraints[CONSTRAINT] for trial in trials} == {MAX_GRADE}
 
 

@@ -13,7 +13,9 @@ import pytest
 
 from batchfront.storage.open import open_storage
 from batchfront.study.cli.main import main
-from tests.study.conftest import finish, spawn
+from tests.study.conftest import finish, spawn, study_of
+
+pytestmark = pytest.mark.usefixtures("journal")
 
 LADDER = """
     import math, random
@@ -42,8 +44,7 @@ def task(write_task):
 
 
 def trials_of(name="mine.py:objective"):
-    study = optuna.load_study(study_name=name, storage="sqlite:///runs/batchfront.db")
-    return study.get_trials(deepcopy=False)
+    return study_of(name).get_trials(deepcopy=False)
 
 
 @pytest.fixture(scope="module")
@@ -120,7 +121,8 @@ def test_a_search_before_helps_and_its_pruner_leaves_the_seeds_alone(task, rows)
     assert all(trial.state.name == "COMPLETE" for trial in asked)
 
 
-def test_a_worker_that_is_killed_loses_no_run_and_no_purpose(task, rows, workdir):
+def test_a_worker_that_is_killed_loses_no_run_and_no_purpose(task, rows, workdir, monkeypatch):
+    monkeypatch.delenv("BATCHFRONT_STORAGE")  # in the usual storage
     few = (*ARGS[:-1], "32:64")
     args = ("smallest", *few, "--target", "0.95", "--n-workers", "2", "--grace", "2")
     process = spawn(*args, cwd=workdir, start_new_session=True)
@@ -144,12 +146,12 @@ def _n_finished():
         return 0
 
 
-def test_rates_beyond_the_searched_range_are_kept_by_retries_and_copies(task, rows, workdir):
+def test_rates_beyond_the_searched_range_are_kept_by_retries_and_copies(task, rows, journal):
     beyond = (*ARGS[:-1], "64", "--learning-rates", "0.3:3", "--target", "0.95")
     assert rows("smallest", *beyond)["answer"] == 64
     assert min(t.params["learning_rate"] for t in trials_of()) < 0.3
-    copied = f"journal:///{workdir}/copy.log"
-    assert main(["copy", "--from", "sqlite:///runs/batchfront.db", "--to", copied]) == 0
+    copied = "sqlite:///copy.db"
+    assert main(["copy", "--from", journal, "--to", copied]) == 0
     storage = open_storage(copied, mode="reader")
     copy = optuna.load_study(study_name="mine.py:objective", storage=storage)
     assert [t.params for t in copy.get_trials()] == [t.params for t in trials_of()]
