@@ -29,6 +29,15 @@ def test_the_fingerprint_names_device_cpu_torch_and_threads():
     assert set(found) == {"device", "cpu", "torch", "threads"}
 
 
+def test_the_fingerprint_of_a_gpu_names_it_and_its_driver(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: f"Fast GPU at {device}")
+    monkeypatch.setattr(batchfront.objectives.device.hardware, "nvidia_driver", lambda: "550.54.15")
+    found = hardware("cuda:1")
+    assert (found["device"], found["gpu"]) == ("cuda", "Fast GPU at cuda:1")
+    assert found["driver"] == "550.54.15"
+    assert "threads" not in found, "they play no part"
+
+
 def test_names_are_read_from_the_system(tmp_path: Path):
     info = tmp_path / "cpuinfo"
     info.write_text("processor\t: 0\nmodel name\t: Fast CPU 3000\nmodel name\t: Fast CPU 3000\n")

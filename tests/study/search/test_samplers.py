@@ -128,6 +128,23 @@ def test_samplers_learn_from_stopped_trials(name):
     assert sum(map(_diverges, later)) / len(later) < 0.25
 
 
+def test_tpe_does_not_propose_where_others_run():
+    """Four workers are where it would go; trials that failed there keep it from nothing."""
+
+    def proposed(params, state):
+        study = optuna.create_study(directions=DIRECTIONS)
+        _run(study, 14)
+        others = optuna.create_trial(
+            state=state, params=params, distributions=SPACE.distributions()
+        )
+        study.add_trials([others] * 4)
+        return study.ask(SPACE.distributions()).params
+
+    place = proposed({"log2_batch_size": 0, "learning_rate": 1e-4}, TrialState.FAIL)
+    assert proposed(place, TrialState.FAIL) == place
+    assert proposed(place, TrialState.RUNNING) != place
+
+
 @pytest.mark.parametrize("after", SAMPLERS)
 def test_any_sampler_continues_the_study_of_another(after):
     study = optuna.create_study(directions=DIRECTIONS)
