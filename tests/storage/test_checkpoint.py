@@ -122,6 +122,10 @@ def test_kill_9_at_any_moment_leaves_the_last_whole_checkpoint(tmp_path):
         assert list(tmp_path.iterdir()) == []
 
 
+def test_nobody_else_may_look_into_the_folder(tmp_path):
+    assert checkpoint_folder(tmp_path / "a" / "b").stat().st_mode & 0o777 == 0o700
+
+
 def test_a_folder_that_cannot_be_used_is_named(tmp_path):
     assert checkpoint_folder(tmp_path / "a" / "b").is_dir()
     (tmp_path / "file").touch()

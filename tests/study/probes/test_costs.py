@@ -96,8 +96,11 @@ SLOWER_THAN_ITS_PROBE = """
 
 
 @pytest.mark.timed
-def test_a_run_far_off_its_known_time_is_flagged_and_the_size_probed_again(write_task, rows):
+def test_a_run_far_off_its_known_time_is_flagged_and_the_size_probed_again(
+    write_task, rows, monkeypatch
+):
     """As if the device were shared since: real runs take ten times as long as their probe."""
+    monkeypatch.setattr("batchfront.study.probes.prober.PROBE_SECONDS", 0.15)  # as it is in use
     count = 'PROBES.write_text((PROBES.read_text() if PROBES.exists() else "") + "x")'
     name = write_task(SLOWER_THAN_ITS_PROBE.format(at_a_probe=count))
     argv = ["run", "--task", name, "--epochs", "2", "--batch-sizes", "4"]
