@@ -26,6 +26,7 @@ from tests.servers import database
 from tests.study.tables import TO_TARGET
 
 ROOT = Path(__file__).resolve().parents[2]
+JOURNAL = "journal:///runs/study.log"
 
 PLANTED = """
     import os, time
@@ -69,9 +70,8 @@ def workdir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def journal(workdir: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """The storage of all commands: a file that takes a third of SQLite's CPU time for a trial."""
-    url = "journal:///runs/study.log"
-    monkeypatch.setenv(STORAGE_VARIABLE, url)
-    return url
+    monkeypatch.setenv(STORAGE_VARIABLE, JOURNAL)
+    return JOURNAL
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""The sensitivity of an answer includes a batch that grows with the noise."""
+"""The answer for real digits; its sensitivity includes a batch that grows with the noise."""
 
 from __future__ import annotations
 
@@ -33,6 +33,9 @@ def test_five_more_runs_of_the_answer_follow_the_noise_scale_and_count_for_nothi
 ):
     assert main([*SMALLEST, *RATES, "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
+    assert found["answer"] == 32
+    assert all(row["steps_to_target"] > 0 for row in found["ladder"])
+    assert 0.7 < min(found["test"]) <= max(found["test"]) <= 1
     study = study_of("digits")
     runs = [t for t in study.trials if t.user_attrs.get("schedule") == "noise-scale"]
     assert len(runs) == N_SEEDS

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import os
 import signal
@@ -13,7 +15,7 @@ import pytest
 
 from batchfront.storage.open import open_storage
 from batchfront.study.cli.main import main
-from tests.study.conftest import finish, spawn, study_of
+from tests.study.conftest import JOURNAL, finish, spawn, study_of
 
 pytestmark = pytest.mark.usefixtures("journal")
 
@@ -50,11 +52,13 @@ def trials_of(name="mine.py:objective"):
 @pytest.fixture(scope="module")
 def answered(tmp_path_factory):
     """A folder with a study whose question was answered, and that answer."""
-    folder = tmp_path_factory.mktemp("answered")
+    folder, out = tmp_path_factory.mktemp("answered"), io.StringIO()
     (folder / "mine.py").write_text(textwrap.dedent(LADDER))
-    code, out, err = finish(spawn("smallest", *ASKED, "--json", cwd=folder))
-    assert code == 0, err
-    return folder, json.loads(out)
+    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(out):
+        patch.chdir(folder)
+        patch.setenv("BATCHFRONT_STORAGE", JOURNAL)
+        assert main(["smallest", *ASKED, "--json"]) == 0
+    return folder, json.loads(out.getvalue())
 
 
 @pytest.fixture
@@ -62,7 +66,6 @@ def answer(answered, monkeypatch):
     """The answer, in the folder of its study."""
     folder, found = answered
     monkeypatch.chdir(folder)
-    monkeypatch.delenv("BATCHFRONT_STORAGE", raising=False)
     return found
 
 
@@ -181,11 +184,3 @@ def test_a_table_is_not_replayed_but_says_what_to_do(workdir, capsys):
 def test_a_study_without_runs_is_no_evidence(task, workdir, capsys):
     assert main(["smallest", *ARGS, "--target", "0.95", "--max-trials", "0"]) == 2
     assert "error:" in capsys.readouterr().err
-
-
-def test_real_digits_end_to_end(workdir, rows):
-    args = ("--task", "digits", "--epochs", "4", "--batch-sizes", "32:64", "--seeds", "3")
-    answer = rows("smallest", *args, "--target", "0.9")
-    assert answer["answer"] == 32
-    assert all(row["steps_to_target"] > 0 for row in answer["ladder"])
-    assert 0.8 < min(answer["test"]) <= max(answer["test"]) <= 1
