@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import optuna
 
-from objectives.divergence import GuardSettings
+from objectives.course import GuardSettings
 from objectives.measurement import Stopped, TrialParams
 from objectives.replay import ReplayObjective
 from objectives.run import Run

@@ -8,7 +8,8 @@ from itertools import accumulate
 from typing import Any
 
 from objectives.clock import Clock, synchronizer
-from objectives.divergence import DivergenceGuard, GuardSettings
+from objectives.course import GuardSettings
+from objectives.divergence import DivergenceGuard
 from objectives.measurement import (
     Measurement,
     ObjectiveError,
