@@ -13,7 +13,7 @@ from sklearn.datasets import load_diabetes, make_classification
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy, mse_loss
 
-from objectives.task import Data, Task, sgd_momentum
+from objectives.task import Data, Task
 from objectives.tasks import digits as digits_module
 from objectives.tasks.splits import split_60_20_20
 
@@ -55,7 +55,11 @@ def rare_class_adam() -> Task:
     )  # fmt: skip
     inputs, targets = torch.tensor(x, dtype=torch.float32), torch.tensor(y, dtype=torch.float32)
     parts = {}
-    for split, part in {"train": slice(1600), "val": slice(1600, 3200), "test": slice(3200, None)}.items():
+    for split, part in {
+        "train": slice(1600),
+        "val": slice(1600, 3200),
+        "test": slice(3200, None),
+    }.items():
         parts |= {f"x_{split}": inputs[part], f"y_{split}": targets[part, None]}
     return Task(
         name="rare-class",

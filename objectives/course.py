@@ -21,8 +21,8 @@ class GuardSettings:
     min_windows: int = 30
     """... so many windows: short runs at large batch sizes explode within a few steps."""
     patience: int = 3
-    """Windows in a row that must be bad; of `min_window_steps` at least near the baseline, and a
-    third of these steps far above it."""
+    """Windows in a row that must be bad; above the baseline, of `min_window_steps` at least, which
+    need not all be there for a loss that is far above it from the start."""
     exploded_factor: float = 3.0
     """Exploded: window mean above this many times the start ..."""
     exploded_after: float = 0.02
@@ -118,9 +118,9 @@ class Course:
         return self.baseline is not None and self.means[-1] > self.baseline
 
     @property
-    def is_far(self) -> bool:
-        """It is far above it."""
-        return self._far_above(self.means[-1])
+    def is_still_far(self) -> bool:
+        """It is far above it, as the run was from the start."""
+        return self._began_far and self._far_above(self.means[-1])
 
     @property
     def is_fallen(self) -> bool:

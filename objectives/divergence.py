@@ -101,7 +101,7 @@ class DivergenceGuard:
         self._course.first = state["_baseline"]
         self._course.exploded, self._course.learned = state["_exploded"], state["_learned"]
         if state["_skilled"]:
-            self._course.shortfalls.append(1 - self.settings.skill)
+            self._course.shortfalls.append((1 - self.settings.skill) / 2)
             self._course.reported_at = self.steps + self._count
 
     def _judge(self) -> tuple[Verdict, str] | None:
@@ -109,7 +109,8 @@ class DivergenceGuard:
         explodes = course.is_exploded and spent > rule.exploded_after
         self._exploded_streak = self._exploded_streak + 1 if explodes else 0
         fallen = course.is_fallen and (course.is_below_chance or not course.shortfalls)
-        above = course.is_above and spent > (rule.fallen_after if fallen else rule.stalled_after)
+        late = spent > (rule.fallen_after if fallen else rule.stalled_after)
+        above = course.is_above and (late or course.is_still_far)
         self._above_streak = self._above_streak + 1 if above else 0
         waits = course.is_unseen and spent <= rule.unseen_after
         if waits or course.skill >= rule.skill:
@@ -117,7 +118,7 @@ class DivergenceGuard:
         if self._exploded_streak >= rule.patience and not course.returns(self._left):
             said = f"training loss {self.window_mean:.4g} against {course.start:.4g} at the start"
             return Verdict.DIVERGED, said + self._in_a_row(self._exploded_streak)
-        return self._lost(spent) if self._above_streak >= self._patience else None
+        return self._lost(spent) if late and self._above_streak >= self._patience else None
 
     def _lost(self, spent: float) -> tuple[Verdict, str] | None:
         """Above the baseline, and without hope of getting clearly below it within the budget."""
@@ -142,9 +143,9 @@ class DivergenceGuard:
 
     @property
     def _patience(self) -> int:
-        """Windows in a row above the baseline: near it, what is below is hard to tell."""
+        """Windows in a row above the baseline, of so many steps that three are no accident."""
         rule = self.settings
-        steps = rule.min_window_steps * (1 if self._course.is_far else rule.patience)
+        steps = rule.min_window_steps * (1 if self._course.is_still_far else rule.patience)
         return max(rule.patience, -(-steps // self.window_steps))
 
     def _in_a_row(self, streak: int) -> str:
