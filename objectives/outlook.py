@@ -63,10 +63,10 @@ def _still_to_fall(
         now, end = n - size / 2, n + left
         return slope * (end * end - now * now)
     blocks = left / size + 0.5
-    if not damped:
+    if not damped or fall >= before:
         return fall * blocks
     ratio = math.sqrt(fall / before)
-    return fall * ratio * (1 - ratio**blocks) / (1 - ratio)
+    return fall * ratio * (1 - math.pow(ratio, blocks)) / (1 - ratio)
 
 
 def _quickens(levels: Sequence[float]) -> bool:

@@ -410,6 +410,8 @@ def test_the_outlook_of_a_smooth_course_is_where_it_ends(course, final):
 
 def test_a_damped_outlook_lies_between_the_level_and_an_undamped_one():
     seen = [2.0 + 3.0 * math.exp(-0.1 * n) for n in range(40)]
+    steady = [-float(n) for n in range(40)]
+    assert outlook(steady, 60, damped=True) == outlook(steady, 60, damped=False)
     assert outlook(seen, 60, damped=False) < outlook(seen, 60, damped=True) < seen[-1]
     assert falls(seen)
 
