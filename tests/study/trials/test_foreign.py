@@ -123,9 +123,10 @@ RUNNING: dict[str, Edit] = {
     "a process in words": running({"host": "here", "pid": "one"}),
     "an owner that is a number": running(7),
 }
+# Asking for a trial takes up one that waits: those that run come first.
 EDITS = {
     f"{state}: {name}": edit
-    for state, edits in (("finished", FINISHED), ("waiting", WAITING), ("running", RUNNING))
+    for state, edits in (("finished", FINISHED), ("running", RUNNING), ("waiting", WAITING))
     for name, edit in edits.items()
 }
 SOUND: dict[str, Edit] = {
@@ -197,6 +198,19 @@ def before(study) -> list[int]:
     return numbers
 
 
+def make_all(study: optuna.Study) -> int:
+    """How many edits there were: databases refuse another kind of a parameter by themselves."""
+    refused = 0
+    for edit in EDITS.values():
+        try:
+            edit(study)
+        except ValueError as error:
+            assert "Cannot set different" in str(error)
+            refused += 1
+    assert refused <= 3
+    return len(EDITS) - refused
+
+
 LOOKS = [
     ("front", "--json"), ("front", "--csv"), ("export",), ("ls", "--json"), ("rates", "--json"),
     ("claims", "--json"), ("critical-batch", "--json", "--target", "0.4"),
@@ -211,12 +225,11 @@ def test_a_verb_says_what_it_says_without_the_foreign_trials_and_counts_them(
     capsys.readouterr()
     code = main(list(look))
     expected = capsys.readouterr().out
-    for edit in EDITS.values():
-        edit(study)
+    n_edits = make_all(study)
     assert main(list(look)) == code
     out, err = capsys.readouterr()
     assert out == expected
-    assert (f"{len(EDITS)} trials were set aside: they are" in err) == (look[0] != "ls")
+    assert (f"{n_edits} trials were set aside: they are" in err) == (look[0] != "ls")
     assert "Traceback" not in err
 
 
@@ -230,13 +243,12 @@ SEARCHES = [
 def test_a_search_passes_foreign_trials_by_and_fails_those_that_wait_with_their_reason(
     study, before, sampler, pruner, capsys
 ):
-    for edit in EDITS.values():
-        edit(study)
+    n_edits = make_all(study)
     edited = [t for t in study.get_trials(deepcopy=False) if t.number not in before]
     command = [*RUN, "--sampler", sampler, "--pruner", pruner, "--n-trials", "10"]
     assert main(command) == 0
     err = capsys.readouterr().err
-    assert f"{len(EDITS)} trials were set aside" in err
+    assert f"{n_edits} trials were set aside" in err
     assert "Traceback" not in err
     after = study.get_trials(deepcopy=False)
     new = [t for t in after if t.number not in before and t.number < len(after)][len(edited) :]
