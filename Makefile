@@ -1,105 +1,53 @@
-# Every verb is one call of `python -m study`. Set variables as in: make study N_TRIALS=60
+# Every verb of `batchfront VERB` is a target, and variables are its options: make study N_TRIALS=60
+# is `batchfront run --n-trials 60`. What was typed after make is handed on, and only that: a variable
+# that the verb does not know is refused, and of the environment only BATCHFRONT_* counts.
 PYTHON ?= python3
 PY := .venv/bin/python
-# In the environment, where no `ps` shows them: URLs may hold passwords.
+# In the environment, where no `ps` shows them: URLs may hold passwords. What was typed after `make`
+# shows there all the same: study/cli/typed.py says so.
 export BATCHFRONT_STORAGE := $(or $(value STORAGE),$(value BATCHFRONT_STORAGE))
 export BATCHFRONT_FROM := $(or $(value FROM),$(value BATCHFRONT_FROM))
 export BATCHFRONT_TO := $(or $(value TO),$(value BATCHFRONT_TO))
+export BATCHFRONT_TYPED := $(foreach name,STORAGE FROM TO,$(if $(findstring command,$(origin $(name)) $(origin BATCHFRONT_$(name))),$(name)))
 
-# $(call option,--name,VARIABLE): the option, quoted, when the variable is set
+# What make itself needs, or what travels in the environment; everything else goes to the verb.
+ours := PYTHON PY PYTEST_ARGS CHAOS_ARGS STORAGE FROM TO BATCHFRONT_STORAGE BATCHFRONT_FROM BATCHFRONT_TO
+typed := $(foreach name,$(filter-out $(ours) MAKE%,$(.VARIABLES)),$(if $(filter command,$(firstword $(origin $(name)))),$(name)))
 quote = '$(subst ','\'',$(1))'
-option = $(if $(value $(2)),$(1) $(call quote,$(value $(2))))
+words = $(foreach name,$(sort $(typed)),$(call quote,$(name)=$(value $(name))))
 
-run_options = $(call option,--task,TASK) $(call option,--data-dir,DATA_DIR) \
-  $(call option,--study-name,STUDY_NAME) \
-  $(call option,--n-trials,N_TRIALS) $(call option,--n-workers,N_WORKERS) \
-  $(call option,--launcher,LAUNCHER) $(call option,--ray-address,RAY_ADDRESS) \
-  $(call option,--sampler,SAMPLER) $(call option,--pruner,PRUNER) \
-  $(call option,--pruner-risk,PRUNER_RISK) $(call option,--seed,SEED) $(call option,--epochs,EPOCHS) \
-  $(call option,--device,DEVICE) $(call option,--target,TARGET) \
-  $(call option,--batch-sizes,BATCH_SIZES) $(call option,--learning-rates,LEARNING_RATES) \
-  $(call option,--timeout,TIMEOUT) $(call option,--grace,GRACE) \
-  $(call option,--checkpoint-dir,CHECKPOINT_DIR) $(call option,--max-memory,MAX_MEMORY) \
-  $(call option,--max-seconds,MAX_SECONDS) $(call option,--min-accuracy,MIN_ACCURACY) \
-  $(call option,--diagnostics,DIAGNOSTICS) $(call option,--config,CONFIG) $(if $(COMPILE),--compile) \
-  $(if $(MIXED_HARDWARE),--mixed-hardware) $(technique_options)
-look_options = $(call option,--study-name,STUDY_NAME)
-
-technique_options = $(call option,--micro-batch-sizes,MICRO_BATCH_SIZES) \
-  $(call option,--precision,PRECISION) $(call option,--schedule,SCHEDULE) \
-  $(call option,--rate-schedule,RATE_SCHEDULE) $(call option,--warmup-examples,WARMUP_EXAMPLES) \
-  $(call option,--beta2-half-life,BETA2_HALF_LIFE) \
-  $(call option,--scale-rule,SCALE_RULE) $(call option,--scale-reference,SCALE_REFERENCE) \
-  $(call option,--ghost-batch-size,GHOST_BATCH_SIZE) \
-  $(call option,--data-parallel,DATA_PARALLEL) $(call option,--shards,SHARDS) \
-  $(if $(CHECKPOINT_ACTIVATIONS),--checkpoint-activations)
-smallest_options = $(call option,--task,TASK) $(call option,--data-dir,DATA_DIR) \
-  $(call option,--study-name,STUDY_NAME) $(call option,--target,TARGET) \
-  $(call option,--within,WITHIN) $(call option,--seeds,SEEDS) \
-  $(call option,--max-trials,MAX_TRIALS) $(call option,--n-workers,N_WORKERS) \
-  $(call option,--seed,SEED) $(call option,--epochs,EPOCHS) $(call option,--device,DEVICE) \
-  $(call option,--batch-sizes,BATCH_SIZES) $(call option,--learning-rates,LEARNING_RATES) \
-  $(call option,--timeout,TIMEOUT) $(call option,--grace,GRACE) \
-  $(call option,--checkpoint-dir,CHECKPOINT_DIR) $(call option,--max-memory,MAX_MEMORY) \
-  $(call option,--max-seconds,MAX_SECONDS) $(call option,--config,CONFIG) \
-  $(call option,--output,OUTPUT) $(if $(COMPILE),--compile) $(technique_options)
+VERBS := smallest probe record noise-scale lr-range front ls rates claims critical-batch export report \
+  dashboard serve copy import
 
 .DEFAULT_GOAL := help
-.PHONY: help study smallest probe front ls rates claims critical-batch report dashboard serve copy \
-  import test chaos lint clean
+.PHONY: help study $(VERBS) test chaos lint clean
 
 help: ## show this text
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
-	@echo "variables of make study: TASK STUDY_NAME STORAGE N_TRIALS N_WORKERS LAUNCHER RAY_ADDRESS"
-	@echo "  SAMPLER PRUNER PRUNER_RISK SEED EPOCHS DEVICE TARGET BATCH_SIZES LEARNING_RATES TIMEOUT"
-	@echo "  DIAGNOSTICS GRACE CHECKPOINT_DIR DATA_DIR MAX_MEMORY MAX_SECONDS MIN_ACCURACY COMPILE"
-	@echo "  MIXED_HARDWARE CONFIG"
-	@echo "  MICRO_BATCH_SIZES PRECISION SCHEDULE RATE_SCHEDULE WARMUP_EXAMPLES SCALE_RULE SCALE_REFERENCE"
-	@echo "  BETA2_HALF_LIFE GHOST_BATCH_SIZE CHECKPOINT_ACTIVATIONS DATA_PARALLEL SHARDS"
-	@echo "  as in: make study TASK=mine.py N_TRIALS=60 BATCH_SIZES=8:256"
-
-probe: .venv/.run ## step time and memory of each batch size
-	@$(PY) -m study probe $(call option,--task,TASK) $(call option,--data-dir,DATA_DIR) \
-	  $(look_options) $(call option,--epochs,EPOCHS) \
-	  $(call option,--device,DEVICE) $(call option,--batch-sizes,BATCH_SIZES) \
-	  $(call option,--learning-rates,LEARNING_RATES) $(if $(COMPILE),--compile) \
-	  $(technique_options)
+	@echo "options are variables, as in: make study TASK=mine.py N_TRIALS=60 BATCH_SIZES=8:256"
+	@echo "  what a target takes: .venv/bin/batchfront VERB --help, or docs/options.md"
 
 study: .venv/.run $(if $(filter ray,$(LAUNCHER)),.venv/.ray) ## search batch size and learning rate; run again to resume
-	@$(PY) -m study run $(run_options)
+	@$(PY) -m study run $(words)
 
-smallest: .venv/.run ## smallest batch size that reaches TARGET=0.95, with evidence
-	@$(PY) -m study smallest $(smallest_options)
-
-front: .venv/.run ## show the Pareto front
-	@$(PY) -m study front $(look_options)
-
-ls: .venv/.run ## list the studies
-	@$(PY) -m study ls
-
-rates: .venv/.run ## best learning rate of each batch size, and its law
-	@$(PY) -m study rates $(look_options) $(call option,-o,OUTPUT)
-
-claims: .venv/.run ## common beliefs about batch size, held against a study
-	@$(PY) -m study claims $(look_options) $(call option,--target,TARGET)
-
-report: .venv/.run ## write one HTML page of figures
-	@$(PY) -m study report $(look_options)
-
-critical-batch: .venv/.run ## the largest batch size that still saves steps: TARGET=0.95
-	@$(PY) -m study critical-batch $(look_options) $(call option,--target,TARGET)
-
-dashboard: .venv/.run ## serve optuna-dashboard on 127.0.0.1
-	@$(PY) -m study dashboard $(call option,--port,PORT)
-
-serve: .venv/.run ## let workers elsewhere share the storage (gRPC)
-	@$(PY) -m study serve $(call option,--host,HOST) $(call option,--port,PORT)
-
-copy: .venv/.run ## copy a study: make copy FROM=URL TO=URL
-	@$(PY) -m study copy $(look_options)
-
-import: .venv/.run ## make a study from recorded runs: make import RUNS=runs.csv
-	@$(PY) -m study import $(if $(value RUNS),$(call quote,$(value RUNS))) $(look_options)
+smallest: ## smallest batch size that reaches TARGET=0.95, with evidence
+probe: ## step time and memory of each batch size
+record: ## sweep a grid into a table of training curves
+noise-scale: ## how noisy the gradients of a task are
+lr-range: ## which learning rates are worth searching
+front: ## show the Pareto front
+ls: ## list the studies
+rates: ## best learning rate of each batch size, and its law
+claims: ## common beliefs about batch size, held against a study
+critical-batch: ## the largest batch size that still saves steps: TARGET=0.95
+export: ## print all trials, for machines
+report: ## write one HTML page of figures
+dashboard: ## serve optuna-dashboard on 127.0.0.1
+serve: ## let workers elsewhere share the storage (gRPC)
+copy: ## copy a study: make copy FROM=URL TO=URL
+import: ## make a study from recorded runs: make import RUNS=runs.csv
+$(VERBS): .venv/.run
+	@$(PY) -m study $@ $(words)
 
 test: .venv/.test ## run the tests
 	@$(PY) -m pytest $(PYTEST_ARGS)

@@ -1,6 +1,6 @@
 """Small tasks on data that comes with scikit-learn: what the recorded tables were trained on.
 
-python -m study record --task benchmarks/tasks.py:digits_adam -o benchmarks/tables/…
+batchfront record --task benchmarks/tasks.py:digits_adam -o benchmarks/tables/…
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 from optuna.storages.journal._storage import JournalOperation
 
 from batchfront.storage.errors import StorageError
+from batchfront.storage.fence import IDENTITY, OWNER
 from batchfront.storage.locks import file_lock
 from batchfront.storage.shared import CLAIM_PATIENCE_SECONDS, NOTHING, SharedStorage
 from batchfront.storage.watch import FileWatch
@@ -30,6 +31,24 @@ class SharedJournalStorage(JournalStorage, SharedStorage):
     """Every change is a line of the file; each process reads them all."""
 
     path: Path
+
+    def check_fence(self) -> None:
+        """Raise what the fence does, as the file stands; called when its lock is held.
+
+        Raises:
+            StudyGone: the study is another one.
+            UpdateFinishedTrialError: the trial is another worker's.
+        """
+        fence = self.fence_now
+        if fence is None:
+            return
+        self._sync_with_backend()
+        studies = {study._study_id: study for study in self._replay_result.get_all_studies()}
+        study = studies.get(fence.study_id)
+        fence.check_study(None if study is None else study.user_attrs.get(IDENTITY))
+        if fence.trial_id is not None:
+            owner = self._replay_result.get_trial(fence.trial_id).user_attrs.get(OWNER)
+            fence.check_owner(owner)
 
     @contextmanager
     def claim_lock(
@@ -46,7 +65,7 @@ class SharedJournalStorage(JournalStorage, SharedStorage):
 
         Optuna has no public call for it; this one writes the lines that its own would.
         """
-        lines = [
+        lines: list[dict[str, Any]] = [
             {"op_code": JournalOperation.SET_TRIAL_USER_ATTR, "user_attr": {key: value}}
             for key, value in user.items()
         ] + [
@@ -86,13 +105,16 @@ class RepairingLock(JournalFileOpenLock):
         super().__init__(str(path), grace_period=STALE_SECONDS)
         self._path = path
         self._mine: tuple[int, int] | None = None
+        self.check: Callable[[], None] | None = None  # called once it is held; may refuse it
 
     def acquire(self) -> bool:
-        """Wait for the lock, take one that was left behind, mend the file."""
+        """Wait for the lock, take one that was left behind, mend the file, look at the fence."""
         taken = super().acquire()
         self._mine = self._found()
         try:
             cut_torn_line(self._path)
+            if self.check is not None:
+                self.check()
         except BaseException:  # Ctrl-C too: a lock left behind makes everybody wait
             self.release()
             raise
@@ -121,8 +143,8 @@ class JournalFile(JournalFileBackend):
     """Reads and writes one file, not whichever has its name, and says in one line what is wrong."""
 
     def __init__(self, path: Path) -> None:
-        self._exclusive = RepairingLock(path)
-        super().__init__(str(path), lock_obj=self._exclusive)
+        self.exclusive = RepairingLock(path)
+        super().__init__(str(path), lock_obj=self.exclusive)
         self._watch = FileWatch(path, hold=True)
 
     def read_logs(self, log_number_from: int) -> Generator[dict[str, Any], None, None]:
@@ -135,11 +157,11 @@ class JournalFile(JournalFileBackend):
         lines = "".join(json.dumps(log, separators=(",", ":")) + "\n" for log in logs)
         self._watch.check()
         try:
-            self._exclusive.acquire()
+            self.exclusive.acquire()
             try:
                 self._append(lines.encode())
             finally:
-                self._exclusive.release()
+                self.exclusive.release()
         except OSError as error:
             raise StorageError(
                 f"cannot write the journal {self._file_path}: {error.strerror}: make room or mend "
@@ -194,8 +216,9 @@ def open_reader(path: Path) -> SharedJournalStorage:
 
 def _open(path: Path) -> SharedJournalStorage:
     _check_file(path)
+    backend = JournalFile(path)
     try:
-        storage = SharedJournalStorage(JournalFile(path))
+        storage = SharedJournalStorage(backend)
     except (ValueError, KeyError, TypeError, UnicodeDecodeError) as error:
         raise StorageError(
             f"{path} cannot be read as a journal ({error}): restore a copy of it, or choose "
@@ -204,6 +227,7 @@ def _open(path: Path) -> SharedJournalStorage:
     except OSError as error:
         raise StorageError(f"cannot read the journal {path}: {error.strerror}") from error
     storage.path = path
+    backend.exclusive.check = storage.check_fence
     return storage
 
 

@@ -83,17 +83,29 @@ def file_of(parsed: URL, kind: str) -> Path:
 
 def redacted(url: str) -> str:
     """The URL without its password, wherever that stands, for messages and headers."""
-    from sqlalchemy.engine import make_url
-    from sqlalchemy.exc import ArgumentError
-
-    try:
-        parsed = make_url(url)
-    except (ArgumentError, ValueError):
-        parsed = None
+    parsed = _taken_apart(url)
     if parsed is None or "@" in (parsed.host or ""):  # a host with half a password before it
         return url.split("://")[0] + "://…" if "://" in url else "(not a URL)"
     hidden = {key: "***" for key in parsed.query if _is_secret(key)}
     return parsed.update_query_dict(hidden).render_as_string(hide_password=True)
+
+
+def holds_password(url: str) -> bool:
+    """Whether there is one in it, or what may be one in what is no URL."""
+    parsed = _taken_apart(url)
+    if parsed is None or "@" in (parsed.host or ""):
+        return "@" in url
+    return bool(parsed.password) or any(map(_is_secret, parsed.query))
+
+
+def _taken_apart(url: str) -> URL | None:
+    from sqlalchemy.engine import make_url
+    from sqlalchemy.exc import ArgumentError
+
+    try:
+        return make_url(url)
+    except (ArgumentError, ValueError):
+        return None
 
 
 def _is_secret(key: str) -> bool:
@@ -102,12 +114,8 @@ def _is_secret(key: str) -> bool:
 
 def secrets_in(url: str) -> list[str]:
     """What no message may hold, also where a driver quotes it."""
-    from sqlalchemy.engine import make_url
-    from sqlalchemy.exc import ArgumentError
-
-    try:
-        parsed = make_url(url)
-    except (ArgumentError, ValueError):  # no driver has seen it
+    parsed = _taken_apart(url)
+    if parsed is None:  # no driver has seen it
         return []
     found = [parsed.password, *(v for key, v in parsed.query.items() if _is_secret(key))]
     return [secret for secret in found if isinstance(secret, str) and secret]

@@ -22,11 +22,10 @@ from batchfront.storage.locks import file_lock
 from batchfront.storage.rdb import (
     TABLES,
     SharedRDBStorage,
-    heartbeat_options,
     optuna_url,
     wrong_schema,
 )
-from batchfront.storage.shared import CLAIM_PATIENCE_SECONDS, Heartbeat
+from batchfront.storage.shared import CLAIM_PATIENCE_SECONDS
 from batchfront.storage.watch import FileWatch
 
 LOGS = ("-wal", "-shm")  # suffixes of what write-ahead logging keeps beside the file
@@ -93,7 +92,7 @@ class WatchedConnection(sqlite3.Connection):
         self.check()
 
 
-def open_worker(path: Path, heartbeat: Heartbeat | None) -> SqliteStorage:
+def open_worker(path: Path) -> SqliteStorage:
     """Open for writing; creates folder, file and schema when they are missing."""
     _refuse_network_file_system(path)
     try:
@@ -105,8 +104,7 @@ def open_worker(path: Path, heartbeat: Heartbeat | None) -> SqliteStorage:
         _check_file(path)
         if _is_missing(path):
             _create(path)
-        options = heartbeat_options(heartbeat)
-        storage = _open(path, journal="WAL", **options)  # two that change the mode at once fail
+        storage = _open(path, journal="WAL")  # two that change the mode at once fail
     from sqlalchemy import event
 
     event.listen(storage.engine, "begin", partial(_begin, storage))
@@ -131,6 +129,13 @@ def _begin(storage: SqliteStorage, connection: Any) -> None:
     connection.connection.dbapi_connection.check()
     reads = getattr(storage.reading, "active", False)
     connection.exec_driver_sql("BEGIN" if reads else "BEGIN IMMEDIATE")
+    if reads:
+        return
+    try:
+        storage.check_fence(connection)  # of every write: ids of deleted rows are used again
+    except BaseException:
+        connection.exec_driver_sql("ROLLBACK")  # SQLAlchemy does not know yet that it has begun
+        raise
 
 
 def _connector(path: Path, journal: str | None) -> Callable[[], sqlite3.Connection]:
@@ -163,10 +168,10 @@ def _log_watch(path: Path, suffix: str) -> FileWatch:
     return FileWatch(path.with_name(path.name + suffix), remedy=remedy)
 
 
-def _open(path: Path, *, journal: str | None, **options: Any) -> SqliteStorage:
+def _open(path: Path, *, journal: str | None) -> SqliteStorage:
     engine = {"creator": _connector(path, journal)}
     try:
-        storage = SqliteStorage(optuna_url(f"sqlite:///{path}"), engine_kwargs=engine, **options)
+        storage = SqliteStorage(optuna_url(f"sqlite:///{path}"), engine_kwargs=engine)
     except RuntimeError as error:
         raise wrong_schema(str(path), error) from error
     storage.folder = path.parent

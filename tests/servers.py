@@ -71,7 +71,7 @@ def database(kind: str, options: str = "") -> Iterator[str]:
 
 
 class Serve:
-    """A `python -m study serve` process, and what it says."""
+    """A `batchfront serve` process, and what it says."""
 
     def __init__(self, storage: str, *options: str, **environment: str) -> None:
         self.process = subprocess.Popen(

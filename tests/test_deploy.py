@@ -10,36 +10,23 @@ import shutil
 import signal
 import subprocess
 import time
-from pathlib import Path
 
 import kubernetes_validate
 import pytest
-import yaml
 
 from batchfront.study.cli.main import parser
+from tests.deployed import (
+    DEPLOY,
+    ROOT,
+    compose_file,
+    dockerfile,
+    entrypoint,
+    manifests,
+    worker_job,
+)
 
-ROOT = Path(__file__).resolve().parent.parent
-DEPLOY = ROOT / "deploy"
-STUDY = ["python", "-m", "batchfront"]
+COMMAND = "batchfront"
 SHELLCHECK = shutil.which("shellcheck")
-
-
-def _compose() -> dict:
-    return yaml.safe_load((DEPLOY / "compose.yaml").read_text())
-
-
-def _manifests() -> list[dict]:
-    files = sorted(DEPLOY.glob("kubernetes*.yaml"))
-    return [one for file in files for one in yaml.safe_load_all(file.read_text())]
-
-
-def _job() -> dict:
-    return next(one for one in _manifests() if one["kind"] == "Job")["spec"]
-
-
-def _entrypoint() -> list[str]:
-    (line,) = re.findall(r"^ENTRYPOINT (.*)$", (DEPLOY / "Dockerfile").read_text(), re.MULTILINE)
-    return json.loads(line)
 
 
 def _filled(words: list[str]) -> list[str]:
@@ -48,19 +35,20 @@ def _filled(words: list[str]) -> list[str]:
 
 
 def _command_lines() -> dict[str, list[str]]:
-    """Every `python -m study ...` of the files and documents, by where it stands."""
-    worker = _job()["template"]["spec"]["containers"][0]
+    """Every `batchfront ...` of the files and documents, by where it stands."""
+    worker = worker_job()["template"]["spec"]["containers"][0]
     found = {"kubernetes.yaml": worker["command"] + worker["args"]}
-    for name, service in _compose()["services"].items():
+    for name, service in compose_file()["services"].items():
         if service.get("image") == "batchfront":
-            found[f"compose.yaml {name}"] = _entrypoint() + service["command"]
+            found[f"compose.yaml {name}"] = entrypoint() + service["command"]
     (default,) = re.findall(r"^CMD (.*)$", (DEPLOY / "Dockerfile").read_text(), re.MULTILINE)
-    found["Dockerfile"] = _entrypoint() + json.loads(default)
+    found["Dockerfile"] = entrypoint() + json.loads(default)
     for file in ("deploy/slurm.sh", "deploy/README.md", "docs/clusters.md"):
         text = (ROOT / file).read_text()
         if file.endswith(".md"):
             text = "\n".join(re.findall(r"```\n(.*?)```", text, re.DOTALL))
-        for n, line in enumerate(re.findall(r"^(?!#).*(python -m study .*)$", text, re.MULTILINE)):
+        lines = re.findall(r"^(?!#)(?:.* )?((?:\S*/)?batchfront [a-z].*)$", text, re.MULTILINE)
+        for n, line in enumerate(lines):
             found[f"{file} {n}"] = shlex.split(line, comments=True)
     return {where: _filled(words) for where, words in found.items()}
 
@@ -68,8 +56,8 @@ def _command_lines() -> dict[str, list[str]]:
 @pytest.mark.parametrize("where", _command_lines())
 def test_every_command_line_is_one_that_the_parser_takes(where):
     words = _command_lines()[where]
-    start = next(n for n in range(len(words)) if words[n : n + 3] == STUDY)
-    verb, *options = words[start + 3 :]
+    start = next(n for n, word in enumerate(words) if word.split("/")[-1] == COMMAND)
+    verb, *options = words[start + 1 :]
     taken = vars(parser().parse_args([verb, *options]))
     named = {word[2:].replace("-", "_") for word in options if word.startswith("--")}
     assert {"verb"} | named <= set(taken)
@@ -77,14 +65,14 @@ def test_every_command_line_is_one_that_the_parser_takes(where):
 
 def test_kubernetes_manifests_fit_their_schemas():
     kinds = []
-    for manifest in _manifests():
+    for manifest in manifests():
         kubernetes_validate.validate(manifest, "1.31", strict=True)
         kinds.append(manifest["kind"])
     assert sorted(kinds) == ["Job", "PersistentVolumeClaim", "Secret"]
 
 
 def test_a_preempted_pod_is_started_again_and_a_users_error_ends_the_job():
-    job = _job()
+    job = worker_job()
     pod = job["template"]["spec"]
     assert job["completionMode"] == "Indexed"
     assert job["completions"] == job["parallelism"] > 1
@@ -100,9 +88,9 @@ def test_a_preempted_pod_is_started_again_and_a_users_error_ends_the_job():
 
 
 def test_pods_get_the_storage_from_the_secret_and_mount_the_claim():
-    pod = _job()["template"]["spec"]
+    pod = worker_job()["template"]["spec"]
     (worker,) = pod["containers"]
-    by_kind = {one["kind"]: one for one in _manifests()}
+    by_kind = {one["kind"]: one for one in manifests()}
     (variable,) = worker["env"]
     reference = variable["valueFrom"]["secretKeyRef"]
     assert variable["name"] == "BATCHFRONT_STORAGE"
@@ -110,22 +98,25 @@ def test_pods_get_the_storage_from_the_secret_and_mount_the_claim():
     assert reference["key"] in by_kind["Secret"]["stringData"]
     claim = by_kind["PersistentVolumeClaim"]
     assert claim["spec"]["accessModes"] == ["ReadWriteMany"]
-    (volume,) = pod["volumes"]
+    (volume,) = [one for one in pod["volumes"] if "persistentVolumeClaim" in one]
     assert volume["persistentVolumeClaim"]["claimName"] == claim["metadata"]["name"]
-    (mount,) = worker["volumeMounts"]
-    assert mount["name"] == volume["name"]
-    assert mount["mountPath"] == worker["args"][worker["args"].index("--checkpoint-dir") + 1]
+    mounts = {mount["name"]: mount["mountPath"] for mount in worker["volumeMounts"]}
+    assert set(mounts) == {one["name"] for one in pod["volumes"]}
+    checkpoints = worker["args"][worker["args"].index("--checkpoint-dir") + 1]
+    assert mounts[volume["name"]] == checkpoints
+    (data,) = re.findall(r"^ENV BATCHFRONT_DATA=(.*)$", dockerfile(), re.MULTILINE)
+    assert set(mounts.values()) == {checkpoints, data, "/tmp"}, "all that a worker writes"
 
 
 def test_what_compose_serves_is_reached_from_this_machine_only():
-    services = _compose()["services"]
+    services = compose_file()["services"]
     ports = [port for service in services.values() for port in service.get("ports", [])]
     assert len(ports) == 2
     assert all(port.startswith("127.0.0.1:") for port in ports)
 
 
 def test_compose_starts_workers_when_the_database_answers():
-    compose = _compose()
+    compose = compose_file()
     services = compose["services"]
     database, worker = services["postgres"], services["worker"]
     assert "pg_isready" in database["healthcheck"]["test"]
@@ -137,17 +128,8 @@ def test_compose_starts_workers_when_the_database_answers():
         assert user == database["environment"]["POSTGRES_USER"]
         assert rest == f"postgres/{database['environment']['POSTGRES_DB']}"
     assert worker["deploy"]["replicas"] > 1
-    mounted = [v for s in services.values() for v in s.get("volumes", [])]
+    mounted = [v for s in services.values() for v in s.get("volumes", []) if v[0] != "$"]
     assert {volume.partition(":")[0] for volume in mounted} == set(compose["volumes"])
-
-
-def test_the_image_has_the_folders_that_volumes_cover_for_the_user_it_runs_as():
-    text = (DEPLOY / "Dockerfile").read_text()
-    for volume in _compose()["services"]["worker"]["volumes"]:
-        assert f"{volume.partition(':')[2]}" in re.search(r"chown batchfront (.*)", text)[1].split()
-    assert "USER batchfront" in text
-    assert "-c constraints.txt" in text
-    assert _entrypoint()[0] == "tini", "signals reach Python at any time"
 
 
 def test_no_password_stands_in_any_file():
@@ -185,7 +167,7 @@ def test_shellcheck_finds_nothing_in_the_slurm_script():
     assert done.returncode == 0, done.stdout
 
 
-FAKE_PYTHON = """#!/usr/bin/env bash
+FAKE_COMMAND = """#!/usr/bin/env bash
 echo "$$ $BATCHFRONT_STORAGE $*" > started
 trap 'echo term > signalled; exit 143' TERM
 while [ -f hold ]; do sleep 0.05; done
@@ -194,10 +176,10 @@ while [ -f hold ]; do sleep 0.05; done
 
 @pytest.fixture
 def submit(tmp_path):
-    """Runs slurm.sh as Slurm would, with a stand-in for Python; returns the process."""
-    fake = tmp_path / ".venv" / "bin" / "python"
+    """Runs slurm.sh as Slurm would, with a stand-in for our command; returns the process."""
+    fake = tmp_path / ".venv" / "bin" / "batchfront"
     fake.parent.mkdir(parents=True)
-    fake.write_text(FAKE_PYTHON)
+    fake.write_text(FAKE_COMMAND)
     fake.chmod(0o755)
 
     def start(*args: str, **environment: str) -> subprocess.Popen[str]:
@@ -227,7 +209,7 @@ def test_slurms_signal_reaches_python_and_the_url_is_no_argument(submit, tmp_pat
     pid, url, *words = (tmp_path / "started").read_text().split()
     assert int(pid) == process.pid, "exec: no shell in between"
     assert url == "postgresql+psycopg://host/db"
-    assert words[:3] == ["-m", "batchfront", "run"]
+    assert words[0] == "run"
     assert words[-2:] == ["--n-trials", "9"]
     assert url not in words
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import re
+import shlex
 import shutil
 import signal
 import socket
@@ -14,8 +16,12 @@ from pathlib import Path
 
 import pytest
 
+from batchfront.study.cli.main import parser
+from batchfront.study.cli.words import as_options, variables
+
 ROOT = Path(__file__).resolve().parent.parent
-SMALL = {"N_TRIALS": "3", "EPOCHS": "2", "BATCH_SIZES": "64:512"}
+SMALL = {"N_TRIALS": "3", "EPOCHS": "2", "BATCH_SIZES": "64:512"}  # where a command says nothing
+QUICK = {"study": SMALL, "probe": {k: SMALL[k] for k in ("EPOCHS", "BATCH_SIZES")}}
 
 
 def _is_prepared() -> bool:
@@ -56,14 +62,13 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return copy
 
 
-def _run(command: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    # make takes variables from the environment, and those on its command line win over them.
+def _run(command: str, cwd: Path, **more: str) -> subprocess.CompletedProcess[str]:
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("MAKE", "MFLAGS"))}
     return subprocess.run(
         command,
         shell=True,
         cwd=cwd,
-        env={**environment, **SMALL},
+        env={**environment, **more},
         capture_output=True,
         text=True,
         timeout=250,
@@ -79,11 +84,17 @@ def test_the_commands_of_the_readme_run_in_order(checkout):
         elif command == "make test":
             assert "-m pytest" in _run("make -n test", checkout).stdout
         else:
-            done = _run(command, checkout)
+            done = _run(_quick(command), checkout)
             assert done.returncode == 0, f"{command}: {done.stderr}"
         ran.append(command)
     assert len(ran) >= 10
     assert (checkout / "runs" / "digits.html").exists()
+
+
+def _quick(command: str) -> str:
+    """The same for a smaller study."""
+    more = {} if "=" in command and "smallest" in command else QUICK.get(command.split()[1], {})
+    return " ".join([command, *(f"{k}={v}" for k, v in more.items() if f"{k}=" not in command)])
 
 
 def _free_port() -> int:
@@ -117,37 +128,88 @@ def _check_dashboard(checkout: Path) -> None:
 
 def test_every_verb_has_help_and_stands_in_the_readme(checkout):
     text = " ".join((ROOT / "README.md").read_text().split())
-    listed = _run(".venv/bin/python -m study --help", checkout).stdout
+    listed = _run(".venv/bin/batchfront --help", checkout).stdout
     verbs = re.findall(r"^    ([\w-]+) ", listed, re.MULTILINE)
     assert set(verbs) >= {"run", "ls", "front", "export", "report"}
     for verb in verbs:
-        shown = _run(f".venv/bin/python -m study {verb} --help", checkout)
+        shown = _run(f".venv/bin/batchfront {verb} --help", checkout)
         assert shown.returncode == 0
-        assert f"study {verb}" in text or f"make {verb}" in text, verb
+        assert f"batchfront {verb}" in text or f"make {verb}" in text, verb
 
 
-def test_every_variable_of_the_makefile_reaches_the_command_line(checkout):
-    words = """
-        TASK STUDY_NAME N_TRIALS N_WORKERS SAMPLER PRUNER PRUNER_RISK SEED EPOCHS DEVICE TARGET
-        TIMEOUT DIAGNOSTICS DATA_DIR LAUNCHER RAY_ADDRESS CONFIG BATCH_SIZES LEARNING_RATES
-        MICRO_BATCH_SIZES PRECISION SCHEDULE RATE_SCHEDULE WARMUP_EXAMPLES BETA2_HALF_LIFE
-        SCALE_RULE SCALE_REFERENCE GHOST_BATCH_SIZE DATA_PARALLEL SHARDS
-    """
-    given = " ".join(f'{name}="it\'s x"' for name in words.split())
-    done = _run(f"make -n study {given}", checkout)
-    documented = " ".join((ROOT / "README.md").read_text().split())
-    for name in words.split():
-        option = "--" + name.lower().replace("_", "-")
-        assert f"{option} 'it'\\''s x'" in done.stdout, done.stdout
-        assert re.search(rf"\b{name}\b", documented), name
+def _targets() -> dict[str, str]:
+    """Verbs by their targets."""
+    text = (ROOT / "Makefile").read_text().replace("\\\n", " ")
+    (listed,) = re.findall(r"^VERBS := (.*)$", text, re.MULTILINE)
+    return {"study": "run", **{verb: verb for verb in listed.split()}}
+
+
+def _parsers() -> dict[str, argparse.ArgumentParser]:
+    (verbs,) = (action for action in parser()._actions if isinstance(action.choices, dict))
+    return verbs.choices
+
+
+def test_every_verb_has_a_target_of_its_name():
+    assert sorted(_targets().values()) == sorted(_parsers())
+    assert "run" not in _targets()
+
+
+@pytest.mark.parametrize("target", _targets())
+def test_what_is_typed_after_make_reaches_the_verb_and_is_understood(checkout, target):
+    verb = _parsers()[_targets()[target]]
+    known = variables(verb._actions)
+    typed = {name: 'it\'s $(x) "y"' for name in known if name not in ("STORAGE", "FROM", "TO")}
+    given = " ".join(shlex.quote(f"{k}={v}") for k, v in typed.items())
+    shown = _run(f"make -n {target} {given}", checkout).stdout.splitlines()[-1]
+    _, _, module, name, *words = shlex.split(shown)
+    assert (module, name) == ("study", _targets()[target])
+    assert sorted(words) == sorted(f"{k}={v}" for k, v in typed.items())
+    options = as_options(words, verb._actions, verb=name)
+    flags = {flag.partition("=")[0] for flag in options}
+    for variable in typed:
+        action = known[variable]
+        assert (action.option_strings or ['it\'s $(x) "y"'])[-1] in flags
+
+
+def test_a_variable_that_a_verb_does_not_know_is_refused_with_the_nearest_one(checkout):
+    for command, near in {
+        "make study N_TRIAL=60": "run takes no N_TRIAL: did you mean N_TRIALS?",
+        "make smallest TARGET=0.9 PRUNER=none": "smallest takes no PRUNER: did you mean",
+        "make front JSN=1": "front takes no JSN: did you mean JSON?",
+    }.items():
+        done = _run(command, checkout)
+        assert done.returncode == 2
+        assert near in done.stderr
+        assert "Traceback" not in done.stderr
+
+
+def test_variables_of_the_environment_change_nothing(checkout):
+    plain = _run("make -n study serve", checkout)
+    exported = _run("make -n study serve", checkout, SEED="9", HOST="0.0.0.0", N_TRIALS="1")
+    assert exported.stdout == plain.stdout
+    assert plain.stdout.count("-m study") == 2
 
 
 def test_a_storage_url_is_neither_echoed_nor_an_argument(checkout):
     url = "sqlite:///secret-name.db"
     assert "secret-name" not in _run(f"make -n study STORAGE={url}", checkout).stdout
-    done = _run(f"make study STORAGE={url}", checkout)
+    done = _run(_quick(f"make study STORAGE={url}"), checkout)
     assert done.returncode == 0, done.stderr
     assert (checkout / "secret-name.db").exists()
+
+
+def test_a_password_that_make_was_given_is_told_of_and_one_of_the_environment_is_not(checkout):
+    url = "'grpc://me:secret-word@host'"
+    for typed, n_warnings in (
+        (f"make front STORAGE={url}", 1),
+        (f"make front BATCHFRONT_STORAGE={url}", 1),
+        (f"STORAGE={url} make front", 0),
+        (f"BATCHFRONT_STORAGE={url} make front", 0),
+    ):
+        said = _run(typed, checkout).stderr
+        assert said.count("warning: every user of this machine can see the password") == n_warnings
+        assert "is no address of a gRPC server" in said
+        assert "secret-word" not in said
 
 
 def test_the_urls_of_a_copy_are_neither_echoed_nor_arguments(checkout):

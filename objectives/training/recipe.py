@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
 from batchfront.objectives.measurement import ObjectiveError
@@ -18,22 +18,51 @@ MICRO = "log2_micro_batch_size"  # names of searched parameters
 PRECISION = "precision"
 
 
+def technique(
+    words: str, *, default: Any = None, kind: str | None = None, option: str | None = None
+) -> Any:
+    """A field that people name: by its own name, unless `option` is another.
+
+    `words` are its help; `kind` is how its text is read, where it is no plain type.
+    """
+    said = {"words": words, "kind": kind, "option": option}
+    return field(default=default, metadata={k: v for k, v in said.items() if v is not None})
+
+
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
     """How our own loop trains. What is searched takes its value from a trial's params: see `at`."""
 
-    micro_batch_sizes: tuple[int, int] | None = None
-    """Examples of one forward and backward pass, powers of two: equal ends fix it, others are
-    searched. Gradients accumulate to the batch size. None: whole batches."""
-    precisions: tuple[str, ...] = ("float32",)  # of PRECISIONS; several are searched
-    schedule: str = "constant"  # of SCHEDULES
-    rate_schedule: str = "constant"  # of RATE_SCHEDULES
-    warmup_examples: int = 0  # over which the learning rate rises from 0
-    beta2_half_life: float | None = None  # of Adam's second moment, in examples
-    ghost_batch_size: int | None = None  # examples that share batch-norm statistics
-    checkpoint_activations: bool = False
-    data_parallel: int = 1  # ranks that train one trial together
-    shards: str = "striped"  # of SHARDS
+    micro_batch_sizes: tuple[int, int] | None = technique(
+        "examples of a pass, or LOW:HIGH to search; default: the batch",
+        kind="micro-batch sizes",
+    )
+    """Powers of two: equal ends fix it, others are searched. Gradients accumulate to the batch
+    size. None: whole batches."""
+    precisions: tuple[str, ...] = technique(
+        "float32, bfloat16 or float16; several, with commas, are searched",
+        default=("float32",),
+        kind="words",
+        option="precision",
+    )
+    schedule: str = technique(
+        "of the batch size: constant, doubling or noise-scale", default="constant"
+    )
+    rate_schedule: str = technique("of the learning rate: constant or cosine", default="constant")
+    warmup_examples: int = technique("over which the learning rate rises; default: 0", default=0)
+    beta2_half_life: float | None = technique(
+        "of Adam's second moment, in examples; default: the task's beta2"
+    )
+    ghost_batch_size: int | None = technique(
+        "examples that share batch-norm statistics; default: the batch"
+    )
+    checkpoint_activations: bool = technique(
+        "compute activations again in the backward pass: less memory, more time", default=False
+    )
+    data_parallel: int = technique("ranks that train one trial together; default: 1", default=1)
+    shards: str = technique(
+        "what each rank gets of a batch: striped or block; default: striped", default="striped"
+    )
 
     @property
     def search(self) -> dict[str, Parameter]:
@@ -134,7 +163,7 @@ def n_ranks(objective: Any) -> int:
 def only_plain(recipe: Recipe, what: str) -> None:
     """Raise ObjectiveError where `what` cannot follow a recipe."""
     if recipe != PLAIN:
-        names = [field.name for field in fields(Recipe) if f'"{field.name}"' in recipe.stored]
+        names = [one.name for one in fields(Recipe) if f'"{one.name}"' in recipe.stored]
         raise ObjectiveError(
             f"{', '.join(names)} is for tasks that our own loop trains, and {what}: "
             "leave it out, or bring a Task"

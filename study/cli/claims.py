@@ -14,7 +14,17 @@ from batchfront.study.errors import StudyError
 def add_claims_verbs(verbs: Any) -> None:
     """Tell the parser of them."""
     text = "common beliefs, held against a study"
-    claims_ = add_look(verbs, "claims", claims, text, as_json=True)
+    claims_ = add_look(
+        verbs,
+        "claims",
+        claims,
+        text,
+        tries="""
+            claims
+            claims --study-name digits --target 0.95
+        """,
+        as_json=True,
+    )
     claims_.add_argument("--target", type=float, help="validation metric, for the time to it")
 
 

@@ -15,7 +15,17 @@ from batchfront.study.errors import StudyError
 def add_critical_verbs(verbs: Any) -> None:
     """Tell the parser of it."""
     text = "the largest batch size that still saves steps"
-    look = add_look(verbs, "critical-batch", critical_batch, text, as_json=True)
+    look = add_look(
+        verbs,
+        "critical-batch",
+        critical_batch,
+        text,
+        tries="""
+            critical-batch --target 0.95
+            critical-batch --study-name digits --target 0.95 -o critical.html
+        """,
+        as_json=True,
+    )
     look.add_argument("--target", type=float, help="validation metric that runs should reach")
     look.add_argument("-o", "--output", type=Path, help="write the figure to this HTML file")
 

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from batchfront.study.cli.options import chosen_storage
+from batchfront.study.cli.options import add_verb, chosen_storage
 from batchfront.study.plan.settings import DEFAULT_STORAGE, STORAGE_VARIABLE
 from batchfront.study.quiet import only_errors
 
@@ -15,8 +15,17 @@ from batchfront.study.quiet import only_errors
 def add_import_verb(verbs: Any) -> None:
     """Tell the parser of it."""
     text = "make a study from recorded runs"
-    import_ = verbs.add_parser("import", help=text, description=import_runs.__doc__)
-    import_.set_defaults(verb=import_runs)
+    import_ = add_verb(
+        verbs,
+        "import",
+        import_runs,
+        text,
+        tries="""
+            import runs.csv
+            import runs.csv.gz --study-name theirs
+        """,
+        usage="batchfront import runs.csv [options]",
+    )
     import_.add_argument("file", type=Path, metavar="runs.csv", help="also .csv.gz")
     import_.add_argument("--study-name", help="default: named after the file")
     import_.add_argument("--storage", help=f"default: ${STORAGE_VARIABLE}, else {DEFAULT_STORAGE}")

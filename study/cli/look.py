@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,19 +15,74 @@ from batchfront.study.errors import StudyError
 
 def add_looking_verbs(verbs: Any) -> None:
     """Tell the parser of them."""
-    add_look(verbs, "ls", ls, "list the studies of a storage", study=False, as_json=True)
-    front_ = add_look(verbs, "front", front, "show the Pareto front")
+    add_look(
+        verbs,
+        "ls",
+        ls,
+        "list the studies of a storage",
+        tries="""
+            ls
+            ls --json
+        """,
+        study=False,
+        as_json=True,
+    )
+    front_ = add_look(
+        verbs,
+        "front",
+        front,
+        "show the Pareto front",
+        tries="""
+            front
+            front --study-name digits --json
+        """,
+    )
     form = front_.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="print JSON")
     form.add_argument("--csv", action="store_true", help="print CSV")
-    export_ = add_look(verbs, "export", export, "print all trials, for machines")
+    export_ = add_look(
+        verbs,
+        "export",
+        export,
+        "print all trials, for machines",
+        tries="""
+            export > trials.csv
+            export --study-name digits --format json -o trials.json
+        """,
+    )
     export_.add_argument("--format", choices=("csv", "json"), default="csv")
     export_.add_argument("-o", "--output", type=Path, help="write to this file instead of stdout")
-    report_ = add_look(verbs, "report", report, "write one self-contained HTML page")
+    report_ = add_look(
+        verbs,
+        "report",
+        report,
+        "write one self-contained HTML page",
+        tries="""
+            report
+            report --study-name digits -o page.html
+        """,
+    )
     report_.add_argument("-o", "--output", type=Path, help="default: runs/STUDY_NAME.html")
-    dashboard_ = add_look(verbs, "dashboard", dashboard, "serve optuna-dashboard", study=False)
+    dashboard_ = add_look(
+        verbs,
+        "dashboard",
+        dashboard,
+        "serve optuna-dashboard",
+        tries="""
+            dashboard
+            dashboard --port 8081
+        """,
+        study=False,
+    )
     dashboard_.add_argument("--host", default="127.0.0.1", help="default: %(default)s")
     dashboard_.add_argument("--port", type=int, default=8080, help="default: %(default)s")
+    dashboard_.add_argument(
+        "--allow-host",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="also answer to this name of the machine; may be repeated",
+    )
 
 
 def ls(args: argparse.Namespace) -> None:
@@ -97,14 +153,20 @@ def report(args: argparse.Namespace) -> None:
 def dashboard(args: argparse.Namespace) -> None:
     """Serve optuna-dashboard on the storage; only this machine can reach it unless told so."""
     from batchfront.storage.open import open_storage
-    from batchfront.study.findings.overview.board import serve
+    from batchfront.study.findings.overview.board_server import board_server
+    from batchfront.study.findings.overview.same_origin import checked_host
     from batchfront.study.transfer.serving import LOOPBACK
 
+    allow_hosts = [checked_host(name) for name in args.allow_host]
     storage = open_storage(chosen_storage(args), mode="reader")
-    if args.host not in LOOPBACK:
-        print(f"warning: anyone who reaches {args.host} can change the studies", file=sys.stderr)
-    print(f"dashboard on http://{args.host}:{args.port}/ (Ctrl-C ends it)", file=sys.stderr)
     try:
-        serve(storage, host=args.host, port=args.port)
+        server = board_server(storage, host=args.host, port=args.port, allow_hosts=allow_hosts)
     except (OSError, OverflowError) as error:
         raise StudyError(f"cannot serve on {args.host}:{args.port}: {error}; try --port") from error
+    if args.host not in LOOPBACK:
+        print(f"warning: anyone who reaches {args.host} can change the studies", file=sys.stderr)
+    host = f"[{args.host}]" if ":" in args.host else args.host
+    address = f"http://{host}:{server.server_port}/"
+    print(f"dashboard on {address} (Ctrl-C ends it)", file=sys.stderr, flush=True)
+    with server, suppress(KeyboardInterrupt):
+        server.serve_forever()

@@ -9,18 +9,27 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from batchfront.study.cli.options import OPTIONS, console_of, write_out
+from batchfront.study.cli.options import add_verb, console_of, write_out
+from batchfront.study.plan.options import options
 
 
 def add_lr_range_verb(verbs: Any) -> None:
     """Tell the parser of it."""
     text = "which learning rates are worth searching"
-    verb = verbs.add_parser("lr-range", help=text, description=lr_range.__doc__)
-    verb.set_defaults(verb=lr_range)
-    verb.add_argument("--task", default="digits", help=OPTIONS["task"][1])
+    verb = add_verb(
+        verbs,
+        "lr-range",
+        lr_range,
+        text,
+        tries="""
+            lr-range --task digits --batch-size 32
+            lr-range --task path/to/mine.py -o range.html
+        """,
+    )
+    verb.add_argument("--task", default="digits", help=options()["task"].words)
     verb.add_argument("--batch-size", type=int, default=64, help="default: %(default)s")
     verb.add_argument("--seed", type=int, default=0, help="of model and data; default: %(default)s")
-    verb.add_argument("--device", default="auto", help=OPTIONS["device"][1])
+    verb.add_argument("--device", default="auto", help=options()["device"].words)
     verb.add_argument("-o", "--output", type=Path, help="write the figure to this HTML file")
     verb.add_argument("--json", action="store_true", help="print JSON")
 

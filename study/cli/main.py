@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import errno
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from typing import Any, NoReturn
@@ -21,7 +22,10 @@ from batchfront.study.cli.rates import add_rates_verbs
 from batchfront.study.cli.run import add_training_verbs
 from batchfront.study.cli.smallest import add_smallest_verb
 from batchfront.study.cli.storage import add_storage_verbs
+from batchfront.study.cli.typed import password_warning
+from batchfront.study.cli.words import as_options
 from batchfront.study.errors import StudyError
+from batchfront.study.machine.interrupts import Interrupted, ending_by_exception
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 USER_ERRORS = (StudyError, ObjectiveError, StorageError)
@@ -32,6 +36,12 @@ class Parser(argparse.ArgumentParser):
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**{"allow_abbrev": False, **options})
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """As argparse, with the words that a Makefile hands on."""
+        if args is not None and self._subparsers is None:  # of one verb
+            args = as_options(args, self._actions, verb=self.prog.split()[-1])
+        return super().parse_known_args(args, namespace)
 
     def error(self, message: str) -> NoReturn:
         raise StudyError(f"{message} (see {self.prog} --help)")
@@ -45,10 +55,14 @@ def command() -> int:
 def main(argv: Sequence[str]) -> int:
     """Run one verb; returns the exit code."""
     try:
-        args = parser().parse_args(argv)
-        code = int(args.verb(args) or 0)
-        sys.stdout.flush()  # while an error can still be told
-        return code
+        with ending_by_exception():
+            args = parser().parse_args(argv)
+            warning = password_warning(args)
+            if warning is not None:
+                print(warning, file=sys.stderr)
+            code = int(args.verb(args) or 0)
+            sys.stdout.flush()  # while an error can still be told
+            return code
     except USER_ERRORS as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -64,7 +78,15 @@ def main(argv: Sequence[str]) -> int:
         print(said, file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        return 130
+        return _ended_by(signal.SIGINT)
+    except Interrupted as ended:
+        return _ended_by(ended.signum)
+
+
+def _ended_by(signum: int) -> int:
+    name = signal.Signals(signum).name
+    print(f"ended by {name}: give the same command again", file=sys.stderr)
+    return 128 + signum
 
 
 def _forget_output() -> None:

@@ -10,8 +10,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from batchfront.study.cli.options import OPTIONS, console_of
+from batchfront.study.cli.options import add_verb, console_of
 from batchfront.study.errors import StudyError
+from batchfront.study.plan.options import options
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -23,15 +24,23 @@ NORM_DRAWS = 1000
 def add_noise_verbs(verbs: Any) -> None:
     """Tell the parser of it."""
     text = "how noisy the gradients of a task are"
-    noise = verbs.add_parser("noise-scale", help=text, description=noise_scale.__doc__)
-    noise.set_defaults(verb=noise_scale)
-    noise.add_argument("--task", default="digits", help=OPTIONS["task"][1])
+    noise = add_verb(
+        verbs,
+        "noise-scale",
+        noise_scale,
+        text,
+        tries="""
+            noise-scale --task digits
+            noise-scale --task digits --learning-rate 0.05 --epochs 0,1,5
+        """,
+    )
+    noise.add_argument("--task", default="digits", help=options()["task"].words)
     noise.add_argument("--epochs", help="such as 0,1,5; default: 0, with a learning rate 0,1,5")
     text = "of the run; default: %(default)s"
     noise.add_argument("--batch-size", type=int, default=64, help=text)
     noise.add_argument("--learning-rate", type=float, help="of the run, to train past epoch 0")
     noise.add_argument("--seed", type=int, default=0, help="of run and draws; default: %(default)s")
-    noise.add_argument("--device", default="auto", help=OPTIONS["device"][1])
+    noise.add_argument("--device", default="auto", help=options()["device"].words)
     text = "for each estimate; default: %(default)s"
     noise.add_argument("--n-draws", type=int, default=200, help=text)
     noise.add_argument(

@@ -14,7 +14,17 @@ from batchfront.study.cli.options import add_look, console_of, looked_at, write_
 def add_rates_verbs(verbs: Any) -> None:
     """Tell the parser of them."""
     text = "best learning rate of each batch size, and its law"
-    rates_ = add_look(verbs, "rates", rates, text, as_json=True)
+    rates_ = add_look(
+        verbs,
+        "rates",
+        rates,
+        text,
+        tries="""
+            rates
+            rates --study-name digits -o rates.html
+        """,
+        as_json=True,
+    )
     rates_.add_argument("-o", "--output", type=Path, help="write a figure (HTML) to this file")
 
 

@@ -8,50 +8,43 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from batchfront.study.cli.options import (
-    OPTIONS,
-    TECHNIQUES,
-    add_checkpoint_activations,
-    add_compile,
-    add_settings,
-    chosen_settings,
-    console_of,
-)
-
-PROBE_OPTIONS = (
-    "task",
-    "data-dir",
-    "study-name",
-    "storage",
-    "epochs",
-    "device",
-    "batch-sizes",
-    "learning-rates",
-    *TECHNIQUES,
-)
-
-RECORD_OPTIONS = ("task", "data-dir", "epochs", "device", "batch-sizes", "learning-rates")
+from batchfront.study.cli.options import add_settings, chosen_settings, console_of
 
 
 def add_training_verbs(verbs: Any) -> None:
     """Tell the parser of them."""
-    run_ = add_settings(verbs, "run", run, "search, or resume a search", OPTIONS)
-    add_compile(run_)
-    add_checkpoint_activations(run_)
-    run_.add_argument(
-        "--mixed-hardware",
-        action="store_true",
-        default=argparse.SUPPRESS,
-        help="let this hardware join a study timed on another: one front for each",
+    add_settings(
+        verbs,
+        "run",
+        run,
+        "search, or resume a search",
+        tries="""
+            run --n-trials 60 --batch-sizes 8:256
+            run --task path/to/mine.py --max-memory 2GiB --n-workers 2
+        """,
     )
-    text = "step time and memory of each batch size"
-    probe_ = add_settings(verbs, "probe", probe, text, PROBE_OPTIONS)
-    add_compile(probe_)
-    add_checkpoint_activations(probe_)
+    probe_ = add_settings(
+        verbs,
+        "probe",
+        probe,
+        "step time and memory of each batch size",
+        tries="""
+            probe --task digits-cnn
+            probe --task path/to/mine.py --device cuda --json
+        """,
+    )
     probe_.add_argument("--again", action="store_true", help="measure even if the study knows")
     probe_.add_argument("--json", action="store_true", help="print JSON")
-    text = "sweep a grid into a table of training curves, to be played back"
-    record_ = add_settings(verbs, "record", record, text, RECORD_OPTIONS)
+    record_ = add_settings(
+        verbs,
+        "record",
+        record,
+        "sweep a grid into a table of training curves, to be played back",
+        tries="""
+            record --task digits --batch-sizes 8:64 --n-rates 5
+            record --task path/to/mine.py -o runs/mine.csv
+        """,
+    )
     record_.add_argument("--n-rates", type=int, default=9, help="default: %(default)s")
     record_.add_argument("--n-seeds", type=int, default=3, help="default: %(default)s")
     record_.add_argument("-o", "--output", type=Path, help="default: runs/TASK-curves.csv")

@@ -9,9 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from batchfront.study.cli.options import (
-    TECHNIQUES,
-    add_checkpoint_activations,
-    add_compile,
     add_settings,
     chosen_settings,
     console_of,
@@ -23,32 +20,19 @@ if TYPE_CHECKING:
     from batchfront.study.plan.settings import StudySettings
     from batchfront.study.smallest.answer import Answer, Asking
 
-SETTINGS = (
-    "task",
-    "data-dir",
-    "study-name",
-    "storage",
-    "n-workers",
-    "seed",
-    "epochs",
-    "device",
-    "batch-sizes",
-    "learning-rates",
-    "timeout",
-    "grace",
-    "checkpoint-dir",
-    "max-memory",
-    "max-seconds",
-    *TECHNIQUES,
-)
-
 
 def add_smallest_verb(verbs: Any) -> None:
     """Tell the parser of it."""
-    text = "the smallest batch size that still reaches a target, with evidence"
-    verb = add_settings(verbs, "smallest", smallest, text, SETTINGS)
-    add_compile(verb)
-    add_checkpoint_activations(verb)
+    verb = add_settings(
+        verbs,
+        "smallest",
+        smallest,
+        "the smallest batch size that still reaches a target, with evidence",
+        tries="""
+            smallest --target 0.95
+            smallest --study-name digits --target 0.95 --max-trials 0
+        """,
+    )
     words = "validation accuracy (R2) that a run must end at or above"
     verb.add_argument("--target", type=float, default=argparse.SUPPRESS, help=words)
     verb.add_argument(

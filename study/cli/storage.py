@@ -8,7 +8,7 @@ import sys
 from typing import Any
 
 from batchfront.storage.names import DEFAULT_PORT
-from batchfront.study.cli.options import chosen_storage
+from batchfront.study.cli.options import add_verb, chosen_storage
 from batchfront.study.errors import StudyError
 from batchfront.study.plan.settings import (
     DEFAULT_STORAGE,
@@ -22,21 +22,40 @@ from batchfront.study.quiet import only_errors
 def add_storage_verbs(verbs: Any) -> None:
     """Tell the parser of them."""
     text = "let workers elsewhere share a storage"
-    serve_ = verbs.add_parser("serve", help=text, description=serve.__doc__)
-    serve_.set_defaults(verb=serve)
+    serve_ = add_verb(
+        verbs,
+        "serve",
+        serve,
+        text,
+        tries="""
+            serve
+            serve --host 10.0.0.5 --port 13000
+        """,
+    )
     serve_.add_argument("--storage", help=f"default: ${STORAGE_VARIABLE}, else {DEFAULT_STORAGE}")
     serve_.add_argument("--host", default="127.0.0.1", help="default: %(default)s")
     serve_.add_argument("--port", type=int, default=DEFAULT_PORT, help="default: %(default)s")
     text = "copy a study to another storage"
-    copy_ = verbs.add_parser("copy", help=text, description=copy.__doc__)
-    copy_.set_defaults(verb=copy)
-    copy_.add_argument("--from", dest="source", help=f"default: ${FROM_VARIABLE}")
-    copy_.add_argument("--to", dest="target", help=f"default: ${TO_VARIABLE}")
+    copy_ = add_verb(
+        verbs,
+        "copy",
+        copy,
+        text,
+        tries="""
+            copy --from sqlite:///runs/a.db --to sqlite:///runs/b.db
+            copy --study-name digits
+        """,
+    )
+    copy_.add_argument("--from", dest="from_url", help=f"default: ${FROM_VARIABLE}")
+    copy_.add_argument("--to", dest="to_url", help=f"default: ${TO_VARIABLE}")
     copy_.add_argument("--study-name", help="default: the only study there is")
 
 
 def serve(args: argparse.Namespace) -> int:
-    """Let workers that cannot reach a storage themselves reach it through this process (gRPC)."""
+    """Let workers that cannot reach a storage themselves reach it through this process (gRPC).
+
+    It asks nobody for a password, on loopback either.
+    """
     from batchfront.study.transfer.serving import serve as serve_storage
 
     if not 0 <= args.port < 2**16:
@@ -52,8 +71,8 @@ def copy(args: argparse.Namespace) -> None:
     """
     from batchfront.study.transfer.copying import copy_study
 
-    source = _url(args.source, "--from", FROM_VARIABLE)
-    target = _url(args.target, "--to", TO_VARIABLE)
+    source = _url(args.from_url, "--from", FROM_VARIABLE)
+    target = _url(args.to_url, "--to", TO_VARIABLE)
     with only_errors():
         copy_study(source, target, args.study_name, _say)
 

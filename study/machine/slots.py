@@ -7,11 +7,9 @@ from __future__ import annotations
 
 import fcntl
 import os
-import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from batchfront.objectives.objective import CustomLoop
@@ -21,7 +19,11 @@ from batchfront.objectives.training.recipe import n_ranks
 if TYPE_CHECKING:
     from batchfront.objectives.objective import Objective
 
+from batchfront.study.machine.private_folder import private_folders, why_no_folder
+
 POLL_SECONDS = 0.1
+
+Lock = tuple[int, ...]  # a descriptor in each private folder; none where there is no such folder
 
 
 @contextmanager
@@ -43,8 +45,8 @@ def pinned_core(wanted: bool = True, *, n: int = 1) -> Iterator[tuple[int, ...]]
         yield cores[1:]
     finally:
         os.sched_setaffinity(0, allowed)
-        for descriptor in held.values():
-            os.close(descriptor)
+        for lock in held.values():
+            _let_go(lock)
 
 
 def n_cores() -> int:
@@ -53,36 +55,49 @@ def n_cores() -> int:
     return len(affinity(0)) if affinity is not None else os.cpu_count() or 1
 
 
-def _free_cores(cores: list[int], n: int) -> dict[int, int]:
+def _free_cores(cores: list[int], n: int) -> dict[int, Lock]:
     """Exactly `n` with their locks, or none."""
-    held: dict[int, int] = {}
+    held: dict[int, Lock] = {}
     for core in cores:
-        descriptor = _try(f"core-{core}")
-        if descriptor is not None:
-            held[core] = descriptor
+        lock = _try(f"core-{core}")
+        if lock:
+            held[core] = lock
         if len(held) == n:
             return held
-    for descriptor in held.values():
-        os.close(descriptor)
+    for lock in held.values():
+        _let_go(lock)
     return {}
 
 
 @contextmanager
 def device_turn(devices: Sequence[str], give_up: Callable[[], bool]) -> Iterator[None]:
-    """Hold accelerators; waits for their holders, until `give_up` says not to. Free on the CPU."""
+    """Hold accelerators; waits for their holders, until `give_up` says not to. Free on the CPU.
+
+    Where no folder is private, nobody waits: `why_not_alone` says so.
+    """
     names = {_device_name(device) for device in devices if not device.startswith("cpu")}
-    held: list[int | None] = []
+    held: list[Lock | None] = []
     try:
         for name in sorted(names):  # in one order, so that nobody waits for each other
             held.append(_wait(name, give_up))
         yield
     finally:
-        for descriptor in held:
-            if descriptor is not None:
-                os.close(descriptor)
+        for lock in held:
+            _let_go(lock or ())
 
 
-def _wait(name: str, give_up: Callable[[], bool]) -> int | None:
+def why_not_alone() -> str | None:
+    """Why other runs of this user may disturb one of this process; None where locks prevent it."""
+    reason = why_no_folder()
+    if reason is None:
+        return None
+    return (
+        f"no folder for locks is yours alone ({reason}): run nothing else here that is timed, or "
+        "set TMPDIR to a folder of yours"
+    )
+
+
+def _wait(name: str, give_up: Callable[[], bool]) -> Lock | None:
     held = _try(name)
     while held is None and not give_up():
         time.sleep(POLL_SECONDS)  # a blocking lock would not let a signal end the wait
@@ -99,16 +114,29 @@ def _device_name(device: str) -> str:
     return f"gpu-{torch.cuda.get_device_properties(device).uuid}"
 
 
-def _try(name: str) -> int | None:
+def _try(name: str) -> Lock | None:
     """An exclusive lock, freed by the system when its holder dies; None when it is taken."""
-    folder = Path(tempfile.gettempdir()) / f"batchfront-{os.getuid()}"
-    folder.mkdir(mode=0o700, exist_ok=True)
-    descriptor = os.open(folder / f"{name}.lock", os.O_CREAT | os.O_RDWR, 0o600)
+    held: list[int] = []
+    with private_folders() as folders:
+        for folder in folders:
+            try:
+                held.append(_locked(folder, name))
+            except BlockingIOError:
+                _let_go(held)
+                return None
+            except OSError:  # full, or a file system without locks: as if it were not there
+                continue
+    return tuple(held)
+
+
+def _locked(folder: int, name: str) -> int:
+    flags = os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW
+    descriptor = os.open(f"{name}.lock", flags, 0o600, dir_fd=folder)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+    except OSError:
         os.close(descriptor)
-        return None
+        raise
     return descriptor
 
 
@@ -134,3 +162,8 @@ def measuring_alone(
             yield
     finally:
         torch.set_num_threads(threads)
+
+
+def _let_go(lock: Iterable[int]) -> None:
+    for descriptor in lock:
+        os.close(descriptor)

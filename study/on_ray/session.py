@@ -243,7 +243,7 @@ class RaySession(Session):
         ):
             self._console.print(f"error: {self.failure}", style="red", soft_wrap=True)
             return 1
-        return self._interrupts.exit_code
+        return self._exit_code(asked=self._is_complete() or self._settings.timeout is not None)
 
 
 @contextmanager

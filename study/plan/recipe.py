@@ -11,17 +11,6 @@ from batchfront.study.errors import StudyError
 if TYPE_CHECKING:
     from batchfront.objectives.objective import Objective
 
-SAME_NAMES = (
-    "schedule",
-    "rate_schedule",
-    "warmup_examples",
-    "beta2_half_life",
-    "ghost_batch_size",
-    "checkpoint_activations",
-    "data_parallel",
-    "shards",
-)
-
 
 def recipe_in(fingerprint: Mapping[str, str]) -> Recipe:
     """The recipe in an objective's fingerprint; the plain one where it has none."""

@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 import os
-import tomllib
-from dataclasses import dataclass, fields, replace
-from difflib import get_close_matches
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from batchfront.objectives.datasets import DATA_DIR
 from batchfront.objectives.measurement import DIAGNOSTICS, ObjectiveError
+from batchfront.objectives.meters.early_stopping import LAST_EPOCH, EarlyStopping, Ending
 from batchfront.objectives.training.recipe import PLAIN, Recipe
 from batchfront.study.errors import StudyError
-from batchfront.study.plan.budgets import Budgets, parse_bytes
-from batchfront.study.plan.recipe import SAME_NAMES
+from batchfront.study.plan.budgets import Budgets
+from batchfront.study.plan.parsers import check_choice
 from batchfront.study.plan.space import (
     SCALE_RULES,
     Scale,
     SearchSpace,
-    parse_batch_sizes,
-    parse_learning_rates,
 )
 
 STORAGE_VARIABLE = "BATCHFRONT_STORAGE"  # environment: URLs may hold passwords
@@ -33,89 +31,178 @@ PRUNERS = (
     "none",
 )  # fmt: skip
 LAUNCHERS = ("local", "ray")
-AUTO = "auto"  # learning rates
 SAMPLERS = ("cost-aware", "tpe", "nsgaii", "nsgaiii", "gp", "qmc", "random", "grid")
+
+
+def setting(
+    words: str, *, group: str, verbs: str, default: Any = None, kind: str | None = None
+) -> Any:
+    """A field that is an option of these verbs; `kind`: of PARSERS, where it is no plain type."""
+    said = {"words": words, "group": group, "verbs": tuple(verbs.split())}
+    return field(default=default, metadata=said if kind is None else {**said, "kind": kind})
+
+
+TRAINING = "run smallest probe record"
+SEARCHING = "run smallest"
+TECHNIQUE_VERBS = ("run", "smallest", "probe")
 
 
 @dataclass(frozen=True, kw_only=True)
 class StudySettings:
-    """One `run`. None means: what the study has stored, else the default."""
+    """One `run`, its values parsed. None means: what the study has stored, else the default."""
 
-    task: str = "digits"
-    """A bundled task, path/to/mine.py[:name], or text:path/to/file.txt."""
-    data_dir: str = DATA_DIR
-    """Of this machine: keeps the data sets that are downloaded."""
-    study_name: str | None = None
-    """Default: named after the task."""
-    storage: str = DEFAULT_STORAGE
-    n_trials: int = 30
-    """The total the study should reach, whoever ran them."""
-    n_workers: int | None = None
-    """Local processes, one thread each; default 1. On Ray one for each GPU or CPU, default all."""
-    launcher: str = "local"
-    """One of LAUNCHERS: processes of this machine, or tasks of a Ray cluster that runs already."""
-    ray_address: str = "auto"
-    """Of the Ray cluster: host:port, or the one this machine belongs to."""
-    sampler: str | None = None
-    """One of SAMPLERS; default cost-aware."""
-    pruner: str | None = None
-    """One of PRUNERS, or path/to/mine.py:name; default front."""
-    pruner_risk: float | None = None
-    """Of the pruner front: probability that it stops a run of the final front; default 0.02."""
-    seed: int | None = None
-    """Of samplers and trials; default 0."""
-    epochs: int | None = None
-    """Default: the task's own."""
-    device: str = "auto"
-    target: float | None = None
-    """Validation metric for epochs-to-target; no default."""
-    diagnostics: str | None = None
-    """Of completed runs: some of DIAGNOSTICS, with commas between them; default none."""
-    batch_sizes: str | None = None
-    """LOW:HIGH, powers of two; default 1:512."""
-    learning_rates: str | None = None
-    """LOW:HIGH, or auto: what a range test suggests; default 1e-4:3."""
-    scale_rule: str | None = None
-    """none, linear or sqrt: learning rates are base rates, scaled by batch size; default none."""
-    scale_reference: int | None = None
-    """Batch size at which the base rate is the learning rate; default 64."""
-    timeout: float | None = None
-    """Seconds after which no new trial starts."""
-    max_memory: str | None = None
-    """Budget for a run's peak memory: 512MiB, 2GiB; no default."""
-    max_seconds: float | None = None
-    """Budget for a run's training time; no default."""
-    min_accuracy: float | None = None
-    """Runs that end below it are infeasible (R2 for regression); no default."""
-    compile: bool = False
-    """Compile the whole training step; not for loops of your own."""
-    grace: int | None = None
-    """Seconds after which a silent worker's trial is given to another; default 60."""
-    checkpoint_dir: str | None = None
-    """Where runs are kept after each epoch, or none; default: beside an SQLite file or journal."""
-    micro_batch_sizes: str | None = None
-    """Examples of one forward and backward pass, 8 for all runs or LOW:HIGH to search; default: the
-    whole batch."""
-    precision: str | None = None
-    """float32, bfloat16 or float16, or several to search: float32,bfloat16; default float32."""
-    schedule: str | None = None
-    """Of the batch size: constant, doubling or noise-scale; default constant."""
-    rate_schedule: str | None = None
-    """Of the learning rate: constant or cosine; default constant."""
-    warmup_examples: int | None = None
-    """Over which the learning rate rises; default 0."""
-    beta2_half_life: float | None = None
-    """Of Adam's second moment, in examples; default: the task's own beta2."""
-    ghost_batch_size: int | None = None
-    """Examples that share batch-norm statistics; default: the (micro) batch."""
-    checkpoint_activations: bool | None = None
-    """Compute activations again in the backward pass instead of keeping them."""
-    data_parallel: int | None = None
-    """Ranks that train one trial together; default 1."""
-    shards: str | None = None
-    """What each rank gets of a batch: striped or block; default striped."""
-    mixed_hardware: bool = False
-    """Let another hardware join: one front for each."""
+    task: str = setting(
+        "a bundled task, path/to/mine.py[:name] or text:path.txt; default: digits",
+        default="digits",
+        group="task",
+        verbs=TRAINING,
+    )
+    data_dir: str = setting(
+        f"keeps downloaded data sets; default: ${DATA_VARIABLE}, else {DATA_DIR}",
+        default=DATA_DIR,
+        group="task",
+        verbs=TRAINING,
+    )
+    study_name: str | None = setting(
+        "default: named after the task", group="task", verbs="run smallest probe"
+    )
+    storage: str = setting(
+        f"default: ${STORAGE_VARIABLE}, else {DEFAULT_STORAGE}",
+        default=DEFAULT_STORAGE,
+        group="workers",
+        verbs="run smallest probe",
+    )
+    n_trials: int = setting(
+        "the total to reach, whoever ran them; default: 30",
+        default=30,
+        group="search",
+        verbs="run",
+    )
+    n_workers: int | None = setting(
+        "local processes, one thread each; default: 1, on Ray every GPU or CPU",
+        group="workers",
+        verbs=SEARCHING,
+    )
+    launcher: str = setting(
+        f"{' or '.join(LAUNCHERS)}: where workers run; default: local",
+        default="local",
+        group="workers",
+        verbs="run",
+    )
+    ray_address: str = setting(
+        "of a running Ray cluster, host:port; default: auto",
+        default="auto",
+        group="workers",
+        verbs="run",
+    )
+    sampler: str | None = setting(
+        f"{', '.join(SAMPLERS)}; default: cost-aware", group="search", verbs="run"
+    )
+    pruner: str | None = setting(
+        f"{', '.join(PRUNERS)}, or path/to/mine.py:name; default: front",
+        group="search",
+        verbs="run",
+    )
+    pruner_risk: float | None = setting(
+        "of front: chance to stop a run of the final front; default: 0.02",
+        group="search",
+        verbs="run",
+    )
+    seed: int | None = setting("of sampler and trials; default: 0", group="search", verbs=SEARCHING)
+    epochs: int | None = setting("default: the task's own", group="task", verbs=TRAINING)
+    device: str = setting(
+        "cpu, cuda, cuda:1, mps or auto; default: auto",
+        default="auto",
+        group="task",
+        verbs=TRAINING,
+    )
+    target: float | None = setting(
+        "validation metric for epochs-to-target", group="budgets", verbs="run"
+    )
+    diagnostics: tuple[str, ...] | None = setting(
+        f"{', '.join(DIAGNOSTICS)}: of completed runs; default: none",
+        group="task",
+        verbs="run",
+        kind="diagnostics",
+    )
+    early_stopping: EarlyStopping | str | None = setting(
+        "end a run after N epochs without a better metric, or loss:N; none",
+        group="task",
+        verbs="run smallest",
+        kind="early stopping",
+    )
+    report: str | None = setting(
+        "last or best: the epoch whose metric is told; default: the task's, else last",
+        group="task",
+        verbs="run smallest",
+    )
+    batch_sizes: tuple[int, int] | None = setting(
+        "LOW:HIGH, powers of two; default: 1:512",
+        group="search",
+        verbs=TRAINING,
+        kind="batch sizes",
+    )
+    learning_rates: tuple[float, float] | str | None = setting(
+        "LOW:HIGH, or auto: what lr-range suggests; default: 1e-4:3",
+        group="search",
+        verbs=TRAINING,
+        kind="learning rates",
+    )
+    scale_rule: str | None = setting(
+        "none, linear or sqrt: rates are base rates, scaled by the batch size",
+        group="search",
+        verbs="run smallest probe",
+    )
+    scale_reference: int | None = setting(
+        "batch size at which they are not; default: 64",
+        group="search",
+        verbs="run smallest probe",
+    )
+    timeout: float | None = setting(
+        "seconds after which no new trial starts", group="workers", verbs=SEARCHING
+    )
+    max_memory: int | None = setting(
+        "budget for a run's peak memory, like 2GiB",
+        group="budgets",
+        verbs=SEARCHING,
+        kind="bytes",
+    )
+    max_seconds: float | None = setting(
+        "budget for a run's training time", group="budgets", verbs=SEARCHING
+    )
+    min_accuracy: float | None = setting(
+        "a run that ends below it is infeasible", group="budgets", verbs="run"
+    )
+    compile: bool = setting(
+        "compile the whole training step: worth it for small batches and long runs",
+        default=False,
+        group="task",
+        verbs="run smallest probe",
+    )
+    grace: int | None = setting(
+        "seconds after which a silent worker's trial goes to another; default: 60",
+        group="workers",
+        verbs=SEARCHING,
+    )
+    checkpoint_dir: str | None = setting(
+        "default: beside an SQLite file or journal; none: lose started runs",
+        group="workers",
+        verbs=SEARCHING,
+    )
+    mixed_hardware: bool = setting(
+        "let this hardware join a study timed on another: one front for each",
+        default=False,
+        group="workers",
+        verbs="run",
+    )
+    accept_change: bool = setting(
+        "go on although the training code was changed; the study records it",
+        default=False,
+        group="workers",
+        verbs=SEARCHING,
+    )
+    techniques: Mapping[str, Any] = field(default_factory=dict)
+    """Fields of `Recipe` that were named; each of them is an option, too."""
 
     def check(self) -> None:
         """Raise StudyError for values that no study could use."""
@@ -150,47 +237,46 @@ class StudySettings:
         _at_least("scale_reference", self.scale_reference, 1)
         if self.scale_reference is not None and self.scale_rule in (None, "none"):
             raise StudyError("scale_reference is for a scale rule: give --scale-rule too")
-        self.space(SearchSpace())
-        self.budgets()
-        recipe_of(self)
-        self.asked_diagnostics()
-
-    def asked_diagnostics(self) -> tuple[str, ...] | None:
-        """The diagnostics that were asked for, maybe none; None where nothing is said.
-
-        Raises:
-            StudyError: an unknown one.
-        """
-        if self.diagnostics is None:
-            return None
-        names = tuple(name.strip() for name in self.diagnostics.split(","))
-        for name in names:
-            check_choice("diagnostic", name, (*DIAGNOSTICS, "none"))
-        return tuple(name for name in names if name != "none")
-
-    def budgets(self) -> Budgets:
-        """The limits the user named.
-
-        Raises:
-            StudyError: a limit that nothing could keep.
-        """
         if self.max_seconds is not None and not self.max_seconds > 0:
             raise StudyError(f"max_seconds is {self.max_seconds:g}, wanted seconds above 0")
         if self.min_accuracy is not None and not self.min_accuracy <= 1:
             raise StudyError(f"min_accuracy is {self.min_accuracy:g}, wanted at most 1")
+        recipe_of(self)
+        self.ending(LAST_EPOCH)
+
+    def budgets(self) -> Budgets:
+        """The limits the user named."""
         return Budgets(
-            max_memory_bytes=None if self.max_memory is None else parse_bytes(self.max_memory),
+            max_memory_bytes=self.max_memory,
             max_seconds=self.max_seconds,
             min_metric=self.min_accuracy,
         )
+
+    def ending(self, base: Ending) -> Ending:
+        """`base` with what the user named in place of its own.
+
+        Raises:
+            StudyError: what no run could follow.
+        """
+        if isinstance(self.early_stopping, EarlyStopping):
+            base = replace(base, early_stopping=self.early_stopping)
+        elif self.early_stopping is not None:  # none, in words
+            base = replace(base, early_stopping=None)
+        if self.report is not None:
+            base = replace(base, report=self.report)
+        try:
+            base.check()
+        except ObjectiveError as error:
+            raise StudyError(str(error)) from None
+        return base
 
     def space(self, base: SearchSpace) -> SearchSpace:
         """`base` with the ranges the user named in place of its own."""
         sizes, rates = base.batch_sizes, base.learning_rates
         if self.batch_sizes is not None:
-            sizes = parse_batch_sizes(self.batch_sizes)
-        if self.learning_rates not in (None, AUTO):
-            rates = parse_learning_rates(self.learning_rates)
+            sizes = self.batch_sizes
+        if isinstance(self.learning_rates, tuple):  # neither left out nor AUTO
+            rates = self.learning_rates
         scale = Scale(
             rule=base.scale.rule if self.scale_rule is None else self.scale_rule,
             reference=self.scale_reference or base.scale.reference,
@@ -203,48 +289,9 @@ def chosen_data_dir() -> Path:
     return Path(os.environ.get(DATA_VARIABLE) or DATA_DIR)
 
 
-def check_choice(what: str, value: str, choices: tuple[str, ...]) -> None:
-    """Raise StudyError, with the nearest choice, unless `value` is one of them."""
-    if value not in choices:
-        near = get_close_matches(value, choices, n=1)
-        hint = f"did you mean {near[0]!r}? " if near else ""
-        raise StudyError(f"unknown {what} {value!r}: {hint}choose from {', '.join(choices)}")
-
-
 def _at_least(name: str, value: int | None, low: int) -> None:
     if value is not None and value < low:
         raise StudyError(f"{name} is {value}, wanted at least {low}")
-
-
-def with_file(settings: StudySettings, path: Path, given: set[str]) -> StudySettings:
-    """Fill what the command line did not give from a TOML file.
-
-    Raises:
-        StudyError: unreadable file, unknown key, value of the wrong type.
-    """
-    try:
-        table = tomllib.loads(path.read_text())
-    except (OSError, UnicodeDecodeError) as error:
-        raise StudyError(f"cannot read the config file {path}: {error}") from error
-    except tomllib.TOMLDecodeError as error:
-        raise StudyError(f"{path} is not valid TOML: {error}") from error
-    known = {f.name: str(f.type) for f in fields(StudySettings)}
-    for key, value in table.items():
-        if key not in known:
-            near = get_close_matches(key, known, n=1, cutoff=0)[0]
-            raise StudyError(f"{path} has the unknown key {key!r}: the nearest known is {near!r}")
-        table[key] = _typed(path, key, value, known[key])
-    return replace(settings, **{k: v for k, v in table.items() if k not in given})
-
-
-def _typed(path: Path, key: str, value: Any, annotation: str) -> Any:
-    wanted: dict[str, tuple[type, ...]] = {
-        "int": (int,), "float": (int, float), "str": (str,), "bool": (bool,)
-    }  # fmt: skip
-    kind = annotation.removesuffix(" | None")
-    if type(value) not in wanted[kind]:  # exactly: True is no number here
-        raise StudyError(f"{path}: {key} is {value!r}, wanted {kind}")
-    return float(value) if kind == "float" else value
 
 
 def recipe_of(settings: StudySettings, base: Recipe = PLAIN) -> Recipe:
@@ -253,13 +300,7 @@ def recipe_of(settings: StudySettings, base: Recipe = PLAIN) -> Recipe:
     Raises:
         StudyError: what no run could do.
     """
-    given: dict[str, Any] = {name: getattr(settings, name) for name in SAME_NAMES}
-    named = {name: value for name, value in given.items() if value is not None}
-    if settings.precision is not None:
-        named["precisions"] = tuple(part.strip() for part in settings.precision.split(","))
-    if settings.micro_batch_sizes is not None:
-        named["micro_batch_sizes"] = parse_batch_sizes(settings.micro_batch_sizes)
-    recipe = replace(base, **named)
+    recipe = replace(base, **settings.techniques)
     try:
         recipe.check()
     except ObjectiveError as error:

@@ -186,21 +186,19 @@ def _said(name: str, parameter: Parameter) -> str:
     return f"{name} {parameter.low:g}..{parameter.high:g}{log}"
 
 
-def parse_batch_sizes(text: str) -> tuple[int, int]:
+def parse_batch_sizes(text: str, what: str = "batch_sizes") -> tuple[int, int]:
     """`8:64`, or `8` for one size.
 
     Raises:
         StudyError: not whole numbers, below 1, reversed, or not powers of two.
     """
-    low, high = _ends("batch_sizes", text, int)
+    low, high = _ends(what, text, int)
     if low < 1:
-        raise StudyError(f"batch_sizes is {text!r}, wanted sizes of at least 1")
+        raise StudyError(f"{what} is {text!r}, wanted sizes of at least 1")
     for size in (low, high):
         if size & (size - 1):
             near = 2 ** round(math.log2(size))
-            raise StudyError(
-                f"batch_sizes is {text!r}, wanted powers of two: {near} is near {size}"
-            )
+            raise StudyError(f"{what} is {text!r}, wanted powers of two: {near} is near {size}")
     return low, high
 
 

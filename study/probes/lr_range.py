@@ -10,7 +10,8 @@ from batchfront.objectives.device.names import resolve_device
 from batchfront.objectives.load import load_objective
 from batchfront.objectives.measurement import ObjectiveError
 from batchfront.study.errors import StudyError
-from batchfront.study.plan.settings import AUTO, StudySettings, chosen_data_dir
+from batchfront.study.plan.parsers import AUTO
+from batchfront.study.plan.settings import StudySettings, chosen_data_dir
 from batchfront.study.plan.space import UNSCALED, Scale, SearchSpace
 
 if TYPE_CHECKING:

@@ -140,7 +140,9 @@ class CostAwareSampler(Forwarding):
         encoding = self._encoding
         prices = Prices(limits.runs, costly=encoding.costly, probed=encoding.probed_row())
         measured = ~np.isnan(seen.values[:, 1])
-        prices.learn(seen.x[measured], seen.values[measured, 1:])
+        x, costs, share = (z[measured] for z in (seen.x, seen.values[:, 1:], seen.share))
+        prices.learn(x, costs / np.column_stack([share, np.ones(len(share))]))
+        prices.learn_shares(x[:, 0], share)
         return prices
 
     def _observed(self, finished: list[FrozenTrial], limits: Limits, is_here: Here) -> Observations:
@@ -208,8 +210,11 @@ def _worth(
 
     surface, told, error = _known(seen, running, shape)
     guess = surface.guess(candidates)
-    price = prices.of(candidates)
-    scaled = _scale(np.vstack([prices.of(told), price]))
+    price, spent = prices.of(candidates), prices.of(told)
+    ended = seen.x[seen.counts]  # the first of what is told: their own steps are known
+    spent[: len(ended)] = prices.whole(ended)
+    spent[: len(ended), 0] *= seen.share[seen.counts]
+    scaled = _scale(np.vstack([spent, price]))
     corners, group = _grouped(scaled[len(told) :])
     plane = Plane(scaled[: len(told)], error, corners=corners, worst=worst)
     volume = plane.expected_gains(guess, corners, group) / max(plane.volume, 1e-9)

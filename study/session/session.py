@@ -15,15 +15,17 @@ from batchfront.objectives.training.recipe import n_ranks
 from batchfront.storage.checkpoint import checkpoint_folder
 from batchfront.storage.names import folder_of, redacted
 from batchfront.storage.open import open_storage, readable_errors
+from batchfront.study.errors import RUN_AGAIN
 from batchfront.study.findings.overview.tables import front_table, summary_lines
 from batchfront.study.machine.interrupts import Interrupts
-from batchfront.study.machine.slots import measuring_alone, n_cores
+from batchfront.study.machine.slots import measuring_alone, n_cores, why_not_alone
 from batchfront.study.opening.create import create_or_resume, epochs_of
 from batchfront.study.opening.open import stored_recipe
+from batchfront.study.plan.behaviour import behaviour_notes
+from batchfront.study.plan.parsers import AUTO
 from batchfront.study.plan.plan import Plan
 from batchfront.study.plan.recipe import recipe_in
 from batchfront.study.plan.settings import (
-    AUTO,
     DATA_VARIABLE,
     STORAGE_VARIABLE,
     StudySettings,
@@ -70,6 +72,7 @@ class Session:
         objective = loaded(settings, device, self._console)
         self._check(objective)  # before a database is made
         self._say_ranks(objective, device)
+        self._say_not_alone()
         with quiet_optuna(), readable_errors(settings.storage):
             alone = (settings.n_workers or 1) == 1
             with measuring_alone(objective, device, ranks_stay=alone):
@@ -93,6 +96,11 @@ class Session:
                 soft_wrap=True,
             )
 
+    def _say_not_alone(self) -> None:
+        reason = why_not_alone()
+        if reason is not None:
+            self._console.print(f"note: {reason}", soft_wrap=True)
+
     def _prepare(self, objective: Objective, device: str) -> tuple[Study, Plan]:
         study, plan, is_new = create_or_resume(
             open_storage(self._settings.storage, mode="worker"),
@@ -102,7 +110,7 @@ class Session:
             watch=watcher(self._console),
         )
         self._header(study, plan, is_new=is_new)
-        for note in objective.notes:
+        for note in [*objective.notes, *behaviour_notes(study, objective)]:
             self._console.print(f"note: {note}", soft_wrap=True)
         return study, plan
 
@@ -135,6 +143,7 @@ class Session:
             self._console.print("nothing to do: for more trials pass a larger N_TRIALS")
             self._outcome(study)
             return 0
+        begun = time.monotonic()
         with self._interrupts.installed():
             failure = self._launch(study, plan, objective)
             self._outcome(study)
@@ -144,7 +153,14 @@ class Session:
             self.failure = failure
             self._console.print(f"error: {failure}", style="red", soft_wrap=True)
             return 1
-        return self._interrupts.exit_code
+        late = plan.timeout is not None and time.monotonic() - begun >= plan.timeout
+        return self._exit_code(asked=done or late)
+
+    def _exit_code(self, *, asked: bool) -> int:
+        """After workers have ended; `asked`: at the total, or at a limit that was asked for."""
+        if self._interrupts.signum is not None:
+            return self._interrupts.exit_code
+        return 0 if asked else RUN_AGAIN
 
     def _job(self, plan: Plan, objective: Objective) -> Job:
         return Job(

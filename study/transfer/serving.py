@@ -26,14 +26,14 @@ def serve(url: str, *, host: str, port: int, say: Callable[[str], None]) -> int:
         StorageError: the storage cannot be served, or not at this address.
     """
     _check_kind(url)
-    from batchfront.storage.proxy import serving
+    from batchfront.storage.proxy_server import serving
 
     interrupts = Interrupts()
     with readable_errors(url), interrupts.installed():
         storage = open_storage(url, mode="worker")
         with serving(storage, host=host, port=port) as bound:
-            if host not in LOOPBACK:
-                say(f"warning: no password protects it: who reaches {host} can change the studies")
+            who = "every user of this machine" if host in LOOPBACK else f"who reaches {host}"
+            say(f"warning: no password protects it: {who} can read and change the studies")
             say(f"serving {redacted(url)} as {_address(host, bound)} (Ctrl-C ends it)")
             while interrupts.signum is None:
                 time.sleep(POLL_SECONDS)

@@ -16,7 +16,8 @@ from batchfront.objectives.training.recipe import PLAIN
 from batchfront.study.errors import StudyError
 from batchfront.study.machine.slots import measuring_alone
 from batchfront.study.opening.create import epochs_of
-from batchfront.study.plan.settings import AUTO, StudySettings, recipe_of
+from batchfront.study.plan.parsers import AUTO
+from batchfront.study.plan.settings import StudySettings, recipe_of
 from batchfront.study.plan.space import SearchSpace
 from batchfront.study.probes.prober import Prober
 from batchfront.study.session.progress import watcher

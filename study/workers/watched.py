@@ -41,6 +41,7 @@ class WatchedRun:
         params: TrialParams,
         new_run: Callable[[], Run],
         known: SizeCost | None,
+        stops_early: bool,
         rule: StopRule,
         checkpoint: Checkpoint | None,
         interrupts: Interrupts,
@@ -57,6 +58,7 @@ class WatchedRun:
         self._new_run = new_run
         self._run = self._watched()
         self._known = known
+        self._stops_early = stops_early
         self._rule = rule
         self._interrupts = interrupts
         self._say = say
@@ -154,10 +156,14 @@ class WatchedRun:
             warnings.warn(words, stacklevel=3)
 
     def _progress(self, curve: tuple[float, ...]) -> RunSoFar:
-        """The run's progress, with the known cost of its size, or what it has cost so far."""
+        """The run's progress, with the known cost of its size, or what it has cost so far.
+
+        Nobody knows what it will take where runs end early, or steps are not reported.
+        """
         seconds, peak = self._run.so_far()
         if self._known is not None:
-            seconds = self._known.train_seconds or seconds
+            if not (self._stops_early or self._run.misses_steps):
+                seconds = self._known.train_seconds or seconds
             peak = self._known.peak_memory_bytes or peak
         return RunSoFar(
             batch_size=self._params.batch_size,
@@ -165,6 +171,7 @@ class WatchedRun:
             train_seconds=seconds,
             peak_memory_bytes=peak,
             share_done=self._run.share_done,
+            tells_best=self._run.tells_best,
         )
 
 

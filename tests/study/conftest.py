@@ -50,8 +50,9 @@ PLANTED = """
 
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A probe that other work disturbs is repeated at once."""
+    """A probe that other work disturbs is repeated at once, and so is a run without memory."""
     monkeypatch.setattr("batchfront.study.probes.prober.PATIENCE_SECONDS", 0.0)
+    monkeypatch.setattr("batchfront.study.workers.worker.PASSING_SECONDS", 0.0)
 
 
 @pytest.fixture
@@ -158,7 +159,7 @@ def few(workdir: Path) -> Path:
 def spawn(
     *args: str, cwd: Path, start_new_session: bool = False, **environment: str
 ) -> subprocess.Popen[str]:
-    """`python -m study ARGS` as a process of its own."""
+    """`batchfront ARGS` as a process of its own."""
     return subprocess.Popen(
         [sys.executable, "-m", "batchfront", *args],
         cwd=cwd,

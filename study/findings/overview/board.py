@@ -1,4 +1,4 @@
-"""What optuna-dashboard shows beside its own charts, and the server itself."""
+"""What optuna-dashboard shows beside its own charts."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ from batchfront.study.trials.sound import sound_trials
 
 if TYPE_CHECKING:
     from optuna import Study
-    from optuna.storages import BaseStorage
     from optuna.trial import FrozenTrial
 
 FIGURE_POINTS = 200  # the dashboard sends every figure again at each poll
@@ -37,10 +36,10 @@ def note(plan: Plan) -> str:
 
 def note_of_imported(record: Mapping[str, Any]) -> str:
     """What a study of recorded runs is and how to read it, in Markdown."""
-    names, source = record["objectives"], record["imported"]
+    names, file, task = record["objectives"], record["imported"]["file"], record["task"]
     aims = ", ".join(f"{n} ({'minimize' if n in MINIMIZED else 'maximize'})" for n in names)
     return (
-        f"Runs recorded elsewhere, imported from **{source['file']}**: task {record['task']}.\n\n"
+        f"Runs recorded elsewhere, imported from **{escape(file)}**: task {escape(task)}.\n\n"
         f"Objectives: {aims}.\n\n"
         "How to read it: COMPLETE trials ran to the end. PRUNED trials did not, or failed on the "
         "way; their `verdict` and `reason` are in the user attributes."
@@ -72,13 +71,6 @@ def thinned_trials(
     rest = [t for t in trials if is_feasible(t) and t.number not in numbers]
     room = FIGURE_POINTS - len(front)
     return front + (rest[-room:] if room else [])
-
-
-def serve(storage: BaseStorage, *, host: str, port: int) -> None:
-    """Serve optuna-dashboard until interrupted; OSError when the port is taken."""
-    from optuna_dashboard import run_server
-
-    run_server(storage, host=host, port=port)
 
 
 def stored_note(study: Study) -> str:

@@ -109,9 +109,9 @@ def test_a_probe_takes_the_recorded_cost_without_playing():
 
 def test_a_replay_needs_no_torch():
     code = (
-        "import sys, objectives.curves.replay, objectives.run as r\n"
+        "import sys, batchfront.objectives.curves.replay as c, batchfront.objectives.run as r\n"
         "from batchfront import TrialParams\n"
-        "o = objectives.curves.replay.load_replay(__import__('pathlib').Path(sys.argv[1]))\n"
+        "o = c.load_replay(__import__('pathlib').Path(sys.argv[1]))\n"
         "with r.Run(measure_memory=False) as run:\n"
         "    o(TrialParams(batch_size=8, learning_rate=.01, epochs=9, seed=0, device=''), run)\n"
         "assert run.result().metric > 0.9, run.result()\n"

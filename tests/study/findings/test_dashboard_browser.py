@@ -31,7 +31,7 @@ pytestmark = [
 
 @pytest.fixture
 def dashboard(workdir: Path):
-    """The address of `python -m study dashboard` on a study with pruned trials."""
+    """The address of `batchfront dashboard` on a study with pruned trials."""
     argv = ["run", "--task", "digits", "--batch-sizes", "16:512", "--epochs", "5"]
     assert main([*argv, "--n-trials", "14", "--seed", "1", "--sampler", "random"]) == 0
     with socket.socket() as free:

@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from batchfront.study.machine.slots import _try, _wait, pinned_core
+from batchfront.study.machine.slots import _let_go, _try, _wait, pinned_core
 
 from ..conftest import ROOT
 
@@ -29,6 +29,7 @@ def _own_locks(tmp_path, monkeypatch):
     """Studies that run beside the tests hold cores too."""
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.delenv("XDG_RUNTIME_DIR", raising=False)
 
 
 def _holder() -> tuple[subprocess.Popen, set[int]]:
@@ -64,11 +65,11 @@ def test_workers_get_distinct_cores_and_none_is_pinned_when_all_are_taken():
 
 def test_a_device_is_held_by_one_and_waiting_for_it_can_be_given_up():
     held = _try("gpu-test")
-    assert held is not None
+    assert held
     assert _try("gpu-test") is None
     started = time.monotonic()
     assert _wait("gpu-test", lambda: time.monotonic() - started > 0.3) is None
-    os.close(held)
+    _let_go(held)
     again = _wait("gpu-test", lambda: False)
-    assert again is not None
-    os.close(again)
+    assert again
+    _let_go(again)

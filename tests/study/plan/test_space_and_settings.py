@@ -6,8 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from batchfront.study.cli.main import parser
+from batchfront.study.cli.options import chosen_settings
 from batchfront.study.errors import StudyError
-from batchfront.study.plan.settings import StudySettings, with_file
+from batchfront.study.plan.options import settings_from
+from batchfront.study.plan.settings import StudySettings
+from batchfront.study.plan.settings_file import settings_in
 from batchfront.study.plan.space import SearchSpace, parse_batch_sizes, parse_learning_rates
 from batchfront.study.trials.attributes import batch_size_of
 
@@ -75,7 +79,8 @@ def test_a_space_survives_storage():
         {"target": 95.0},
         {"sampler": "tpo"},
         {"study_name": " "},
-        {"batch_sizes": "9"},
+        {"max_seconds": 0.0},
+        {"min_accuracy": 95.0},
     ],
 )
 def test_impossible_settings_are_refused_by_name(bad):
@@ -94,9 +99,24 @@ def _toml(tmp_path: Path, text: str) -> Path:
     return path
 
 
+def test_a_config_file_is_read_as_the_command_line_is(tmp_path):
+    path = _toml(
+        tmp_path,
+        'n_trials = 7\ntimeout = 3\nbatch_sizes = "8:64"\nlearning_rates = "auto"\n'
+        'max_memory = "2GiB"\nprecision = "float32,bfloat16"\n'
+        'compile = true\nschedule = "doubling"\n',
+    )
+    settings = StudySettings(**settings_from(settings_in(path)))
+    assert (settings.n_trials, settings.timeout, settings.compile) == (7, 3.0, True)
+    assert (settings.batch_sizes, settings.learning_rates) == ((8, 64), "auto")
+    assert settings.max_memory == 2 * 2**30
+    assert settings.techniques == {"precisions": ("float32", "bfloat16"), "schedule": "doubling"}
+
+
 def test_the_command_line_wins_over_the_config_file(tmp_path):
     path = _toml(tmp_path, 'n_trials = 7\ntimeout = 3\nsampler = "random"\n')
-    settings = with_file(StudySettings(n_trials=9), path, {"n_trials"})
+    args = parser().parse_args(["run", "--n-trials", "9", "--config", str(path)])
+    settings = chosen_settings(args)
     assert (settings.n_trials, settings.timeout, settings.sampler) == (9, 3.0, "random")
 
 
@@ -109,13 +129,16 @@ def test_the_command_line_wins_over_the_config_file(tmp_path):
         ("n_trials = true", "wanted int"),
         ("n_trials = 3.5", "wanted int"),
         ("n_trials = ", "not valid TOML"),
+        ('batch_sizes = "9"', "batch_sizes is '9', wanted powers of two"),
+        ('micro_batch_sizes = "9"', "micro_batch_sizes is '9', wanted powers of two"),
+        ("batch_sizes = 8", "batch_sizes is 8, wanted str"),
     ],
 )
 def test_a_bad_config_file_says_what_is_wrong(tmp_path, text, said):
     with pytest.raises(StudyError, match=said):
-        with_file(StudySettings(), _toml(tmp_path, text), set())
+        settings_in(_toml(tmp_path, text))
 
 
 def test_a_missing_config_file_is_named(tmp_path):
     with pytest.raises(StudyError, match=r"cannot read the config file .*none\.toml"):
-        with_file(StudySettings(), tmp_path / "none.toml", set())
+        settings_in(tmp_path / "none.toml")

@@ -1,4 +1,4 @@
-"""`python -m study import`: a study from runs that were recorded elsewhere."""
+"""`batchfront import`: a study from runs that were recorded elsewhere."""
 
 from __future__ import annotations
 

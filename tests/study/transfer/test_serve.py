@@ -1,4 +1,4 @@
-"""`python -m study serve`: a storage for workers that reach only this process."""
+"""`batchfront serve`: a storage for workers that reach only this process."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 from optuna.storages._grpc.auto_generated import api_pb2, api_pb2_grpc
 
 from batchfront.storage.open import open_storage
-from batchfront.storage.proxy import serving
+from batchfront.storage.proxy_server import serving
 from batchfront.study.cli.main import main
 from tests import servers
 from tests.study.conftest import finish, spawn
@@ -45,7 +45,7 @@ def test_a_signal_ends_it_and_lets_go_of_the_file(url, workdir, signum, code):
         ended, said = server.ended()
     assert ended == code
     assert "Traceback" not in said
-    assert "warning" not in said
+    assert said.count("warning") == 1, "that no password protects it"
     assert optuna.get_all_study_names(open_storage(url, mode="reader")) == ["mine"]
 
 
@@ -106,6 +106,13 @@ def test_a_server_for_others_warns_that_nothing_protects_it(url):
     with servers.serve(url, "--host", "0.0.0.0", "--port", "0") as server:
         assert f"grpc://{socket.gethostname()}:" in server.url()
         assert "warning: no password protects it: who reaches 0.0.0.0 can" in "".join(server.said)
+
+
+def test_a_server_on_loopback_warns_of_the_users_of_this_machine(url):
+    with servers.serve(url) as server:
+        server.url()
+        said = "".join(server.said)
+    assert "warning: no password protects it: every user of this machine can read and" in said
 
 
 @pytest.mark.parametrize(

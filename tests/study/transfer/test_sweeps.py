@@ -1,4 +1,4 @@
-"""`python -m study record`: curves of a grid, written down and played back."""
+"""`batchfront record`: curves of a grid, written down and played back."""
 
 from __future__ import annotations
 

@@ -1,0 +1,102 @@
+"""Every setting of a study as an option: its name, kind and words, and the verbs that take it.
+
+The command line, the TOML reader and docs/options.md follow from this list, and the Makefile hands
+on what was typed. A setting is declared once: as a field of `StudySettings`, or, where it changes
+how a run trains, as a field of `Recipe`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from batchfront.objectives.training.recipe import Recipe
+from batchfront.study.errors import StudyError
+from batchfront.study.plan.parsers import PARSERS
+from batchfront.study.plan.settings import TECHNIQUE_VERBS, StudySettings
+
+GROUPS = {
+    "task": "what is trained",
+    "search": "what is searched, and how",
+    "budgets": "what a run may cost and must reach",
+    "techniques": "how a run trains",
+    "workers": "who runs it, and where it is kept",
+}
+PLAIN_KINDS: dict[str, type] = {"str": str, "int": int, "float": float, "bool": bool}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Option:
+    """One setting, as people write it."""
+
+    name: str  # in TOML; `--batch-sizes` is its flag, and `BATCH_SIZES` its make variable
+    field: str  # of StudySettings or Recipe
+    kind: str  # of PLAIN_KINDS or PARSERS
+    words: str
+    group: str  # of GROUPS
+    verbs: tuple[str, ...]
+    is_technique: bool  # a field of Recipe
+
+    @property
+    def flag(self) -> str:
+        """The option of the command line."""
+        return "--" + self.name.replace("_", "-")
+
+    @property
+    def variable(self) -> str:
+        """The variable of make."""
+        return self.name.upper()
+
+    @property
+    def read(self) -> Callable[[str], Any]:
+        """A function from text to value, which raises StudyError or ValueError."""
+        return PLAIN_KINDS.get(self.kind) or PARSERS[self.kind]
+
+    def typed(self, value: Any, where: Path) -> Any:
+        """The value that a TOML file gives.
+
+        Raises:
+            StudyError: it is of another type.
+        """
+        wanted = self.kind if self.kind in PLAIN_KINDS else "str"
+        kinds = (int, float) if wanted == "float" else (PLAIN_KINDS[wanted],)
+        if type(value) not in kinds:  # exactly: True is no number here
+            raise StudyError(f"{where}: {self.name} is {value!r}, wanted {wanted}")
+        return (
+            float(value) if self.kind == "float" else value if wanted != "str" else self.read(value)
+        )
+
+
+@cache
+def options() -> dict[str, Option]:
+    """All of them by name, those of one group together."""
+    found = [_option(f, is_technique=False) for f in fields(StudySettings) if "words" in f.metadata]
+    found += [_option(f, is_technique=True) for f in fields(Recipe)]
+    order = list(GROUPS)
+    found.sort(key=lambda option: order.index(option.group))
+    return {option.name: option for option in found}
+
+
+def _option(field: Any, *, is_technique: bool) -> Option:
+    said = field.metadata
+    kind = str(field.type).removesuffix(" | None")
+    return Option(
+        name=said.get("option", field.name),
+        field=field.name,
+        kind=said.get("kind", kind),
+        words=said["words"],
+        group="techniques" if is_technique else said["group"],
+        verbs=TECHNIQUE_VERBS if is_technique else said["verbs"],
+        is_technique=is_technique,
+    )
+
+
+def settings_from(given: dict[str, Any]) -> dict[str, Any]:
+    """Values by option name as arguments of `StudySettings`: techniques go into one mapping."""
+    known = options()
+    plain = {known[n].field: value for n, value in given.items() if not known[n].is_technique}
+    techniques = {known[n].field: value for n, value in given.items() if known[n].is_technique}
+    return {**plain, "techniques": techniques} if techniques else plain

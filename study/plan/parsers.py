@@ -1,0 +1,66 @@
+"""What people write for a setting, read once: every kind of value that is no plain type."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from difflib import get_close_matches
+from functools import partial
+from typing import Any
+
+from batchfront.objectives.measurement import DIAGNOSTICS
+from batchfront.objectives.meters.early_stopping import EarlyStopping
+from batchfront.study.errors import StudyError
+from batchfront.study.plan.budgets import parse_bytes
+from batchfront.study.plan.space import parse_batch_sizes, parse_learning_rates
+
+AUTO = "auto"  # learning rates
+
+
+def check_choice(what: str, value: str, choices: tuple[str, ...]) -> None:
+    """Raise StudyError, with the nearest choice, unless `value` is one of them."""
+    if value not in choices:
+        near = get_close_matches(value, choices, n=1)
+        hint = f"did you mean {near[0]!r}? " if near else ""
+        raise StudyError(f"unknown {what} {value!r}: {hint}choose from {', '.join(choices)}")
+
+
+def parse_rates_or_auto(text: str) -> tuple[float, float] | str:
+    """A range of learning rates, or the word that leaves it to a range test."""
+    return AUTO if text == AUTO else parse_learning_rates(text)
+
+
+def parse_words(text: str) -> tuple[str, ...]:
+    """Words with commas between them."""
+    return tuple(word.strip() for word in text.split(","))
+
+
+def parse_diagnostics(text: str) -> tuple[str, ...]:
+    """The diagnostics that were asked for, maybe none.
+
+    Raises:
+        StudyError: an unknown one.
+    """
+    names = parse_words(text)
+    for name in names:
+        check_choice("diagnostic", name, (*DIAGNOSTICS, "none"))
+    return tuple(name for name in names if name != "none")
+
+
+def parse_early_stopping(text: str) -> EarlyStopping | str:
+    """A rule by which runs end early, or the word that they do not.
+
+    Raises:
+        ObjectiveError: neither.
+    """
+    return EarlyStopping.parse(text) or "none"
+
+
+PARSERS: Mapping[str, Callable[[str], Any]] = {
+    "batch sizes": parse_batch_sizes,
+    "learning rates": parse_rates_or_auto,
+    "bytes": parse_bytes,
+    "words": parse_words,
+    "diagnostics": parse_diagnostics,
+    "early stopping": parse_early_stopping,
+    "micro-batch sizes": partial(parse_batch_sizes, what="micro_batch_sizes"),
+}
