@@ -293,6 +293,7 @@ class Run(Remarks):
         """Optimizer steps so far, as reported."""
         return self._steps
 
+    @property
     def is_under_way(self) -> bool:
         """Whether it has taken a step here, rather than in the process that it goes on from."""
         return self._steps > self._first_step
