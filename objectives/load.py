@@ -224,7 +224,19 @@ def _guarded(make: Callable[[], Made], name: str) -> Made:
     except ObjectiveError:
         raise
     except (Exception, SystemExit) as error:
-        raise ObjectiveError(f"task {name!r} fails: {type(error).__name__}: {error}") from error
+        said = f"{type(error).__name__}: {error}{_place_of(error)}"
+        raise ObjectiveError(f"task {name!r} fails: {said}") from error
+
+
+def _place_of(error: BaseException) -> str:
+    """Where in the user's own code it was raised, or what that called: `(mine.py line 12)`."""
+    ours, found, frame = Path(__file__).resolve().parent, "", error.__traceback__
+    while frame is not None:
+        file = Path(frame.tb_frame.f_code.co_filename).resolve()
+        if not file.is_relative_to(ours) and "site-packages" not in file.parts:
+            found = f" ({file.name} line {frame.tb_lineno})"
+        frame = frame.tb_next
+    return found
 
 
 def _takes(function: Callable[..., Any], name: str) -> bool:

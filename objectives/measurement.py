@@ -93,6 +93,7 @@ class Measurement:
     peak_memory_bytes: int
     train_loss: float | None  # mean over the last window of steps
     test_metric: float | None  # on the test split, of the few runs that are scored there
+    baseline_metric: float | None = None  # of a constant prediction, where it is known
     generalization_gap: float | None  # train minus validation metric, of the epoch that is told
     epochs_to_target: int | None
     n_spikes: int  # loss spikes that recovered

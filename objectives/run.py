@@ -83,6 +83,7 @@ class Run(Remarks):
         self._meter = FirstSteps(meter)
         self._guard: DivergenceGuard | None = None
         self._guard_settings = guard
+        self._baseline_metric: float | None = None
         self._steps, self._first_step = Steps(), 0
         self._phases: tuple[Phase, ...] = ()
         self.latched: Stopped | None = None  # the verdict, once there is one
@@ -114,6 +115,7 @@ class Run(Remarks):
         """
         if total_steps < 1:
             raise ObjectiveError(f"run.begin got total_steps={total_steps}, wanted at least 1")
+        self._baseline_metric = baseline_metric
         self._guard = DivergenceGuard(
             total_steps=total_steps,
             baseline_loss=baseline_loss,
@@ -330,6 +332,7 @@ class Run(Remarks):
             reason=reason,
             metric=self._reported.told,
             best_metric=max(self.curve, default=None),
+            baseline_metric=self._baseline_metric,
             metric_curve=tuple(self.curve),
             train_seconds=wall,
             process_seconds=process,

@@ -47,7 +47,7 @@ def sqlite_file_of(url: URL) -> Path:
         raise StorageError(
             f"options of an SQLite URL ({options}) are not supported: leave them out"
         )
-    return Path(name).resolve()
+    return Path(name).expanduser().resolve()
 
 
 def folder_of(url: str) -> Path | None:
@@ -150,7 +150,7 @@ def journal_file_of(parsed: URL) -> Path:
             f"journal URL {parsed!r} names no file: wanted journal:///path/to/file.log, with three "
             "slashes, or four for an absolute path"
         )
-    path = Path(parsed.database).resolve()
+    path = Path(parsed.database).expanduser().resolve()
     if path.is_dir():
         raise StorageError(f"{path} is a folder, wanted a journal file")
     return path

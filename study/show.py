@@ -20,6 +20,11 @@ def human_bytes(n: float) -> str:
     return f"{n:.0f} {unit}" if unit == "B" else f"{n:.3g} {unit}"
 
 
+def counted(n: int, what: str) -> str:
+    """`1 trial`, `2 trials`."""
+    return f"{n} {what}" if n == 1 else f"{n} {what}s"
+
+
 def human_seconds(seconds: float) -> str:
     """`392 µs`, `52.9 ms`, `12.3 s`, `4 min 05 s`."""
     if seconds < 1e-3:

@@ -54,7 +54,9 @@ def _storages(values: Iterable[Any]) -> Iterable[Any]:
     import torch
 
     for value in values:
-        if isinstance(value, torch.Tensor):
+        if isinstance(value, torch.Tensor) and value.layout == torch.sparse_coo:
+            yield from _storages((value._indices(), value._values()))  # of an uncoalesced one, too
+        elif isinstance(value, torch.Tensor):
             yield value.untyped_storage()
         elif isinstance(value, list | tuple):
             yield from _storages(value)

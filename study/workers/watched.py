@@ -9,7 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from batchfront.objectives.device.hardware import free_memory, is_out_of_memory
-from batchfront.objectives.measurement import Measurement, Stopped, TrialParams
+from batchfront.objectives.measurement import Measurement, Stopped, TrialParams, Verdict
 from batchfront.objectives.run import Run, carry_out
 from batchfront.storage.plain import NotPlain, shown
 from batchfront.study.machine.interrupts import Interrupted, Interrupts
@@ -101,11 +101,16 @@ class WatchedRun:
 
         A loop that raises before it has taken a step has not failed: it cannot use what it got.
         """
+        from optuna.exceptions import TrialPruned
+
         try:
             with self._interrupts.armed(gently=self._checkpoint is not None):
                 if kept is not None:
                     self._run.restore(kept)
                 carry_out(objective, self._params, self._run)
+        except TrialPruned as pruned:  # as plain Optuna scripts end a trial early
+            why = str(pruned) or "the objective raised TrialPruned"
+            self._run.latched = Stopped(Verdict.PRUNED, why)
         except (Exception, SystemExit) as error:
             lost = kept is None or self.broken is not None or self._run.is_under_way
             if lost or is_out_of_memory(error):

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from batchfront.study.show import human_bytes, human_seconds, plain_table, said, short
+from batchfront.study.show import counted, human_bytes, human_seconds, plain_table, said, short
 from batchfront.study.trials.attributes import (
     OWN_CLOCK,
     PREDICTED,
@@ -34,7 +34,7 @@ def front_table(
     if own:  # many columns: their names wrap at spaces
         names = [name.replace("_", " ") for name in names]
     where = f" on {hardware}" if hardware else ""
-    title = f"Pareto front{where}: {len(front)} trials"
+    title = f"Pareto front{where}: {counted(len(front), 'trial')}"
     table = plain_table(title, [(n, "right") for n in names])
     for cells in front_cells(front, metric_names):
         table.add_row(*cells)
@@ -155,7 +155,7 @@ def summary_lines(trials: Sequence[FrozenTrial]) -> list[str]:
     why = Counter(str(t.user_attrs.get(VERDICT)) for t in stopped)
     reasons = f" ({', '.join(f'{n} {verdict}' for verdict, n in why.most_common())})" if why else ""
     lines = [
-        f"{len(finished)} trials: {states['COMPLETE']} completed, "
+        f"{counted(len(finished), 'trial')}: {states['COMPLETE']} completed, "
         f"{states['PRUNED']} stopped early{reasons}, {states['FAIL']} failed"
     ]
     failures = Counter(
@@ -166,27 +166,43 @@ def summary_lines(trials: Sequence[FrozenTrial]) -> list[str]:
     planned = [t for t in stopped if "planned_train_seconds" in t.user_attrs]
     if planned:
         spent = sum(t.user_attrs.get("measured_seconds", 0.0) for t in finished)
-        saved = sum(
-            t.user_attrs["planned_train_seconds"] - t.user_attrs.get("measured_seconds", 0.0)
-            for t in planned
-        )
+        saved = sum(map(_saved_seconds, planned))
         lines.append(
             f"stopping early saved {human_seconds(saved)} of training; "
             f"{human_seconds(spent)} were spent"
         )
     refused = sum(bool(t.user_attrs.get(PREDICTED)) for t in trials)
     if refused:
-        lines.append(f"{refused} proposals were not run: known not to fit or to break a budget")
+        lines.append(
+            f"not run: {counted(refused, 'proposal')}, known not to fit or to break a budget"
+        )
     unreported = sum(OWN_CLOCK in t.user_attrs for t in finished)
     if unreported:
         lines.append(
-            f"{unreported} runs reported fewer training steps than they announced: their times are "
+            f"{counted(unreported, 'run')} reported fewer training steps than they announced: their times are "
             "those of their own clocks, and the divergence guard saw little of them"
+        )
+    if _none_beats_the_constant(finished):
+        lines.append(
+            "no run is better than a constant prediction: what is trained does not learn, or its "
+            "metric does not show it, and the front says nothing"
         )
     off = sum("time_off" in t.user_attrs for t in finished)
     if off:
         lines.append(
-            f"{off} runs took over {TIME_OFF:.0%} more or less time than their probe: "
+            f"{counted(off, 'run')} took over {TIME_OFF:.0%} more or less time than their probe: "
             "is the device shared or throttled? the front uses the probe's times"
         )
     return lines
+
+
+def _saved_seconds(trial: FrozenTrial) -> float:
+    """What its run would have taken more; a run on a busy machine may have taken longer anyway."""
+    spent = trial.user_attrs.get("measured_seconds", 0.0)
+    return max(0.0, float(trial.user_attrs["planned_train_seconds"] - spent))
+
+
+def _none_beats_the_constant(trials: Sequence[FrozenTrial]) -> bool:
+    """Whether all completed runs that know the metric of a constant prediction end at or below it."""
+    known = [t for t in trials if t.values and BASELINE in t.user_attrs]
+    return bool(known) and all(t.values[0] <= t.user_attrs[BASELINE] for t in known)
