@@ -27,6 +27,7 @@ import optuna
 
 from batchfront.objectives.measurement import TrialParams
 from batchfront.objectives.run import Run
+from batchfront.storage.fence import IDENTITY
 from batchfront.storage.names import redacted
 from batchfront.storage.open import open_storage
 from batchfront.study.machine.interrupts import Interrupts
@@ -86,7 +87,7 @@ def plan(n_trials: int, seed: int) -> Plan:
         metric_names=("val_accuracy", "train_seconds", "peak_memory_bytes"), epochs=EPOCHS,
         sampler="random", pruner="none", pruner_risk=0.02, seed=seed, target=None, device="cpu",
         hardware="none", costs=COSTS, n_trials=n_trials, timeout=None, grace_seconds=60,
-        study_id="",
+        study_id="bench",
     )  # fmt: skip
 
 
@@ -97,6 +98,7 @@ def make(storage: optuna.storages.BaseStorage) -> optuna.Study:
     study = optuna.create_study(storage=storage, study_name="bench", directions=DIRECTIONS)
     store_costs(study, "none", COSTS)
     study.set_user_attr(DEFAULTS, {})
+    study.set_user_attr(IDENTITY, "bench")
     study.set_user_attr(AGREEMENT, {"space": SPACE.as_dict()})
     return study
 

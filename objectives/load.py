@@ -17,11 +17,13 @@ from batchfront.objectives.datasets import DATA_DIR
 from batchfront.objectives.device.names import devices_of
 from batchfront.objectives.import_file import import_file
 from batchfront.objectives.measurement import ObjectiveError
+from batchfront.objectives.meters.early_stopping import ending_of
 from batchfront.objectives.objective import CustomLoop, Objective
 from batchfront.objectives.parameter import check_search
 from batchfront.objectives.ranks.members import FollowingRank, Leader, Member, follow
 from batchfront.objectives.ranks.processes import Ranks, Seat, join
 from batchfront.objectives.ranks.step import LockStep
+from batchfront.objectives.source import python_version, sources
 from batchfront.objectives.task import Task
 from batchfront.objectives.tasks.bundled import BUNDLED, DOWNLOADED, NAMES, bundled
 from batchfront.objectives.training.recipe import PLAIN, Recipe, only_plain
@@ -194,12 +196,16 @@ def _named(loop: CustomLoop, name: str) -> CustomLoop:
         raise ObjectiveError(f"{name}: metric is {loop.metric!r}, wanted val_accuracy or val_r2")
     if loop.default_epochs < 1:
         raise ObjectiveError(f"{name}: default_epochs is {loop.default_epochs}, wanted at least 1")
+    ending_of(loop).check()
     check_search(loop.search, task=name)
-    digest = hashlib.sha256(_source_of(loop.function)).hexdigest()[:16]
-    return replace(loop, name=name, fingerprint={**loop.fingerprint, "source": digest})
+    file = _file_of(loop.function)
+    digest = hashlib.sha256(file.read_bytes() if file else b"").hexdigest()[:16]
+    behaviour = {"files": sources(file), "python": python_version()} if file else {}
+    fingerprint = {**loop.fingerprint, "source": digest}
+    return replace(loop, name=name, fingerprint=fingerprint, behaviour=behaviour)
 
 
-def _source_of(function: Any) -> bytes:
+def _file_of(function: Any) -> Path | None:
     """The file that defines a function, a partial of one, or an object that can be called."""
     while isinstance(function, partial):
         function = function.func
@@ -209,7 +215,7 @@ def _source_of(function: Any) -> bytes:
         source = inspect.getsourcefile(inspect.unwrap(function))
     except TypeError:  # compiled
         source = None
-    return Path(source).read_bytes() if source else b""
+    return Path(source).resolve() if source else None
 
 
 def _guarded(make: Callable[[], Made], name: str) -> Made:

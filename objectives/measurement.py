@@ -84,7 +84,7 @@ class Measurement:
 
     verdict: Verdict
     reason: str  # "" for a completed run
-    metric: float | None  # of the last epoch: accuracy as a fraction 0..1, or R2
+    metric: float | None  # of the epoch that is told: accuracy as a fraction 0..1, or R2
     best_metric: float | None  # of the best epoch
     metric_curve: tuple[float, ...]  # one value per finished epoch
     train_seconds: float  # wall time of training steps only
@@ -93,11 +93,15 @@ class Measurement:
     peak_memory_bytes: int
     train_loss: float | None  # mean over the last window of steps
     test_metric: float | None  # on the test split, of the few runs that are scored there
-    generalization_gap: float | None  # train minus validation metric, last epoch
+    generalization_gap: float | None  # train minus validation metric, of the epoch that is told
     epochs_to_target: int | None
     n_spikes: int  # loss spikes that recovered
-    steps: int  # optimizer steps run
+    steps: int  # optimizer steps run, as reported: fewer than planned where it stopped itself
     total_steps: int  # optimizer steps planned
+    missing_steps: str = ""
+    """What there is to say of steps that were announced and not reported: then the run's own clock
+    counts."""
+    evaluation_peak_bytes: int | None = None  # of what is no training step; None: not seen
     phases: tuple[Phase, ...] = ()  # planned, where the batch size grows
     weight_norm: float | None = None  # of all parameters, at the end of a completed run
     distance_from_init: float | None = None

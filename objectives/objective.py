@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 from batchfront.objectives.measurement import TrialParams
+from batchfront.objectives.meters.early_stopping import EarlyStopping
 from batchfront.objectives.parameter import Parameter
 from batchfront.objectives.run import Run
 from batchfront.objectives.task import DEFAULT_EPOCHS
@@ -51,6 +52,10 @@ class Objective(Protocol):
     def fingerprint(self) -> dict[str, str]:
         """What must not change within a study."""
 
+    @property
+    def behaviour(self) -> Mapping[str, Any]:
+        """What tells changed training code from code that only looks different."""
+
     def predict_peak_bytes(self, batch_size: int) -> int | None:
         """Peak memory without running it; None where no prediction can be trusted."""
 
@@ -66,11 +71,14 @@ class CustomLoop:
     default_epochs: int = DEFAULT_EPOCHS
     n_train: int | None = None
     max_epochs: int | None = field(default=None, init=False)
+    early_stopping: EarlyStopping | None = None  # run.report ends a run that gets no better
+    report: str = "last"  # or "best": the epoch whose metric is told
     search: Mapping[str, Parameter] = field(default_factory=dict)  # found in params.extra
     name: str = ""  # given by the loader
     fingerprint: dict[str, str] = field(default_factory=dict)
     compiled: bool = field(default=False, init=False)  # by us
     notes: tuple[str, ...] = field(default=(), init=False)
+    behaviour: Mapping[str, Any] = field(default_factory=dict)  # given by the loader
 
     @property
     def batch_sizes(self) -> tuple[int, int | None]:

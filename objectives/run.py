@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import accumulate
@@ -18,10 +19,13 @@ from batchfront.objectives.measurement import (
 )
 from batchfront.objectives.meters.clock import Clock, synchronizer
 from batchfront.objectives.meters.divergence import DivergenceGuard, GuardSettings
+from batchfront.objectives.meters.early_stopping import LAST_EPOCH, Ending, Epochs
+from batchfront.objectives.meters.kept import check_kept
 from batchfront.objectives.meters.memory import NoMeter, memory_meter
 from batchfront.objectives.meters.metering import FirstSteps
 from batchfront.objectives.remarks import Remarks
 
+MOST_STEPS = 0.9  # of those announced: with fewer than that, some are not reported
 ShouldStop = Callable[[tuple[float, ...]], Stopped | None]
 
 
@@ -35,7 +39,7 @@ class Run(Remarks):
     A training loop calls, in this order:
 
     - `begin(total_steps, ...)` once, when model and optimizer exist;
-    - `step(loss)` after each optimizer step;
+    - `step(loss)` after each optimizer step, or `step(mean, n=10)` after every tenth;
     - `report(val_accuracy)` after each epoch, with the validation itself inside `validating()`;
     - `save(state)` after that, where the loop can go on from what it saves: `restored` is then,
       in another process, what was saved last.
@@ -56,10 +60,15 @@ class Run(Remarks):
         measure_memory: bool = True,
         compiled: bool = False,
         guard: GuardSettings = GuardSettings(),
+        ending: Ending = LAST_EPOCH,
     ) -> None:
         super().__init__(metric)
-        self.curve: list[float] = []  # the metric after each epoch
-        self._target = target
+        self._ended = False  # by early stopping
+        self._ending = ending
+        self._reported = Epochs(ending, target=target)
+        self.curve = self._reported.curve  # the metric after each epoch
+        self.n_epochs: int | None = None
+        """That the loop was asked for, where that is known."""
         self.should_stop = should_stop
         self.restored: dict[str, Any] | None = None
         """What an earlier process saved last, to be loaded before `begin`; else None."""
@@ -73,13 +82,15 @@ class Run(Remarks):
         self._meter = FirstSteps(meter)
         self._guard: DivergenceGuard | None = None
         self._guard_settings = guard
-        self._steps = 0
+        self._steps = self._first_step = 0
         self._phases: tuple[Phase, ...] = ()
         self.latched: Stopped | None = None  # the verdict, once there is one
-        self._train_metric: float | None = None
+        self._missing = ""  # what there is to say of steps that nobody reported
         self.measures_memory = measure_memory
 
     def __enter__(self) -> Run:
+        if not self._device.startswith("cpu"):
+            gc.collect()  # models in reference cycles would pile up on the device
         self._meter.start()
         return self
 
@@ -124,26 +135,36 @@ class Run(Remarks):
             self._meter.again()
 
     def restore(self, kept: dict[str, Any]) -> None:
-        """Before the objective is called: go on from what `keep` was given in another process."""
+        """Before the objective is called: go on from what `keep` was given in another process.
+
+        Raises:
+            KeyError, TypeError, ValueError: it is nothing that `keep` was ever given.
+        """
+        if not kept["loop"]:  # a loop would start over with the curve of another run
+            raise ValueError("nothing of the training loop was saved")
         self._earlier, self.restored = kept["run"], kept["loop"]
 
     def _go_on_from(self, state: dict[str, Any]) -> None:
+        check_kept(state, {k: v for k, v in self._state().items() if k != "random"})
         self._begun().go_on_from(state["guard"])
         self._clock.go_on_from(state["laps"])
-        self._steps, self._train_metric = state["steps"], state["train_metric"]
+        self._steps = self._first_step = state["steps"]
         self._test_metric = state.get("test_metric")
-        self.curve[:] = state["curve"]
+        self._reported.go_on_from(state)
         self._meter.earlier_peak_bytes = state["peak_bytes"]
+        self._meter.earlier_evaluation_bytes = state.get("evaluation_peak_bytes", 0)
         restore_random_states(state["random"], self._device)
 
     def save(self, state: Mapping[str, Any]) -> None:
         """After `report`: keep what the next epoch starts from, so that a crash costs one epoch.
 
         Args:
-            state: tensors, numbers, strings and lists, tuples and dicts of them: the state_dict()
-                of model, optimizer, scheduler and scaler, the epoch, and the state of generators
-                of your own. Those of torch, NumPy and Python are kept for you, and so is what the
-                run has measured. A loaded file may hold nothing else (`weights_only=True`).
+            state: tensors, numbers, strings and lists, tuples, sets and dicts of them: the
+                state_dict() of model, optimizer, scheduler and scaler, the epoch, and the state of
+                generators of your own. NumPy's scalars come back as Python's numbers; arrays,
+                deque, defaultdict, Path, datetime and torch.Generator as they were. With anything
+                else the run is not kept, which is said once. The generators of torch, NumPy and
+                Python are kept for you, and so is what the run has measured.
         """
         if self.keep is not None and self.latched is None:
             with self.validating():
@@ -155,10 +176,10 @@ class Run(Remarks):
             "guard": self._begun().state(),
             "laps": self._clock.laps(),
             "steps": self._steps,
-            "train_metric": self._train_metric,
             "test_metric": self._test_metric,
-            "curve": list(self.curve),
+            **self._reported.state(),
             "peak_bytes": self._meter.peak_bytes,
+            "evaluation_peak_bytes": self._meter.evaluation_peak_bytes or 0,
             "random": random_states(self._device),
         }
 
@@ -166,18 +187,27 @@ class Run(Remarks):
         """Note another process's peak: of all that take part, the largest counts."""
         self._meter.elsewhere(peak_memory_bytes)
 
-    def step(self, loss: Any) -> None:
-        """Record one optimizer step's mean training loss, a float or a scalar tensor.
+    def step(self, loss: Any, n: int = 1) -> None:
+        """Record an optimizer step's mean training loss, a float or a scalar tensor.
+
+        Args:
+            loss: of one step, or the mean of several.
+            n: how many steps these are, where not each is reported.
 
         Raises:
             Stopped: the loss is non-finite, exploded or never left chance level.
+            ObjectiveError: `n` is no number of steps.
         """
         self._raise_latched()
-        self._meter.step()
-        self._steps += 1
-        verdict = self._begun().step(loss.detach() if hasattr(loss, "detach") else loss)
-        if verdict is not None:
-            self._stop(*verdict)
+        if n < 1:
+            raise ObjectiveError(f"run.step got n={n}, wanted optimizer steps, at least 1")
+        self._meter.step(n)
+        self._steps += n
+        loss = loss.detach() if hasattr(loss, "detach") else loss
+        for _ in range(n):
+            verdict = self._begun().step(loss)
+            if verdict is not None:
+                self._stop(*verdict)
 
     @contextmanager
     def validating(self) -> Iterator[None]:
@@ -189,11 +219,19 @@ class Run(Remarks):
             finally:
                 self._meter.resume()
 
-    def report(self, val_accuracy: float, *, train_accuracy: float | None = None) -> None:
+    def report(
+        self,
+        val_accuracy: float,
+        *,
+        train_accuracy: float | None = None,
+        val_loss: float | None = None,
+    ) -> None:
         """Close an epoch with its validation metric (R2 for regression).
 
+        `val_loss`: on the validation split, for an early stopping that watches it.
+
         Raises:
-            Stopped: the metric is non-finite, or a stop rule says so.
+            Stopped: the metric is non-finite, a stop rule says so, or the run gets no better.
             ObjectiveError: the metric is out of range: accuracy is a fraction 0..1.
         """
         self._raise_latched()
@@ -205,11 +243,45 @@ class Run(Remarks):
             verdict = guard.report(value)
             if verdict is not None:
                 self._stop(*verdict)
-            self.curve.append(value)
-            self._train_metric = None if train_accuracy is None else float(train_accuracy)
+            self._ended = self.ends_after(value, val_loss)
+            train_metric = None if train_accuracy is None else float(train_accuracy)
+            self._reported.add(value, train_metric=train_metric, loss=val_loss)
+            self._look_for_steps()
             stopped = self.should_stop(tuple(self.curve))
             if stopped is not None:
                 self._stop(stopped.verdict, stopped.reason)
+            if self._ended:
+                self._stop(Verdict.COMPLETED, f"early stopping: {self._ending.early_stopping}")
+
+    @property
+    def wants_val_loss(self) -> bool:
+        """Whether `report` needs the loss on the validation split."""
+        return self._reported.wants_loss
+
+    def ends_after(self, val_accuracy: float, val_loss: float | None = None) -> bool:
+        """Whether early stopping will end the run when `report` is given these values."""
+        return self._reported.end_after(val_accuracy, val_loss)
+
+    def tells_of(self, val_accuracy: float, *, last: bool) -> bool:
+        """Whether the epoch about to be reported may be the one that is told.
+
+        Then training and test split are worth scoring. `last`: it is the last one.
+        """
+        return self._reported.tell_of(val_accuracy, last=last)
+
+    def _look_for_steps(self) -> None:
+        """Fewer steps than were announced for the epochs so far: some are not reported."""
+        if self._missing or self.n_epochs is None or self._phases:
+            return
+        expected = self._begun().total_steps * len(self.curve) / self.n_epochs
+        if self._steps + 1 < MOST_STEPS * expected:
+            self._missing = (
+                f"after epoch {len(self.curve)} of {self.n_epochs} the loop had reported "
+                f"{self._steps} training steps and announced {expected:.0f}: the divergence guard "
+                "is blind to the others, and time is that of the run's own clock; call "
+                "run.step(loss) after each optimizer step, or run.step(mean_loss, n=10) after "
+                "every tenth"
+            )
 
     def so_far(self) -> tuple[float, int]:
         """Training seconds and peak bytes up to now, free of warm-up: the whole run takes more."""
@@ -217,9 +289,33 @@ class Run(Remarks):
         return seconds, self._meter.peak_bytes
 
     @property
+    def steps(self) -> int:
+        """Optimizer steps so far, as reported."""
+        return self._steps
+
+    def is_under_way(self) -> bool:
+        """Whether it has taken a step here, rather than in the process that it goes on from."""
+        return self._steps > self._first_step
+
+    @property
     def share_done(self) -> float:
         """Of the steps announced; 1 at the end, whatever a loop reports in between."""
-        return self._steps / self._begun().total_steps
+        return 1.0 if self._ended else self._share()
+
+    @property
+    def misses_steps(self) -> bool:
+        """Whether it has reported fewer steps than it announced."""
+        return bool(self._missing)
+
+    @property
+    def tells_best(self) -> bool:
+        """Whether its best epoch is told, and not the last."""
+        return self._ending.tells_best
+
+    def _share(self) -> float:
+        """Of the steps announced, or else of the epochs, where steps are not reported."""
+        by_steps = self._steps / self._begun().total_steps
+        return len(self.curve) / (self.n_epochs or 1) if self._missing else by_steps
 
     def result(self) -> Measurement:
         """What the run showed, after the objective has returned or stopped.
@@ -228,7 +324,7 @@ class Run(Remarks):
             ObjectiveError: the objective returned without ever reporting a metric.
         """
         guard = self._begun()
-        if self.latched is None:
+        if self._completed:
             last = guard.close_window()
             if last is not None and last[0] is Verdict.NON_FINITE:
                 self.latched = Stopped(*last)
@@ -237,7 +333,8 @@ class Run(Remarks):
                     f"the objective returned without run.report({self.metric}): "
                     "report the validation metric after each epoch"
                 )
-        stopped = self.latched
+        reason = self.latched.reason if self.latched else ""
+        stopped = None if self._completed else self.latched
         wall, process = self._clock.spent() if stopped else self._typical()
         steps, peak_bytes = self._steps, self._meter.peak_bytes
         if self._recorded is not None:
@@ -245,23 +342,25 @@ class Run(Remarks):
             wall = process = step_seconds * steps
         return Measurement(
             verdict=stopped.verdict if stopped else Verdict.COMPLETED,
-            reason=stopped.reason if stopped else "",
-            metric=self.curve[-1] if self.curve else None,
+            reason=reason,
+            metric=self._reported.told,
             best_metric=max(self.curve, default=None),
             metric_curve=tuple(self.curve),
             train_seconds=wall,
             process_seconds=process,
-            planned_train_seconds=wall * max(1.0, guard.total_steps / max(steps, 1)),
+            planned_train_seconds=wall / min(1.0, self._share() or 1 / guard.total_steps),
             peak_memory_bytes=peak_bytes,
             train_loss=guard.window_mean,
             test_metric=self._test_metric,
-            generalization_gap=self._gap(),
-            epochs_to_target=self._epochs_to_target(),
+            generalization_gap=self._reported.gap,
+            epochs_to_target=self._reported.to_target,
             n_spikes=guard.spikes.recovered,
             steps=steps,
             total_steps=guard.total_steps,
             phases=self._phases if len(self._phases) > 1 else (),
             techniques=dict(self._techniques),
+            evaluation_peak_bytes=self._meter.evaluation_peak_bytes,
+            missing_steps=self._missing,
             **({} if stopped else self._diagnosed),
         )
 
@@ -276,6 +375,10 @@ class Run(Remarks):
             )
         return self._guard
 
+    @property
+    def _completed(self) -> bool:
+        return self.latched is None or self.latched.verdict is Verdict.COMPLETED
+
     def _stop(self, verdict: Verdict, reason: str) -> None:
         self.latched = Stopped(verdict, reason)
         self._raise_latched()
@@ -286,19 +389,8 @@ class Run(Remarks):
         if self.latched is not None:
             raise Stopped(self.latched.verdict, self.latched.reason)
         # One that has taken its last step has no other epoch to go on to, and completes.
-        if self.leaving is not None and self._steps != self._begun().total_steps:
+        if self.leaving is not None and self._share() != 1:
             raise self.leaving
-
-    def _gap(self) -> float | None:
-        if self._train_metric is None or not self.curve:
-            return None
-        return self._train_metric - self.curve[-1]
-
-    def _epochs_to_target(self) -> int | None:
-        if self._target is None:
-            return None
-        reached = (n for n, value in enumerate(self.curve, 1) if value >= self._target)
-        return next(reached, None)
 
 
 def carry_out(objective: Callable[[TrialParams, Run], None], params: TrialParams, run: Run) -> None:
@@ -307,6 +399,7 @@ def carry_out(objective: Callable[[TrialParams, Run], None], params: TrialParams
     Raises:
         Exception: what the objective raised, unless it had been stopped: the verdict wins.
     """
+    run.n_epochs = params.epochs
     with run:
         try:
             objective(params, run)

@@ -10,6 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 from batchfront.objectives.measurement import ObjectiveError
+from batchfront.objectives.meters.early_stopping import EarlyStopping, ending_of
 from batchfront.objectives.parameter import Parameter, Value, bound, check_search, names_taken
 
 if TYPE_CHECKING:
@@ -50,6 +51,10 @@ class Task:
     """Called as optimizer(parameters, lr=learning_rate)."""
     metric: Literal["accuracy", "r2"] = "accuracy"
     epochs: int = DEFAULT_EPOCHS
+    early_stopping: EarlyStopping | None = None
+    """When a run ends that gets no better; a study may be asked for another rule."""
+    report: Literal["last", "best"] = "last"
+    """The epoch whose metric is told: the last one, or the best."""
     search: Mapping[str, Parameter] = field(default_factory=dict)
     """More to search, by the names under which `model` and `optimizer` take the values."""
 
@@ -74,6 +79,7 @@ def check_task(task: Task) -> None:
         )
     if not isinstance(task.epochs, int) or task.epochs < 1:
         raise ObjectiveError(f"task {task.name!r}: epochs is {task.epochs!r}, wanted at least 1")
+    ending_of(task).check()
     check_search(task.search, task=task.name)
     taken = names_taken(task.model, task.search) | names_taken(task.optimizer, task.search)
     for name in set(task.search) - taken:

@@ -5,12 +5,16 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import stat
 import warnings
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from batchfront.storage.errors import StorageError
+from batchfront.storage.files import open_own, replacing
+from batchfront.storage.plain import itself, plain
 
 FORMAT = 1
 
@@ -34,56 +38,64 @@ class Checkpoint:
         """Write aside, flush to the disk, rename: a crash leaves the old file or the new one.
 
         Raises:
+            NotPlain: there is something in it that could not be loaded.
             OSError: it cannot be written; an earlier one is still there.
         """
         import torch
 
-        aside = self._folder / f"{self._name}.{os.getpid()}.new"
+        kept = {"format": FORMAT, "name": self._name, "state": plain(dict(state))}
         try:
-            with open(aside, "wb") as file:
-                torch.save({"format": FORMAT, "name": self._name, "state": dict(state)}, file)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(aside, self.path)
+            with replacing(self.path) as file:
+                torch.save(kept, file)
         except RuntimeError as error:  # how torch's writer says that the disk is full
             raise OSError((str(error).splitlines() or ["not written"])[0]) from error
-        finally:
-            aside.unlink(missing_ok=True)
 
     def load(self) -> dict[str, Any] | None:
         """What was saved last, on the CPU; None when there is nothing that can be used.
 
-        A file that is damaged, or another run's, is put aside with a warning.
+        What is damaged, another run's, or no file of ours is put aside with a warning.
         """
-        if not self.path.exists():
-            return None
-        import torch
-
         try:
-            found = torch.load(self.path, map_location="cpu", weights_only=True)
-            if (found["format"], found["name"]) == (FORMAT, self._name):
-                return dict(found["state"])
-            why = "it belongs to another run or version"
+            with open_own(self.path) as file:
+                import torch  # only now: a table is played back without
+
+                found = torch.load(file, map_location="cpu", weights_only=True)
+            if not isinstance(found, dict) or not isinstance(found.get("state"), dict):
+                why = "it holds no state of a run"
+            elif (found.get("format"), found.get("name")) == (FORMAT, self._name):
+                return dict(itself(found["state"]))
+            else:
+                why = "it belongs to another run or version"
+        except FileNotFoundError:
+            return None
         except Exception as error:  # what a damaged file makes torch raise has no common type
-            why = (str(error).splitlines() or [type(error).__name__])[0][:200]
-        self._put_aside(why)
+            why = _said(error)
+        self.put_aside(why)
         return None
 
     def remove(self) -> None:
         """Nothing of the run stays; also what writers that were killed left unfinished."""
         for path in self._folder.glob(f"{self._name}.*"):
             if not path.name.endswith(".bad"):
-                path.unlink(missing_ok=True)
+                with suppress(OSError):  # a folder of that name, or somebody else's file
+                    path.unlink()
 
-    def _put_aside(self, why: str) -> None:
+    def put_aside(self, why: str) -> None:
+        """Keep a file that cannot be used under another name, and warn that the run starts anew."""
         aside = self.path.with_suffix(".bad")
         try:
-            os.replace(self.path, aside)
+            os.replace(self.path, aside)  # a link or a pipe itself: nothing is followed
         except OSError as error:
             why += f"; and it cannot be renamed: {error.strerror}"
         warnings.warn(
             f"checkpoint {aside} cannot be used ({why}): the trial starts over", stacklevel=2
         )
+
+
+def _said(error: Exception) -> str:
+    """The first line of what an error says."""
+    words = getattr(error, "strerror", None) or str(error)
+    return (words.splitlines() or [type(error).__name__])[0][:200]
 
 
 def checkpoint_folder(path: Path) -> Path:
@@ -103,5 +115,12 @@ def checkpoint_folder(path: Path) -> Path:
         raise StorageError(
             f"the checkpoint folder {path} is not writable: choose another --checkpoint-dir, or "
             "none"
+        )
+    mode = path.stat().st_mode
+    if mode & stat.S_IWOTH and not mode & stat.S_ISVTX:
+        warnings.warn(
+            f"any user may write into the checkpoint folder {path}, and so delete what is kept "
+            f"there: chmod o-w {path}",
+            stacklevel=2,
         )
     return path

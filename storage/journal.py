@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,10 @@ from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 from optuna.storages.journal._storage import JournalOperation
 
 from batchfront.storage.errors import StorageError
+from batchfront.storage.fence import IDENTITY, OWNER
 from batchfront.storage.locks import file_lock
 from batchfront.storage.shared import CLAIM_PATIENCE_SECONDS, NOTHING, SharedStorage
+from batchfront.storage.watch import FileWatch
 
 STALE_SECONDS = 10
 """How long a lock may be held before it counts as left behind by a writer that died. A write takes
@@ -28,6 +31,24 @@ class SharedJournalStorage(JournalStorage, SharedStorage):
     """Every change is a line of the file; each process reads them all."""
 
     path: Path
+
+    def check_fence(self) -> None:
+        """Raise what the fence does, as the file stands; called when its lock is held.
+
+        Raises:
+            StudyGone: the study is another one.
+            UpdateFinishedTrialError: the trial is another worker's.
+        """
+        fence = self.fence_now
+        if fence is None:
+            return
+        self._sync_with_backend()
+        studies = {study._study_id: study for study in self._replay_result.get_all_studies()}
+        study = studies.get(fence.study_id)
+        fence.check_study(None if study is None else study.user_attrs.get(IDENTITY))
+        if fence.trial_id is not None:
+            owner = self._replay_result.get_trial(fence.trial_id).user_attrs.get(OWNER)
+            fence.check_owner(owner)
 
     @contextmanager
     def claim_lock(
@@ -44,7 +65,7 @@ class SharedJournalStorage(JournalStorage, SharedStorage):
 
         Optuna has no public call for it; this one writes the lines that its own would.
         """
-        lines = [
+        lines: list[dict[str, Any]] = [
             {"op_code": JournalOperation.SET_TRIAL_USER_ATTR, "user_attr": {key: value}}
             for key, value in user.items()
         ] + [
@@ -84,13 +105,16 @@ class RepairingLock(JournalFileOpenLock):
         super().__init__(str(path), grace_period=STALE_SECONDS)
         self._path = path
         self._mine: tuple[int, int] | None = None
+        self.check: Callable[[], None] | None = None  # called once it is held; may refuse it
 
     def acquire(self) -> bool:
-        """Wait for the lock, take one that was left behind, mend the file."""
+        """Wait for the lock, take one that was left behind, mend the file, look at the fence."""
         taken = super().acquire()
         self._mine = self._found()
         try:
             cut_torn_line(self._path)
+            if self.check is not None:
+                self.check()
         except BaseException:  # Ctrl-C too: a lock left behind makes everybody wait
             self.release()
             raise
@@ -116,17 +140,43 @@ class RepairingLock(JournalFileOpenLock):
 
 
 class JournalFile(JournalFileBackend):
-    """Says in one line what is wrong with the disk."""
+    """Reads and writes one file, not whichever has its name, and says in one line what is wrong."""
+
+    def __init__(self, path: Path) -> None:
+        self.exclusive = RepairingLock(path)
+        super().__init__(str(path), lock_obj=self.exclusive)
+        self._watch = FileWatch(path, hold=True)
+
+    def read_logs(self, log_number_from: int) -> Generator[dict[str, Any], None, None]:
+        """Read changes; positions in one file say nothing about another."""
+        self._watch.check()
+        yield from super().read_logs(log_number_from)
 
     def append_logs(self, logs: list[dict[str, Any]]) -> None:
-        """Write changes down; what was torn is cut off by whoever writes next."""
+        """Write changes down as Optuna does; what was torn is cut off by whoever writes next."""
+        lines = "".join(json.dumps(log, separators=(",", ":")) + "\n" for log in logs)
+        self._watch.check()
         try:
-            super().append_logs(logs)
+            self.exclusive.acquire()
+            try:
+                self._append(lines.encode())
+            finally:
+                self.exclusive.release()
         except OSError as error:
             raise StorageError(
                 f"cannot write the journal {self._file_path}: {error.strerror}: make room or mend "
                 "it and run it again, nothing recorded is lost"
             ) from error
+
+    def _append(self, lines: bytes) -> None:
+        # Not by Optuna's own call, which makes a file that is missing and writes into any.
+        descriptor = os.open(self._file_path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
+        with open(descriptor, "ab") as file:
+            self._watch.check(descriptor)
+            file.write(lines)
+            file.flush()
+            os.fsync(descriptor)
+        self._watch.check()
 
 
 def cut_torn_line(path: Path) -> int:
@@ -166,7 +216,7 @@ def open_reader(path: Path) -> SharedJournalStorage:
 
 def _open(path: Path) -> SharedJournalStorage:
     _check_file(path)
-    backend = JournalFile(str(path), lock_obj=RepairingLock(path))
+    backend = JournalFile(path)
     try:
         storage = SharedJournalStorage(backend)
     except (ValueError, KeyError, TypeError, UnicodeDecodeError) as error:
@@ -177,6 +227,7 @@ def _open(path: Path) -> SharedJournalStorage:
     except OSError as error:
         raise StorageError(f"cannot read the journal {path}: {error.strerror}") from error
     storage.path = path
+    backend.exclusive.check = storage.check_fence
     return storage
 
 

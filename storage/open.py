@@ -19,15 +19,13 @@ from batchfront.storage.names import (
 )
 
 if TYPE_CHECKING:
-    from batchfront.storage.shared import Heartbeat, SharedStorage
+    from batchfront.storage.shared import SharedStorage
 
 Mode = Literal["worker", "reader"]
 
 
-def open_storage(url: str, *, mode: Mode, heartbeat: Heartbeat | None = None) -> SharedStorage:
+def open_storage(url: str, *, mode: Mode) -> SharedStorage:
     """Open a storage for a worker (creates what is missing) or a reader (never blocks a worker).
-
-    `heartbeat` is for workers that run trials.
 
     Raises:
         StorageError: unknown kind of URL; a file that is missing (readers), corrupt, read-only,
@@ -40,7 +38,7 @@ def open_storage(url: str, *, mode: Mode, heartbeat: Heartbeat | None = None) ->
         from batchfront.storage import sqlite
 
         path = sqlite_file_of(parsed)
-        return sqlite.open_worker(path, heartbeat) if worker else sqlite.open_reader(path)
+        return sqlite.open_worker(path) if worker else sqlite.open_reader(path)
     if kind == "journal":
         from batchfront.storage import journal
 
@@ -52,7 +50,7 @@ def open_storage(url: str, *, mode: Mode, heartbeat: Heartbeat | None = None) ->
         return proxy.connect(*address_of(parsed))
     from batchfront.storage import server
 
-    return server.open_worker(parsed, heartbeat) if worker else server.open_reader(parsed)
+    return server.open_worker(parsed) if worker else server.open_reader(parsed)
 
 
 def exists(url: str) -> bool:

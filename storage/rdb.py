@@ -9,13 +9,19 @@ from typing import Any
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.storages import RDBStorage
 from optuna.trial import TrialState
-from sqlalchemy import column, select, table
+from sqlalchemy import String, cast, column, select, table
 from sqlalchemy.dialects import mysql, postgresql, sqlite
+from sqlalchemy.engine import Connection
 
 from batchfront.storage.errors import StorageError
-from batchfront.storage.shared import NOTHING, Heartbeat, SharedStorage
+from batchfront.storage.fence import IDENTITY, OWNER
+from batchfront.storage.shared import NOTHING, SharedStorage
 
-TRIALS = table("trials", column("trial_id"), column("state"))
+TRIALS = table("trials", column("trial_id"), column("study_id"), column("state"))
+HEARTBEATS = table("trial_heartbeats", column("trial_id"), column("heartbeat"))
+STUDY_ATTRIBUTES = table(
+    "study_user_attributes", column("study_id"), column("key"), column("value_json")
+)
 USER_ATTRIBUTES, SYSTEM_ATTRIBUTES = (
     table(name, column("trial_id"), column("key"), column("value_json"))
     for name in ("trial_user_attributes", "trial_system_attributes")
@@ -25,6 +31,26 @@ TABLES = {"studies", "trials", "version_info"}  # a database with these is one o
 
 class SharedRDBStorage(RDBStorage, SharedStorage):
     """Optuna's storage in tables, with several attributes written at once."""
+
+    def check_fence(self, connection: Connection) -> None:
+        """Raise what the fence does, as the transaction finds the study and the trial.
+
+        Raises:
+            StudyGone: the study is another one.
+            UpdateFinishedTrialError: the trial is another worker's.
+        """
+        fence = self.fence_now
+        if fence is None:
+            return
+        of_study = (
+            STUDY_ATTRIBUTES.c.study_id == fence.study_id,
+            STUDY_ATTRIBUTES.c.key == IDENTITY,
+        )
+        fence.check_study(_value(connection, STUDY_ATTRIBUTES, *of_study))
+        if fence.trial_id is not None:
+            attributes = USER_ATTRIBUTES.c
+            of_trial = (attributes.trial_id == fence.trial_id, attributes.key == OWNER)
+            fence.check_owner(_value(connection, USER_ATTRIBUTES, *of_trial))
 
     def set_trial_attrs(
         self, trial_id: int, user: Mapping[str, Any], system: Mapping[str, Any] = NOTHING
@@ -50,6 +76,22 @@ class SharedRDBStorage(RDBStorage, SharedStorage):
                 if rows:
                     connection.execute(_upsert(self.engine.name, into), rows)
 
+    def get_heartbeats(self, study_id: int) -> Mapping[int, Any]:
+        """When the worker of each running trial has last shown that it lives, as it is stored."""
+        running = select(HEARTBEATS.c.trial_id, HEARTBEATS.c.heartbeat).where(
+            HEARTBEATS.c.trial_id == TRIALS.c.trial_id,
+            TRIALS.c.study_id == study_id,
+            cast(TRIALS.c.state, String) == TrialState.RUNNING.name,  # an enum, on PostgreSQL
+        )
+        with self.engine.connect() as connection:
+            return dict(connection.execute(running).all())
+
+
+def _value(connection: Connection, attributes: Any, *where: Any) -> Any:
+    """An attribute's value; None when there is none."""
+    found = connection.execute(select(attributes.c.value_json).where(*where)).scalar_one_or_none()
+    return None if found is None else json.loads(found)
+
 
 def _upsert(dialect: str, into: Any) -> Any:
     """Insert attributes, over those of the same name."""
@@ -65,17 +107,6 @@ def _upsert(dialect: str, into: Any) -> Any:
 def optuna_url(url: str) -> str:
     """The URL as RDBStorage takes it, with { and } doubled: Optuna formats its URLs."""
     return url.replace("{", "{{").replace("}", "}}")
-
-
-def heartbeat_options(heartbeat: Heartbeat | None) -> dict[str, Any]:
-    """Arguments of RDBStorage."""
-    if heartbeat is None:
-        return {}
-    return {
-        "heartbeat_interval": heartbeat.interval_seconds,
-        "grace_period": heartbeat.grace_seconds,
-        "heartbeat_stale_trial_callback": heartbeat.on_stale,
-    }
 
 
 def wrong_schema(where: str, error: RuntimeError) -> StorageError:

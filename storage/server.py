@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import inspect, text
+from sqlalchemy import event, inspect, text
 from sqlalchemy.exc import DBAPIError, OperationalError, SQLAlchemyError
 
 from batchfront.storage.errors import StorageError
@@ -16,11 +18,10 @@ from batchfront.storage.patience import again_while_away, waits_for_server
 from batchfront.storage.rdb import (
     TABLES,
     SharedRDBStorage,
-    heartbeat_options,
     optuna_url,
     wrong_schema,
 )
-from batchfront.storage.shared import CLAIM_PATIENCE_SECONDS, Heartbeat
+from batchfront.storage.shared import CLAIM_PATIENCE_SECONDS
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import URL, Connection
@@ -66,8 +67,49 @@ def _database_error(error: BaseException | None) -> DBAPIError | None:
     return error
 
 
+TELL_OF_TRIALS = (
+    "set_trial_attrs", "set_trial_state_values", "set_trial_system_attr", "set_trial_user_attr",
+)  # fmt: skip
+
+
+def _looking(cls: type[FencedStorage]) -> type[FencedStorage]:
+    """A class decorator: what tells of a trial says so to `_begun`."""
+
+    def looking(method: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(method)
+        def call(self: FencedStorage, *args: Any, **kwargs: Any) -> Any:
+            self.telling.active = True
+            try:
+                return method(self, *args, **kwargs)
+            finally:
+                self.telling.active = False
+
+        return call
+
+    for name in TELL_OF_TRIALS:
+        setattr(cls, name, looking(getattr(cls, name)))
+    return cls
+
+
+@_looking
+class FencedStorage(SharedRDBStorage):
+    """Looks at the fence in the transactions that tell of a trial.
+
+    Others need no look: a server does not use an id again, but in a database that is made anew.
+    """
+
+    def __init__(self, url: str, **options: Any) -> None:
+        self.telling = threading.local()
+        super().__init__(url, **options)
+        event.listen(self.engine, "begin", self._begun)
+
+    def _begun(self, connection: Connection) -> None:
+        if getattr(self.telling, "active", False):
+            self.check_fence(connection)
+
+
 @waits_for_server(_is_away)
-class ServerStorage(SharedRDBStorage):
+class ServerStorage(FencedStorage):
     """Optuna's tables on a server; calls wait while the server restarts."""
 
     @contextmanager
@@ -83,14 +125,14 @@ class ServerStorage(SharedRDBStorage):
             )
 
 
-def open_worker(url: URL, heartbeat: Heartbeat | None) -> ServerStorage:
+def open_worker(url: URL) -> ServerStorage:
     """Open for writing; creates the tables when they are missing."""
     _check_driver(url)
     engine = _engine_for_setup(url)
     try:
         # Several workers that start together on an empty database would race in creating tables.
         with _named_lock(engine, SCHEMA, SCHEMA_PATIENCE_SECONDS):
-            return _open(url, **heartbeat_options(heartbeat))
+            return _open(url)
     finally:
         engine.dispose()
 

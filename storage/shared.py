@@ -3,37 +3,35 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
 
-from optuna import Study
 from optuna.storages import BaseStorage
-from optuna.trial import FrozenTrial
+
+from batchfront.storage.fence import Fence, fence_of_this_call, fenced
 
 CLAIM_PATIENCE_SECONDS = 30.0
 NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
-@dataclass(frozen=True, kw_only=True)
-class Heartbeat:
-    """How a worker shows that it lives, and what becomes of the trials of those who do not."""
-
-    grace_seconds: int
-    """A trial whose worker has not been heard of for so long is failed."""
-    on_stale: Callable[[Study, FrozenTrial], None]
-    """Called with a trial after it has been failed, by the one process that failed it."""
-
-    @property
-    def interval_seconds(self) -> int:
-        """Four beats within the grace period, so that one may be late."""
-        return max(1, self.grace_seconds // 4)
-
-
 class SharedStorage(BaseStorage):
     """A storage of Optuna opened by `batchfront.storage.open.open_storage`."""
+
+    fence: Fence | None = None
+    """What writes must find: of the study that this process works at; None before it has one."""
+
+    @property
+    def fence_now(self) -> Fence | None:
+        """The fence of a call made now."""
+        return fence_of_this_call() or self.fence
+
+    def owned(self, trial_id: int, owner: Mapping[str, Any]) -> AbstractContextManager[None]:
+        """Writes inside are refused where the trial is another worker's by now."""
+        fence = self.fence
+        return fenced(fence and replace(fence, trial_id=trial_id, owner=owner))
 
     @abstractmethod
     def claim_lock(
@@ -57,3 +55,7 @@ class SharedStorage(BaseStorage):
             self.set_trial_user_attr(trial_id, key, value)
         for key, value in system.items():
             self.set_trial_system_attr(trial_id, key, value)
+
+    def get_heartbeats(self, study_id: int) -> Mapping[int, Any]:
+        """The last sign of life of running trials, by id; none where the backend keeps none."""
+        return {}

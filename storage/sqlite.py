@@ -22,12 +22,13 @@ from batchfront.storage.locks import file_lock
 from batchfront.storage.rdb import (
     TABLES,
     SharedRDBStorage,
-    heartbeat_options,
     optuna_url,
     wrong_schema,
 )
-from batchfront.storage.shared import CLAIM_PATIENCE_SECONDS, Heartbeat
+from batchfront.storage.shared import CLAIM_PATIENCE_SECONDS
+from batchfront.storage.watch import FileWatch
 
+LOGS = ("-wal", "-shm")  # suffixes of what write-ahead logging keeps beside the file
 TIMEOUT_SECONDS = 60.0  # how long a transaction waits for another process's lock
 NETWORK_FILE_SYSTEMS = {
     "9p", "afs", "beegfs", "ceph", "cifs", "fuse.glusterfs", "fuse.sshfs", "gpfs", "lustre",
@@ -75,7 +76,23 @@ class SqliteStorage(SharedRDBStorage):
             yield held
 
 
-def open_worker(path: Path, heartbeat: Heartbeat | None) -> SqliteStorage:
+class WatchedConnection(sqlite3.Connection):
+    """Refuses to go on when one of its files is no longer the one of that name."""
+
+    watches: tuple[FileWatch, ...] = ()
+
+    def check(self) -> None:
+        """Raises StorageError for a file that was deleted or replaced."""
+        for watch in self.watches:
+            watch.check()
+
+    def commit(self) -> None:
+        """Commit; what went into a file that nobody will find is not acknowledged."""
+        super().commit()
+        self.check()
+
+
+def open_worker(path: Path) -> SqliteStorage:
     """Open for writing; creates folder, file and schema when they are missing."""
     _refuse_network_file_system(path)
     try:
@@ -87,8 +104,7 @@ def open_worker(path: Path, heartbeat: Heartbeat | None) -> SqliteStorage:
         _check_file(path)
         if _is_missing(path):
             _create(path)
-        options = heartbeat_options(heartbeat)
-        storage = _open(path, journal="WAL", **options)  # two that change the mode at once fail
+        storage = _open(path, journal="WAL")  # two that change the mode at once fail
     from sqlalchemy import event
 
     event.listen(storage.engine, "begin", partial(_begin, storage))
@@ -110,27 +126,52 @@ def _begin(storage: SqliteStorage, connection: Any) -> None:
     SQLite ignores SELECT ... FOR UPDATE, so two workers could both read a queued trial before
     either writes. Taking the lock at BEGIN makes each transaction that writes exclusive.
     """
+    connection.connection.dbapi_connection.check()
     reads = getattr(storage.reading, "active", False)
     connection.exec_driver_sql("BEGIN" if reads else "BEGIN IMMEDIATE")
+    if reads:
+        return
+    try:
+        storage.check_fence(connection)  # of every write: ids of deleted rows are used again
+    except BaseException:
+        connection.exec_driver_sql("ROLLBACK")  # SQLAlchemy does not know yet that it has begun
+        raise
 
 
 def _connector(path: Path, journal: str | None) -> Callable[[], sqlite3.Connection]:
+    main = FileWatch(path)
+
     def connect() -> sqlite3.Connection:
         connection = sqlite3.connect(
-            path, timeout=TIMEOUT_SECONDS, isolation_level=None, check_same_thread=False
+            path,
+            timeout=TIMEOUT_SECONDS,
+            isolation_level=None,
+            check_same_thread=False,
+            factory=WatchedConnection,
         )
         if journal is not None:  # otherwise as it is
             connection.execute(f"PRAGMA journal_mode={journal}")
         connection.execute("PRAGMA synchronous=NORMAL")
+        if journal == "WAL":
+            connection.execute("SELECT count(*) FROM sqlite_master").fetchone()  # opens the log
+            # The logs are new ones when nobody had the file open before.
+            connection.watches = (main, *(_log_watch(path, suffix) for suffix in LOGS))
+            connection.check()
         return connection
 
     return connect
 
 
-def _open(path: Path, *, journal: str | None, **options: Any) -> SqliteStorage:
+def _log_watch(path: Path, suffix: str) -> FileWatch:
+    # SQLite folds the log that it has open into the file when the last process closes it.
+    remedy = "end all processes that use the database, without kill -9, and run it again"
+    return FileWatch(path.with_name(path.name + suffix), remedy=remedy)
+
+
+def _open(path: Path, *, journal: str | None) -> SqliteStorage:
     engine = {"creator": _connector(path, journal)}
     try:
-        storage = SqliteStorage(optuna_url(f"sqlite:///{path}"), engine_kwargs=engine, **options)
+        storage = SqliteStorage(optuna_url(f"sqlite:///{path}"), engine_kwargs=engine)
     except RuntimeError as error:
         raise wrong_schema(str(path), error) from error
     storage.folder = path.parent
@@ -141,7 +182,7 @@ def _create(path: Path) -> None:
     """Write the schema aside, then rename: nobody sees half a schema, and no kill leaves one."""
     aside = path.with_name(f".{path.name}.new")
     aside.unlink(missing_ok=True)
-    for suffix in ("-wal", "-shm"):  # the log of a lost file would be replayed into the new one
+    for suffix in LOGS:  # the log of a lost file would be replayed into the new one
         path.with_name(path.name + suffix).unlink(missing_ok=True)
     try:
         # Without a write-ahead log: one that a full disk left unmerged would be lost in renaming.
@@ -150,7 +191,7 @@ def _create(path: Path) -> None:
         storage.engine.dispose()
         os.replace(aside, path)
     finally:
-        for suffix in ("", "-journal", "-wal", "-shm"):
+        for suffix in ("", "-journal", *LOGS):
             aside.with_name(aside.name + suffix).unlink(missing_ok=True)
 
 

@@ -7,21 +7,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 RELIED_ON = (
-    "set_metric_names", "fail_stale_trials", "heartbeat_interval", "QMCSampler",
-    "NSGAIIISampler", "PatientPruner", "WilcoxonPruner",
+    "set_metric_names", "QMCSampler", "NSGAIIISampler", "PatientPruner", "WilcoxonPruner",
 )  # fmt: skip
 
 
 @contextmanager
 def quiet_optuna() -> Iterator[None]:
-    """Ignore the ExperimentalWarning of these features, and of no other.
-
-    And what Optuna says of heartbeats outside of `Study.optimize`, where we write them ourselves.
-    """
+    """Ignore the ExperimentalWarning of these features, and of no other."""
     from optuna.exceptions import ExperimentalWarning
 
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Heartbeat of storage is supposed to be used")
         for name in RELIED_ON:
             warnings.filterwarnings("ignore", f".*{name}.*", category=ExperimentalWarning)
         yield

@@ -40,7 +40,9 @@ def said(name: str, value: float | None) -> str:
         return human_seconds(value)
     if name == "peak_memory_bytes":
         return human_bytes(value)
-    return f"{value:.10g}" if name in TO_TARGET else f"{value:.4f}"
+    if name in TO_TARGET:
+        return f"{value:.10g}"
+    return f"{value:.4f}" if abs(value) < 1e6 else f"{value:.6g}"  # a loss may be any number
 
 
 def short(value: Any) -> str:

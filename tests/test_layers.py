@@ -37,14 +37,15 @@ FLOORS = {  # from the roof down; rooms of one floor do not know each other
         {"curves", "gradients", "objective", "tasks"},
         {"run", "task"},
         {"meters", "remarks"},
-        {"datasets", "device", "import_file", "parameter"},
+        {"datasets", "device", "import_file", "parameter", "source"},
         {"measurement"},
     ],
     "storage": [
-        {"open"},
+        {"open", "proxy_server"},
         {"journal", "proxy", "server", "sqlite"},
         {"rdb"},
         {"shared", "patience", "names", "locks", "checkpoint"},
+        {"fence", "files", "plain", "watch"},
         {"errors"},
     ],
 }

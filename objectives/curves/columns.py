@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import math
+import unicodedata
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 
 from batchfront.objectives.measurement import TO_TARGET, Verdict
 
 METRICS = ("val_accuracy", "val_r2")
 WORDS = ("task", "optimizer", "verdict", "diverged")
+EXACT = 2**53  # up to here a float holds every whole number; storages keep floats
+PERCENT = ": 91.2% is written 0.912"
+ONE_ROW = ": number epochs 1, 2, ... and keep one row for each"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,6 +26,7 @@ class Number:
     above: bool = False  # `low` itself is excluded
     whole: bool = False
     lost: bool = False  # may be NaN or infinite: the run failed, or did not get there
+    advice: str = ""  # on a number out of range
 
     def read(self, column: str, text: str) -> float:
         """The number in a cell.
@@ -30,17 +35,28 @@ class Number:
             ValueError: it is none, or not one for this column.
         """
         try:
+            value = int(text) if self.whole else float(text)
+        except ValueError:
+            value = self._unusual(column, text)
+        if -math.inf < value < math.inf:
+            if self.low <= value <= self.high and not (self.above and value == self.low):
+                return value
+        elif self.lost:
+            return value
+        most = f" and at most {self.high}" if self.whole and value > self.high else ""
+        raise ValueError(f"{column} is {text}, wanted {self}{most}{self.advice}")
+
+    def _unusual(self, column: str, text: str) -> int:
+        """A whole number that is written as 8.0 or 1e3."""
+        try:
             value = float(text)
         except ValueError:
-            raise ValueError(f"{column} is {text!r}, wanted a number") from None
-        if self.lost and not math.isfinite(value):
-            return value
-        inside = self.low <= value <= self.high and math.isfinite(value)
-        if not inside or (self.above and value == self.low):
-            raise ValueError(f"{column} is {text}, wanted {self}")
-        if self.whole and value != int(value):
-            raise ValueError(f"{column} is {text}, wanted a whole number")
-        return value
+            raise ValueError(f"{column} is {text!r}, wanted {self}{_oddity(text)}") from None
+        if not value.is_integer():
+            raise ValueError(f"{column} is {text}, wanted {self}{self.advice}")
+        if abs(value) > EXACT:
+            raise ValueError(f"{column} is {text}, wanted {self} with all its digits")
+        return int(value)
 
     def __str__(self) -> str:
         words = "a whole number" if self.whole else "a number"
@@ -48,23 +64,51 @@ class Number:
             words += f" above {self.low:g}"
         elif self.low > -math.inf:
             words += f" of at least {self.low:g}"
-        return words + (f" of at most {self.high:g}" if self.high < math.inf else "")
+        elif self.high < math.inf:
+            words += f" of at most {self.high:g}"
+        return words + (", or nan" if self.lost else "")
 
 
-SHARE = Number(high=1.0, lost=True)  # accuracy as a fraction, or R2
+def _oddity(text: str) -> str:
+    """Why a cell that may look like a number is none."""
+    if text.endswith("%"):
+        return PERCENT
+    if "," in text:
+        return ": write a point before decimals, and nothing between thousands"
+    strange = next((c for c in text if not c.isascii()), None)
+    return "" if strange is None else f": it has a {unicodedata.name(strange, 'strange character')}"
+
+
+def value_as_written(text: str) -> float | str | None:
+    """A number, if it prints letter for letter as `text` again; None if it prints otherwise.
+
+    What is no number, or no finite one, stays text.
+    """
+    try:
+        value = float(text)
+    except ValueError:
+        return text
+    if not math.isfinite(value):
+        return text
+    return next((same for same in (int(value), value) if str(same) == text), None)
+
+
+COUNT = Number(low=0, high=EXACT, whole=True)
+ORDINAL = Number(low=1, high=EXACT, whole=True)
+SHARE = Number(high=1.0, lost=True, advice=PERCENT)  # accuracy as a fraction, or R2
 NUMBERS = {
-    "batch_size": Number(low=1, whole=True),
+    "batch_size": ORDINAL,
     "learning_rate": Number(low=0, above=True),
-    "seed": Number(low=0, whole=True),
-    "epoch": Number(low=1, whole=True),
-    "epochs": Number(low=1, whole=True),  # planned
-    "total_steps": Number(low=1, whole=True),  # planned
+    "seed": Number(low=0, high=2**128 - 1, whole=True),  # NumPy draws seeds of 128 bits
+    "epoch": replace(ORDINAL, advice=ONE_ROW),
+    "epochs": ORDINAL,  # planned
+    "total_steps": ORDINAL,  # planned
     **dict.fromkeys(METRICS, SHARE),
     "train_loss": Number(lost=True),
     "generalization_gap": Number(),
-    "n_spikes": Number(low=0, whole=True),
+    "n_spikes": COUNT,
     "train_seconds": Number(low=0, above=True),
-    "peak_memory_bytes": Number(low=0, whole=True),
+    "peak_memory_bytes": COUNT,
     **dict.fromkeys(TO_TARGET, Number(low=0, above=True, lost=True)),
 }
 OUTCOMES = (*METRICS, *TO_TARGET, "train_loss", "train_seconds", "peak_memory_bytes")
@@ -81,25 +125,34 @@ MEANT = {  # what people also write; never taken silently, since a guess could b
 CLOSE = 0.8  # of names that differ in a letter or two
 
 
-def check_header(header: Sequence[str] | None) -> None:
+def check_header(header: Sequence[str], needed: Sequence[str]) -> None:
     """Raise ValueError unless the columns say what was run and what came out."""
     if not header:
         raise ValueError("the file is empty, wanted a header and rows")
-    if len(header) == 1 and any(mark in header[0] for mark in ";\t"):
+    if header[0].startswith("sep="):
+        raise ValueError("it is a note for spreadsheets: delete this line")
+    if _is_one_cell(header):
         raise ValueError("the columns are not separated by commas")
-    if any(not name.strip() for name in header):
-        raise ValueError("a column has no name")
+    if "" in header:
+        at = header.index("") + 1
+        raise ValueError(f"column {at} has no name: name it or leave it out (pandas: index=False)")
     twice = sorted({name for name in header if header.count(name) > 1})
     if twice:
         raise ValueError(f"there are two columns {', '.join(twice)}")
     if set(METRICS) <= set(header):
         raise ValueError(f"both {' and '.join(METRICS)} are there, wanted one metric")
-    lacking = [name for name in NEEDED if name not in header]
+    lacking = [name for name in needed if name not in header]
     if lacking:
         raise ValueError(f"lacks the columns {', '.join(lacking)}{_advice(header, lacking)}")
     if not set(OUTCOMES) & set(header):
         advice = _advice(header, OUTCOMES)
         raise ValueError(f"lacks an outcome, one of {', '.join(OUTCOMES)}{advice}")
+
+
+def _is_one_cell(header: Sequence[str]) -> bool:
+    """Whether some other mark stands between the names."""
+    alone = len(header) == 1 and any(mark in header[0] for mark in ";\t|")
+    return alone or any(all(name in cell for name in NEEDED) for cell in header)
 
 
 def _advice(header: Iterable[str], wanted: Iterable[str]) -> str:
@@ -123,6 +176,11 @@ def nearly(header: Iterable[str]) -> list[tuple[str, str]]:
         if meant is not None and meant in absent.values():
             pairs.append((name, meant))
     return pairs
+
+
+def metric_of(column: str, values: Iterable[float]) -> str:
+    """R2 where any number is negative: an accuracy never is. Infinite is no number."""
+    return "val_r2" if any(-math.inf < value < 0 for value in values) else column
 
 
 def verdict_of(verdict: str, diverged: str) -> Verdict | None:

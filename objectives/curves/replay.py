@@ -6,6 +6,7 @@ import hashlib
 import math
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from batchfront.objectives.curves.table import RecordedRun, Table, read_table
 from batchfront.objectives.measurement import TrialParams
@@ -31,6 +32,7 @@ class ReplayObjective:
         self.search: Mapping[str, Parameter] = {}
         self.compiled = False
         self.notes: tuple[str, ...] = ()
+        self.behaviour: Mapping[str, Any] = {}
         self.fingerprint = {"table": digest, "optimizer": table.optimizer}
 
     def predict_peak_bytes(self, batch_size: int) -> None:

@@ -1,20 +1,14 @@
-"""Tables of recorded training curves: one row an epoch, read with their errors named by line."""
+"""Tables of recorded training curves as a replay needs them: one row an epoch, no gaps."""
 
 from __future__ import annotations
 
-import csv
-import io
 import math
-import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TextIO
 
-from batchfront.objectives.curves.unpack import unpacked
-from batchfront.objectives.measurement import ObjectiveError
+from batchfront.objectives.curves.columns import metric_of
+from batchfront.objectives.curves.rows import Row, read_rows
 
 COLUMNS = (
     "task", "optimizer", "batch_size", "learning_rate", "seed", "epoch", "train_loss",
@@ -81,9 +75,8 @@ class Table:
 
     @cached_property
     def metric(self) -> str:
-        """R2 where any value is negative: an accuracy never is."""
-        values = (v for run in self.runs.values() for v in run.val_accuracy)
-        return "val_r2" if any(v < 0 for v in values) else "val_accuracy"
+        """val_accuracy, or val_r2."""
+        return metric_of("val_accuracy", (v for r in self.runs.values() for v in r.val_accuracy))
 
     @cached_property
     def baseline_loss(self) -> float:
@@ -140,134 +133,26 @@ def read_table(path: str | Path) -> Table:
             number: no number, out of range, a duplicate, an epoch out of order, time that runs
             backwards.
     """
-    path = Path(path)
-    try:
-        with opened(path) as stream:
-            return _read(stream, path.name)
-    except (OSError, EOFError, zlib.error, UnicodeDecodeError, csv.Error) as error:
-        raise ObjectiveError(f"cannot read the table {path}: {error}") from error
-
-
-@contextmanager
-def opened(path: Path) -> Iterator[TextIO]:
-    """The table as text."""
-    if path.suffix == ".gz":
-        with path.open("rb") as packed:
-            yield io.TextIOWrapper(unpacked(packed, path.name), newline="")
-    else:
-        with path.open(newline="") as stream:
-            yield stream
-
-
-@dataclass(frozen=True, kw_only=True)
-class Row:
-    """One line of a table, checked by itself."""
-
-    task: str
-    optimizer: str
-    key: Key
-    epoch: int
-    train_loss: float
-    val_accuracy: float
-    train_seconds: float
-    peak_memory_bytes: int
-
-
-def rows_of(stream: TextIO, name: str) -> Iterator[tuple[int, Row]]:
-    """Line numbers and rows.
-
-    Raises:
-        ObjectiveError: see `read_table`.
-    """
-    reader = csv.DictReader(stream)
-    missing = [column for column in COLUMNS if column not in (reader.fieldnames or ())]
-    if missing:
-        raise ObjectiveError(
-            f"{name} line 1 lacks the columns {', '.join(missing)}: a table of training curves "
-            f"has {', '.join(COLUMNS)}"
-        )
-    for cells in reader:
-        try:
-            yield reader.line_num, _row(cells)
-        except ValueError as error:
-            raise ObjectiveError(f"{name} line {reader.line_num}: {error}") from None
-
-
-def _row(cells: dict[str, str | None]) -> Row:
-    def number(column: str, low: float, *, nan: bool = False) -> float:
-        text = cells[column]
-        try:
-            value = float(text or "")
-        except ValueError:
-            raise ValueError(f"{column} is {text!r}, wanted a number") from None
-        if not (nan and not math.isfinite(value)) and not low <= value < math.inf:
-            at_least = f" of at least {low:g}" if low > -math.inf else ""
-            raise ValueError(f"{column} is {text}, wanted a number{at_least}")
-        return value
-
-    def whole(column: str, low: int) -> int:
-        value = number(column, low)
-        if value != int(value):
-            raise ValueError(f"{column} is {cells[column]}, wanted a whole number")
-        return int(value)
-
-    rate, seconds = number("learning_rate", 0.0), number("train_seconds", 0.0)
-    for name, value in (("learning_rate", rate), ("train_seconds", seconds)):
-        if value == 0.0:
-            raise ValueError(f"{name} is 0, wanted a number above 0")
-    return Row(
-        task=cells["task"] or "",
-        optimizer=cells["optimizer"] or "",
-        key=(whole("batch_size", 1), rate, whole("seed", 0)),
-        epoch=whole("epoch", 1),
-        train_loss=number("train_loss", -math.inf, nan=True),
-        val_accuracy=number("val_accuracy", -math.inf, nan=True),
-        train_seconds=seconds,
-        peak_memory_bytes=whole("peak_memory_bytes", 0),
+    sheet = read_rows(Path(path), needed=COLUMNS)
+    runs = [_run(curve) for curve in sheet.curves()]
+    return Table(
+        task=sheet.word("task"),
+        optimizer=sheet.word("optimizer"),
+        runs={(run.batch_size, run.learning_rate, run.seed): run for run in runs},
     )
 
 
-def _read(stream: TextIO, name: str) -> Table:
-    found: dict[Key, list[Row]] = {}
-    first: Row | None = None
-    for line, row in rows_of(stream, name):
-        first = first or row
-        if (row.task, row.optimizer) != (first.task, first.optimizer):
-            raise ObjectiveError(
-                f"{name} line {line}: {row.task} with {row.optimizer} after {first.task} with "
-                f"{first.optimizer}: one table holds one task and optimizer"
-            )
-        before = found.setdefault(row.key, [])
-        _check_follows(before, row, f"{name} line {line}")
-        before.append(row)
-    if first is None:
-        raise ObjectiveError(f"{name} holds no runs")
-    runs = {key: _run(key, rows) for key, rows in found.items()}
-    return Table(task=first.task, optimizer=first.optimizer, runs=runs)
+def _run(curve: list[Row]) -> RecordedRun:
+    def column(name: str) -> tuple[float, ...]:
+        return tuple([row.numbers[name] for row in curve])
 
-
-def _check_follows(before: list[Row], row: Row, where: str) -> None:
-    size, rate, seed = row.key
-    run = f"batch size {size}, learning rate {rate:g}, seed {seed}"
-    if row.epoch <= len(before):
-        raise ObjectiveError(f"{where}: epoch {row.epoch} of {run} is there twice")
-    if row.epoch != len(before) + 1:
-        raise ObjectiveError(f"{where}: epoch {row.epoch} of {run} follows epoch {len(before)}")
-    if before and row.train_seconds < before[-1].train_seconds:
-        raise ObjectiveError(
-            f"{where}: train_seconds falls from {before[-1].train_seconds:g} to "
-            f"{row.train_seconds:g}, wanted seconds since the start of the run"
-        )
-
-
-def _run(key: Key, rows: list[Row]) -> RecordedRun:
-    size, rate, seed = key
+    first = curve[0].numbers
     return RecordedRun(
-        batch_size=size,
-        learning_rate=rate,
-        seed=seed,
-        train_loss=tuple(row.train_loss for row in rows),
-        val_accuracy=tuple(row.val_accuracy for row in rows),
-        train_seconds=tuple(row.train_seconds for row in rows),
-        peak_memory_bytes=max(row.peak_memory_bytes for row in rows),
+        batch_size=int(first["batch_size"]),
+        learning_rate=first["learning_rate"],
+        seed=int(first["seed"]),
+        train_loss=column("train_loss"),
+        val_accuracy=column("val_accuracy"),
+        train_seconds=column("train_seconds"),
+        peak_memory_bytes=int(max(column("peak_memory_bytes"))),
     )

@@ -29,15 +29,21 @@ class RecordingRun(Run):
         self._sum: Any = 0.0
         self._count = 0
 
-    def step(self, loss: Any) -> None:
-        """Add one step's loss; no stop rule looks at it."""
+    def step(self, loss: Any, n: int = 1) -> None:
+        """Add the loss of one step, or of several; no stop rule looks at it."""
         self._raise_latched()
         self._begun()
-        self._steps += 1
-        self._count += 1
-        self._sum += loss.detach() if hasattr(loss, "detach") else loss
+        self._steps += n
+        self._count += n
+        self._sum += n * (loss.detach() if hasattr(loss, "detach") else loss)
 
-    def report(self, val_accuracy: float, *, train_accuracy: float | None = None) -> None:
+    def report(
+        self,
+        val_accuracy: float,
+        *,
+        train_accuracy: float | None = None,
+        val_loss: float | None = None,
+    ) -> None:
         """Close an epoch."""
         self._raise_latched()
         value = float(val_accuracy)
@@ -128,10 +134,15 @@ class TableFile:
     def _append(self, rows: Iterable[Iterable[object]]) -> None:
         text = io.StringIO()
         csv.writer(text, lineterminator="\n").writerows(rows)
-        with self.path.open("ab") as stream:
-            stream.write(text.getvalue().encode())
-            stream.flush()
-            os.fsync(stream.fileno())
+        size = self.path.stat().st_size
+        try:
+            with self.path.open("ab") as stream:
+                stream.write(text.getvalue().encode())
+                stream.flush()
+                os.fsync(stream.fileno())
+        except OSError:  # half a run on a full disk: who reads the table should not meet it
+            os.truncate(self.path, size)
+            raise
 
     def _cut_torn_line(self) -> bool:
         """Cut back to the last newline; returns whether the head is whole."""

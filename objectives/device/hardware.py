@@ -2,12 +2,28 @@
 
 from __future__ import annotations
 
+import errno
 import gc
 import os
 import platform
 import re
 from pathlib import Path
 from typing import Any
+
+SHORTAGE = re.compile(
+    # CUDA, HIP, MPS, XPU, drivers; but not "out of memory slots"
+    r"out of memory(?=\s*(?:$|\n|[^\w\s])|\s+(?:\w+ing|while|when|on|in|at|for|error)\b)"
+    r"|OOM when allocating|RESOURCE_EXHAUSTED|out of shared memory"
+    r"|_ALLOC_FAILED|CUDA calloc"  # cuBLAS, cuDNN, cuSOLVER, cuSPARSE; NCCL
+    r"|DefaultCPUAllocator|alloc_cpu\.cpp|Cannot allocate memory|bad_alloc",
+    re.IGNORECASE,
+)
+NO_PLAN = re.compile(  # what libraries say, too, that tried all their ways and had room for none
+    r"unable to find an engine|Unable to find a valid cuDNN algorithm"
+    r"|CUDNN_STATUS_NOT_SUPPORTED|CUDNN_STATUS_INTERNAL_ERROR|CUBLAS_STATUS_NOT_INITIALIZED",
+    re.IGNORECASE,
+)
+NEARLY_FULL = 0.1  # of an accelerator's memory is left: then the latter are taken for a shortage
 
 
 def hardware(device: str) -> dict[str, str]:
@@ -59,16 +75,43 @@ def device_memory_bytes(device: str) -> int:
     return free
 
 
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether a device or the CPU allocator had no memory left."""
+def is_out_of_memory(error: BaseException | None) -> bool:
+    """Whether a device or an allocator had no memory left, in whatever words that is said.
+
+    Also where `raise ... from` hangs it on another error; one that was merely handled before
+    (`__context__`) says nothing of this one.
+    """
+    while error is not None:
+        if _says_so(error):
+            return True
+        error = error.__cause__
+    return False
+
+
+def _says_so(error: BaseException) -> bool:
     import torch
 
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
+    if isinstance(error, OSError):
+        return error.errno == errno.ENOMEM
+    if "ResourceExhausted" in type(error).__name__:  # TensorFlow's
+        return True
+    if not isinstance(error, RuntimeError):
+        return False
     said = str(error)
-    return isinstance(error, RuntimeError) and (
-        "DefaultCPUAllocator" in said or "out of memory" in said.lower()
-    )
+    return bool(SHORTAGE.search(said)) or (bool(NO_PLAN.search(said)) and _is_nearly_full())
+
+
+def _is_nearly_full() -> bool:
+    """Whether an accelerator has little memory left, besides what its cache would hand out."""
+    import torch
+
+    if not torch.accelerator.is_available():
+        return False
+    free, total = torch.accelerator.get_memory_info()
+    cached = torch.accelerator.memory_reserved() - torch.accelerator.memory_allocated()
+    return free + cached < NEARLY_FULL * total
 
 
 def free_memory(error: Any) -> None:

@@ -2,10 +2,15 @@
 
 Resident set size is of no use here: it is blind at small batches, and its maximum never falls, so
 later trials inherit the peaks of earlier ones.
+
+A model in a reference cycle (a forward hook that is its own method) outlives its run, and dies
+while the next one is measured, to which its bytes would be credited: meters that see every byte of
+the process collect garbage before they take their baseline.
 """
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 import weakref
@@ -21,17 +26,18 @@ MEASURED_STEPS = 3
 class MemoryMeter(Protocol):
     """Follows one run from before its model exists."""
 
-    peak_bytes: int
+    peak_bytes: int  # of training
+    evaluation_peak_bytes: int  # high-water mark within pauses; 0 where none was seen
     slows_down: bool  # it costs time at every operator
 
     def start(self) -> None:
         """Begin, before the model is built."""
 
     def pause(self) -> None:
-        """Ignore what follows: validation is no training step."""
+        """What follows is evaluation, which has a peak of its own."""
 
     def resume(self) -> None:
-        """Count again."""
+        """What follows is training again."""
 
     def stop(self) -> None:
         """End; safe to call twice."""
@@ -59,7 +65,7 @@ def _storages(values: Iterable[Any]) -> Iterable[Any]:
 class NoMeter:
     """A meter that measures nothing, for runs whose peak is known already."""
 
-    peak_bytes = 0
+    peak_bytes = evaluation_peak_bytes = 0
     slows_down = False
 
     def start(self) -> None:
@@ -79,9 +85,11 @@ class CpuMeter:
     slows_down = True
 
     def __init__(self, *, granularity: int = 1) -> None:
-        self.peak_bytes = 0
+        self.peak_bytes = self.evaluation_peak_bytes = 0
         self._granularity = granularity  # an allocator's rounding: CUDA's is 512 bytes
         self._live_bytes = 0
+        self._unseen_bytes = 0  # what lives by then of what was made between stop and start
+        self._at_stop = 0
         self._known: weakref.WeakSet[Any] = weakref.WeakSet()
         self._paused = False
         self._mode: Any = None
@@ -90,6 +98,8 @@ class CpuMeter:
         from torch.utils._python_dispatch import TorchDispatchMode
 
         meter = self
+        # Gradients are made anew at every step: those of the last one live, and were not seen.
+        self._unseen_bytes = max(0, self._at_stop - self._live_bytes)
 
         class Tracker(TorchDispatchMode):
             def __torch_dispatch__(
@@ -118,24 +128,31 @@ class CpuMeter:
         n_bytes = -(-storage.nbytes() // self._granularity) * self._granularity
         self._known.add(storage)
         self._live_bytes += n_bytes
-        if not self._paused:
-            self.peak_bytes = max(self.peak_bytes, self._live_bytes)
+        self._note_peak()
         weakref.finalize(storage, self._drop, n_bytes).atexit = False
 
     def _drop(self, n_bytes: int) -> None:
         self._live_bytes -= n_bytes
+
+    def _note_peak(self) -> None:
+        if self._paused:
+            high = self._live_bytes + self._unseen_bytes
+            self.evaluation_peak_bytes = max(self.evaluation_peak_bytes, high)
+        else:
+            self.peak_bytes = max(self.peak_bytes, self._live_bytes)
 
     def pause(self) -> None:
         self._paused = True
 
     def resume(self) -> None:
         self._paused = False
-        self.peak_bytes = max(self.peak_bytes, self._live_bytes)
+        self._note_peak()
 
     def stop(self) -> None:
         if self._mode is not None:
             self._mode.__exit__(None, None, None)
             self._mode = None
+            self._at_stop = self._live_bytes
 
 
 class AllocatorMeter:
@@ -146,6 +163,7 @@ class AllocatorMeter:
     """
 
     slows_down = True
+    evaluation_peak_bytes = 0  # it ends before there is one
     PAUSE = "batchfront: not counted"
 
     def __init__(self) -> None:
@@ -156,6 +174,7 @@ class AllocatorMeter:
     def start(self) -> None:
         from torch.profiler import ProfilerActivity, profile
 
+        gc.collect()
         self._profile = profile(activities=[ProfilerActivity.CPU], profile_memory=True)
         with _no_stderr():
             self._profile.__enter__()
@@ -219,7 +238,7 @@ class AcceleratorMeter:
     slows_down = False
 
     def __init__(self, device: str) -> None:
-        self.peak_bytes = 0
+        self.peak_bytes = self.evaluation_peak_bytes = 0
         self._device = device
         self._baseline = 0
         self._paused = True
@@ -227,27 +246,33 @@ class AcceleratorMeter:
     def start(self) -> None:
         import torch
 
+        gc.collect()
         # The first matrix product allocates BLAS workspaces that belong to no model.
         warm = torch.ones(8, 8, device=self._device, requires_grad=True)
         (warm @ warm).sum().backward()
         del warm
         torch.accelerator.synchronize(self._device)
         self._baseline = torch.accelerator.memory_allocated(self._device)
-        self.resume()
+        torch.accelerator.reset_peak_memory_stats(self._device)
+        self._paused = False
 
     def pause(self) -> None:
-        import torch
-
         if not self._paused:
-            high = torch.accelerator.max_memory_allocated(self._device)
-            self.peak_bytes = max(self.peak_bytes, high - self._baseline)
+            self.peak_bytes = max(self.peak_bytes, self._high())
             self._paused = True
 
     def resume(self) -> None:
+        if self._paused:
+            self.evaluation_peak_bytes = max(self.evaluation_peak_bytes, self._high())
+            self._paused = False
+
+    def _high(self) -> int:
+        """The mark since the last time, above the baseline."""
         import torch
 
+        high = torch.accelerator.max_memory_allocated(self._device)
         torch.accelerator.reset_peak_memory_stats(self._device)
-        self._paused = False
+        return int(high) - self._baseline
 
     def stop(self) -> None:
         self.pause()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from batchfront.objectives.meters.memory import MEASURED_STEPS, MemoryMeter
+from batchfront.objectives.meters.memory import MEASURED_STEPS, CpuMeter, MemoryMeter
 
 
 class FirstSteps:
@@ -11,9 +11,11 @@ class FirstSteps:
     def __init__(self, meter: MemoryMeter) -> None:
         self._meter = meter
         self.earlier_peak_bytes = 0  # of other processes of the run
+        self.earlier_evaluation_bytes = 0
         self._watching = False  # and so slowing steps down
         self._n_steps = 0
         self._instrumented = False
+        self._evaluates = False  # watched for that alone
 
     def start(self) -> None:
         """Begin to measure, before the model is built."""
@@ -32,25 +34,33 @@ class FirstSteps:
         self._watching = False
         self._meter.stop()
 
-    def step(self) -> None:
-        """One step has been taken."""
+    def step(self, n: int = 1) -> None:
+        """So many steps have been taken."""
         if self._watching:
             self._instrumented = True
-            self._n_steps += 1
+            self._n_steps += n
             if self._n_steps >= MEASURED_STEPS:
                 self.stop()
 
     def pause(self) -> None:
-        """What follows does not count."""
+        """What follows is evaluation: the first one is looked at, too."""
         self._meter.pause()
+        if isinstance(self._meter, CpuMeter) and not (self._watching or self.evaluation_peak_bytes):
+            self._meter.start()
+            self._evaluates = True
 
     def resume(self) -> None:
-        """What follows counts again."""
+        """What follows is training again."""
+        if self._evaluates:
+            self._meter.stop()
+            self._evaluates = False
         self._meter.resume()
 
     def end_epoch(self) -> bool:
         """Whether some step of it was slowed down."""
-        was, self._instrumented = self._instrumented, False
+        was, self._instrumented = self._instrumented or self._watching, False
+        if self._watching and self._n_steps == 0:
+            self.stop()  # nobody tells of steps: an epoch has to do
         return was
 
     def elsewhere(self, peak_bytes: int) -> None:
@@ -61,3 +71,8 @@ class FirstSteps:
     def peak_bytes(self) -> int:
         """The peak of the whole run so far."""
         return max(self.earlier_peak_bytes, self._meter.peak_bytes)
+
+    @property
+    def evaluation_peak_bytes(self) -> int | None:
+        """The peak of an evaluation; None where none was seen."""
+        return max(self.earlier_evaluation_bytes, self._meter.evaluation_peak_bytes) or None

@@ -28,6 +28,7 @@ class Cost:
     peak_memory_bytes: int
     total_steps: int  # optimizer steps of a whole run
     busy: float  # CPU seconds per wall second; below 1 on the CPU something else was running
+    evaluation_peak_bytes: int | None = None  # of a validation; None: there was none
 
 
 class ProbeRun(Run):
@@ -53,12 +54,12 @@ class ProbeRun(Run):
         self._wall = self._process = 0.0  # timed in all
         self._known: Cost | None = None
 
-    def step(self, loss: Any) -> None:
-        """Count one step; what it lost plays no part in what it costs."""
-        self._meter.step()
-        self._seen += 1
+    def step(self, loss: Any, n: int = 1) -> None:
+        """Count one step, or several; what they lost plays no part in what they cost."""
+        self._meter.step(n)
+        self._seen += n
         if self._since is not None:
-            self._block_steps += 1
+            self._block_steps += n
             if time.perf_counter() - self._since[0] >= BLOCK_SECONDS:
                 self._close_block()
                 self._stop_when_known()
@@ -73,7 +74,13 @@ class ProbeRun(Run):
             yield
         self._resume()
 
-    def report(self, val_accuracy: float, *, train_accuracy: float | None = None) -> None:
+    def report(
+        self,
+        val_accuracy: float,
+        *,
+        train_accuracy: float | None = None,
+        val_loss: float | None = None,
+    ) -> None:
         """Close an epoch."""
         self._close_block()
         self.curve.append(float(val_accuracy))
@@ -107,12 +114,16 @@ class ProbeRun(Run):
             raise ObjectiveError(
                 f"the objective took {self._seen} training steps in all, too few to time one: "
                 "train for more epochs"
+                if self._seen
+                else "the objective reported no training step: call run.step(loss) after each "
+                "optimizer step, or run.step(mean_loss, n=10) after every tenth"
             )
         return Cost(
             step_seconds=median(samples),
             peak_memory_bytes=self._meter.peak_bytes,
             total_steps=self._begun().total_steps,
             busy=self._process / self._wall,
+            evaluation_peak_bytes=self._meter.evaluation_peak_bytes,
         )
 
     def _now(self) -> tuple[float, float]:

@@ -224,11 +224,17 @@ class FollowingRank(Member):
 class FollowingRun(Run):
     """A run that rank 0 times, judges and keeps; here only memory is measured."""
 
-    def step(self, loss: Any) -> None:
+    def step(self, loss: Any, n: int = 1) -> None:
         """Count it."""
-        self._meter.step()
+        self._meter.step(n)
 
-    def report(self, val_accuracy: float, *, train_accuracy: float | None = None) -> None:
+    def report(
+        self,
+        val_accuracy: float,
+        *,
+        train_accuracy: float | None = None,
+        val_loss: float | None = None,
+    ) -> None:
         """Rank 0 has validated."""
 
     def save(self, state: Any) -> None:

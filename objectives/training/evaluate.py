@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 from batchfront.objectives.training.precision import autocast_to
@@ -37,6 +37,28 @@ def evaluate(
         residual = (y.double() - output.double()).square().sum()
         total = (y.double() - y.double().mean(dim=0)).square().sum()
         return float(1 - residual / total)
+
+
+def mean_loss(
+    model: nn.Module,
+    loss: Callable[[Tensor, Tensor], Tensor],
+    x: Tensor,
+    y: Tensor,
+    *,
+    part: int,
+    precision: str,
+    device: str,
+) -> float:
+    """The loss on a split, over its examples; `part` of them at a time."""
+    import torch
+
+    model.eval()
+    with torch.inference_mode(), autocast_to(precision, device):
+        sums = [
+            len(some) * loss(model(some.to(device)), targets.to(device)).double()
+            for some, targets in zip(x.split(part), y.split(part), strict=True)
+        ]
+        return float(torch.stack(sums).sum()) / len(x)
 
 
 def _accuracy(parts: Iterable[tuple[Tensor, Tensor]]) -> float:

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from batchfront.objectives.device.hardware import device_memory_bytes
+from batchfront.objectives.training.order import Order
 
 if TYPE_CHECKING:
     import torch
@@ -31,15 +32,15 @@ class ResidentFeed:
     def __init__(self, x: Tensor, y: Tensor, *, device: str) -> None:
         import torch
 
-        self._device = device
         self._x, self._y = x.to(device), y.to(device)
         self._x_shuffled, self._y_shuffled = torch.empty_like(self._x), torch.empty_like(self._y)
+        self._order = Order(len(x), device=device)
 
     def epoch(self, batch_size: int, order: torch.Generator) -> Batches:
         """Every example once; the last batch may be smaller."""
         import torch
 
-        permutation = torch.randperm(len(self._x), generator=order).to(self._device)
+        permutation = self._order.draw(order)
         torch.index_select(self._x, 0, permutation, out=self._x_shuffled)
         torch.index_select(self._y, 0, permutation, out=self._y_shuffled)
         parts = (self._x_shuffled.split(batch_size), self._y_shuffled.split(batch_size))
@@ -54,13 +55,13 @@ class LoaderFeed:
 
         self._device = device
         self._data: Any = TensorDataset(x, y)
+        self._order = Order(len(x))
 
     def epoch(self, batch_size: int, order: torch.Generator) -> Batches:
         """Every example once; the last batch may be smaller."""
-        import torch
         from torch.utils.data import DataLoader
 
-        permutation = torch.randperm(len(self._data), generator=order)
+        permutation = self._order.draw(order)
         loader: DataLoader[Any] = DataLoader(
             self._data,
             sampler=permutation.split(batch_size),

@@ -21,8 +21,9 @@ from batchfront.objectives.task import (
     evaluation_batch,
     fingerprint,
 )
+from batchfront.objectives.training.behaviour import behaviour, built, check_fresh
 from batchfront.objectives.training.compiled import CompiledStep
-from batchfront.objectives.training.evaluate import evaluate
+from batchfront.objectives.training.evaluate import evaluate, mean_loss
 from batchfront.objectives.training.feed import Batches, make_feed
 from batchfront.objectives.training.learning_rate import check_betas, rate_driver
 from batchfront.objectives.training.optimizer import build_optimizer, step_function
@@ -77,7 +78,6 @@ class TaskObjective:
         compiled: bool = False,
         recipe: Recipe = PLAIN,
     ) -> None:
-        import torch
 
         check_task(task)
         self._declared = task
@@ -90,12 +90,13 @@ class TaskObjective:
         self.name = name
         self.metric = "val_accuracy" if task.metric == "accuracy" else "val_r2"
         self.default_epochs = task.epochs
+        self.early_stopping, self.report = task.early_stopping, task.report
         data = task.data()
         check_data(data, task=name)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)
-            model = task.model()
+        model = built(task)
         check_forward(task, model, data)
+        check_fresh(task, model)
+        self.behaviour = behaviour(task, data)
         self.max_epochs: int | None = None
         self.batch_sizes: tuple[int, int | None] = (1, len(data.x_train))
         self.fingerprint = fingerprint(task, model, data)
@@ -180,29 +181,41 @@ class TaskObjective:
             if rates is not None:
                 batches = rates.over(batches, epoch=epoch, batch_size=size)
             train_epoch(batches)
-            self._report(model, params, run, epoch=epoch, precision=recipe.precision)
+            self._report(task, model, params, run, epoch=epoch, precision=recipe.precision)
             if sizes.grow:
                 with run.validating():
                     gradients = self.gradients(model, recipe.micro_batch_size(size))
                     sizes.look(epoch, gradients, seed=params.seed, device=self.device)
             kept = {name: part.state_dict() for name, part in states.items()}
             run.save({"epoch": epoch, "order": order.get_state(), **kept})
-        if params.diagnostics:
-            with run.validating():
-                run.diagnosed(**self._diagnose(params, task, model))
+        self._diagnose(params, task, model, run)
 
     def _report(
-        self, model: nn.Module, params: TrialParams, run: Run, *, epoch: int, precision: str
+        self,
+        task: Task,
+        model: nn.Module,
+        params: TrialParams,
+        run: Run,
+        *,
+        epoch: int,
+        precision: str,
     ) -> None:
-        """Validate after an epoch; after the last one score the other splits, too."""
+        """Validate after an epoch; after one that is told score the other splits, too."""
+        train = loss = None
         with run.validating():
-            data, last = self._data, epoch == params.epochs
+            data = self._data
             score = partial(self._evaluate, model, precision=precision)
             val = score(data.x_val, data.y_val)
-            train = score(data.x_train, data.y_train) if last else None
-            if last and params.score_test:
-                run.scored(score(data.x_test, data.y_test))
-        run.report(val, train_accuracy=train)
+            if run.wants_val_loss:
+                loss = self._val_loss(task, model, precision)
+            ends = run.ends_after(val, loss)
+            if run.tells_of(val, last=ends or epoch == params.epochs):
+                train = score(data.x_train, data.y_train)
+                if params.score_test:
+                    run.scored(score(data.x_test, data.y_test))
+        if ends:
+            self._diagnose(params, task, model, run)
+        run.report(val, train_accuracy=train, val_loss=loss)
 
     def growth(self, epochs: int, schedule: str | None = None) -> Growth:
         """How the batch size grows in runs of so many epochs; `schedule` None: the recipe's."""
@@ -212,18 +225,20 @@ class TaskObjective:
             n_train=len(self._data.x_train),
         )
 
-    def _diagnose(
-        self, params: TrialParams, task: Task, model: nn.Module
-    ) -> dict[str, float | None]:
-        return diagnose(
-            params.diagnostics,
-            model,
-            task=task,
-            x=self._data.x_train,
-            y=self._data.y_train,
-            seed=params.seed,
-            device=self.device,
-        )
+    def _diagnose(self, params: TrialParams, task: Task, model: nn.Module, run: Run) -> None:
+        if not params.diagnostics:
+            return
+        with run.validating():
+            found = diagnose(
+                params.diagnostics,
+                model,
+                task=task,
+                x=self._data.x_train,
+                y=self._data.y_train,
+                seed=params.seed,
+                device=self.device,
+            )
+            run.diagnosed(**found)
 
     def task_of(self, params: TrialParams) -> Task:
         """The task with a trial's values of its searched parameters."""
@@ -272,6 +287,18 @@ class TaskObjective:
             return epoch, {"optimizer": optimizer}
         stepper = self._stepper(model, task.loss, optimizer, run, recipe=recipe, device=self.device)
         return stepper.epoch, {"optimizer": optimizer, "stepper": stepper}
+
+    def _val_loss(self, task: Task, model: nn.Module, precision: str) -> float:
+        data = self._data
+        return mean_loss(
+            model,
+            task.loss,
+            data.x_val,
+            data.y_val,
+            part=evaluation_batch(data),
+            precision=precision,
+            device=self.device,
+        )
 
     def _evaluate(
         self, model: nn.Module, x: Tensor, y: Tensor, precision: str = "float32"

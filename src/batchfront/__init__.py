@@ -11,16 +11,21 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from batchfront.objectives.measurement import Stopped, TrialParams, Verdict
+    from batchfront.objectives.meters.early_stopping import EarlyStopping
     from batchfront.objectives.objective import CustomLoop
     from batchfront.objectives.parameter import Parameter
     from batchfront.objectives.run import Run
     from batchfront.objectives.task import Data, Task
 
-__all__ = ["CustomLoop", "Data", "Parameter", "Run", "Stopped", "Task", "TrialParams", "Verdict"]
+__all__ = [
+    "CustomLoop", "Data", "EarlyStopping", "Parameter", "Run", "Stopped", "Task", "TrialParams",
+    "Verdict",
+]  # fmt: skip
 
 _HOMES = {
     "CustomLoop": "batchfront.objectives.objective",
     "Data": "batchfront.objectives.task",
+    "EarlyStopping": "batchfront.objectives.meters.early_stopping",
     "Parameter": "batchfront.objectives.parameter",
     "Run": "batchfront.objectives.run",
     "Stopped": "batchfront.objectives.measurement",

@@ -35,11 +35,12 @@ def claims(args: argparse.Namespace) -> None:
     from batchfront.study.plan.agreement import AGREEMENT
     from batchfront.study.plan.recipe import recipe_in
     from batchfront.study.trials.rows import runs_of
+    from batchfront.study.trials.sound import sound_trials
 
     if args.target is not None and not args.target <= 1:
         raise StudyError(f"--target is {args.target:g}, wanted a fraction of at most 1")
     study, names = looked_at(args)
-    rows = runs_of(study.get_trials(deepcopy=False), names)
+    rows = runs_of(sound_trials(study), names)
     recipe = recipe_in(study.user_attrs[AGREEMENT])
     steady = (recipe.schedule, recipe.rate_schedule) == ("constant", "constant")
     found = all_claims(rows, target=args.target, steady=steady)

@@ -38,6 +38,7 @@ def critical_batch(args: argparse.Namespace) -> None:
     from batchfront.study.findings.critical.to_target import to_target
     from batchfront.study.plan.agreement import AGREEMENT
     from batchfront.study.trials.rows import runs_of
+    from batchfront.study.trials.sound import sound_trials
 
     study, names = looked_at(args)
     if '"schedule"' in study.user_attrs[AGREEMENT].get("recipe", ""):
@@ -45,7 +46,7 @@ def critical_batch(args: argparse.Namespace) -> None:
             f"the batch size of study {study.study_name!r} grows within its runs, so no run says "
             "what one batch size takes: look at a study without --schedule"
         )
-    data = to_target(runs_of(study.get_trials(deepcopy=False), names), args.target)
+    data = to_target(runs_of(sound_trials(study), names), args.target)
     found = fit(data.sizes, resolution=data.resolution)
     if args.output is not None:
         page = critical_figure(found, unit=data.unit).to_html(include_plotlyjs=True)

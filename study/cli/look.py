@@ -124,9 +124,10 @@ def export(args: argparse.Namespace) -> None:
     from batchfront.study.findings.overview.export import export_columns, to_csv, to_json
     from batchfront.study.plan.agreement import AGREEMENT, KEPT
     from batchfront.study.trials.attributes import full_row, own_params
+    from batchfront.study.trials.sound import sound_trials
 
     study, names = looked_at(args)
-    trials = study.get_trials(deepcopy=False)
+    trials = sound_trials(study)
     kept = study.user_attrs[AGREEMENT].get(KEPT, [])
     rows = [full_row(trial, names, kept) for trial in trials]
     columns = export_columns(names, own_params(trials), kept)

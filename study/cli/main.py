@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from typing import Any, NoReturn
@@ -23,7 +25,9 @@ from batchfront.study.cli.storage import add_storage_verbs
 from batchfront.study.cli.typed import password_warning
 from batchfront.study.cli.words import as_options
 from batchfront.study.errors import StudyError
+from batchfront.study.machine.interrupts import Interrupted, ending_by_exception
 
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 USER_ERRORS = (StudyError, ObjectiveError, StorageError)
 
 
@@ -51,19 +55,46 @@ def command() -> int:
 def main(argv: Sequence[str]) -> int:
     """Run one verb; returns the exit code."""
     try:
-        args = parser().parse_args(argv)
-        warning = password_warning(args)
-        if warning is not None:
-            print(warning, file=sys.stderr)
-        return int(args.verb(args) or 0)
+        with ending_by_exception():
+            args = parser().parse_args(argv)
+            warning = password_warning(args)
+            if warning is not None:
+                print(warning, file=sys.stderr)
+            code = int(args.verb(args) or 0)
+            sys.stdout.flush()  # while an error can still be told
+            return code
     except USER_ERRORS as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except BrokenPipeError:  # `... | head` has read enough, as the shell counts it
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _forget_output()
         return 141
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        _forget_output()
+        where = error.filename or "the output"
+        said = f"error: cannot write {where}: {error.strerror}: make room, run it again"
+        print(said, file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
-        return 130
+        return _ended_by(signal.SIGINT)
+    except Interrupted as ended:
+        return _ended_by(ended.signum)
+
+
+def _ended_by(signum: int) -> int:
+    name = signal.Signals(signum).name
+    print(f"ended by {name}: give the same command again", file=sys.stderr)
+    return 128 + signum
+
+
+def _forget_output() -> None:
+    """Let nobody write again, at the latest at the end of the process, what cannot be written."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def parser() -> argparse.ArgumentParser:

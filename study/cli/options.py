@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from batchfront.storage.files import replace_text
 from batchfront.study.errors import StudyError
 from batchfront.study.plan.options import GROUPS, Option, options, settings_from
 from batchfront.study.plan.settings import (
@@ -119,7 +120,17 @@ def looked_at(args: argparse.Namespace) -> tuple[Study, list[str]]:
     from batchfront.study.opening.open import the_study
 
     study = the_study(chosen_storage(args), args.study_name)
+    say_foreign(study)
     return study, list(study.metric_names or [])
+
+
+def say_foreign(study: Study) -> None:
+    """Say how many trials of a study are set aside, where there are any."""
+    from batchfront.study.trials.sound import foreign_line
+
+    line = foreign_line(study)
+    if line is not None:
+        print(line, file=sys.stderr)
 
 
 def console_of(stream: Any) -> Console:
@@ -136,14 +147,13 @@ def console_of(stream: Any) -> Console:
 
 
 def write_out(path: Path, text: str) -> None:
-    """Write a file, and say where.
+    """Write a file, and say where; one that was there is replaced as a whole.
 
     Raises:
-        StudyError: it cannot be written.
+        StudyError: it cannot be written, and what was there still is.
     """
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
+        replace_text(path, text)
     except OSError as error:
         raise StudyError(f"cannot write {path}: {error.strerror}") from error
     print(f"wrote {path}", file=sys.stderr)

@@ -8,7 +8,13 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from batchfront.study.cli.options import add_settings, chosen_settings, console_of, write_out
+from batchfront.study.cli.options import (
+    add_settings,
+    chosen_settings,
+    console_of,
+    say_foreign,
+    write_out,
+)
 
 if TYPE_CHECKING:
     from batchfront.study.plan.settings import StudySettings
@@ -72,7 +78,9 @@ def _recorded(settings: StudySettings, asking: Asking) -> tuple[int, Answer]:
     from batchfront.study.opening.open import the_study
     from batchfront.study.smallest.answer import recorded_answer
 
-    return 0, recorded_answer(the_study(settings.storage, settings.study_name), asking)
+    study = the_study(settings.storage, settings.study_name)
+    say_foreign(study)
+    return 0, recorded_answer(study, asking)
 
 
 def _walked(settings: StudySettings, asking: Asking) -> tuple[int, Answer | None]:

@@ -1,8 +1,9 @@
-"""Ctrl-C and SIGTERM end the running objective, never a storage transaction.
+"""Ctrl-C, SIGTERM and SIGHUP end the running objective, never a storage transaction.
 
 The first signal lets a run finish its epoch where that is worth anything (it is kept in a
 checkpoint), the second ends it at once. SIGTERM comes from clusters, which kill soon after: there
-the epoch gets EPOCH_SECONDS, and the process ends within EXIT_SECONDS whatever happens.
+the epoch gets EPOCH_SECONDS, and the process ends within EXIT_SECONDS whatever happens. SIGHUP,
+which a terminal sends that is closed, is taken as SIGTERM.
 """
 
 from __future__ import annotations
@@ -10,11 +11,11 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 MAX_SIGNALS = 3
 EPOCH_SECONDS = 12.0
 EXIT_SECONDS = 18.0
@@ -26,6 +27,42 @@ class Interrupted(BaseException):
     def __init__(self, signum: int) -> None:
         super().__init__(signum)
         self.signum = signum
+
+
+@contextmanager
+def handled_by(
+    handler: Callable[[int, FrameType | None], object], signals: Sequence[signal.Signals]
+) -> Iterator[None]:
+    """Inside, it is called with these signals, but not with a SIGHUP that is ignored (nohup)."""
+    deaf = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    heard = [signum for signum in signals if not (deaf and signum == signal.SIGHUP)]
+    before = {signum: signal.signal(signum, handler) for signum in heard}
+    try:
+        yield
+    finally:
+        for signum, earlier in before.items():
+            signal.signal(signum, earlier)
+
+
+@contextmanager
+def ending_by_exception() -> Iterator[None]:
+    """Inside, signals raise `Interrupted` as Ctrl-C raises KeyboardInterrupt: files are closed.
+
+    For what no `Interrupts` looks after; does nothing on other threads than the main one.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    with handled_by(_raise, SIGNALS[1:]):
+        yield
+
+
+def _raise(signum: int, frame: FrameType | None) -> None:
+    raise Interrupted(_meant(signum))
+
+
+def _meant(signum: int) -> int:
+    return signal.SIGTERM if signum == signal.SIGHUP else signum
 
 
 class Interrupts:
@@ -43,17 +80,16 @@ class Interrupts:
 
     @contextmanager
     def installed(self) -> Iterator[None]:
-        """Take over SIGINT and SIGTERM of this process inside; main thread only."""
-        before = [signal.signal(signum, self._handle) for signum in SIGNALS]
+        """Take over the signals of this process inside; main thread only."""
         try:
-            yield
+            with handled_by(self._handle, SIGNALS):
+                yield
         finally:
             for timer in self._timers:
                 timer.cancel()
-            for signum, handler in zip(SIGNALS, before, strict=True):
-                signal.signal(signum, handler)
 
     def _handle(self, signum: int, frame: FrameType | None) -> None:
+        signum = _meant(signum)
         self._seen += 1
         self.request(signum)
         if self._seen == 1 and signum == signal.SIGTERM:

@@ -26,8 +26,13 @@ def _here() -> dict[str, str | None]:
     return {"host": socket.gethostname(), "namespace": namespace, "boot": boot}
 
 
-def is_dead(owner: dict[str, Any]) -> bool:
-    """True only when the owner surely no longer runs: it was on this machine and is gone."""
+def is_dead(owner: Any) -> bool:
+    """True only when the owner surely no longer runs: it was on this machine and is gone.
+
+    Or when it says too little for anybody ever to find out.
+    """
+    if not isinstance(owner, dict) or not isinstance(owner.get("pid"), int):
+        return True
     if any(owner.get(key, value) != value for key, value in _here().items()):
         return False
     pid = owner["pid"]

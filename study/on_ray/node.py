@@ -18,7 +18,7 @@ DIED = -1  # in place of an exit code: the process is gone, or an exception nobo
 class Ended:
     """How a worker ended."""
 
-    code: int  # 0 done, 1 gave up, 2 what a user can mend, 130 or 143 a signal, DIED
+    code: int  # 0 done, 1 gave up, 2 what a user can mend, 75 early, 130 or 143 a signal, DIED
     said: str = ""
 
 

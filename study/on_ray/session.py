@@ -33,6 +33,7 @@ from batchfront.study.session.session import Session, n_finished
 from batchfront.study.trials.attributes import is_finished
 from batchfront.study.trials.front import pareto_front
 from batchfront.study.trials.hardware import by_hardware
+from batchfront.study.trials.sound import sound_trials
 from batchfront.study.workers.team import SAME_CRASHES, WorkerDied
 
 if TYPE_CHECKING:
@@ -113,7 +114,7 @@ class RaySession(Session):
         if self._study is None:
             say("one worker creates it, then the others start")
             return
-        self._before = self._study.get_trials(deepcopy=False)
+        self._before = sound_trials(self._study)
         done = sum(is_finished(trial) for trial in self._before)
         if self._nothing_to_do():
             say("nothing to do: for more trials pass a larger N_TRIALS")
@@ -242,7 +243,7 @@ class RaySession(Session):
         ):
             self._console.print(f"error: {self.failure}", style="red", soft_wrap=True)
             return 1
-        return self._interrupts.exit_code
+        return self._exit_code(asked=self._is_complete() or self._settings.timeout is not None)
 
 
 @contextmanager

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any
 
-from batchfront.study.errors import StudyError
+from batchfront.study.errors import RUN_AGAIN, StudyError
 from batchfront.study.on_ray.cluster import Cluster
 from batchfront.study.on_ray.node import DIED, Ended, work
 from batchfront.study.plan.settings import StudySettings
@@ -62,6 +62,8 @@ def end_of(task: Any) -> Ended:
         return Ended(code=DIED, said=f"{type(error.cause).__name__}: {_line(error.cause)}")
     except exceptions.RayError as error:
         return Ended(code=DIED, said=f"{type(error).__name__}: {_line(error)}")
+    if end.code == RUN_AGAIN:
+        return replace(end, said="it ended before the study was complete")
     return end if end.code in (0, 1, 2) else replace(end, said=f"by signal {end.code - 128}")
 
 

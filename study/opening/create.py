@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import uuid
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from batchfront.objectives.device.hardware import hardware
 from batchfront.objectives.measurement import TECHNIQUE_FACTS
+from batchfront.objectives.meters.early_stopping import ending_of
+from batchfront.storage.fence import IDENTITY
 from batchfront.study.errors import StudyError
 from batchfront.study.opening.open import open_study
+from batchfront.study.opening.terms import agree_on_grace, given_identity, guard, new_identity
 from batchfront.study.plan.agreement import (
     AGREEMENT,
     DEFAULTS,
@@ -17,8 +19,10 @@ from batchfront.study.plan.agreement import (
     IMPORTED,
     agreement_of,
     compare,
+    ending_in,
     refuse_other_recipe,
 )
+from batchfront.study.plan.behaviour import check_behaviour
 from batchfront.study.plan.budgets import Budgets, cut_by_cost
 from batchfront.study.plan.plan import DEFAULT_GRACE_SECONDS, DEFAULT_RISK, Plan
 from batchfront.study.plan.recipe import check_length, searched_recipe
@@ -76,7 +80,8 @@ def create_or_resume(
         plan = with_costs(plan, objective, watch)
         if not searched_recipe(plan.space.search):  # else another value may fit
             runs = whole_runs(plan.costs, plan.growth)
-            plan = replace(plan, space=cut_by_cost(plan.space, runs, plan.budgets))
+            budgets = plan.budgets.beforehand(stops_early=plan.ending.early_stopping is not None)
+            plan = replace(plan, space=cut_by_cost(plan.space, runs, budgets))
         with storage.claim_lock(name):
             if name not in optuna.get_all_study_names(storage) or _is_unfinished(storage, name):
                 return _create(storage, plan, objective), plan, True
@@ -85,8 +90,12 @@ def create_or_resume(
     check_pruner(plan, asked_risk=settings.pruner_risk)
     compare(study, agreement_of(plan, objective))
     refuse_other_recipe(study, objective)
+    check_behaviour(study, objective, accept=settings.accept_change)
     check_hardware(study, device, mixed=settings.mixed_hardware)
-    _agree_on_grace(study, plan.grace_seconds)
+    with storage.claim_lock(name):
+        agree_on_grace(study, plan.grace_seconds)
+        plan = replace(plan, study_id=given_identity(study))
+    guard(storage, study, plan.study_id)
     costs = stored_costs(study, plan.hardware)
     plan = replace(plan, costs=costs) if costs else with_costs(plan, objective, watch)
     remember_hardware(study, plan)
@@ -122,6 +131,7 @@ def new_plan(settings: StudySettings, objective: Objective, name: str, device: s
         seed=settings.seed if settings.seed is not None else 0,
         target=settings.target,
         diagnostics=settings.diagnostics or (),
+        ending=settings.ending(ending_of(objective)),
         device=device,
         hardware=hardware_id(hardware(device)),
         costs={},
@@ -129,7 +139,7 @@ def new_plan(settings: StudySettings, objective: Objective, name: str, device: s
         n_trials=settings.n_trials,
         timeout=settings.timeout,
         grace_seconds=settings.grace or DEFAULT_GRACE_SECONDS,
-        study_id=uuid.uuid4().hex,
+        study_id=new_identity(),
     )
 
 
@@ -195,8 +205,8 @@ def resumed_plan(study: Study, settings: StudySettings, objective: Objective, de
         named = settings.space(asked)
         space = space if named == asked else named.cut_to(objective.batch_sizes)
     budgets = Budgets(**(stored.get("budgets", {}) | plan.budgets.as_dict()))
-    study_id = defaults.get("study_id", "")
-    return replace(plan, space=space, asked=asked, budgets=budgets, study_id=study_id)
+    ending = settings.ending(ending_in(stored))
+    return replace(plan, space=space, asked=asked, budgets=budgets, ending=ending)
 
 
 def with_costs(plan: Plan, objective: Objective, watch: Watch) -> Plan:
@@ -213,7 +223,7 @@ def prober_of(plan: Plan, objective: Objective) -> Prober:
     return Prober(objective, epochs=plan.epochs, device=plan.device, rate=rate)
 
 
-def _create(storage: BaseStorage, plan: Plan, objective: Objective) -> Study:
+def _create(storage: SharedStorage, plan: Plan, objective: Objective) -> Study:
     import optuna
 
     study = optuna.create_study(
@@ -231,30 +241,15 @@ def _create(storage: BaseStorage, plan: Plan, objective: Objective) -> Study:
         "seed",
         "target",
         "grace_seconds",
-        "study_id",
         "diagnostics",
     )
     defaults = {name: getattr(plan, name) for name in names}
     study.set_user_attr(DEFAULTS, {**defaults, "asked": plan.asked.as_dict()})
+    study.set_user_attr(IDENTITY, plan.study_id)
+    guard(storage, study, plan.study_id)
     remember_hardware(study, plan)
     study.set_user_attr(AGREEMENT, agreement_of(plan, objective))
     return study
-
-
-def _agree_on_grace(study: Study, grace_seconds: int) -> None:
-    """A worker with a shorter grace period would take trials from those that beat less often."""
-    from optuna.trial import TrialState
-
-    defaults = study.user_attrs.get(DEFAULTS, {})
-    stored = defaults.get("grace_seconds", DEFAULT_GRACE_SECONDS)
-    if grace_seconds == stored:
-        return
-    if study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-        raise StudyError(
-            f"study {study.study_name!r} has running trials with a grace period of {stored} s, now "
-            f"{grace_seconds}: all its workers need the same, so leave --grace out or wait for them"
-        )
-    study.set_user_attr(DEFAULTS, {**defaults, "grace_seconds": grace_seconds})
 
 
 def remember_hardware(study: Study, plan: Plan) -> None:

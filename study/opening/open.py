@@ -10,6 +10,7 @@ from batchfront.storage.open import exists, open_storage, readable_errors
 from batchfront.study.errors import StudyError
 from batchfront.study.plan.agreement import AGREEMENT
 from batchfront.study.trials.attributes import is_finished
+from batchfront.study.trials.sound import sound_trials
 
 if TYPE_CHECKING:
     from optuna import Study
@@ -30,7 +31,7 @@ def study_rows(url: str) -> list[dict[str, Any]]:
 
 
 def _row(study: Study) -> dict[str, Any]:
-    trials = study.get_trials(deepcopy=False)
+    trials = sound_trials(study)
     finished = Counter(t.state.name for t in trials if is_finished(t))
     return {
         "study_name": study.study_name,

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
+from batchfront.objectives.meters.early_stopping import REPORTS, EarlyStopping, Ending
 from batchfront.study.errors import StudyError
 from batchfront.study.plan.space import SearchSpace
+from batchfront.study.trials.attributes import AGREEMENT as AGREEMENT
 
 if TYPE_CHECKING:
     from optuna import Study
@@ -14,11 +17,12 @@ if TYPE_CHECKING:
     from batchfront.objectives.objective import Objective
     from batchfront.study.plan.plan import Plan
 
-AGREEMENT = "batchfront"  # study attribute: what must not change within a study
 DEFAULTS = "batchfront_defaults"  # study attribute: what a resume uses unless told otherwise
 IMPORTED = "imported"  # in the record of a study of recorded runs: the table they came from
 KEPT = "kept"  # in the same: attributes of its trials that no other study has
-FORMAT = 2  # 1 did not record architecture, loss and source
+FORMAT = 3  # 1 did not record architecture, loss and source, 2 not how the code behaves
+BEHAVIOUR = "behaviour"  # in the record: compared by its numbers, see study/plan/behaviour.py
+BY_TEXT = ("architecture", "loss", "source")  # what was compared before there was a behaviour
 DIRECTIONS: tuple[Literal["maximize", "minimize"], ...] = ("maximize", "minimize", "minimize")
 
 
@@ -31,8 +35,27 @@ def agreement_of(plan: Plan, objective: Objective) -> dict[str, Any]:
         "space": plan.space.as_dict(),
         "epochs": plan.epochs,
         **({"budgets": budgets} if budgets else {}),
+        **stored_ending(plan.ending),
         **objective.fingerprint,
+        BEHAVIOUR: dict(objective.behaviour),
     }
+
+
+def stored_ending(ending: Ending) -> dict[str, Any]:
+    """Only what differs from a run to its last epoch, which is told: so is every older study."""
+    rule = ending.early_stopping
+    return {
+        **({} if rule is None else {"early_stopping": rule.as_dict()}),
+        **({} if ending.report == REPORTS[0] else {"report": ending.report}),
+    }
+
+
+def ending_in(stored: Mapping[str, Any]) -> Ending:
+    """The ending in a study's record."""
+    return Ending(
+        early_stopping=EarlyStopping.from_dict(stored.get("early_stopping")),
+        report=stored.get("report", REPORTS[0]),
+    )
 
 
 def compare(study: Study, asked: dict[str, Any]) -> None:
@@ -42,9 +65,13 @@ def compare(study: Study, asked: dict[str, Any]) -> None:
     differences = []
     if found != list(DIRECTIONS):
         differences.append(f"directions ({', '.join(found)}, now {', '.join(DIRECTIONS)})")
-    known = stored if stored.get("format", 1) < FORMAT else {**stored, **asked}
+    ending = {key: asked[key] for key in ("early_stopping", "report") if key in asked}
+    known = {**stored, **(ending if stored.get("format", 1) < 2 else asked)}
+    told_by_behaviour = BY_TEXT if BEHAVIOUR in stored else ()
     for key in known:
-        if key != "format" and stored.get(key) != asked.get(key):
+        if key in ("format", BEHAVIOUR, *told_by_behaviour):
+            continue
+        if stored.get(key) != asked.get(key):
             differences.append(f"{key} ({_short(stored.get(key))}, now {_short(asked.get(key))})")
     if differences:
         raise StudyError(

@@ -36,6 +36,13 @@ class Budgets:
         """Only what is set."""
         return {key: value for key, value in vars(self).items() if value is not None}
 
+    def beforehand(self, *, stops_early: bool) -> Budgets:
+        """Those that a size is known to keep or to break before it runs.
+
+        What runs take that end early shows when they have ended.
+        """
+        return replace(self, max_seconds=None) if stops_early else self
+
     def overshoot(self, values: Sequence[float | None]) -> float:
         """By how much the worst budget is violated, relative to it; 0 when none is.
 
@@ -51,9 +58,21 @@ class Budgets:
             over.append((self.min_metric - metric) / max(abs(self.min_metric), 1e-9))
         return max(over)
 
-    def overshoot_of(self, cost: SizeCost) -> float:
-        """The overshoot by what is known of a batch size before it runs: its time and memory."""
-        return self.overshoot((None, cost.train_seconds, cost.memory))
+    def overshoot_of(self, cost: SizeCost, costs: Costs) -> float:
+        """The overshoot by what is known of a batch size before it runs: its time and memory.
+
+        Where its probe failed, it takes at least the memory of every smaller size, and as long as
+        every larger one.
+        """
+        memory = cost.memory
+        if cost.step_seconds is None:
+            smaller = [c.memory for c in costs.values() if c.batch_size <= cost.batch_size]
+            memory = max((m for m in smaller if m is not None), default=None)
+        seconds = cost.train_seconds
+        if seconds is None:
+            larger = [c.train_seconds for c in costs.values() if c.batch_size > cost.batch_size]
+            seconds = max((s for s in larger if s is not None), default=None)
+        return self.overshoot((None, seconds, memory))
 
 
 def parse_bytes(text: str) -> int:
@@ -85,7 +104,7 @@ def cut_by_cost(space: SearchSpace, costs: Costs, budgets: Budgets) -> SearchSpa
         for cost in costs.values()
         if cost.batch_size in space.sizes()
         and not cost.cannot_fit
-        and budgets.overshoot_of(cost) <= 0
+        and budgets.overshoot_of(cost, costs) <= 0
     ]
     if not kept:
         raise StudyError(f"no batch size fits: {_cheapest(costs, budgets)}")

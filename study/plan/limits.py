@@ -21,7 +21,7 @@ from batchfront.study.trials.attributes import (
 )
 from batchfront.study.trials.costs import Costs
 from batchfront.study.trials.growing import whole_runs
-from batchfront.study.trials.outcome import OVER_BUDGET_GRADE
+from batchfront.study.trials.outcome import OVER_BUDGET_GRADE, ended_early
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
@@ -48,6 +48,8 @@ class Limits:
     failed_size: int | None  # the smallest that ran out of memory
     device_bytes: int
     growth: Growth | None = None  # of the batch size within a run
+    completed: frozenset[int] = frozenset()  # sizes that whole runs have been finished at
+    stops_early: bool = False  # runs may end before their last step: time is not known beforehand
 
     @cached_property
     def runs(self) -> Costs:
@@ -56,14 +58,17 @@ class Limits:
 
     def excuse(self, size: int) -> Excuse | None:
         """Why `size` must not run; None when it may."""
-        if self.failed_size is not None and size >= self.failed_size:
-            return self.out_of_memory(size, f"batch size {self.failed_size} ran out of memory")
+        failed = self.failed_size
+        if failed is not None and (
+            size == failed or (size > failed and size not in self.completed)
+        ):
+            return self.out_of_memory(size, f"batch size {failed} ran out of memory")
         cost = self.runs.get(size)
         if cost is None:
             return None
         if cost.cannot_fit:
             return self.out_of_memory(size, f"batch size {size} does not fit, says its probe")
-        overshoot = self.budgets.overshoot_of(cost)
+        overshoot = self.known_budgets.overshoot_of(cost, self.runs)
         if overshoot > 0:
             return Excuse(
                 verdict=Verdict.OVER_BUDGET,
@@ -71,6 +76,11 @@ class Limits:
                 reason=f"batch size {size} is known to exceed a budget by {overshoot:.0%}",
             )
         return None
+
+    @property
+    def known_budgets(self) -> Budgets:
+        """The budgets that a size is known to keep or to break before it runs."""
+        return self.budgets.beforehand(stops_early=self.stops_early)
 
     def out_of_memory(self, size: int, reason: str) -> Excuse:
         """Graded by how far over the memory is, or else by how far above the sizes that run."""
@@ -86,13 +96,28 @@ class Limits:
 
 def known_limits(trials: Iterable[FrozenTrial], plan: Plan, costs: Costs) -> Limits:
     """What the trials so far and the probes say."""
+    trials = list(trials)
     return Limits(
         costs=costs,
         budgets=plan.budgets,
         failed_size=smallest_out_of_memory(trials, plan.hardware),
         device_bytes=device_memory_bytes(plan.device),
         growth=plan.growth,
+        completed=frozenset(_completed_sizes(trials, plan.hardware)),
+        stops_early=plan.ending.early_stopping is not None or any(map(ended_early, trials)),
     )
+
+
+def _completed_sizes(trials: Iterable[FrozenTrial], hardware: str) -> set[int]:
+    """Sizes of whole runs on that hardware, as their probe would have been."""
+    return {
+        batch_size_of(trial.params)
+        for trial in trials
+        if trial.state.name == "COMPLETE"
+        and not trial.user_attrs.get(UNPROBED)
+        and SCHEDULE not in trial.user_attrs
+        and trial.user_attrs.get(HARDWARE) == hardware
+    }
 
 
 def smallest_out_of_memory(trials: Iterable[FrozenTrial], hardware: str) -> int | None:

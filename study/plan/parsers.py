@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any
 
 from batchfront.objectives.measurement import DIAGNOSTICS
+from batchfront.objectives.meters.early_stopping import EarlyStopping
 from batchfront.study.errors import StudyError
 from batchfront.study.plan.budgets import parse_bytes
 from batchfront.study.plan.space import parse_batch_sizes, parse_learning_rates
@@ -45,11 +46,21 @@ def parse_diagnostics(text: str) -> tuple[str, ...]:
     return tuple(name for name in names if name != "none")
 
 
+def parse_early_stopping(text: str) -> EarlyStopping | str:
+    """A rule by which runs end early, or the word that they do not.
+
+    Raises:
+        ObjectiveError: neither.
+    """
+    return EarlyStopping.parse(text) or "none"
+
+
 PARSERS: Mapping[str, Callable[[str], Any]] = {
     "batch sizes": parse_batch_sizes,
     "learning rates": parse_rates_or_auto,
     "bytes": parse_bytes,
     "words": parse_words,
     "diagnostics": parse_diagnostics,
+    "early stopping": parse_early_stopping,
     "micro-batch sizes": partial(parse_batch_sizes, what="micro_batch_sizes"),
 }

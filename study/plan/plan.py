@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from batchfront.objectives.meters.early_stopping import LAST_EPOCH, Ending
 from batchfront.study.plan.budgets import Budgets
 from batchfront.study.plan.space import SearchSpace
 from batchfront.study.trials.costs import Costs
@@ -33,6 +34,7 @@ class Plan:
     seed: int
     target: float | None
     diagnostics: tuple[str, ...] = ()  # asked of completed runs
+    ending: Ending = LAST_EPOCH
     device: str
     hardware: str  # id of a fingerprint
     costs: Costs
@@ -40,4 +42,4 @@ class Plan:
     n_trials: int
     timeout: float | None
     grace_seconds: int  # the same for all workers: it is also how often they show that they live
-    study_id: str  # tells studies of one name apart; "" for those of older versions
+    study_id: str  # its identity, which tells it from all others, also of its name

@@ -10,6 +10,7 @@ from typing import Any
 
 from batchfront.objectives.datasets import DATA_DIR
 from batchfront.objectives.measurement import DIAGNOSTICS, ObjectiveError
+from batchfront.objectives.meters.early_stopping import LAST_EPOCH, EarlyStopping, Ending
 from batchfront.objectives.training.recipe import PLAIN, Recipe
 from batchfront.study.errors import StudyError
 from batchfront.study.plan.budgets import Budgets
@@ -124,6 +125,17 @@ class StudySettings:
         verbs="run",
         kind="diagnostics",
     )
+    early_stopping: EarlyStopping | str | None = setting(
+        "end a run after N epochs without a better metric, or loss:N; none",
+        group="task",
+        verbs="run smallest",
+        kind="early stopping",
+    )
+    report: str | None = setting(
+        "last or best: the epoch whose metric is told; default: the task's, else last",
+        group="task",
+        verbs="run smallest",
+    )
     batch_sizes: tuple[int, int] | None = setting(
         "LOW:HIGH, powers of two; default: 1:512",
         group="search",
@@ -183,6 +195,12 @@ class StudySettings:
         group="workers",
         verbs="run",
     )
+    accept_change: bool = setting(
+        "go on although the training code was changed; the study records it",
+        default=False,
+        group="workers",
+        verbs=SEARCHING,
+    )
     techniques: Mapping[str, Any] = field(default_factory=dict)
     """Fields of `Recipe` that were named; each of them is an option, too."""
 
@@ -224,6 +242,7 @@ class StudySettings:
         if self.min_accuracy is not None and not self.min_accuracy <= 1:
             raise StudyError(f"min_accuracy is {self.min_accuracy:g}, wanted at most 1")
         recipe_of(self)
+        self.ending(LAST_EPOCH)
 
     def budgets(self) -> Budgets:
         """The limits the user named."""
@@ -232,6 +251,24 @@ class StudySettings:
             max_seconds=self.max_seconds,
             min_metric=self.min_accuracy,
         )
+
+    def ending(self, base: Ending) -> Ending:
+        """`base` with what the user named in place of its own.
+
+        Raises:
+            StudyError: what no run could follow.
+        """
+        if isinstance(self.early_stopping, EarlyStopping):
+            base = replace(base, early_stopping=self.early_stopping)
+        elif self.early_stopping is not None:  # none, in words
+            base = replace(base, early_stopping=None)
+        if self.report is not None:
+            base = replace(base, report=self.report)
+        try:
+            base.check()
+        except ObjectiveError as error:
+            raise StudyError(str(error)) from None
+        return base
 
     def space(self, base: SearchSpace) -> SearchSpace:
         """`base` with the ranges the user named in place of its own."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from batchfront.objectives.device.hardware import device_memory_bytes, free_memory, is_out_of_memory
@@ -59,7 +60,10 @@ class Prober:
         after = self._measure(size, before.predicted_peak_memory_bytes)
         if before.step_seconds is None or after.step_seconds is None:
             return before
-        return after if after.step_seconds < (1 - TIME_OFF) * before.step_seconds else before
+        if after.step_seconds >= (1 - TIME_OFF) * before.step_seconds:
+            return before
+        # Memory does not depend on what else runs; an older version may have counted otherwise.
+        return replace(after, peak_memory_bytes=before.peak_memory_bytes)
 
     def _one(self, size: int, predicted: Mapping[int, int | None], costs: Costs) -> SizeCost:
         measured = {c.batch_size: c.peak_memory_bytes for c in costs.values()}
@@ -85,6 +89,7 @@ class Prober:
             peak_memory_bytes=best.peak_memory_bytes,
             predicted_peak_memory_bytes=predicted,
             total_steps=best.total_steps,
+            evaluation_peak_bytes=best.evaluation_peak_bytes,
             disturbed=self._disturbed(best),
         )
 
@@ -127,7 +132,9 @@ def faster(a: SizeCost, b: SizeCost) -> SizeCost:
     """The quicker of two probes of one size; undisturbed ones first."""
     if a.step_seconds is None or b.step_seconds is None:
         return b if a.step_seconds is None else a
-    return min(a, b, key=lambda cost: (cost.disturbed, cost.step_seconds))
+    best = min(a, b, key=lambda cost: (cost.disturbed, cost.step_seconds))
+    seen = max(a.evaluation_peak_bytes or 0, b.evaluation_peak_bytes or 0)
+    return replace(best, evaluation_peak_bytes=seen or None)
 
 
 def _unrun(size: int, predicted: int | None, error: str | None = None) -> SizeCost:

@@ -12,6 +12,7 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from batchfront.study.trials.attributes import CURVE, PRUNER_STATE
+from batchfront.study.trials.sound import SoundTrials
 
 if TYPE_CHECKING:
     from optuna import Study
@@ -33,6 +34,7 @@ class AccuracyView:
             sampler=optuna.samplers.RandomSampler(),
         )
         self._study_id = self._storage.get_study_id_from_name(study_name)
+        self._sound = SoundTrials()
         self._n_seen = 0  # trials
         self._open: set[int] = set()  # numbers of trials that may still change
         self._known_state: dict[int, dict[str, Any]] = {}  # what pruners noted, by trial
@@ -45,6 +47,9 @@ class AccuracyView:
         self._n_seen = len(trials)
         for number in sorted(self._open):
             trial = trials[number]
+            if self._sound.why_not(study, trial) is not None:
+                self._leave_out(trial)
+                continue
             self.report(number, trial.user_attrs.get(CURVE, ()))
             self._take_state(number, trial.user_attrs.get(PRUNER_STATE, {}))
             if trial.state.is_finished():
@@ -93,6 +98,14 @@ class AccuracyView:
             )
         )
         self._open.add(trial.number)
+
+    def _leave_out(self, trial: FrozenTrial) -> None:
+        """Keep the place of a trial that is none of ours, so that numbers agree."""
+        import optuna
+
+        if trial.state.is_finished():
+            self._study.tell(trial.number, state=optuna.trial.TrialState.FAIL)
+            self._open.discard(trial.number)
 
     def _finish(self, trial: FrozenTrial) -> None:
         if trial.values is not None:

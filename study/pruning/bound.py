@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 
 from batchfront.study.trials.attributes import CURVE, SCHEDULE, SPARED
 from batchfront.study.trials.hardware import at_known_cost
+from batchfront.study.trials.outcome import ended_early, n_points
 
 if TYPE_CHECKING:
     import numpy as np
@@ -226,18 +227,27 @@ def learn_from(completed: list[FrozenTrial], costs: Costs) -> History | None:
     """
     import numpy as np
 
-    completed = [t for t in completed if SCHEDULE not in t.user_attrs]
-    lengths = Counter(len(t.user_attrs[CURVE]) for t in completed)
+    runs = [(t, _to_its_end(t)) for t in completed if SCHEDULE not in t.user_attrs]
+    lengths = Counter(len(curve) for _, curve in runs)
     if not lengths:
         return None
     usual = lengths.most_common(1)[0][0]
-    kept = [t for t in completed if len(t.user_attrs[CURVE]) == usual][-MAX_CURVES:]
+    same = [(trial, curve) for trial, curve in runs if len(curve) == usual][-MAX_CURVES:]
+    kept, curves = zip(*same, strict=True)
     values = np.array([at_known_cost(t, costs).values for t in kept], dtype=float)  # (N, 3)
     return History(
-        curves=np.array([t.user_attrs[CURVE] for t in kept], dtype=float),
+        curves=np.array(curves, dtype=float),
         final=np.maximum(values[:, 0], LOWEST),
         log2_batch_size=np.array([t.params["log2_batch_size"] for t in kept], dtype=float),
         train_seconds=values[:, 1],
         peak_memory_bytes=values[:, 2],
         weight=np.array([1 / SPARED_SHARE if SPARED in t.user_attrs else 1.0 for t in kept]),
     )
+
+
+def _to_its_end(trial: FrozenTrial) -> list[float]:
+    """The curve of a completed run; where it ended early, what it was told with stays."""
+    curve: list[float] = trial.user_attrs[CURVE]
+    if not ended_early(trial):
+        return curve
+    return curve + [trial.values[0]] * (n_points(trial.user_attrs["epochs"]) - len(curve))

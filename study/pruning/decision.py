@@ -26,6 +26,12 @@ class RunSoFar:
     train_seconds: float  # of the whole run, or so far
     peak_memory_bytes: float
     share_done: float  # of its training steps
+    tells_best: bool = False  # epoch, and not the last one
+
+    @property
+    def reached(self) -> float:
+        """The metric that it would be told with if it ended now."""
+        return max(self.curve) if self.tells_best else self.curve[-1]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -25,6 +25,7 @@ from batchfront.study.trials.attributes import (
 )
 from batchfront.study.trials.hardware import at_known_cost, ran_on
 from batchfront.study.trials.outcome import grid_stride, on_grid
+from batchfront.study.trials.sound import SoundTrials
 
 if TYPE_CHECKING:
     from optuna import Study
@@ -62,6 +63,7 @@ class FrontPruner:
         self._hardware = hardware
         self._costs = costs  # as known now: a probe may be repeated while the study runs
         self._epochs = epochs
+        self._sound = SoundTrials()
         self._bound: Bound | None = None
         self._n_learned = 0
         self._finished: list[FrozenTrial] = []
@@ -96,7 +98,7 @@ class FrontPruner:
         now = time.monotonic()
         if number != self._read_for or now - self._read_at > REREAD_SECONDS:
             is_here = ran_on(study, self._hardware)
-            trials = study.get_trials(deepcopy=False)
+            trials = self._sound.of(study)
             self._finished = [t for t in trials if t.state.is_finished() and is_here(t)]
             self._read_for, self._read_at = number, now
         return self._finished
@@ -104,7 +106,7 @@ class FrontPruner:
     def _strongest_rival(self, trials: list[FrozenTrial], run: RunSoFar) -> Rival | None:
         """The best metric at no more time and no more memory; none that this run has reached."""
         costs = self._costs()
-        better = [t for t in trials if t.values and t.values[0] > run.curve[-1] and is_feasible(t)]
+        better = [t for t in trials if t.values and t.values[0] > run.reached and is_feasible(t)]
         rivals = [
             Rival(number=t.number, metric=metric, train_seconds=seconds, peak_memory_bytes=memory)
             for t in (at_known_cost(trial, costs) for trial in better)
@@ -127,11 +129,12 @@ class FrontPruner:
             self._bound, self._n_learned = Bound(history), len(completed)
         if len(curve) >= self._bound.n_epochs:
             return None
-        return self._bound.upper(
+        upper = self._bound.upper(
             np.array(curve),
             float(np.log2(run.batch_size)),
             margin=self._bound.margin(self._risk * min(cost, MAX_RISK_SHARE)),
         )
+        return max(upper, run.reached) if run.tells_best else upper
 
     def _is_spared(self, trial: Trial, reach: float, rival: Rival, run: RunSoFar) -> bool:
         """A coin for each trial; the first decision that was not carried out is recorded."""

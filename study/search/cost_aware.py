@@ -26,6 +26,7 @@ from batchfront.study.search.samplers import Forwarding, PerTrialSampler
 from batchfront.study.search.surface import TIE, Guess, Shape, Surface, fit_shape, usual_shape
 from batchfront.study.trials.attributes import UNPROBED, VERDICT, derive_seed
 from batchfront.study.trials.hardware import ran_on
+from batchfront.study.trials.sound import SoundTrials
 
 if TYPE_CHECKING:
     import numpy as np
@@ -68,6 +69,7 @@ class CostAwareSampler(Forwarding):
         super().__init__(PerTrialSampler(lambda number: RandomSampler(seed=number), seed=seed))
         self._space = space
         self._encoding = Encoding(space)
+        self._sound = SoundTrials()
         self._seed = seed
         self._hardware = hardware
         self._limits = limits
@@ -85,7 +87,7 @@ class CostAwareSampler(Forwarding):
 
         draw = np.random.default_rng(derive_seed(self._seed, trial.number, purpose="cost-aware"))
         limits = self._limits(study)
-        trials = study.get_trials(deepcopy=False)
+        trials = self._sound.of(study)
         finished = [t for t in trials if t.state.is_finished()]
         is_here = ran_on(study, self._hardware)
         seen = self._observed(finished, limits, is_here)
@@ -138,7 +140,9 @@ class CostAwareSampler(Forwarding):
         encoding = self._encoding
         prices = Prices(limits.runs, costly=encoding.costly, probed=encoding.probed_row())
         measured = ~np.isnan(seen.values[:, 1])
-        prices.learn(seen.x[measured], seen.values[measured, 1:])
+        x, costs, share = (z[measured] for z in (seen.x, seen.values[:, 1:], seen.share))
+        prices.learn(x, costs / np.column_stack([share, np.ones(len(share))]))
+        prices.learn_shares(x[:, 0], share)
         return prices
 
     def _observed(self, finished: list[FrozenTrial], limits: Limits, is_here: Here) -> Observations:
@@ -206,8 +210,11 @@ def _worth(
 
     surface, told, error = _known(seen, running, shape)
     guess = surface.guess(candidates)
-    price = prices.of(candidates)
-    scaled = _scale(np.vstack([prices.of(told), price]))
+    price, spent = prices.of(candidates), prices.of(told)
+    ended = seen.x[seen.counts]  # the first of what is told: their own steps are known
+    spent[: len(ended)] = prices.whole(ended)
+    spent[: len(ended), 0] *= seen.share[seen.counts]
+    scaled = _scale(np.vstack([spent, price]))
     corners, group = _grouped(scaled[len(told) :])
     plane = Plane(scaled[: len(told)], error, corners=corners, worst=worst)
     volume = plane.expected_gains(guess, corners, group) / max(plane.volume, 1e-9)

@@ -61,7 +61,7 @@ class Feasible:
         import numpy as np
 
         seconds, memory = self._prices.of(rows).T
-        budgets, over = self._limits.budgets, np.zeros(len(rows), dtype=bool)
+        budgets, over = self._limits.known_budgets, np.zeros(len(rows), dtype=bool)
         if budgets.max_seconds is not None:
             over |= seconds > budgets.max_seconds
         if budgets.max_memory_bytes is not None:

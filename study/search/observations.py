@@ -19,6 +19,7 @@ from batchfront.study.trials.attributes import (
     is_feasible,
 )
 from batchfront.study.trials.hardware import at_known_cost
+from batchfront.study.trials.outcome import share_taken
 
 if TYPE_CHECKING:
     import numpy as np
@@ -55,6 +56,7 @@ class Observations:
     """(N,) completed on this hardware and feasible: it may be on the front. While none of them is
     feasible, all of them."""
     values: Array  # (N, 3) as told, at known cost; NaN where not completed on this hardware
+    share: Array  # (N,) of its announced steps that it took; 1 unless it completed early
 
     def __len__(self) -> int:
         return len(self.error)
@@ -95,9 +97,10 @@ def observations_of(
         here = trial.values and is_here(trial)
         values = at_known_cost(trial, costs).values if here else [math.nan] * 3
         row = encoding.row(trial.params)
-        rows.append((trial.number, row, *seen, _has_failed(trial), is_feasible(trial), values))
-    numbers, *columns = zip(*rows, strict=True) if rows else 7 * ((),)
-    x, error, noise, failed, feasible, told = (np.array(c, dtype=float) for c in columns)
+        flags = (_has_failed(trial), is_feasible(trial))
+        rows.append((trial.number, row, *seen, *flags, values, share_taken(trial)))
+    numbers, *columns = zip(*rows, strict=True) if rows else 8 * ((),)
+    x, error, noise, failed, feasible, told, share = (np.array(c, dtype=float) for c in columns)
     told = told.reshape(len(rows), 3)
     completed = ~np.isnan(told[:, 0])
     counts = completed & feasible.astype(bool)
@@ -109,6 +112,7 @@ def observations_of(
         failed=failed.astype(bool),
         counts=counts if counts.any() else completed,
         values=told,
+        share=share,
     )
 
 

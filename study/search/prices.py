@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     Array = NDArray[np.float64]
 
+NEAR_SIZE, FAR = 1.0, 1e-3  # doublings, and what any other size weighs
 PULL = 0.1  # towards "makes no difference", in squared ranges
 
 
@@ -21,7 +22,8 @@ class Prices:
     """Seconds and bytes of whole runs, of rows of parameters.
 
     By batch size they are known; between sizes, straight lines in logs. What the task's own
-    parameters change is a factor each, fitted to the trials (ridge regression of logs).
+    parameters change is a factor each, fitted to the trials (ridge regression of logs). Where runs
+    end early, a run takes as much of its time as those of sizes nearby did.
     """
 
     def __init__(
@@ -38,6 +40,7 @@ class Prices:
         self._costly = list(costly)
         self._probed = np.array(probed)[self._costly]
         self._factors = np.zeros((len(self._costly), 2))  # log2, over the range of each column
+        self._ended: tuple[Array, Array] | None = None  # (K,) log2 sizes and shares of runs
 
     def learn(self, x: Array, costs: Array) -> None:
         """Learn prices from runs that measured themselves: x, (N, D); seconds and bytes, (N, 2)."""
@@ -51,8 +54,29 @@ class Prices:
         pull = PULL * np.eye(off.shape[1])
         self._factors = np.linalg.solve(off.T @ off + pull, off.T @ rest)
 
+    def learn_shares(self, log2_sizes: Array, shares: Array) -> None:
+        """Learn which shares of their steps completed runs took, (K,) each."""
+        if (shares < 1).any():
+            self._ended = log2_sizes, shares
+
     def of(self, x: Array) -> Array:
-        """Seconds and bytes, (M, 2), of rows x, (M, D)."""
+        """Seconds and bytes, (M, 2), that rows x, (M, D), are expected to take."""
+        price = self.whole(x)
+        price[:, 0] *= self._expected_share(x[:, 0])
+        return price
+
+    def _expected_share(self, log2_sizes: Array) -> Array:
+        import numpy as np
+
+        if self._ended is None:
+            return np.ones(len(log2_sizes))
+        known, shares = self._ended
+        near = np.exp(-0.5 * ((log2_sizes[:, None] - known) / NEAR_SIZE) ** 2) + FAR  # (M, K)
+        expected: Array = near @ shares / near.sum(axis=1)
+        return expected
+
+    def whole(self, x: Array) -> Array:
+        """Seconds and bytes, (M, 2), of runs to their last epoch."""
         if not self._costly:
             return self._by_size(x)
         price: Array = self._by_size(x) * 2.0 ** (

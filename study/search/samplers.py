@@ -12,6 +12,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from batchfront.study.quiet import only_errors, quiet_optuna
 from batchfront.study.trials.attributes import CONSTRAINT, SO_FAR, derive_seed
+from batchfront.study.trials.sound import SoundTrials
 
 if TYPE_CHECKING:
     from batchfront.study.plan.space import SearchSpace
@@ -153,9 +154,17 @@ def projected(study: optuna.Study) -> optuna.Study:
     """
     view = optuna.create_study(directions=study.directions, study_name=study.study_name)
     trials = study.get_trials(deepcopy=False)
-    worst = min((t.values[0] for t in trials if t.values is not None), default=0.0)
-    view.add_trials([_completed(trial, worst) for trial in trials])
+    sound = SoundTrials()
+    ours = {t.number for t in trials if sound.why_not(study, t) is None}
+    told = (t.values[0] for t in trials if t.number in ours and t.values is not None)
+    worst = min(told, default=0.0)
+    view.add_trials([_completed(t, worst) if t.number in ours else _nothing(t) for t in trials])
     return view
+
+
+def _nothing(trial: FrozenTrial) -> FrozenTrial:
+    """What stands in the place of a trial that is none of ours, so that numbers agree."""
+    return create_trial(state=TrialState.FAIL)
 
 
 def _completed(trial: FrozenTrial, worst: float) -> FrozenTrial:

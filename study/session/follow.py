@@ -19,6 +19,7 @@ from batchfront.study.trials.attributes import (
     rate_of,
 )
 from batchfront.study.trials.outcome import grid_stride
+from batchfront.study.trials.sound import SoundTrials
 from batchfront.study.workers.events import Event
 
 if TYPE_CHECKING:
@@ -31,11 +32,12 @@ class Follower:
 
     def __init__(self, study: Study, before: Iterable[FrozenTrial]) -> None:
         self._study = study
+        self._sound = SoundTrials()
         self._seen = {trial.number: _stage(trial) for trial in before}
 
     def news(self) -> Iterator[Event]:
         """What changed since the last call."""
-        for trial in self._study.get_trials(deepcopy=False):
+        for trial in self._sound.of(self._study):
             if "learning_rate" not in trial.params:
                 continue  # a trial has its parameters a moment after its number
             if self._seen.get(trial.number) == _stage(trial):

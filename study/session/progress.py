@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
+from batchfront.objectives.measurement import Verdict
 from batchfront.study.probes.prober import Watch
 from batchfront.study.trials.front import Values, non_dominated
-from batchfront.study.workers.events import Event
+from batchfront.study.workers.events import QUEUED_AGAIN, Event
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -60,6 +61,7 @@ class Progress(Live):
         self._n_workers = n_workers
         self._workers: dict[int, str] = {}  # what each does, where there are several
         self._waits = False
+        self._noted = False
         self._started: float | None = None  # of the first trial: workers take a while to start
         self._live = console.is_terminal
         self._bar = Bar(
@@ -89,9 +91,14 @@ class Progress(Live):
         self._waits = event.kind == "waiting"
         if event.reason and event.verdict == "failed":
             self._console.print(f"trial {event.number} failed: {event.reason}", soft_wrap=True)
+        elif event.reason and event.verdict == QUEUED_AGAIN:
+            self._console.print(f"trial {event.number}: {event.reason}", soft_wrap=True)
+        elif event.reason and event.verdict == Verdict.COMPLETED and not self._noted:
+            self._noted = True  # others have the same
+            self._console.print(f"note: {event.reason}", soft_wrap=True)
 
     def _end(self, event: Event) -> None:
-        if event.verdict in ("interrupted", "taken over"):
+        if event.verdict in ("interrupted", "taken over", QUEUED_AGAIN):
             return
         self._n_done += 1
         if event.values is not None:

@@ -15,11 +15,13 @@ from batchfront.objectives.training.recipe import n_ranks
 from batchfront.storage.checkpoint import checkpoint_folder
 from batchfront.storage.names import folder_of, redacted
 from batchfront.storage.open import open_storage, readable_errors
+from batchfront.study.errors import RUN_AGAIN
 from batchfront.study.findings.overview.tables import front_table, summary_lines
 from batchfront.study.machine.interrupts import Interrupts
 from batchfront.study.machine.slots import measuring_alone, n_cores, why_not_alone
 from batchfront.study.opening.create import create_or_resume, epochs_of
 from batchfront.study.opening.open import stored_recipe
+from batchfront.study.plan.behaviour import behaviour_notes
 from batchfront.study.plan.parsers import AUTO
 from batchfront.study.plan.plan import Plan
 from batchfront.study.plan.recipe import recipe_in
@@ -35,6 +37,7 @@ from batchfront.study.session.progress import Progress, watcher
 from batchfront.study.trials.attributes import is_finished
 from batchfront.study.trials.front import pareto_front
 from batchfront.study.trials.hardware import at_known_cost, fronts_by_hardware, ran_on
+from batchfront.study.trials.sound import foreign_line, sound_trials
 from batchfront.study.workers.launch import Job
 from batchfront.study.workers.team import WorkerDied, run_workers
 from batchfront.study.workers.worker import RepeatedFailure
@@ -107,7 +110,7 @@ class Session:
             watch=watcher(self._console),
         )
         self._header(study, plan, is_new=is_new)
-        for note in objective.notes:
+        for note in [*objective.notes, *behaviour_notes(study, objective)]:
             self._console.print(f"note: {note}", soft_wrap=True)
         return study, plan
 
@@ -140,6 +143,7 @@ class Session:
             self._console.print("nothing to do: for more trials pass a larger N_TRIALS")
             self._outcome(study)
             return 0
+        begun = time.monotonic()
         with self._interrupts.installed():
             failure = self._launch(study, plan, objective)
             self._outcome(study)
@@ -149,7 +153,14 @@ class Session:
             self.failure = failure
             self._console.print(f"error: {failure}", style="red", soft_wrap=True)
             return 1
-        return self._interrupts.exit_code
+        late = plan.timeout is not None and time.monotonic() - begun >= plan.timeout
+        return self._exit_code(asked=done or late)
+
+    def _exit_code(self, *, asked: bool) -> int:
+        """After workers have ended; `asked`: at the total, or at a limit that was asked for."""
+        if self._interrupts.signum is not None:
+            return self._interrupts.exit_code
+        return 0 if asked else RUN_AGAIN
 
     def _job(self, plan: Plan, objective: Objective) -> Job:
         return Job(
@@ -169,11 +180,7 @@ class Session:
         n_workers = settings.n_workers or 1
         job = self._job(plan, objective)
         is_here = ran_on(study, plan.hardware)
-        here = [
-            at_known_cost(trial, plan.costs)
-            for trial in study.get_trials(deepcopy=False)
-            if is_here(trial)
-        ]
+        here = [at_known_cost(trial, plan.costs) for trial in sound_trials(study) if is_here(trial)]
         front = [trial.values for trial in pareto_front(here)]
         progress = Progress(
             self._console,
@@ -196,8 +203,11 @@ class Session:
         for hardware, front in fronts_by_hardware(study).items():
             if front:
                 say(front_table(front, study.metric_names or [], hardware=hardware))
-        for line in summary_lines(study.get_trials(deepcopy=False)):
+        for line in summary_lines(sound_trials(study)):
             say(line)
+        foreign = foreign_line(study)
+        if foreign is not None:
+            say(foreign, soft_wrap=True)
         n_done = n_finished(study)
         if self._interrupts.signum is not None:
             say(f"interrupted with {n_done} of {n_trials} trials; run it again to resume")
@@ -234,7 +244,7 @@ class Session:
 
 def n_finished(study: Study) -> int:
     """Trials that count towards the total."""
-    return sum(is_finished(trial) for trial in study.get_trials(deepcopy=False))
+    return sum(is_finished(trial) for trial in sound_trials(study))
 
 
 def checkpoints_of(settings: StudySettings) -> Path | None:

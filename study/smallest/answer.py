@@ -25,6 +25,7 @@ from batchfront.study.smallest.sensitivity import (
     scores_on_test,
 )
 from batchfront.study.trials.rows import RunRow
+from batchfront.study.trials.sound import sound_trials
 
 if TYPE_CHECKING:
     from optuna import Study
@@ -108,7 +109,7 @@ def recorded_answer(study: Study, asking: Asking) -> Answer:
         )
     space = SearchSpace.from_dict(record["space"]) if IMPORTED not in record else None
     own = usual_values(space.search) if space is not None else {}
-    known = evidence_rows(study.get_trials(deepcopy=False), names, own)
+    known = evidence_rows(sound_trials(study), names, own)
     rows = [row for row in known if row.finished]
     if not any(row.metric is not None for row in rows):
         raise StudyError(

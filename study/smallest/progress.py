@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from batchfront.study.session.progress import Live, did
-from batchfront.study.workers.events import Event
+from batchfront.study.workers.events import QUEUED_AGAIN, Event
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -42,6 +42,8 @@ class LadderProgress(Live):
         self._bar.update(self._task, description="\n".join([f"{self._n_ended} runs", *lines]))
         if event.reason and event.verdict == "failed":
             self._console.print(f"trial {event.number} failed: {event.reason}", soft_wrap=True)
+        elif event.reason and event.verdict == QUEUED_AGAIN:
+            self._console.print(f"trial {event.number}: {event.reason}", soft_wrap=True)
 
     def _did(self, event: Event) -> str:
         what = f"batch size {event.batch_size}, learning rate {event.learning_rate:.2g}: "

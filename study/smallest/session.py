@@ -17,6 +17,7 @@ from batchfront.study.smallest.progress import LadderProgress
 from batchfront.study.smallest.question import Question
 from batchfront.study.smallest.tuning import ENOUGH
 from batchfront.study.trials.growing import can_adapt, whole_runs
+from batchfront.study.trials.sound import sound_trials
 from batchfront.study.workers.team import WorkerDied, run_workers
 from batchfront.study.workers.worker import RepeatedFailure
 
@@ -66,7 +67,7 @@ class SmallestSession(Session):
             scale=plan.space.scale,
             adaptive=can_adapt(objective),
         )
-        n_before = n_asked(agenda.rows(study.get_trials(deepcopy=False)))
+        n_before = n_asked(agenda.rows(sound_trials(study)))
         if self._asking.max_trials is not None:
             agenda = replace(agenda, limit=n_before + self._asking.max_trials)
         self._say_price(plan, question)
@@ -75,7 +76,7 @@ class SmallestSession(Session):
             self._console.print(f"batch sizes are those that runs start with: {how}")
         with self._interrupts.installed():
             failure = self._walk(plan, objective, agenda)
-        trials = study.get_trials(deepcopy=False)
+        trials = sound_trials(study)
         self.answer = answer_of(question, [row for row in agenda.rows(trials) if row.finished])
         if failure is not None:
             self._console.print(f"error: {failure}", style="red", soft_wrap=True)

@@ -7,10 +7,12 @@ import shlex
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
+from batchfront.storage.fence import IDENTITY
 from batchfront.storage.names import redacted
 from batchfront.storage.open import open_storage, readable_errors
 from batchfront.study.errors import StudyError
 from batchfront.study.opening.open import the_study
+from batchfront.study.opening.terms import new_identity
 from batchfront.study.plan.agreement import AGREEMENT, IMPORTED
 from batchfront.study.transfer.writing import add_missing, check_whole, is_start, new_or_found
 from batchfront.study.trials.attributes import DEATHS, ROOT, SCALED, id_of
@@ -120,8 +122,9 @@ def _finish(
     new_ids = dict(zip(old_ids, map(id_of, there), strict=True))
     for key, value in _with_ids(system, new_ids):
         target._storage.set_study_system_attr(target._study_id, key, value)
-    for key in sorted(user, key=lambda key: key == AGREEMENT):
-        target.set_user_attr(key, user[key])
+    own = user if IMPORTED in user[AGREEMENT] else {**user, IDENTITY: new_identity()}
+    for key in sorted(own, key=lambda key: key == AGREEMENT):
+        target.set_user_attr(key, own[key])
 
 
 def _with_ids(system: dict[str, Any], new_ids: dict[int, int]) -> Iterator[tuple[str, Any]]:

@@ -10,7 +10,7 @@ from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from batchfront.objectives.curves.columns import METRICS
+from batchfront.objectives.curves.columns import METRICS, value_as_written
 from batchfront.objectives.curves.loose import Recording, Recordings, read_recordings
 from batchfront.objectives.measurement import TO_TARGET, Verdict
 from batchfront.storage.names import redacted
@@ -181,7 +181,7 @@ def _attributes(table: Recordings, run: Recording) -> dict[str, Any]:
         so_far["train_seconds"] = planned
     return {
         **read,
-        **{_attribute(name): _value(text) for name, text in run.last.others.items()},
+        **_kept(table, run),
         VERDICT: run.verdict.value,
         REASON: run.reason or None,
         "best_metric": max(curve, default=None),
@@ -191,6 +191,14 @@ def _attributes(table: Recordings, run: Recording) -> dict[str, Any]:
         "planned_train_seconds": planned,
         CURVE: on_grid(curve, table.epochs or 1) if curve and table.curves else None,
         SO_FAR: None if run.verdict is Verdict.COMPLETED else list(so_far.values()),
+    }
+
+
+def _kept(table: Recordings, run: Recording) -> dict[str, float | str | None]:
+    """What columns say that mean nothing to us."""
+    return {
+        _attribute(name): value_as_written(text) if name in table.numeric else text
+        for name, text in run.last.others.items()
     }
 
 
@@ -224,15 +232,6 @@ def _check_attributes(table: Recordings) -> None:
 
 def _plain(value: float | None) -> float | None:
     return int(value) if value is not None and value == int(value) else value
-
-
-def _value(text: str) -> Any:
-    """A number where the cell holds one."""
-    try:
-        value = float(text)
-    except ValueError:
-        return text
-    return _plain(value) if math.isfinite(value) else text
 
 
 def _summary(table: Recordings, name: str, trials: Sequence[FrozenTrial], where: str) -> list[str]:

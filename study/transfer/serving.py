@@ -26,7 +26,7 @@ def serve(url: str, *, host: str, port: int, say: Callable[[str], None]) -> int:
         StorageError: the storage cannot be served, or not at this address.
     """
     _check_kind(url)
-    from batchfront.storage.proxy import serving
+    from batchfront.storage.proxy_server import serving
 
     interrupts = Interrupts()
     with readable_errors(url), interrupts.installed():

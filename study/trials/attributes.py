@@ -7,18 +7,20 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from batchfront.objectives.measurement import TECHNIQUE_FACTS, TO_TARGET, Phase
+from batchfront.storage.fence import OWNER as OWNER  # the storage looks at it, too
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial, Trial
 
+AGREEMENT = "batchfront"  # study attribute: what must not change within a study
 CONSTRAINT = "stopped"  # the one constraint key on every finished trial
 VERDICT = "verdict"
 REASON = "reason"
 CURVE = "metric_curve"
 FAIL_REASON = "fail_reason"
-OWNER = "owner"
 HARDWARE = "hardware"  # id of what it ran on
 UNPROBED = "cost_unprobed"  # a combination whose cost no probe knows: measured by the trial itself
+OWN_CLOCK = "own_clock"  # steps were not reported: its time is its own, and no probe's
 PREDICTED = "predicted"  # told without running: known not to fit, or to break a budget
 SPARED = "spared"  # a stop that was not carried out: {"epoch", "reach", "rival"}
 PRUNER_STATE = "pruner_state"  # what an Optuna pruner noted about a trial
@@ -39,16 +41,19 @@ other is the metric."""
 
 DIAGNOSED = ("weight_norm", "distance_from_init", "sharpness")  # where a run was asked for them
 
+CROWDED = "crowded_out"  # fail reason: no memory at a size that is known to fit; queued again
+UNUSABLE = "unusable"  # fail reason: it was queued with what nothing can be trained with
 ERROR = "error"  # fail reason: the objective raised an exception
 INTERRUPTED = "interrupted"  # fail reason: Ctrl-C or SIGTERM; none at all: its worker died
+DOUBLE = "queued twice"  # fail reason: another trial goes on with the same run
 MAX_RETRIES = 3  # of a trial whose workers die; one that was handed back is always queued again
 
 ATTRIBUTES = (  # of a measured trial, in the order of exports
     VERDICT, REASON, "best_metric", "train_loss", "test_metric", "generalization_gap",
-    "epochs_to_target", "n_spikes", *DIAGNOSED, *TECHNIQUE_FACTS, "steps", "total_steps",
+    "epochs_to_target", "n_spikes", *DIAGNOSED, *TECHNIQUE_FACTS, "steps", "total_steps", OWN_CLOCK,
     "measured_seconds", "process_seconds", "time_off", "planned_train_seconds", SCHEDULE, PHASES,
-    UNPROBED, HARDWARE, PREDICTED, "seed", "epochs", "device", "torch_version", "compiled", BASE,
-    PURPOSE, ROOT, DEATHS, SPARED, CURVE,
+    "evaluation_peak_bytes", UNPROBED, HARDWARE, PREDICTED, "seed", "epochs", "device",
+    "torch_version", "compiled", BASE, PURPOSE, ROOT, DEATHS, SPARED, CURVE,
 )  # fmt: skip
 
 
@@ -78,6 +83,16 @@ def id_of(trial: Trial | FrozenTrial) -> int:
 def phases_of(trial: FrozenTrial) -> tuple[Phase, ...]:
     """The phases of a run whose batch size grew; none for another run."""
     return tuple(Phase(*phase) for phase in trial.user_attrs.get(PHASES, ()))
+
+
+def steps_taken(trial: FrozenTrial) -> int | None:
+    """Optimizer steps of a run that completed; None where that was not recorded.
+
+    Those it announced, where it did not report all of them.
+    """
+    attributes = trial.user_attrs
+    announced: int | None = attributes.get("total_steps")
+    return announced if OWN_CLOCK in attributes else attributes.get("steps") or announced
 
 
 def takes_slot(trial: FrozenTrial) -> bool:

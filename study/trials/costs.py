@@ -18,6 +18,7 @@ class SizeCost:
     peak_memory_bytes: int | None
     predicted_peak_memory_bytes: int | None
     total_steps: int | None  # of a whole run
+    evaluation_peak_bytes: int | None = None  # of a validation; None: none was seen
     disturbed: bool = False  # the CPU was not ours alone at any repeat
     error: str | None = None  # what the objective raised; its trials measure themselves
 

@@ -32,6 +32,18 @@ def can_adapt(objective: Objective) -> bool:
     return isinstance(objective, TaskObjective) and objective.recipe.schedule == "constant"
 
 
+def first_steps(phases: Sequence[Phase], n: int) -> tuple[Phase, ...]:
+    """The phases of a run that ended after `n` steps."""
+    taken = []
+    for phase in phases:
+        steps = min(n, phase.steps)
+        if steps:
+            epochs = -(-phase.epochs * steps // phase.steps)
+            taken.append(phase._replace(steps=steps, epochs=epochs))
+        n -= steps
+    return tuple(taken)
+
+
 def cost_of(phases: Sequence[Phase], costs: Costs) -> SizeCost | None:
     """The cost of a run through these phases, at its mean step; None where a size is unknown."""
     known = [costs.get(phase.batch_size) for phase in phases]

@@ -16,13 +16,16 @@ from batchfront.study.errors import StudyError
 from batchfront.study.trials.attributes import (
     HARDWARE,
     OBJECTIVES,
+    OWN_CLOCK,
     UNPROBED,
     batch_size_of,
     phases_of,
+    steps_taken,
 )
 from batchfront.study.trials.costs import Costs, from_stored, to_stored
 from batchfront.study.trials.front import pareto_front
-from batchfront.study.trials.growing import cost_of
+from batchfront.study.trials.growing import cost_of, first_steps
+from batchfront.study.trials.sound import sound_trials
 
 if TYPE_CHECKING:
     from optuna import Study
@@ -109,19 +112,20 @@ def by_hardware(study: Study, trials: Iterable[FrozenTrial]) -> dict[str, list[F
 
 
 def at_known_cost(trial: FrozenTrial, costs: Costs) -> FrozenTrial:
-    """A completed trial with the time and the memory that its size is known to cost.
+    """A completed trial with the time and the memory that its steps are known to cost.
 
     What was told is final in Optuna. Where a size has been probed again since, its older trials
     would differ from its newer ones in time, and a worse one could stay on the front.
     """
-    measured_itself = UNPROBED in trial.user_attrs or "total_steps" not in trial.user_attrs
-    if trial.state.name != "COMPLETE" or measured_itself:
+    n_steps = steps_taken(trial)
+    if trial.state.name != "COMPLETE" or UNPROBED in trial.user_attrs or n_steps is None:
         return trial
-    phases = phases_of(trial)
+    phases = first_steps(phases_of(trial), n_steps)
     cost = cost_of(phases, costs) if phases else costs.get(batch_size_of(trial.params))
     if cost is None or cost.step_seconds is None or cost.peak_memory_bytes is None:
         return trial
-    seconds = cost.step_seconds * trial.user_attrs["total_steps"]
+    timed_itself = OWN_CLOCK in trial.user_attrs
+    seconds = trial.values[1] if timed_itself else cost.step_seconds * n_steps
     known = copy.copy(trial)
     known.values = [trial.values[0], seconds, float(cost.peak_memory_bytes)]
     return known
@@ -129,6 +133,6 @@ def at_known_cost(trial: FrozenTrial, costs: Costs) -> FrozenTrial:
 
 def fronts_by_hardware(study: Study) -> dict[str, list[FrozenTrial]]:
     """One Pareto front for each hardware."""
-    groups = by_hardware(study, study.get_trials(deepcopy=False))
+    groups = by_hardware(study, sound_trials(study))
     names = study.metric_names or OBJECTIVES
     return {name: pareto_front(trials, names) for name, trials in groups.items()}

@@ -6,14 +6,24 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from batchfront.objectives.measurement import Measurement, Verdict
-from batchfront.study.trials.attributes import DIAGNOSED, PHASES, REASON, SO_FAR, VERDICT, id_of
+from batchfront.study.trials.attributes import (
+    CURVE,
+    DIAGNOSED,
+    OWN_CLOCK,
+    PHASES,
+    REASON,
+    SO_FAR,
+    VERDICT,
+    id_of,
+    steps_taken,
+)
 from batchfront.study.trials.costs import TIME_OFF, SizeCost
 
 MIN_GRADE, MAX_GRADE = 0.01, 1.0  # of the constraint; a failure's grade is above
 
 if TYPE_CHECKING:
     from optuna import Study
-    from optuna.trial import Trial
+    from optuna.trial import FrozenTrial, Trial
 
 GRADES = {
     Verdict.DOMINATED: MAX_GRADE, Verdict.PRUNED: MAX_GRADE,  # where the objective itself says so
@@ -29,14 +39,18 @@ def grade_of(verdict: Verdict) -> float:
 
 
 def told_values(measured: Measurement, known: SizeCost | None) -> tuple[float, float, float]:
-    """Time and memory are the probe's where it knows them: equal for all runs of a size."""
+    """Time and memory are the probe's where it knows them: equal for all steps of a size.
+
+    Of a run that completed the steps count that it took; one that was stopped is told at the cost
+    of the whole run. Where steps are not reported, the run's own clock has to do.
+    """
+    metric, completed = measured.metric or 0.0, measured.verdict is Verdict.COMPLETED
     if known is None or known.step_seconds is None:
-        return measured.metric or 0.0, measured.train_seconds, float(measured.peak_memory_bytes)
-    return (
-        measured.metric or 0.0,
-        known.step_seconds * measured.total_steps,
-        float(known.peak_memory_bytes or 0),
-    )
+        return metric, measured.train_seconds, float(measured.peak_memory_bytes)
+    seconds = known.step_seconds * (measured.steps if completed else measured.total_steps)
+    if measured.missing_steps:
+        seconds = measured.train_seconds if completed else measured.planned_train_seconds
+    return metric, seconds, float(known.peak_memory_bytes or 0)
 
 
 def attributes_of(measured: Measurement, known: SizeCost | None) -> dict[str, Any]:
@@ -45,10 +59,12 @@ def attributes_of(measured: Measurement, known: SizeCost | None) -> dict[str, An
     _, planned, peak = told_values(measured, known)
     if known is None:
         planned = measured.planned_train_seconds
+    elif not stopped and not measured.missing_steps:
+        planned *= measured.total_steps / measured.steps
     off = time_off(measured, known)
     return {
         VERDICT: measured.verdict.value,
-        REASON: measured.reason or None,
+        REASON: measured.reason or measured.missing_steps or None,
         "best_metric": measured.best_metric,
         "train_loss": measured.train_loss if _finite(measured.train_loss) else None,
         "test_metric": measured.test_metric if _finite(measured.test_metric) else None,
@@ -59,6 +75,9 @@ def attributes_of(measured: Measurement, known: SizeCost | None) -> dict[str, An
         **measured.techniques,
         "steps": measured.steps,
         "total_steps": measured.total_steps,
+        OWN_CLOCK: bool(measured.missing_steps) or None,
+        "evaluation_peak_bytes": measured.evaluation_peak_bytes
+        or (known and known.evaluation_peak_bytes),
         PHASES: [list(phase) for phase in measured.phases] or None,
         "measured_seconds": measured.train_seconds,
         "process_seconds": measured.process_seconds,
@@ -93,6 +112,27 @@ def grid_stride(n_epochs: int) -> int:
     while n_epochs > CURVE_POINTS * stride:
         stride *= 2
     return stride
+
+
+def n_points(n_epochs: int) -> int:
+    """The points of the curve of a run to its last epoch."""
+    return min(n_epochs // grid_stride(n_epochs), CURVE_POINTS)
+
+
+def ended_early(trial: FrozenTrial) -> bool:
+    """Whether it completed, and stopped itself before the last epoch."""
+    attributes, taken = trial.user_attrs, steps_taken(trial)
+    if trial.state.name != "COMPLETE" or taken is None or not attributes.get("epochs"):
+        return False
+    is_short = len(attributes.get(CURVE) or ()) < n_points(attributes["epochs"])
+    return is_short and taken < attributes.get("total_steps", taken)
+
+
+def share_taken(trial: FrozenTrial) -> float:
+    """Of the steps that it announced; 1 unless it ended early."""
+    if not ended_early(trial):
+        return 1.0
+    return (steps_taken(trial) or 0) / float(trial.user_attrs["total_steps"])
 
 
 def on_grid(curve: Sequence[float], epochs: int) -> list[float]:

@@ -25,7 +25,7 @@ from batchfront.study.trials.attributes import (
     rate_of,
     values_by_name,
 )
-from batchfront.study.trials.outcome import grid_stride
+from batchfront.study.trials.outcome import grid_stride, share_taken
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
@@ -55,6 +55,7 @@ class RunRow:
     stride: int
     epochs: int | None  # planned
     total_steps: int | None  # planned
+    share: float = 1.0  # of these that it took; less where it completed early
     phases: tuple[Phase, ...] = ()  # of one that started at `batch_size` and grew; else none
     train_seconds: float | None  # of the whole run
     peak_memory_bytes: int | None
@@ -74,7 +75,16 @@ class RunRow:
             return first * self.stride
         # Curves are thinned and rounded: what they do not show, the metric of the end may.
         at_end = self.curve and self.metric is not None and self.metric >= target
-        return self.epochs if at_end else None
+        return self._epochs_taken if at_end else None
+
+    @property
+    def _epochs_taken(self) -> int | None:
+        return None if self.epochs is None else max(1, round(self.share * self.epochs))
+
+    @property
+    def steps(self) -> float | None:
+        """Optimizer steps that it took, or would have taken if it had not been stopped."""
+        return None if self.total_steps is None else self.share * self.total_steps
 
     @property
     def steps_per_epoch(self) -> float | None:
@@ -97,7 +107,8 @@ class RunRow:
     @property
     def epoch_seconds(self) -> float | None:
         """Training seconds of one epoch, on average."""
-        return self.train_seconds / self.epochs if self.train_seconds and self.epochs else None
+        taken = self._epochs_taken
+        return self.train_seconds / taken if self.train_seconds and taken else None
 
 
 def runs_of(
@@ -143,6 +154,7 @@ def _row(trial: FrozenTrial, params: tuple[int, float], names: Sequence[str]) ->
         stride=grid_stride(epochs or 1),
         epochs=epochs,
         total_steps=attributes.get("total_steps"),
+        share=share_taken(trial),
         phases=phases_of(trial),
         train_seconds=values.get("train_seconds"),
         peak_memory_bytes=values.get("peak_memory_bytes"),

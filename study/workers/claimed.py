@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from batchfront.objectives.measurement import Measurement, TrialParams
+from batchfront.objectives.measurement import Measurement, TrialParams, Verdict
 from batchfront.study.plan.limits import Excuse, Limits
 from batchfront.study.trials.costs import Costs, SizeCost
-from batchfront.study.trials.growing import cost_of
+from batchfront.study.trials.growing import cost_of, first_steps
 
 if TYPE_CHECKING:
     from optuna.trial import Trial
@@ -56,15 +56,27 @@ class Claimed:
         )
 
     @property
+    def fits(self) -> bool:
+        """Whether memory for such a run has been there: where it was probed, or completed."""
+        if not self.is_probed or self.params.schedule is not None:
+            return False
+        return self.is_told or self.params.batch_size in self.limits.completed
+
+    @property
     def excuse(self) -> Excuse | None:
         """Why it cannot run: its size is known not to fit, or to break a budget."""
         return self.limits.excuse(self.params.batch_size) if self.is_probed else None
 
     def cost_of(self, measured: Measurement) -> SizeCost | None:
-        """The known cost of what the run turned out to be: its batch size may have grown."""
+        """The known cost of what the run turned out to be: its batch size may have grown.
+
+        Of the steps that it took, where it completed.
+        """
         if not self.is_probed:
             return None
         phases = measured.phases
+        if measured.verdict is Verdict.COMPLETED:
+            phases = first_steps(phases, measured.steps)
         size = self.params.batch_size
         return _timed(cost_of(phases, self.costs) if phases else self.costs.get(size))
 

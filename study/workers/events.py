@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+QUEUED_AGAIN = "queued again"  # verdict of a trial that could not be run at the time
+
 
 @dataclass(frozen=True, kw_only=True)
 class Event:
@@ -21,7 +23,7 @@ class Event:
     metric: float | None = None
     values: tuple[float, float, float] | None = None  # of a completed trial
     verdict: str = ""  # of an ended trial; "failed", "interrupted", "taken over" too
-    reason: str = ""  # of a failed trial
+    reason: str = ""  # of a failed trial, or what there is to say of another
 
 
 Emit = Callable[[Event], None]

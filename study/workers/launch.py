@@ -2,29 +2,40 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from batchfront.objectives.datasets import DATA_DIR
 from batchfront.objectives.training.recipe import PLAIN, Recipe
-from batchfront.storage.open import open_storage
+from batchfront.storage.errors import StorageError
+from batchfront.storage.fence import StudyGone
+from batchfront.storage.names import redacted
+from batchfront.storage.open import exists, open_storage
+from batchfront.storage.patience import impatient
 from batchfront.study.machine.interrupts import Interrupts
 from batchfront.study.opening.create import prober_of
 from batchfront.study.opening.open import open_study
+from batchfront.study.opening.terms import guard, is_gone
 from batchfront.study.plan.limits import known_limits
 from batchfront.study.plan.plan import Plan
 from batchfront.study.search.by_name import make_sampler
 from batchfront.study.trials.hardware import stored_costs
+from batchfront.study.trials.sound import SoundTrials
 from batchfront.study.workers.events import Emit
+from batchfront.study.workers.kept import Kept
 from batchfront.study.workers.ledger import Ledger
 from batchfront.study.workers.next_trial import NextTrial
 from batchfront.study.workers.pulse import Pulse
-from batchfront.study.workers.retry import after_death
 from batchfront.study.workers.worker import Worker
 
 if TYPE_CHECKING:
+    from optuna import Study
+
     from batchfront.objectives.objective import Objective
+    from batchfront.storage.shared import SharedStorage
     from batchfront.study.workers.next_trial import Agenda
 
 
@@ -49,29 +60,34 @@ def run_here(job: Job, objective: Objective, interrupts: Interrupts, emit: Emit)
 
     Raises:
         RepeatedFailure: trials in a row failed the same way.
+        StudyGone: the study was deleted.
+        StudyError: the study's grace period is another one by now.
+        StorageError: the storage is gone.
     """
     from optuna.storages import get_storage
 
-    from batchfront.storage.shared import Heartbeat
-
     plan = job.plan
-    heartbeat = Heartbeat(grace_seconds=plan.grace_seconds, on_stale=after_death)
-    storage = open_storage(job.storage, mode="worker", heartbeat=heartbeat)
-    shared = get_storage(
-        storage
-    )  # as Optuna does: one cache of trials, for both views of the study
+    if not exists(job.storage):  # a worker that is started later must not make a new one
+        raise StorageError(f"{redacted(job.storage)} is not there any more: it was deleted")
+    storage = open_storage(job.storage, mode="worker")
+    shared = get_storage(storage)  # as Optuna does: one cache of trials, for both views
     study = open_study(shared, plan.study_name)
+    guard(storage, study, plan.study_id)
+    sound = SoundTrials()
     study.sampler = make_sampler(
         plan.sampler,
         space=plan.space,
         seed=plan.seed,
         hardware=plan.hardware,
         limits=lambda study: known_limits(
-            study.get_trials(deepcopy=False), plan, stored_costs(study, plan.hardware)
+            sound.of(study), plan, stored_costs(study, plan.hardware)
         ),
     )
     watching = open_study(shared, plan.study_name)  # a study belongs to one thread
-    with Pulse(storage=storage, study=watching, heartbeat=heartbeat) as pulse:
+    folder = job.checkpoints
+    kept = None if folder is None else Kept(folder=folder, plan=plan, objective=objective)
+    pulse = Pulse(storage=storage, study=watching, grace_seconds=plan.grace_seconds)
+    with _noticing_that_it_is_gone(storage, study, kept), pulse:
         ledger = Ledger(storage=storage, study=study, plan=plan)
         next_trial = NextTrial(
             storage=storage,
@@ -82,7 +98,7 @@ def run_here(job: Job, objective: Objective, interrupts: Interrupts, emit: Emit)
             pulse=pulse,
             interrupts=interrupts,
             agenda=job.agenda,
-            checkpoints=job.checkpoints,
+            kept=kept,
         )
         Worker(
             storage=storage,
@@ -97,3 +113,26 @@ def run_here(job: Job, objective: Objective, interrupts: Interrupts, emit: Emit)
             emit=emit,
             deadline=job.deadline,
         ).run()
+
+
+@contextmanager
+def _noticing_that_it_is_gone(
+    storage: SharedStorage, study: Study, kept: Kept | None
+) -> Iterator[None]:
+    """Whoever works at a study that is deleted meets errors of many kinds: they are told as one."""
+    try:
+        yield
+    except Exception as error:
+        if not isinstance(error, StudyGone) and not _is_gone(storage, study):
+            raise
+        if kept is not None:
+            kept.forget()
+        if isinstance(error, StudyGone) or storage.fence is None:
+            raise
+        raise storage.fence.gone(is_replaced=False) from error
+
+
+def _is_gone(storage: SharedStorage, study: Study) -> bool:
+    with suppress(Exception), impatient():  # whatever broke the worker may break this
+        return is_gone(storage, study)
+    return False

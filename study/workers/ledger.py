@@ -11,6 +11,7 @@ from batchfront.study.machine.process import this_process
 from batchfront.study.plan.limits import Excuse
 from batchfront.study.trials.attributes import (
     CONSTRAINT,
+    CROWDED,
     CURVE,
     FAIL_REASON,
     HARDWARE,
@@ -23,7 +24,6 @@ from batchfront.study.trials.attributes import (
     UNPROBED,
     VERDICT,
     id_of,
-    worker_deaths,
 )
 from batchfront.study.trials.outcome import (
     OVER_BUDGET_GRADE,
@@ -32,7 +32,7 @@ from batchfront.study.trials.outcome import (
     mirror_constraint,
     told_values,
 )
-from batchfront.study.workers.retry import queue_again
+from batchfront.study.workers.retry import LEASE, mend_queue
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -48,34 +48,38 @@ if TYPE_CHECKING:
     from batchfront.study.workers.claimed import Claimed
 
 Values = tuple[float, float, float]
+HAND_BACK_SECONDS = 1.0  # for the claim lock, of the few that a signal leaves
 
 
 class Ledger:
     """What one worker writes down about its trials.
 
-    Every method raises UpdateFinishedTrialError when the trial was taken away.
+    Every method raises UpdateFinishedTrialError when the trial was taken away, and StudyGone when
+    the study was deleted.
     """
 
     def __init__(self, *, storage: SharedStorage, study: Study, plan: Plan) -> None:
         self._storage = storage
         self._study = study
         self._plan = plan
+        self._me = this_process()
 
-    def claimed(self, claimed: Claimed, objective: Objective) -> None:
-        """Whose it is, and how it is run."""
+    def claimed(self, claimed: Claimed, objective: Objective, *, lease_seconds: float) -> None:
+        """Whose it is, for how long that may be silent, and how it is run."""
         params = claimed.params
         torch = sys.modules.get("torch")  # a table is played back without
-        self._write(
-            claimed.trial,
-            {
-                OWNER: this_process(),
-                **{key: getattr(params, key) for key in ("seed", "epochs", "device")},
-                HARDWARE: self._plan.hardware,
-                "torch_version": torch and str(torch.__version__),
-                "compiled": objective.compiled or None,
-                UNPROBED: None if claimed.is_probed else True,
-                SCALED: params.learning_rate if self._plan.space.scales else None,
-            },
+        user = {
+            OWNER: self._me,
+            **{key: getattr(params, key) for key in ("seed", "epochs", "device")},
+            HARDWARE: self._plan.hardware,
+            "torch_version": torch and str(torch.__version__),
+            "compiled": objective.compiled or None,
+            UNPROBED: None if claimed.is_probed else True,
+            SCALED: params.learning_rate if self._plan.space.scales else None,
+        }
+        # Not fenced by the owner: there is none yet.
+        self._storage.set_trial_attrs(
+            id_of(claimed.trial), _without_none(user), {LEASE: lease_seconds}
         )
 
     def refused(self, claimed: Claimed, why: Excuse) -> None:
@@ -124,11 +128,25 @@ class Ledger:
         self._write(trial, {FAIL_REASON: reason, REASON: message[:2000]})
         self._tell(trial, TrialState.FAIL)
 
+    def crowded_out(self, trial: Trial, message: str) -> None:
+        """It found no memory though it is known to fit, and is queued for later."""
+        self._queued_again(trial, CROWDED, message)
+
+    def n_crowded_out(self, trial: Trial) -> int:
+        """How often that has happened to the run before."""
+        history = self._storage.get_trial(id_of(trial)).system_attrs.get("retry_history", [])
+        trials = self._study.get_trials(deepcopy=False)
+        return sum(trials[number].user_attrs.get(FAIL_REASON) == CROWDED for number in history)
+
     def handed_back(self, trial: Trial, message: str) -> None:
         """Ended by a signal, and queued for whoever comes next."""
-        self.failed(trial, INTERRUPTED, message)
-        told = self._storage.get_trial(id_of(trial))
-        queue_again(self._study, told, n_deaths=worker_deaths(told))
+        self._queued_again(trial, INTERRUPTED, message)
+
+    def _queued_again(self, trial: Trial, reason: str, message: str) -> None:
+        self.failed(trial, reason, message)
+        # Whoever claims next would queue it; but that may be tomorrow, and people look now.
+        with self._storage.claim_lock(self._plan.study_name, HAND_BACK_SECONDS):
+            mend_queue(self._storage, self._study, self._study.get_trials(deepcopy=False))
 
     def _pruned(self, trial: Trial, attributes: Mapping[str, Any], grade: float) -> None:
         from optuna.trial import TrialState
@@ -143,16 +161,21 @@ class Ledger:
 
         That would read the whole trial from the database, to see whether there is one already.
         """
-        user = {key: value for key, value in attributes.items() if value is not None}
         system = {} if grade is None else {f"constraints:{CONSTRAINT}": grade}
-        self._storage.set_trial_attrs(id_of(trial), user, system)
+        with self._storage.owned(id_of(trial), self._me):
+            self._storage.set_trial_attrs(id_of(trial), _without_none(attributes), system)
 
     def _tell(self, trial: Trial, state: TrialState, values: Values | None = None) -> None:
         """As `Study.tell`, without reading the trial twice from the database on the way.
 
         That would also let the sampler have its say after a trial; none of ours has any.
         """
-        self._storage.set_trial_state_values(id_of(trial), state, values)
+        with self._storage.owned(id_of(trial), self._me):
+            self._storage.set_trial_state_values(id_of(trial), state, values)
+
+
+def _without_none(attributes: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in attributes.items() if value is not None}
 
 
 def _excused(why: Excuse, cost: SizeCost | None) -> dict[str, Any]:

@@ -5,17 +5,27 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 from batchfront.storage.shared import CLAIM_PATIENCE_SECONDS
+from batchfront.study.opening.terms import attributes_now
 from batchfront.study.plan.limits import known_limits
-from batchfront.study.trials.attributes import OWNER, PURPOSE, is_finished, takes_slot
-from batchfront.study.trials.costs import Costs
-from batchfront.study.trials.hardware import stored_costs
+from batchfront.study.trials.attributes import (
+    OWNER,
+    PURPOSE,
+    ROOT,
+    id_of,
+    is_finished,
+    takes_slot,
+)
+from batchfront.study.trials.costs import Costs, from_stored
+from batchfront.study.trials.hardware import COSTS
+from batchfront.study.trials.sound import SoundTrials
 from batchfront.study.workers.claimed import Claimed
-from batchfront.study.workers.retry import fail_lost_trials
-from batchfront.study.workers.trial_run import checkpoint_of, params_of
+from batchfront.study.workers.foreign import usable_trials
+from batchfront.study.workers.kept import Kept
+from batchfront.study.workers.retry import drop, fail_dead, is_double, mend_queue
+from batchfront.study.workers.trial_run import params_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
     from optuna import Study
     from optuna.trial import FrozenTrial, Trial
@@ -51,7 +61,7 @@ class NextTrial:
         pulse: Pulse,
         interrupts: Interrupts,
         agenda: Agenda | None,
-        checkpoints: Path | None,
+        kept: Kept | None,
     ) -> None:
         self._storage = storage
         self._study = study
@@ -61,11 +71,14 @@ class NextTrial:
         self._pulse = pulse
         self._interrupts = interrupts
         self._agenda = agenda
-        self._checkpoints = checkpoints  # folder
+        self._kept = kept
+        self._sound = SoundTrials()
         self._patience = CLAIM_PATIENCE_SECONDS
         self.costs: Costs = plan.costs
         self.limits = known_limits([], plan, plan.costs)
         self.n_finished = 0
+        self.n_running = 0
+        """Trials of others that a worker without one waits for: any may be left behind."""
 
     def next(self) -> Claimed | None:
         """The next trial, or None when all slots are taken."""
@@ -74,7 +87,7 @@ class NextTrial:
         while True:
             try:
                 return self._claim()
-            except UpdateFinishedTrialError:  # paused right after it was asked for
+            except UpdateFinishedTrialError:  # paused right after it was asked for, or a double
                 self._pulse.let_go()
 
     def _claim(self) -> Claimed | None:
@@ -91,16 +104,18 @@ class NextTrial:
                 return None
             trials = self._with_agenda(trials)
             if self._is_done(trials):
+                self.n_running = self._awaited(trials)
+                if self._kept is not None and self.n_running == 0:
+                    self._kept.tidy()  # others may have died since they told their last trials
                 return None
             trial = self._ask(trials)
             self._pulse.hold(trial)  # first: who has an owner and no heartbeat is never missed
             claimed = self._claimed(trial)
-            self._ledger.claimed(claimed, self._objective)
+            self._ledger.claimed(claimed, self._objective, lease_seconds=self._pulse.lease_seconds)
             return claimed
 
     def _claimed(self, trial: Trial) -> Claimed:
         params = params_of(trial, self._plan)
-        folder, objective = self._checkpoints, self._objective
         return Claimed(
             trial=trial,
             params=params,
@@ -109,27 +124,34 @@ class NextTrial:
             costs=self.costs,
             limits=self.limits,
             growth=self._plan.growth,
-            checkpoint=None
-            if folder is None
-            else checkpoint_of(trial, params, self._plan, objective, folder),
+            checkpoint=None if self._kept is None else self._kept.claim(trial),
         )
 
     def _look(self, *, alone: bool) -> Sequence[FrozenTrial]:
         """All trials, those of dead workers queued again; and what they say of costs and limits."""
-        trials = self._study.get_trials(deepcopy=False)
-        if fail_lost_trials(self._storage, self._study, trials, alone=alone):
-            trials = self._study.get_trials(deepcopy=False)
-        self.costs = stored_costs(self._study, self._plan.hardware)
+        attributes = attributes_now(self._storage, self._study, self._plan)
+        trials = usable_trials(self._storage, self._study, self._sound, alone=alone)
+        # Whoever failed them: the list may be older than that.
+        if fail_dead(self._storage, trials, alone=alone):
+            trials = self._trials()
+        if mend_queue(self._storage, self._study, trials):
+            trials = self._trials()
+        self.costs = from_stored(attributes.get(COSTS + self._plan.hardware, []))
         self.limits = known_limits(trials, self._plan, self.costs)
         self.n_finished = sum(map(is_finished, trials))
+        if self._kept is not None:
+            self._kept.seen(trials)
         return trials
+
+    def _trials(self) -> Sequence[FrozenTrial]:
+        return self._sound.of(self._study)
 
     def _with_agenda(self, trials: Sequence[FrozenTrial]) -> Sequence[FrozenTrial]:
         """What an agenda has next is queued, where nothing waits."""
         if self._agenda is None or self._is_asked_for(trials, "WAITING"):
             return trials
         n_queued = self._agenda.queue(self._study, trials)
-        return self._study.get_trials(deepcopy=False) if n_queued else trials
+        return self._trials() if n_queued else trials
 
     def _is_done(self, trials: Sequence[FrozenTrial]) -> bool:
         """Whether there is nothing to ask for now."""
@@ -146,19 +168,32 @@ class NextTrial:
         """One that waits, else the sampler's next point."""
         waiting = _next_waiting(trials)
         queued = {} if waiting is None else waiting.system_attrs.get("fixed_params", {})
-        return self._study.ask(self._plan.space.holding(queued).distributions())
+        trial = self._study.ask(self._plan.space.holding(queued).distributions())
+        if ROOT in trial.user_attrs:
+            self._refuse_double(trial)
+        return trial
 
-    def n_running(self) -> int:
-        """Trials that others run, any of which may be left behind.
+    def _refuse_double(self, trial: Trial) -> None:
+        """Raise UpdateFinishedTrialError where somebody has queued the same run before.
+
+        Where two workers look at once, as on gRPC, each may have queued it.
+        """
+        from optuna.exceptions import UpdateFinishedTrialError
+
+        trials = self._trials()
+        if is_double(trials[trial.number], trials):
+            drop(self._storage, id_of(trial))
+            raise UpdateFinishedTrialError(f"trial {trial.number} was queued twice")
+
+    def _awaited(self, trials: Sequence[FrozenTrial]) -> int:
+        """How many trials run that may be left behind.
 
         0 when nobody would notice: workers of versions without a heartbeat are not waited for.
         """
-        from optuna.trial import TrialState
-
-        running = self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+        running = [trial for trial in trials if trial.state.name == "RUNNING"]
         if self._agenda is not None and not self._is_asked_for(running, "RUNNING"):
             return 0  # a search runs beside; its trials are nothing to wait for
-        return len(running) if any(_will_be_missed(trial) for trial in running) else 0
+        return len(running) if any(map(_will_be_missed, running)) else 0
 
 
 def _next_waiting(trials: Sequence[FrozenTrial]) -> FrozenTrial | None:

@@ -1,8 +1,9 @@
-"""Shows every few seconds that a worker lives, and hands on the trials of workers that do not.
+"""Shows every few seconds that a worker lives, and fails the trials of workers that do not.
 
-On a database this is Optuna's own heartbeat, by the database's clock. Journals and gRPC have none:
-there a worker counts up an attribute of its trial, and whoever sees the count stand still for the
-grace period, by its own clock, takes the trial. Clocks of machines are never compared.
+A database keeps Optuna's own heartbeat, which is when it was last written. Journals and gRPC have
+none: there a worker counts up an attribute of its trial. Either is only a sign that changes:
+whoever sees it stand still for the grace period, by its own clock, fails the trial. Clocks are
+never compared: one that is set, also by an hour in spring, ends nobody's trial.
 """
 
 from __future__ import annotations
@@ -10,124 +11,128 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from batchfront.storage.patience import impatient
-from batchfront.study.trials.attributes import OWNER, id_of
-from batchfront.study.workers.retry import BEAT, fail_and_queue
+from batchfront.study.trials.attributes import id_of
+from batchfront.study.workers.retry import BEAT, LEASE, fail_lost
+from batchfront.study.workers.silence import Silence
 
 if TYPE_CHECKING:
     from optuna import Study
-    from optuna.trial import FrozenTrial, Trial
+    from optuna.trial import Trial
 
-    from batchfront.storage.shared import Heartbeat, SharedStorage
+    from batchfront.storage.shared import SharedStorage
 
+LONGEST_LEASE = 10  # times the grace period
 log = logging.getLogger("batchfront")
 
 
 class Pulse:
-    """A thread of a worker; used as a context manager around all of its trials."""
+    """Two threads of a worker; used as a context manager around all of its trials.
 
-    def __init__(self, *, storage: SharedStorage, study: Study, heartbeat: Heartbeat) -> None:
+    One beats and the other looks for the dead: looking may take long while all are busy.
+    """
+
+    def __init__(self, *, storage: SharedStorage, study: Study, grace_seconds: float) -> None:
         self._storage = storage
         self._study = study
-        self._interval = heartbeat.interval_seconds
-        self._silence = Silence(heartbeat.grace_seconds)
+        self._grace_seconds = grace_seconds
+        self._interval = grace_seconds / 4  # so that one beat may be late
+        self._silence = Silence(grace_seconds)
         self._trial_id: int | None = None
         self._count = 0
+        self._beaten_at: float | None = None  # this trial, last; of time.monotonic()
+        self._late_seconds = 0.0  # the latest of the beats of late
         self._ended = threading.Event()
         self._lock = threading.Lock()  # no beat of a trial after it was let go
-        self._thread = threading.Thread(target=self._live, name="pulse", daemon=True)
+        self._threads = [
+            threading.Thread(target=self._live, args=(each,), name=name, daemon=True)
+            for name, each in (("pulse", self._show), ("watch", self._look_for_the_dead))
+        ]
 
     def __enter__(self) -> Pulse:
-        self._thread.start()
+        for thread in self._threads:
+            thread.start()
         return self
 
     def __exit__(self, *exc: object) -> None:
         self._ended.set()
-        self._thread.join(timeout=self._interval)
+        for thread in self._threads:
+            thread.join(timeout=self._interval)
+
+    @property
+    def lease_seconds(self) -> float:
+        """For how long this worker may be silent: longer where its beats have been late."""
+        wanted = self._grace_seconds + 2 * self._late_seconds
+        return min(wanted, LONGEST_LEASE * self._grace_seconds)
 
     def hold(self, trial: Trial) -> None:
         """Beat for this trial, now and from now on."""
         with self._lock:
-            self._trial_id, self._count = id_of(trial), 0
-            self._beat()
+            self._trial_id, self._count, self._beaten_at = id_of(trial), 0, None
+            self._late_seconds /= 2  # what made them late may have passed
+            self._beat(self._trial_id)
 
     def let_go(self) -> None:
         """The trial has ended."""
         with self._lock:
             self._trial_id = None
 
-    def _live(self) -> None:
-        due, away = time.monotonic(), False
+    def _live(self, each: Callable[..., None]) -> None:
+        due, away = time.monotonic() + self._interval, False
         while not self._ended.wait(max(0.0, due - time.monotonic())):
             # Whoever was paused itself has missed the beats of others; and after a storage was
             # away, all get an interval to beat again.
             missed = away or time.monotonic() - due > self._interval
             due = time.monotonic() + self._interval
-            away = not self._round(missed=missed)
+            away = not self._answered(each, missed=missed)
 
-    def _round(self, *, missed: bool) -> bool:
+    @staticmethod
+    def _answered(each: Callable[..., None], *, missed: bool) -> bool:
         """Whether the storage answered; one that is away is asked again in the next round.
 
         Not waited for here: the worker would wait for our lock meanwhile.
         """
         try:
             with impatient():
-                with self._lock:
-                    self._beat()
-                self._look_for_the_dead(missed=missed)
+                each(missed=missed)
         except Exception as error:  # the trial goes on without
             log.debug("no heartbeat: %s", error)
             return False
         return True
 
-    def _beat(self) -> None:
+    def _show(self, *, missed: bool) -> None:
+        with self._lock:
+            if self._trial_id is not None:
+                self._beat(self._trial_id)
+
+    def _beat(self, trial_id: int) -> None:
         from optuna.storages import RDBStorage
 
-        if self._trial_id is None:
-            return
         if isinstance(self._storage, RDBStorage):
-            self._storage.record_heartbeat(self._trial_id)
-            return
-        self._count += 1
-        self._storage.set_trial_system_attr(self._trial_id, BEAT, self._count)
+            self._storage.record_heartbeat(trial_id)
+        else:
+            self._count += 1
+            self._storage.set_trial_system_attr(trial_id, BEAT, self._count)
+        self._note_how_late(trial_id)
+
+    def _note_how_late(self, trial_id: int) -> None:
+        """Where a busy machine or storage makes beats late, the others are told to wait longer."""
+        before, self._beaten_at = self._beaten_at, time.monotonic()
+        late = 0.0 if before is None else self._beaten_at - before - self._interval
+        if late > self._interval / 2 and late > 1.25 * self._late_seconds:
+            self._late_seconds = late
+            self._storage.set_trial_system_attr(trial_id, LEASE, self.lease_seconds)
 
     def _look_for_the_dead(self, *, missed: bool) -> None:
-        from optuna.storages import fail_stale_trials
         from optuna.trial import TrialState
 
         if missed:
             self._silence.forget()
-            return
-        fail_stale_trials(self._study)  # whoever runs workers has silenced its warning
+        asked_at = time.monotonic()
+        heartbeats = self._storage.get_heartbeats(self._study._study_id)
         running = self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
-        for trial in self._silence.too_long(running):
-            fail_and_queue(self._storage, self._study, trial)
-
-
-class Silence:
-    """Since when each running trial has shown no new sign of life, by the clock of who watches."""
-
-    def __init__(self, grace_seconds: float) -> None:
-        self._grace_seconds = grace_seconds
-        self._seen: dict[int, tuple[Any, float]] = {}  # by number: the last sign, and since when
-
-    def forget(self) -> None:
-        """Start anew."""
-        self._seen.clear()
-
-    def too_long(self, running: list[FrozenTrial]) -> list[FrozenTrial]:
-        """Trials silent for longer than the grace period.
-
-        Those with a heartbeat of the database are not ours to judge; those whose worker died
-        before it wrote its name are.
-        """
-        now = time.monotonic()
-        judged = [t for t in running if BEAT in t.system_attrs or OWNER not in t.user_attrs]
-        before, self._seen = self._seen, {}
-        for trial in judged:
-            sign = trial.system_attrs.get(BEAT)
-            last, since = before.get(trial.number, (sign, now))
-            self._seen[trial.number] = (sign, since if sign == last else now)
-        return [t for t in judged if now - self._seen[t.number][1] > self._grace_seconds]
+        for trial in self._silence.too_long(running, heartbeats, asked_at):
+            fail_lost(self._storage, trial)

@@ -1,13 +1,23 @@
-"""Queues a trial again, with the same parameters, when its worker died or handed it back."""
+"""Queues a trial again, with the same parameters, when its worker died or handed it back.
+
+Failing a trial and queueing it again are two writes, and whoever makes the first may die before the
+second. So nobody relies on the second: at every claim the trials tell which run has no successor,
+and it gets one. Where two workers do that at once, the later successor is dropped before it runs.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from batchfront.study.machine.process import is_dead
 from batchfront.study.trials.attributes import (
+    CROWDED,
     DEATHS,
+    DOUBLE,
+    FAIL_REASON,
+    INTERRUPTED,
     MAX_RETRIES,
     OWNER,
     PURPOSE,
@@ -21,18 +31,16 @@ from batchfront.study.trials.attributes import (
 
 if TYPE_CHECKING:
     from optuna import Study
-    from optuna.storages import BaseStorage
     from optuna.trial import FrozenTrial
 
+    from batchfront.storage.shared import SharedStorage
+
 ASKED = (PURPOSE, SCORE_TEST, SCALED, SCHEDULE)  # what a trial was asked for
-BEAT = "batchfront_beat"  # trial system attribute: how often its worker has shown that it lives
-
-
-def after_death(study: Study, trial: FrozenTrial) -> None:
-    """Queue a trial again that has just been failed because nobody hears of its worker."""
-    n_deaths = worker_deaths(trial) + 1
-    if n_deaths <= MAX_RETRIES:
-        queue_again(study, trial, n_deaths=n_deaths)
+OURS = "batchfront_"  # how system attributes of running trials begin
+BEAT = "batchfront_beat"  # how often its worker has shown that it lives
+LEASE = "batchfront_lease"  # for how many seconds its worker may be silent
+LOST = "batchfront_lost"  # its worker died before it could write its name
+HISTORY = "retry_history"  # trial system attribute of Optuna: the numbers it goes on from
 
 
 def queue_again(study: Study, trial: FrozenTrial, *, n_deaths: int) -> None:
@@ -45,7 +53,7 @@ def queue_again(study: Study, trial: FrozenTrial, *, n_deaths: int) -> None:
 
     noted = noted_by_samplers(trial)
     asked = {k: v for k, v in trial.user_attrs.items() if k in ASKED}
-    history = [*noted.get("retry_history", []), trial.number]
+    history = [*noted.get(HISTORY, []), trial.number]
     study.add_trial(
         optuna.create_trial(
             state=TrialState.WAITING,
@@ -53,7 +61,7 @@ def queue_again(study: Study, trial: FrozenTrial, *, n_deaths: int) -> None:
             distributions=trial.distributions,
             user_attrs={**asked, ROOT: history[0], DEATHS: n_deaths},
             # As optuna.storages.RetryHeartbeatStaleTrialCallback keeps it.
-            system_attrs={**noted, "failed_trial": history[0], "retry_history": history},
+            system_attrs={**noted, "failed_trial": history[0], HISTORY: history},
         )
     )
 
@@ -66,37 +74,101 @@ def noted_by_samplers(trial: FrozenTrial) -> dict[str, Any]:
     return {
         key: value
         for key, value in trial.system_attrs.items()
-        if not key.startswith(("constraints", BEAT))
+        if not key.startswith(("constraints", OURS))
     }
 
 
-def fail_and_queue(storage: BaseStorage, study: Study, trial: FrozenTrial) -> bool:
-    """Fail a running trial whose worker is gone; exactly one of those who try queues it again."""
+def fail_lost(storage: SharedStorage, trial: FrozenTrial) -> None:
+    """Fail a running trial whose worker is gone; whoever claims next queues it again."""
     from optuna.exceptions import UpdateFinishedTrialError
     from optuna.trial import TrialState
 
-    try:
-        won = storage.set_trial_state_values(id_of(trial), TrialState.FAIL)
-    except UpdateFinishedTrialError:  # another was faster, or the worker lived after all
-        return False
-    if won:
-        after_death(study, trial)
-    return won
+    with suppress(UpdateFinishedTrialError):  # another was faster, or the worker lived after all
+        if OWNER not in trial.user_attrs:  # else it would look like one that people have failed
+            storage.set_trial_attrs(id_of(trial), {}, {LOST: True})
+        storage.set_trial_state_values(id_of(trial), TrialState.FAIL)
 
 
-def fail_lost_trials(
-    storage: BaseStorage, study: Study, trials: Iterable[FrozenTrial], *, alone: bool
-) -> bool:
-    """Fail those of the trials whose process died, and queue them again; whether there were any.
+def fail_dead(storage: SharedStorage, trials: Iterable[FrozenTrial], *, alone: bool) -> bool:
+    """Fail those of the trials whose process died; whether there were any, whoever failed them.
 
     A trial gets its owner under the claim lock. Where that is held (`alone`), one without an owner
     lost it in between.
     """
-    found = False
-    for trial in trials:
-        if trial.state.name != "RUNNING":
-            continue
-        owner = trial.user_attrs.get(OWNER)
-        if alone if owner is None else is_dead(owner):
-            found |= fail_and_queue(storage, study, trial)
+    dead = [
+        trial
+        for trial in trials
+        if trial.state.name == "RUNNING"
+        and (is_dead(trial.user_attrs[OWNER]) if OWNER in trial.user_attrs else alone)
+    ]
+    for trial in dead:
+        fail_lost(storage, trial)
+    return bool(dead)
+
+
+def mend_queue(storage: SharedStorage, study: Study, trials: Sequence[FrozenTrial]) -> bool:
+    """Give every lost run its successor, and none two; whether there was anything to do."""
+    lost = lost_runs(trials)
+    for trial in lost:
+        died = FAIL_REASON not in trial.user_attrs
+        queue_again(study, trial, n_deaths=worker_deaths(trial) + died)
+    doubles = [t for t in trials if t.state.name == "WAITING" and is_double(t, trials)]
+    for trial in doubles:
+        drop(storage, id_of(trial))
+    return bool(lost or doubles)
+
+
+def lost_runs(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
+    """Failed trials that are to run again, and that nobody has queued."""
+    queued = _successors(trials)
+    return [
+        trial
+        for trial in trials
+        if trial.state.name == "FAIL"
+        and _is_to_run_again(trial)
+        and trial.number not in queued
+        and not _is_later(trial, queued)
+    ]
+
+
+def is_double(trial: FrozenTrial, trials: Sequence[FrozenTrial]) -> bool:
+    """Whether it goes on with a run that has an earlier successor."""
+    return HISTORY in trial.system_attrs and _is_later(trial, _successors(trials))
+
+
+def drop(storage: SharedStorage, trial_id: int) -> None:
+    """Fail a trial that was queued twice."""
+    from optuna.exceptions import UpdateFinishedTrialError
+    from optuna.trial import TrialState
+
+    with suppress(UpdateFinishedTrialError):
+        storage.set_trial_attrs(trial_id, {FAIL_REASON: DOUBLE})
+        storage.set_trial_state_values(trial_id, TrialState.FAIL)
+
+
+def _is_to_run_again(trial: FrozenTrial) -> bool:
+    reason = trial.user_attrs.get(FAIL_REASON)
+    if reason is None:
+        ours = OWNER in trial.user_attrs or LOST in trial.system_attrs
+        return ours and worker_deaths(trial) < MAX_RETRIES
+    return reason in (INTERRUPTED, CROWDED)
+
+
+def _successors(trials: Iterable[FrozenTrial]) -> dict[int, int]:
+    """By the number of a trial: that of the first one which goes on with its run."""
+    found: dict[int, int] = {}
+    for trial in trials:  # in the order of their numbers
+        before = _predecessor(trial)
+        if before is not None:
+            found.setdefault(before, trial.number)
     return found
+
+
+def _is_later(trial: FrozenTrial, successors: dict[int, int]) -> bool:
+    before = _predecessor(trial)
+    return before is not None and successors.get(before, trial.number) != trial.number
+
+
+def _predecessor(trial: FrozenTrial) -> int | None:
+    history = trial.system_attrs.get(HISTORY)
+    return history[-1] if history and isinstance(history, list) else None

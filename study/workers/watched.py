@@ -8,8 +8,10 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from batchfront.objectives.device.hardware import free_memory, is_out_of_memory
 from batchfront.objectives.measurement import Measurement, Stopped, TrialParams
 from batchfront.objectives.run import Run, carry_out
+from batchfront.storage.plain import NotPlain, shown
 from batchfront.study.machine.interrupts import Interrupted, Interrupts
 from batchfront.study.pruning.decision import Decision, RunSoFar, StopRule
 from batchfront.study.trials.attributes import CURVE
@@ -37,28 +39,31 @@ class WatchedRun:
         study: Study,
         trial: Trial,
         params: TrialParams,
-        run: Run,
+        new_run: Callable[[], Run],
         known: SizeCost | None,
+        stops_early: bool,
         rule: StopRule,
         checkpoint: Checkpoint | None,
         interrupts: Interrupts,
         say: Callable[..., None],
+        told: set[str],
     ) -> None:
+        """`told`: what the author of the loop has been told by this worker, once for all runs."""
         self.decision: Decision | None = None  # of the stop rule, to end this run
         self.broken: Exception | None = None  # what storage or stop rule raised
+        self._checkpoint = checkpoint
         self._study = study
         self._trial = trial
         self._params = params
-        self._run = run
+        self._new_run = new_run
+        self._run = self._watched()
         self._known = known
+        self._stops_early = stops_early
         self._rule = rule
-        self._checkpoint = checkpoint
         self._interrupts = interrupts
         self._say = say
+        self._told = told
         self._curve_due = time.monotonic() + CURVE_SECONDS
-        run.should_stop = self._each_epoch
-        if checkpoint is not None:
-            run.keep = partial(self._keep, checkpoint)
 
     @property
     def curve(self) -> list[float]:
@@ -72,14 +77,45 @@ class WatchedRun:
             Interrupted: a signal came.
             Exception: whatever the objective raised; or `broken`, also where it swallowed that.
         """
-        kept = None if self._checkpoint is None else self._checkpoint.load()
-        if kept is not None:
-            self._run.restore(kept)
-        with self._interrupts.armed(gently=self._checkpoint is not None):
-            carry_out(objective, self._params, self._run)
+        checkpoint = self._checkpoint
+        kept = None if checkpoint is None else checkpoint.load()
+        if checkpoint is not None and kept is not None:
+            why = self._carry_out(objective, kept)
+            if why is None:
+                return self._run.result()
+            checkpoint.put_aside(why)
+            self._run = self._watched()
+        self._carry_out(objective, None)
+        return self._run.result()
+
+    def _watched(self) -> Run:
+        """A run that tells us of its epochs and of what to keep."""
+        run = self._new_run()
+        run.should_stop = self._each_epoch
+        if self._checkpoint is not None:
+            run.keep = partial(self._keep, self._checkpoint)
+        return run
+
+    def _carry_out(self, objective: Objective, kept: dict[str, Any] | None) -> str | None:
+        """Train, going on from `kept`; returns why that cannot be gone on from, or else None.
+
+        A loop that raises before it has taken a step has not failed: it cannot use what it got.
+        """
+        try:
+            with self._interrupts.armed(gently=self._checkpoint is not None):
+                if kept is not None:
+                    self._run.restore(kept)
+                carry_out(objective, self._params, self._run)
+        except (Exception, SystemExit) as error:
+            lost = kept is None or self.broken is not None or self._run.is_under_way
+            if lost or is_out_of_memory(error):
+                raise
+            why = f"no run goes on from it, {type(error).__name__}: {error}".splitlines()[0]
+            free_memory(error)
+            return why[:300]
         if self.broken is not None:
             raise self.broken
-        return self._run.result()
+        return None
 
     def _each_epoch(self, curve: tuple[float, ...]) -> Stopped | None:
         with self._interrupts.held():
@@ -109,13 +145,25 @@ class WatchedRun:
                 checkpoint.save(state)
             except OSError as error:
                 warnings.warn(f"no checkpoint of trial {self._trial.number}: {error}", stacklevel=2)
+            except NotPlain as error:
+                self._run.keep = None
+                self._tell_author(_unkept(error))
         self._leave_if_asked()
 
+    def _tell_author(self, words: str) -> None:
+        if words not in self._told:
+            self._told.add(words)
+            warnings.warn(words, stacklevel=3)
+
     def _progress(self, curve: tuple[float, ...]) -> RunSoFar:
-        """The run's progress, with the known cost of its size, or what it has cost so far."""
+        """The run's progress, with the known cost of its size, or what it has cost so far.
+
+        Nobody knows what it will take where runs end early, or steps are not reported.
+        """
         seconds, peak = self._run.so_far()
         if self._known is not None:
-            seconds = self._known.train_seconds or seconds
+            if not (self._stops_early or self._run.misses_steps):
+                seconds = self._known.train_seconds or seconds
             peak = self._known.peak_memory_bytes or peak
         return RunSoFar(
             batch_size=self._params.batch_size,
@@ -123,4 +171,14 @@ class WatchedRun:
             train_seconds=seconds,
             peak_memory_bytes=peak,
             share_done=self._run.share_done,
+            tells_best=self._run.tells_best,
         )
+
+
+def _unkept(error: NotPlain) -> str:
+    """What the author of a training loop is told; the loop's own state lies in "loop"."""
+    return (
+        f"run.save got {shown(error.keys[1:])} of type {error.kind}, which no checkpoint can hold: "
+        "give it tensors, numbers, strings, and lists or dicts of them, such as a state_dict(); "
+        "until then a run that is cut off starts over"
+    )

@@ -23,7 +23,7 @@ from batchfront.study.trials.costs import TIME_OFF
 from batchfront.study.trials.hardware import store_costs, stored_costs
 from batchfront.study.trials.outcome import time_off, way_of_failing
 from batchfront.study.workers.claimed import Claimed
-from batchfront.study.workers.events import Emit, Event
+from batchfront.study.workers.events import QUEUED_AGAIN, Emit, Event
 from batchfront.study.workers.ledger import Ledger
 from batchfront.study.workers.next_trial import NextTrial
 from batchfront.study.workers.trial_run import run_of
@@ -39,6 +39,8 @@ if TYPE_CHECKING:
 SAME_FAILURES = 3  # in a row, and the worker gives up
 MAX_REFUSALS = 100  # in a row: then nothing that can run is left
 STANDBY_SECONDS = 1.0  # between two looks whether a trial of another worker is left behind
+MAX_CROWDED = 2  # times that a run which is known to fit may find no memory; then it is evidence
+PASSING_SECONDS = 5.0  # for others to let go of it, before the next trial
 POLL_SECONDS = 0.1  # for signals, meanwhile
 
 
@@ -76,10 +78,12 @@ class Worker:
         self._emit = emit
         self._deadline = deadline
         self._failures: list[str] = []  # ways of failing since the last trial that did not
+        self._told: set[str] = set()  # to the author of the training loop
         self._prober = prober
         self._doubted: set[int] = set()  # sizes whose last run took another time than known
         self._checked: set[int] = set()  # of these, probed again: once by each worker
         self._refusals = 0
+        self._crowded = False  # the last trial was
         self._stop_rule = make_stop_rule(plan, lambda: next_trial.costs)
 
     def run(self) -> None:
@@ -92,6 +96,9 @@ class Worker:
                     self._take(claimed)
             if claimed is None and not self._stand_by():
                 return
+            if self._crowded:  # the turn is over: whoever takes the memory may be one of us
+                self._crowded = False
+                self._rest(PASSING_SECONDS)
 
     def _over(self) -> bool:
         late = self._deadline is not None and time.monotonic() >= self._deadline
@@ -102,15 +109,18 @@ class Worker:
 
         Returns whether to look again.
         """
-        n_running = self._next.n_running()
+        n_running = self._next.n_running
         if n_running == 0:
             return False
         n_finished = self._next.n_finished
         self._emit(Event(kind="waiting", n_finished=n_finished, n_running=n_running))
-        look_at = time.monotonic() + STANDBY_SECONDS
-        while time.monotonic() < look_at and not self._over():
-            time.sleep(POLL_SECONDS)
+        self._rest(STANDBY_SECONDS)
         return True
+
+    def _rest(self, seconds: float) -> None:
+        end = time.monotonic() + seconds
+        while time.monotonic() < end and not self._over():
+            time.sleep(POLL_SECONDS)
 
     def _take(self, claimed: Claimed) -> None:
         from optuna.exceptions import UpdateFinishedTrialError
@@ -179,22 +189,39 @@ class Worker:
         size = claimed.params.batch_size
         said = (str(error) or type(error).__name__).splitlines()[0]
         free_memory(error)
+        if claimed.fits and self._ledger.n_crowded_out(claimed.trial) < MAX_CROWDED:
+            self._crowded_out(claimed, said[:300])
+            return
         excuse: Excuse = claimed.limits.out_of_memory(size, f"ran out of memory: {said[:300]}")
         self._ledger.out_of_memory(claimed, excuse)
         claimed.forget()
         self._say(claimed, "ended", verdict=excuse.verdict.value)
+
+    def _crowded_out(self, claimed: Claimed, said: str) -> None:
+        """What is known to fit found no memory: something else has it, for a while."""
+        why = (
+            f"out of memory at batch size {claimed.params.batch_size}, which is known to fit: "
+            f"something else uses the memory, and the trial is queued again ({said})"
+        )
+        self._ledger.crowded_out(claimed.trial, why)
+        self._crowded = True
+        self._say(claimed, "ended", verdict=QUEUED_AGAIN, reason=why)
 
     def _watched(self, claimed: Claimed) -> WatchedRun:
         return WatchedRun(
             study=self._study,
             trial=claimed.trial,
             params=claimed.params,
-            run=run_of(self._plan, self._objective, measure_memory=not claimed.is_told),
+            new_run=partial(
+                run_of, self._plan, self._objective, measure_memory=not claimed.is_told
+            ),
             known=claimed.known,
+            stops_early=claimed.limits.stops_early,
             rule=NeverStop() if claimed.purpose is not None else self._stop_rule,
             checkpoint=claimed.checkpoint,
             interrupts=self._interrupts,
             say=partial(self._say, claimed, "epoch"),
+            told=self._told,
         )
 
     def _tell(self, claimed: Claimed, measured: Measurement, watched: WatchedRun) -> None:
@@ -208,7 +235,14 @@ class Worker:
         values, grade = self._ledger.completed(claimed, measured, curve=curve)
         feasible = values if grade == 0.0 else None
         verdict = Verdict.OVER_BUDGET if grade else Verdict.COMPLETED
-        self._say(claimed, "ended", values=feasible, metric=values[0], verdict=verdict.value)
+        self._say(
+            claimed,
+            "ended",
+            values=feasible,
+            metric=values[0],
+            verdict=verdict.value,
+            reason=measured.missing_steps,
+        )
 
     def _fail(self, claimed: Claimed, error: BaseException) -> None:
         message = f"{type(error).__name__}: {error}"

@@ -136,3 +136,82 @@ def test_a_folder_that_cannot_be_used_is_named(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(StorageError, match=r"cannot create the checkpoint folder .* or none"):
         checkpoint_folder(tmp_path / "file" / "c")
+
+
+def seconds_to_load(checkpoint: Checkpoint) -> float:
+    started = time.monotonic()
+    with pytest.warns(UserWarning, match="cannot be used") as warned:
+        assert checkpoint.load() is None
+    assert len(warned) == 1
+    return time.monotonic() - started
+
+
+@pytest.mark.parametrize("trap", ["pipe", "link", "broken link", "folder"])
+def test_what_is_no_file_is_neither_followed_nor_waited_for(checkpoint, tmp_path, trap):
+    other = Checkpoint(tmp_path, {"trial": 9})
+    if trap == "pipe":
+        os.mkfifo(checkpoint.path)
+    elif trap == "folder":
+        checkpoint.path.mkdir()
+    else:
+        if trap == "link":  # to what would be a checkpoint of this very run
+            checkpoint.save(STATE)
+            os.replace(checkpoint.path, tmp_path / "elsewhere")
+        checkpoint.path.symlink_to(tmp_path / "elsewhere")
+    assert seconds_to_load(checkpoint) < 5
+    assert checkpoint.load() is None  # it is out of the way: no second warning
+    checkpoint.save({"epoch": 1})
+    assert checkpoint.load() == {"epoch": 1}
+    assert (tmp_path / "elsewhere").exists() == (trap == "link")
+    checkpoint.remove()
+    assert not checkpoint.path.exists()
+    assert other.load() is None
+
+
+def test_no_file_that_lies_in_the_folder_is_written_into(checkpoint, tmp_path, monkeypatch):
+    """Where a name for the unfinished file is taken, a link say, it is an error, not a target."""
+    monkeypatch.setattr("batchfront.storage.files.secrets.token_hex", lambda n: "taken")
+    victim = tmp_path / "victim"
+    victim.write_text("precious")
+    aside = checkpoint.path.with_name(f"{checkpoint.path.name}.taken.new")
+    aside.symlink_to(victim)
+    with pytest.raises(OSError, match="File exists"):
+        checkpoint.save(STATE)
+    assert victim.read_text() == "precious"
+    assert aside.is_symlink()  # not ours to remove before the run has ended
+    checkpoint.remove()
+    assert [path.name for path in tmp_path.iterdir()] == ["victim"]
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root may give files away")
+def test_a_file_of_another_user_is_not_read(checkpoint, tmp_path):
+    checkpoint.save(STATE)
+    os.chown(checkpoint.path, 12345, -1)
+    with pytest.warns(UserWarning, match="belongs to another user, of id 12345"):
+        assert checkpoint.load() is None
+    checkpoint.save(STATE)
+    os.chown(checkpoint.path, 12345, -1)
+    os.chown(tmp_path, 12345, -1)  # as on a server that gives all files of root another owner
+    assert checkpoint.load() is not None
+
+
+def test_a_folder_that_any_user_may_write_into_is_told(tmp_path):
+    shared = tmp_path / "shared"
+    checkpoint_folder(shared)
+    shared.chmod(0o777)
+    with pytest.warns(UserWarning, match="any user may write .* chmod o-w"):
+        checkpoint_folder(shared)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for fine in (0o1777, 0o770, 0o700):
+            shared.chmod(fine)
+            checkpoint_folder(shared)
+
+
+@pytest.mark.parametrize("state", [None, 5, "state", [1, 2], torch.zeros(2)], ids=repr)
+def test_a_file_without_a_state_is_put_aside(checkpoint, state):
+    content = {"format": 1, "name": checkpoint.path.stem, "state": state}
+    torch.save(content, checkpoint.path)
+    seconds_to_load(checkpoint)
+    torch.save(state, checkpoint.path)
+    seconds_to_load(checkpoint)

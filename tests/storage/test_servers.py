@@ -192,6 +192,24 @@ def test_calls_wait_while_a_proxy_restarts_on_its_port(tmp_path):
             assert study.trials[0].user_attrs == {"a": 1}
 
 
+def test_a_trial_goes_on_through_a_proxy_that_was_started_again_in_its_middle(tmp_path):
+    """The new server has read no trials yet."""
+    behind = f"sqlite:///{tmp_path}/study.db"
+    with servers.serve(behind) as first:
+        url = first.url()
+        storage = open_storage(url, mode="worker")
+        study = optuna.create_study(storage=storage, study_name="mine")
+        trial = study.ask()
+        first.kill()
+        with servers.serve(behind, "--port", url.rpartition(":")[2]) as second:
+            second.url()
+            rate = trial.suggest_float("learning_rate", 0.1, 1.0)
+            trial.set_user_attr("a", 1)
+            study.tell(trial, 0.5)
+            (found,) = study.trials
+    assert (found.params, found.value) == ({"learning_rate": rate}, 0.5)
+
+
 @pytest.mark.postgresql
 def test_a_proxy_outlives_a_restart_of_its_database(private):
     with servers.serve(private.url(name="postgres")) as proxy:

@@ -50,8 +50,9 @@ PLANTED = """
 
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A probe that other work disturbs is repeated at once."""
+    """A probe that other work disturbs is repeated at once, and so is a run without memory."""
     monkeypatch.setattr("batchfront.study.probes.prober.PATIENCE_SECONDS", 0.0)
+    monkeypatch.setattr("batchfront.study.workers.worker.PASSING_SECONDS", 0.0)
 
 
 @pytest.fixture

@@ -263,7 +263,7 @@ LEARNING_CLAIMS: dict[str, Rule] = {
         small_batches_spike, per=lambda row: row.epochs, unit="per epoch"
     ),
     "small batches spike more, per step": partial(
-        small_batches_spike, per=lambda row: row.total_steps, unit="per step"
+        small_batches_spike, per=lambda row: row.steps, unit="per step"
     ),
     "adjacent sizes barely differ": neighbours_barely_differ,
     "2 epochs predict the end": early_predicts,

@@ -11,6 +11,7 @@ from batchfront.study.plan.plan import Plan
 from batchfront.study.trials.attributes import MINIMIZED, OBJECTIVES, is_feasible
 from batchfront.study.trials.front import pareto_front
 from batchfront.study.trials.hardware import by_hardware
+from batchfront.study.trials.sound import sound_trials
 
 if TYPE_CHECKING:
     from optuna import Study
@@ -35,10 +36,10 @@ def note(plan: Plan) -> str:
 
 def note_of_imported(record: Mapping[str, Any]) -> str:
     """What a study of recorded runs is and how to read it, in Markdown."""
-    names, source = record["objectives"], record["imported"]
+    names, file, task = record["objectives"], record["imported"]["file"], record["task"]
     aims = ", ".join(f"{n} ({'minimize' if n in MINIMIZED else 'maximize'})" for n in names)
     return (
-        f"Runs recorded elsewhere, imported from **{source['file']}**: task {record['task']}.\n\n"
+        f"Runs recorded elsewhere, imported from **{escape(file)}**: task {escape(task)}.\n\n"
         f"Objectives: {aims}.\n\n"
         "How to read it: COMPLETE trials ran to the end. PRUNED trials did not, or failed on the "
         "way; their `verdict` and `reason` are in the user attributes."
@@ -52,7 +53,7 @@ def publish(study: Study, text: str, names: Sequence[str]) -> None:
     if not stored_note(study):  # people edit it in the dashboard: never overwrite
         save_note(study, text)
     draw = front_3d if len(names) == len(OBJECTIVES) else best_per_batch_size
-    groups = by_hardware(study, study.get_trials(deepcopy=False))
+    groups = by_hardware(study, sound_trials(study))
     for number, (hardware, trials) in enumerate(groups.items(), 1):
         figure = draw(thinned_trials(trials, names), names)
         figure.layout.template = None  # 7 kB that the page has of its own

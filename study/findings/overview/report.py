@@ -13,6 +13,7 @@ from batchfront.study.plan.space import SearchSpace
 from batchfront.study.trials.attributes import OBJECTIVES, own_params
 from batchfront.study.trials.front import pareto_front
 from batchfront.study.trials.hardware import by_hardware
+from batchfront.study.trials.sound import foreign_line, sound_trials
 
 if TYPE_CHECKING:
     from optuna import Study
@@ -33,12 +34,13 @@ def report_html(study: Study, *, note: str) -> str:
     from plotly.offline import get_plotlyjs
 
     names = study.metric_names or OBJECTIVES
-    trials = study.get_trials(deepcopy=False)
+    trials = sound_trials(study)
     record: dict[str, Any] = study.user_attrs[AGREEMENT]
+    lines = [*summary_lines(trials), foreign_line(study) or ""]
     parts = [
         f"<h1>{escape(study.study_name)}</h1>",
         f'<p class="facts">{escape(_facts(record))}</p>',
-        *(f"<p>{escape(line)}</p>" for line in summary_lines(trials)),
+        *(f"<p>{escape(line)}</p>" for line in lines if line),
         f'<div class="note">{escape(note)}</div>' if note else "",
     ]
     for hardware, some in by_hardware(study, trials).items():

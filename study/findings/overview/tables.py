@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from batchfront.study.show import human_bytes, human_seconds, plain_table, said, short
 from batchfront.study.trials.attributes import (
+    OWN_CLOCK,
     PREDICTED,
     REASON,
     VERDICT,
@@ -74,6 +75,7 @@ def cost_row(cost: SizeCost) -> dict[str, Any]:
         "step_seconds": cost.step_seconds,
         "examples_per_second": cost.examples_per_second,
         "peak_memory_bytes": cost.peak_memory_bytes,
+        "evaluation_peak_bytes": cost.evaluation_peak_bytes,
         "predicted_peak_memory_bytes": cost.predicted_peak_memory_bytes,
     }
 
@@ -116,6 +118,12 @@ def advice_lines(costs: Costs) -> list[str]:
         lines.append(
             f"smallest batch size within 5% of the best throughput: {found.smallest_near_best}; "
             f"largest that fits: {found.largest_that_fits}"
+        )
+    evaluation = max((c.evaluation_peak_bytes or 0 for c in costs.values()), default=0)
+    if any(c.memory is not None and c.memory < evaluation for c in costs.values()):
+        lines.append(
+            f"evaluation needs up to {human_bytes(evaluation)}, which peak memory leaves out: "
+            "sizes that train with less need that much"
         )
     disturbed = [str(c.batch_size) for c in costs.values() if c.disturbed]
     if disturbed:
@@ -164,6 +172,12 @@ def summary_lines(trials: Sequence[FrozenTrial]) -> list[str]:
     refused = sum(bool(t.user_attrs.get(PREDICTED)) for t in trials)
     if refused:
         lines.append(f"{refused} proposals were not run: known not to fit or to break a budget")
+    unreported = sum(OWN_CLOCK in t.user_attrs for t in finished)
+    if unreported:
+        lines.append(
+            f"{unreported} runs reported fewer training steps than they announced: their times are "
+            "those of their own clocks, and the divergence guard saw little of them"
+        )
     off = sum("time_off" in t.user_attrs for t in finished)
     if off:
         lines.append(

@@ -9,6 +9,7 @@ import pytest
 from batchfront.objectives.curves.table import read_table
 from batchfront.objectives.curves.write import TableFile, record_run
 from batchfront.objectives.measurement import ObjectiveError, TrialParams
+from tests.storage.test_url import small_disk
 
 from ..conftest import made_task, ready, train
 
@@ -157,3 +158,20 @@ def test_a_compressed_table_is_not_recorded_into(file):
     packed = TableFile(**{**vars(file), "path": file.path.with_suffix(".csv.gz")})
     with pytest.raises(ObjectiveError, match="recorded uncompressed"), packed.locked():
         pass
+
+
+def test_a_run_that_does_not_fit_on_the_disk_leaves_whole_runs_only(tmp_path):
+    with small_disk(tmp_path) as (fill, _):
+        file = TableFile(path=tmp_path / "t.csv", task="made", optimizer="SGD", epochs=3)
+        _fill(file, (16, 0.1, 0))
+        fill()
+        added = []
+
+        def add_many() -> None:
+            for seed in range(1, 1000):
+                file.add((16, 0.1, seed), CURVE, seconds=0.5, peak=77)
+                added.append(seed)
+
+        with pytest.raises(OSError, match="No space left"):
+            add_many()
+        assert len(read_table(file.path).runs) == len(added) + 1

@@ -1,8 +1,10 @@
-"""Tables of training curves: reading, snapping, and errors that name the line."""
+"""Tables of training curves: what a replay needs of them, and snapping.
+
+How rows are read and what else is refused: tests/study/transfer.
+"""
 
 from __future__ import annotations
 
-import gzip
 import math
 
 import pytest
@@ -97,55 +99,22 @@ def test_nan_and_a_short_run_are_read_and_are_not_finite_or_short(write):
     assert table.epoch_seconds(8) == pytest.approx(2 / 3), "of the longest run"
 
 
-def test_a_compressed_table_reads_the_same(write, tmp_path):
-    path = write(row())
-    packed = tmp_path / "table.csv.gz"
-    packed.write_bytes(gzip.compress(path.read_bytes()))
-    assert read_table(packed).runs == read_table(path).runs
-
-
-def test_columns_may_stand_in_any_order_beside_others(write):
-    path = write("x," + row(), head="note," + HEAD)
-    assert read_table(path).task == "made"
-
-
 @pytest.mark.parametrize(
     ("rows", "said"),
     [
-        ((row(), row(epoch=2, train_seconds=-1)), "line 3: train_seconds is -1, wanted a number of "
-         "at least 0"),
-        ((row(), row()), "line 3: epoch 1 of batch size 8, learning rate 0.1, seed 0 is there twi"),
+        ((row(), row(epoch=2, train_loss="")), "line 3: train_loss is blank, wanted a number"),
+        ((row(), row(epoch=2, train_seconds="")), "line 3: train_seconds is blank, wanted a num"),
+        ((row(peak_memory_bytes=""),), "line 2: peak_memory_bytes is blank, wanted a whole number"),
+        ((row(seed=""),), "line 2: seed is blank, wanted a whole number of at least 0"),
         ((row(), row(epoch=3)), "line 3: epoch 3 of .* follows epoch 1"),
-        ((row(epoch=2),), "line 2: epoch 2 of .* follows epoch 0"),
-        ((row(), row(epoch=2, train_seconds=0.1)), "line 3: train_seconds falls from 0.25 to 0.1"),
-        ((row(), row(batch_size=0)), "line 3: batch_size is 0, wanted a number of at least 1"),
-        ((row(batch_size=1.5),), "line 2: batch_size is 1.5, wanted a whole number"),
-        ((row(learning_rate=0),), "line 2: learning_rate is 0, wanted a number above 0"),
-        ((row(seed=-1),), "line 2: seed is -1"),
-        ((row(val_accuracy="high"),), "line 2: val_accuracy is 'high', wanted a number"),
-        ((row(train_seconds="nan"),), "line 2: train_seconds is nan, wanted a number"),
-        ((row(peak_memory_bytes=-5),), "line 2: peak_memory_bytes is -5"),
-        ((row(), row(task="other", seed=1)), "line 3: other with sgd after made with sgd"),
-        ((row(), "made,sgd,8"), "line 3: learning_rate is None, wanted a number"),
         ((), "table.csv holds no runs"),
     ],
-)  # fmt: skip
-def test_a_malformed_table_is_refused_with_its_line(write, rows, said):
+)
+def test_a_table_with_gaps_is_refused_with_its_line(write, rows, said):
     with pytest.raises(ObjectiveError, match=said):
         read_table(write(*rows))
 
 
 def test_missing_columns_are_named(write):
-    with pytest.raises(ObjectiveError, match="line 1 lacks the columns seed, train_loss: a table"):
+    with pytest.raises(ObjectiveError, match="line 1: lacks the columns seed, train_loss"):
         read_table(write(head=HEAD.replace("seed,", "").replace("train_loss,", "")))
-
-
-def test_a_file_that_is_no_text_is_refused(tmp_path):
-    path = tmp_path / "table.csv"
-    path.write_bytes(b"\xff\xfe\x00 nothing")
-    with pytest.raises(ObjectiveError, match=r"cannot read the table .*table\.csv"):
-        read_table(path)
-    packed = tmp_path / "table.csv.gz"
-    packed.write_bytes(b"no gzip")
-    with pytest.raises(ObjectiveError, match="cannot read the table"):
-        read_table(packed)

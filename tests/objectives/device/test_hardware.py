@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import weakref
 from pathlib import Path
 
@@ -44,7 +45,84 @@ def test_a_real_failed_allocation_is_out_of_memory():
     assert is_out_of_memory(MemoryError())
 
 
-@pytest.mark.parametrize("error", [ValueError("out of memory"), RuntimeError("shapes differ")])
+@pytest.mark.parametrize(
+    "said",
+    [
+        "CUDA out of memory. Tried to allocate 2.00 GiB",
+        "CUDA error: out of memory\nCUDA kernel errors might be asynchronously reported",
+        "HIP out of memory. Tried to allocate",
+        "MPS backend out of memory (MPS allocated: 17 GB)",
+        "Out of memory allocating 1,024 bytes (allocated so far: 512 bytes).",
+        "RESOURCE_EXHAUSTED: Attempting to allocate 5.96G. That was not possible.",
+        "XLA:TPU compile permanent error. Ran out of memory in memory space hbm.",
+        "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`",
+        "cuDNN error: CUDNN_STATUS_ALLOC_FAILED",
+        "NCCL error: unhandled cuda error; Failed to CUDA calloc async 608 bytes",
+        "NCCL error: Cuda failure 2 'out of memory'",
+        "[enforce fail at alloc_cpu.cpp:66] . posix_memalign(&data, 64, nbytes) == 0. 12 vs 0",
+        "unable to mmap 1024 bytes from file: Cannot allocate memory (12)",
+        "std::bad_alloc",
+        "DataLoader worker (pid 7) is killed by signal: Bus error. It is possible that "
+        "dataloader's workers are out of shared memory.",
+    ],
+)
+def test_a_shortage_is_known_in_the_words_of_every_library(said):
+    assert is_out_of_memory(RuntimeError(said))
+    assert not is_out_of_memory(ValueError(said))
+
+
+class ResourceExhaustedError(Exception):
+    """TensorFlow's is no RuntimeError."""
+
+
+def test_a_shortage_is_known_by_its_type_and_number():
+    assert is_out_of_memory(ResourceExhaustedError("OOM when allocating tensor"))
+    assert is_out_of_memory(OSError(errno.ENOMEM, "Cannot allocate memory"))
+    assert not is_out_of_memory(OSError(errno.ENOSPC, "No space left on device"))
+
+
+def raised(how: str) -> BaseException:
+    try:
+        try:
+            raise RuntimeError("CUDA out of memory")
+        except RuntimeError as error:
+            if how == "from":
+                raise ValueError("failed in fold 3") from error
+            raise ValueError("wrong shape in the smaller attempt") from None
+    except ValueError as error:
+        return error
+
+
+def test_an_error_that_was_raised_from_a_shortage_is_one_and_one_raised_after_it_is_not():
+    assert is_out_of_memory(raised("from"))
+    assert not is_out_of_memory(raised("from None"))
+
+
+@pytest.mark.parametrize("said", ["GET was unable to find an engine", "CUDNN_STATUS_NOT_SUPPORTED"])
+def test_that_no_plan_was_found_is_a_shortage_where_the_device_is_nearly_full(said, monkeypatch):
+    assert not is_out_of_memory(RuntimeError(said))
+    free = 5
+    for name, fake in {
+        "is_available": lambda: True,
+        "get_memory_info": lambda: (free, 100),
+        "memory_reserved": lambda: 90,
+        "memory_allocated": lambda: 88,
+    }.items():
+        monkeypatch.setattr(torch.accelerator, name, fake)
+    assert is_out_of_memory(RuntimeError(said))
+    free = 50
+    assert not is_out_of_memory(RuntimeError(said))
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ValueError("out of memory"),
+        RuntimeError("shapes differ"),
+        RuntimeError("my model ran out of memory slots in its replay buffer"),
+        RuntimeError("CUDA error: unspecified launch failure"),
+    ],
+)
 def test_other_errors_are_not(error):
     assert not is_out_of_memory(error)
 

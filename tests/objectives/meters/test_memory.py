@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -13,8 +15,9 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 from torch.profiler import ProfilerActivity, profile
 
-from batchfront.objectives.meters.memory import AcceleratorMeter, CpuMeter
-from tests.objectives.conftest import train
+from batchfront.objectives.meters.memory import AcceleratorMeter, AllocatorMeter, CpuMeter
+from batchfront.objectives.run import Run
+from tests.objectives.conftest import made_data, made_task, ready, train
 
 MEGABYTE = 2**20
 
@@ -181,6 +184,55 @@ def test_nothing_counts_after_the_end_and_stopping_twice_is_safe():
     assert meter.peak_bytes == 40
 
 
+def many(n: int, n_features: int = 4) -> Any:
+    """The same small model and batch, whatever the number of examples."""
+    return ready(
+        made_task(
+            data=lambda: made_data((n, 30, 30), n_features=n_features),
+            model=lambda: nn.Linear(n_features, 3),
+            optimizer=torch.optim.SGD,
+        )
+    )
+
+
+@pytest.mark.parametrize("feed", ["resident", "loader"])
+def test_the_number_of_examples_is_not_counted(feed, monkeypatch):
+    if feed == "loader":
+        monkeypatch.setattr("batchfront.objectives.training.feed.RESIDENT_SHARE", 0.0)
+    peaks = [peak_of(many(n), batch_size=16) for n in (500, 5_000, 50_000)]
+    guard = torch.tensor(0.0).nbytes  # holds the running sum of the loss, in a run of many steps
+    assert max(peaks) - min(peaks) <= guard
+    assert max(peaks) < 8 * 500
+
+
+def test_evaluation_has_a_peak_of_its_own_above_what_training_keeps():
+    """400 validation examples, hidden layers of 256: one forward pass, far above a batch of 4."""
+    task = made_task(
+        data=lambda: made_data((200, 400, 30)),
+        model=lambda: nn.Sequential(nn.Linear(5, 256), nn.ReLU(), nn.Linear(256, 3)),
+    )
+    objective = ready(task)
+    small, large = (train(objective, batch_size=size, epochs=2).result() for size in (4, 200))
+    hidden, parameters = 400 * 256 * 4, (6 * 256 + 257 * 3) * 4
+    for result in (small, large):  # parameters, gradients and momenta live on, whatever the batch
+        extra = result.evaluation_peak_bytes - 3 * parameters - 2 * hidden
+        assert 0 <= extra < 0.1 * hidden
+    assert 10 * small.peak_memory_bytes < small.evaluation_peak_bytes
+    assert small.peak_memory_bytes < large.peak_memory_bytes
+
+
+class Hooked(nn.Module):
+    """Its forward hook is its own method: a reference cycle."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(500, 500)
+        self.linear.register_forward_hook(self._seen)
+
+    def _seen(self, *args: Any) -> None:
+        pass
+
+
 class FakeAllocator:
     """The statistics of a caching allocator, without a device."""
 
@@ -195,15 +247,63 @@ class FakeAllocator:
         self.high = self.live
 
 
-def test_an_accelerator_peak_is_above_what_was_there_and_outside_pauses(monkeypatch):
-    allocator = FakeAllocator()
+@pytest.fixture
+def allocator(monkeypatch: pytest.MonkeyPatch) -> FakeAllocator:
+    fake_one = FakeAllocator()
     for name, fake in {
         "synchronize": lambda device: None,
-        "memory_allocated": lambda device: allocator.live,
-        "max_memory_allocated": lambda device: allocator.high,
-        "reset_peak_memory_stats": allocator.reset,
+        "memory_allocated": lambda device: fake_one.live,
+        "max_memory_allocated": lambda device: fake_one.high,
+        "reset_peak_memory_stats": fake_one.reset,
     }.items():
         monkeypatch.setattr(torch.accelerator, name, fake)
+    return fake_one
+
+
+@pytest.mark.parametrize("collects", [True, False])
+def test_a_dead_model_in_a_cycle_is_gone_before_an_accelerators_baseline(allocator, collects):
+    """It dies while the next model is built, after the baseline: then bytes would be missing."""
+    gc.collect()
+    gc.disable()
+    try:
+        dead = Hooked()
+        allocator.use(1000)
+        weakref.finalize(dead, allocator.use, -1000)
+        del dead
+        assert allocator.live == 1000
+        meter = AcceleratorMeter("cpu")
+        if collects:
+            meter.start()
+            assert allocator.live == 0
+        else:  # what the device holds besides is let go of, too, where nothing is measured
+            with Run(device="meta", measure_memory=False):
+                assert allocator.live == 0
+        allocator.use(700)
+        if collects:
+            meter.stop()
+            assert meter.peak_bytes == 700
+    finally:
+        gc.enable()
+
+
+def test_a_dead_model_in_a_cycle_is_gone_before_a_compiled_runs_baseline():
+    gc.collect()
+    gc.disable()
+    try:
+        dead = Hooked()
+        gone = weakref.ref(dead)
+        del dead
+        meter = AllocatorMeter()
+        meter.start()
+        assert gone() is None
+        kept = torch.empty(MEGABYTE, dtype=torch.uint8)
+        meter.stop()
+        assert kept.nbytes <= meter.peak_bytes < 1.01 * MEGABYTE
+    finally:
+        gc.enable()
+
+
+def test_an_accelerator_peak_is_above_what_was_there_and_outside_pauses(allocator):
     allocator.use(10_000)
     allocator.use(-9_000)  # an earlier run's peak
     meter = AcceleratorMeter("cpu")
@@ -216,4 +316,4 @@ def test_an_accelerator_peak_is_above_what_was_there_and_outside_pauses(monkeypa
     allocator.use(10)
     meter.stop()
     meter.stop()
-    assert meter.peak_bytes == 60
+    assert (meter.peak_bytes, meter.evaluation_peak_bytes) == (60, 750)

@@ -206,7 +206,7 @@ def test_time_of_a_resumed_run_is_that_of_both_parts_without_the_time_between(mo
             now[0] += 2.0
             run.step(0.5)
             run.report(0.5)
-            run.save({})
+            run.save({"epoch": len(run.curve)})
 
     kept: list[dict[str, Any]] = []
     first = Run(measure_memory=False)
@@ -234,7 +234,7 @@ def test_the_first_epoch_of_a_new_process_is_warm_up_again(monkeypatch):
         now[0] += seconds
         run.step(0.5)
         run.report(0.5)
-        run.save({})
+        run.save({"epoch": len(run.curve)})
 
     first = Run(measure_memory=False)
     first.keep = kept.append

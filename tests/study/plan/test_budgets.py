@@ -50,6 +50,51 @@ def test_the_space_is_cut_to_what_budgets_allow():
     assert cut_by_cost(space, costs, Budgets()).batch_sizes == (1, 16)
 
 
+def test_what_breaks_a_budget_closes_the_sizes_beyond_it_whose_probe_failed():
+    space, failed = SearchSpace(batch_sizes=(1, 64)), {"error": "ValueError: no"}
+    costs = known_costs(1, 2, 4, 8, 16, 32, 64)
+    for size in (1, 8, 64):
+        unknown = replace(known_cost(size, None, **failed), predicted_peak_memory_bytes=None)
+        costs[size] = unknown
+    assert cut_by_cost(space, costs, Budgets()).batch_sizes == (1, 64)
+    assert cut_by_cost(space, costs, Budgets(max_memory_bytes=20_000)).batch_sizes == (1, 16)
+    assert cut_by_cost(space, costs, Budgets(max_memory_bytes=5_000)).batch_sizes == (1, 4)
+    assert cut_by_cost(space, costs, Budgets(max_memory_bytes=32_000)).batch_sizes == (1, 64)
+    assert cut_by_cost(space, costs, Budgets(max_seconds=0.3)).batch_sizes == (4, 64)
+    limits = Limits(
+        costs=costs,
+        budgets=Budgets(max_memory_bytes=20_000, max_seconds=0.3),
+        failed_size=None,
+        device_bytes=10**9,
+    )
+    excused = [size for size in costs if limits.excuse(size) is not None]
+    assert excused == [1, 2, 32, 64]
+    assert limits.excuse(64).verdict == "over_budget"
+
+
+def test_what_ran_out_of_memory_closes_larger_sizes_unless_they_have_completed():
+    limits = Limits(
+        costs=known_costs(8, 16, 32, 64),
+        budgets=Budgets(),
+        failed_size=16,
+        device_bytes=10**9,
+        completed=frozenset({8, 16, 32}),
+    )
+    assert [size for size in (8, 16, 32, 64) if limits.excuse(size)] == [16, 64]
+
+
+def test_time_closes_no_size_where_runs_may_end_early():
+    limits = Limits(
+        costs=known_costs(8, 16),
+        budgets=Budgets(max_seconds=0.1, max_memory_bytes=10_000),
+        failed_size=None,
+        device_bytes=10**9,
+    )
+    assert [size for size in (8, 16) if limits.excuse(size)] == [8, 16]
+    early = replace(limits, stops_early=True)
+    assert [size for size in (8, 16) if early.excuse(size)] == [16]
+
+
 def test_a_space_of_which_nothing_is_left_names_the_cheapest():
     with pytest.raises(StudyError, match=r"least memory is 0\.977 KiB, max_memory allows 500 B"):
         cut_by_cost(SearchSpace(), known_costs(1, 2), Budgets(max_memory_bytes=500))
@@ -160,16 +205,61 @@ def test_running_out_of_memory_is_evidence_and_happens_at_most_three_times(
     argv = ["run", "--task", name, "--epochs", "4", "--sampler", sampler, "--n-trials"]
     assert main([*argv, "12" if sampler == "gp" else "40"]) == 0
     exported = rows("export")
-    assert not [r for r in exported if r["state"] == "FAIL"]
+    failed = [r for r in exported if r["state"] == "FAIL"]
+    assert {r["fail_reason"] for r in failed} == {"crowded_out"}, "twice at each size"
     dead = [r for r in exported if r["verdict"] == "out_of_memory"]
     real = [r for r in dead if not r["predicted"]]
     assert 1 <= len(real) <= 3
+    assert len(failed) <= 2 * len(real)
     assert all(r["batch_size"] > 16 for r in dead)
     assert all(r["state"] == "PRUNED" for r in dead)
     smallest = min(r["batch_size"] for r in real)
     assert all(r["batch_size"] >= smallest for r in dead if r["predicted"])
     (row,) = rows("ls")
     assert row["n_trials"] == (12 if sampler == "gp" else 40), "predicted ones do not count"
+
+
+CROWDED = """
+    import os
+
+    def objective(params, run):
+        run.begin(20 * params.epochs, baseline_loss=1.0)
+        for epoch in range(params.epochs):
+            if epoch == 1 and {condition} and type(run).__name__ == "Run":
+                open("seen", "a").write("x")
+                raise ValueError("fold 3") from RuntimeError("CUBLAS_STATUS_ALLOC_FAILED")
+            for _ in range(20):
+                run.step(0.5)
+            run.report(0.5 + params.learning_rate / 10)
+"""
+
+
+def test_memory_that_something_else_takes_for_a_while_closes_no_size(write_task, rows, capsys):
+    """At a size that its probe has measured: twice, and then it is there again."""
+    seen = "not (os.path.exists('seen') and os.path.getsize('seen') >= 2)"
+    name = write_task(CROWDED.format(condition=seen))
+    argv = ["run", "--task", name, "--epochs", "4", "--batch-sizes", "8:32", "--sampler", "random"]
+    assert main([*argv, "--n-trials", "5"]) == 0
+    exported = rows("export")
+    assert [r["fail_reason"] for r in exported[:2]] == ["crowded_out"] * 2
+    assert {r["state"] for r in exported[2:]} == {"COMPLETE"}
+    assert len(exported) == 7, "what found no memory does not count"
+    again = exported[2]
+    assert again["retry_of"] == 0
+    assert again["learning_rate"] == exported[0]["learning_rate"]
+    said = capsys.readouterr().err
+    assert said.count("known to fit: something else uses the memory") == 2
+
+
+def test_memory_that_is_never_there_is_evidence_the_third_time(write_task, rows):
+    name = write_task(CROWDED.format(condition="params.batch_size == 16"))
+    argv = ["run", "--task", name, "--epochs", "4", "--batch-sizes", "8:32", "--sampler", "random"]
+    assert main([*argv, "--n-trials", "20", "--seed", "3"]) == 0
+    exported = rows("export")
+    assert sum(r["fail_reason"] == "crowded_out" for r in exported) == 2
+    real = [r for r in exported if r["verdict"] == "out_of_memory" and not r["predicted"]]
+    assert [r["batch_size"] for r in real] == [16]
+    assert not [r for r in exported if r["batch_size"] == 8 and r["state"] != "COMPLETE"]
 
 
 def test_sizes_whose_probe_runs_out_of_memory_are_cut(write_task, rows, capsys):
@@ -187,6 +277,6 @@ def test_where_nothing_can_run_a_worker_gives_up_and_fails_no_trial(
     argv = ["run", "--task", name, "--batch-sizes", "32:64", "--epochs", "1"]
     assert main([*argv, "--sampler", "random", "--n-trials", "9"]) == 1
     assert "3 proposals in a row cannot run: batch size" in capsys.readouterr().err
-    exported = rows("export")
+    exported = [r for r in rows("export") if r["fail_reason"] != "crowded_out"]
     assert {(r["state"], r["verdict"]) for r in exported} == {("PRUNED", "out_of_memory")}
     assert [r["predicted"] for r in exported[-3:]] == [True] * 3

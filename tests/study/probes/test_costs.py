@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import signal
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -119,6 +120,22 @@ def test_a_signal_ends_a_probe_that_is_repeated_between_trials(write_task, rows)
     assert time.monotonic() - began < 60
     (row,) = rows("ls")
     assert (row["n_trials"], row["n_running"]) == (1, 0)
+
+
+@pytest.mark.parametrize(
+    ("signum", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 143)]
+)
+def test_a_signal_ends_the_first_probes_in_one_line(workdir, write_task, capsys, signum, code):
+    name = write_task(f"""
+        import os, time
+        def objective(params, run):
+            os.kill(os.getpid(), {int(signum)})
+            time.sleep(60)
+    """)
+    assert main(["run", "--task", name, "--n-trials", "1"]) == code
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line == f"ended by {'SIGINT' if code == 130 else 'SIGTERM'}: give the same command again"
+    assert main(["ls"]) in (0, 2)
 
 
 def test_other_hardware_is_refused_unless_wanted_and_then_has_its_own_front(

@@ -47,8 +47,12 @@ def _hold_after(workdir, n: int, seconds: float = 60) -> None:
 
 @pytest.mark.parametrize(
     ("send", "signum", "code", "n_workers"),
-    [(os.killpg, signal.SIGINT, 130, 2), (os.kill, signal.SIGTERM, 143, 1)],
-    ids=["Ctrl-C", "SIGTERM"],
+    [
+        (os.killpg, signal.SIGINT, 130, 2),
+        (os.kill, signal.SIGTERM, 143, 1),
+        (os.kill, signal.SIGHUP, 143, 1),
+    ],
+    ids=["Ctrl-C", "SIGTERM", "SIGHUP"],
 )
 def test_a_signal_lets_the_epoch_end_and_hands_the_trial_back(
     workdir, rows, send, signum, code, n_workers

@@ -8,6 +8,7 @@ import time
 from typing import Any
 
 import optuna
+import pytest
 
 from batchfront.storage.open import open_storage
 from batchfront.study.cli.main import main
@@ -18,16 +19,18 @@ from tests.study.conftest import finish, spawn
 from ..copies import PARAMS, SPACE, copied, everything, make
 
 
-def test_an_unfinished_copy_is_completed(source, workdir, capsys, monkeypatch):
+@pytest.mark.parametrize(("signum", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_an_unfinished_copy_is_completed(source, workdir, capsys, monkeypatch, signum, code):
     make(source)
     target = f"sqlite:///{workdir}/target.db"
 
     def die(*args: Any) -> None:
-        raise KeyboardInterrupt
+        os.kill(os.getpid(), signum)
 
     with monkeypatch.context() as patch:
         patch.setattr(copying, "_finish", die)
-        assert copied(source, target) == 130
+        assert copied(source, target) == code
+    assert capsys.readouterr().err.splitlines()[-1].startswith("ended by ")
     assert main(["ls", "--storage", target, "--json"]) == 0
     assert capsys.readouterr().out == "[]\n"  # nobody takes it for a study
     assert main(["front", "--storage", target, "--study-name", "mine"]) == 2

@@ -13,7 +13,7 @@ import pytest
 from optuna.storages._grpc.auto_generated import api_pb2, api_pb2_grpc
 
 from batchfront.storage.open import open_storage
-from batchfront.storage.proxy import serving
+from batchfront.storage.proxy_server import serving
 from batchfront.study.cli.main import main
 from tests import servers
 from tests.study.conftest import finish, spawn

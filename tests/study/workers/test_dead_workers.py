@@ -14,12 +14,10 @@ from batchfront.objectives.load import load_objective
 from batchfront.objectives.measurement import TrialParams
 from batchfront.objectives.run import Run, carry_out
 from batchfront.storage.open import open_storage
-from batchfront.storage.shared import Heartbeat
 from batchfront.study.cli.main import main
 from batchfront.study.quiet import quiet_optuna
 from batchfront.study.trials.attributes import OWNER, ROOT, is_finished
 from batchfront.study.workers.pulse import Pulse
-from batchfront.study.workers.retry import after_death
 
 from ..conftest import ask, finish, spawn
 
@@ -91,12 +89,11 @@ def test_a_paused_workers_trial_goes_to_another_and_its_own_result_is_dropped(wo
 
 
 def test_a_silent_worker_is_noticed_by_a_pulse_within_the_grace_period(shared_study, shared_url):
-    heartbeat = Heartbeat(grace_seconds=GRACE, on_stale=after_death)
     with quiet_optuna():
-        storages = [open_storage(shared_url, mode="worker", heartbeat=heartbeat) for _ in range(2)]
+        storages = [open_storage(shared_url, mode="worker") for _ in range(2)]
         views = [optuna.load_study(study_name="mine", storage=storage) for storage in storages]
         silent, living = (
-            Pulse(storage=storage, study=view, heartbeat=heartbeat)
+            Pulse(storage=storage, study=view, grace_seconds=GRACE)
             for storage, view in zip(storages, views, strict=True)
         )
         for view, pulse in zip(views, (silent, living), strict=True):
@@ -107,7 +104,82 @@ def test_a_silent_worker_is_noticed_by_a_pulse_within_the_grace_period(shared_st
             wait_until(lambda: trials_of(shared_url)[0].state == TrialState.FAIL, 4 * GRACE)
             time.sleep(GRACE)  # living twice as long as that now
     states = [t.state for t in trials_of(shared_url)]
-    assert states == [TrialState.FAIL, TrialState.RUNNING, TrialState.WAITING]
+    assert states == [TrialState.FAIL, TrialState.RUNNING]
+
+
+def test_a_lost_trial_that_another_fails_while_a_worker_looks_is_run(
+    workdir, rows, write_task, monkeypatch
+):
+    """It takes the last slot in a list that is out of date; nobody else is left to run it."""
+    from batchfront.study.workers import next_trial
+
+    task = write_task(NOTED.format(before="", after=DIES))
+    command = ["run", "--task", task, "--epochs", "5", "--sampler", "random", "--n-trials", "1"]
+    finish(spawn(*command, cwd=workdir))
+    seen, real = [], next_trial.fail_dead
+
+    def slowly(storage: Any, trials: Any, *, alone: bool) -> bool:
+        if not seen:
+            seen.extend(t.state for t in trials)
+            elsewhere = open_storage("sqlite:///runs/batchfront.db", mode="worker")
+            elsewhere.set_trial_state_values(trials[0]._trial_id, TrialState.FAIL)
+        return real(storage, trials, alone=alone)
+
+    monkeypatch.setattr(next_trial, "fail_dead", slowly)
+    assert main(command) == 0
+    assert seen == [TrialState.RUNNING]
+    assert [r["state"] for r in rows("export")] == ["FAIL", "COMPLETE"]
+    assert (workdir / "trained").read_text().split() == ["0", "1", "2", "3", "4"]
+
+
+def test_a_run_that_ends_short_of_its_total_says_so_by_its_exit_code(workdir):
+    """Somebody holds the last slot of whom nobody would notice that he is gone."""
+    command = [*TASK, "--n-trials"]
+    assert main([*command, "1"]) == 0
+    storage = open_storage("sqlite:///runs/batchfront.db", mode="worker")
+    (name,) = optuna.get_all_study_names(storage)
+    trial = ask(optuna.load_study(study_name=name, storage=storage))
+    trial.set_user_attr(OWNER, {"host": "elsewhere", "pid": 1})  # as versions of before wrote it
+    assert main([*command, "2"]) == 75
+    assert main([*command, "9", "--timeout", "0.001"]) == 0  # that was asked for
+
+
+def test_what_killed_workers_have_left_of_ended_runs_is_removed(workdir, write_task, monkeypatch):
+    """They died after they told their trials, and before they removed the checkpoints."""
+    from batchfront.study.workers.claimed import Claimed
+
+    task = write_task(NOTED.format(before="", after=""))
+    command = ["run", "--task", task, "--epochs", "2", "--sampler", "random", "--n-trials"]
+    with monkeypatch.context() as patch:
+        patch.setattr(Claimed, "forget", lambda self: None)
+        patch.setattr("batchfront.study.workers.kept.Kept.tidy", lambda self: None)
+        assert main([*command, "2"]) == 0
+    assert len(list((workdir / "runs" / "checkpoints").iterdir())) == 2
+    assert main([*command, "3"]) == 0
+    assert list((workdir / "runs" / "checkpoints").iterdir()) == []
+
+
+def test_workers_that_start_together_with_two_grace_periods_do_not_run_together(
+    workdir, capsys, monkeypatch
+):
+    """Both may open the study while no trial runs; the claims of one find that they disagree."""
+    from batchfront.study.session.session import Session
+
+    command, launch = [*TASK[:-2], "--n-trials", "2", "--grace"], Session._launch
+    others: list[int] = []
+
+    def overtaken(*args: Any) -> Any:
+        with monkeypatch.context() as patch:
+            patch.setattr(Session, "_launch", launch)
+            others.append(main([*command, "7"]))
+        return launch(*args)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Session, "_launch", overtaken)
+        assert main([*command[:-2], "5", "--grace", "5"]) == 2
+    assert others == [0]
+    err = capsys.readouterr().err
+    assert "has got a grace period of 7 s from another worker, and this one had 5" in err
 
 
 def test_another_grace_period_is_refused_while_workers_run_and_kept_otherwise(workdir, capsys):
@@ -246,7 +318,7 @@ def test_a_run_that_raises_leaves_no_checkpoint(workdir, rows, write_task):
             run.begin(20)
             run.step(0.5)
             run.report(0.1)
-            run.save({})
+            run.save({"epoch": len(run.curve)})
             if params.seed:
                 raise OSError("no data")
             run.report(0.1)

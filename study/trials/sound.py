@@ -1,0 +1,266 @@
+"""Which trials of a study are ours, with nothing in them that we could not use.
+
+Anybody can add trials to a study and edit them through Optuna. Whoever reads trials reads them from
+here, so that all agree on which ones there are; the others are foreign, and set aside.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from batchfront.objectives.measurement import TO_TARGET
+from batchfront.objectives.parameter import Parameter
+from batchfront.study.trials.attributes import (
+    AGREEMENT,
+    CURVE,
+    DEATHS,
+    DIAGNOSED,
+    FAIL_REASON,
+    HARDWARE,
+    OWNER,
+    PHASES,
+    PRUNER_STATE,
+    PURPOSE,
+    REASON,
+    ROOT,
+    SCALED,
+    SCHEDULE,
+    SO_FAR,
+    SPARED,
+    VERDICT,
+    id_of,
+)
+
+if TYPE_CHECKING:
+    from optuna import Study
+    from optuna.distributions import BaseDistribution
+    from optuna.trial import FrozenTrial
+
+    Check = Callable[[Any], bool]
+
+MOST_EXAMPLES = 2**40  # of a batch; more is a slip of whoever wrote it
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _is_positive(value: Any) -> bool:
+    return _is_number(value) and 0 < value < math.inf
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def _is_dict(value: Any) -> bool:
+    return isinstance(value, dict)
+
+
+def _are_numbers(value: Any) -> bool:
+    return isinstance(value, list) and all(map(_is_number, value))
+
+
+def _are_known(value: Any) -> bool:
+    return isinstance(value, list) and all(one is None or _is_number(one) for one in value)
+
+
+def _are_phases(value: Any) -> bool:
+    return isinstance(value, list) and all(
+        isinstance(one, list) and len(one) == 3 and all(map(_is_positive, one)) for one in value
+    )
+
+
+def _is_owner(value: Any) -> bool:
+    return _is_dict(value) and _is_count(value.get("pid"))
+
+
+CHECKS: Mapping[str, Check] = {
+    **dict.fromkeys((VERDICT, REASON, FAIL_REASON, SCHEDULE, PURPOSE, HARDWARE), _is_text),
+    **dict.fromkeys((ROOT, DEATHS), _is_count),
+    **dict.fromkeys((SCALED, "epochs", "total_steps"), _is_positive),
+    **dict.fromkeys((SPARED, PRUNER_STATE), _is_dict),
+    **dict.fromkeys(
+        (
+            "steps", "measured_seconds", "process_seconds", "planned_train_seconds", "time_off",
+            "train_loss", "best_metric", "test_metric", "generalization_gap", "n_spikes",
+            *DIAGNOSED, *TO_TARGET,
+        ),
+        _is_number,
+    ),
+    CURVE: _are_numbers, SO_FAR: _are_known, PHASES: _are_phases, OWNER: _is_owner,
+}  # fmt: skip
+"""What the attributes are made of that somebody computes with. NaN is a number: of a loss, say."""
+RECORDED = {CURVE, SO_FAR, "epochs", "total_steps", *TO_TARGET}  # of these, in imported runs
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rules:
+    """What the trials of one study look like."""
+
+    n_objectives: int
+    batch_sizes: tuple[int, int] | None  # None: recorded runs, of any size
+    search: Mapping[str, Parameter]  # the task's own parameters
+
+    @staticmethod
+    def of(study: Study) -> Rules:
+        """Those of a study, by its record."""
+        space = study.user_attrs.get(AGREEMENT, {}).get("space")
+        search = {} if space is None else space.get("search", {})
+        return Rules(
+            n_objectives=len(study.directions),
+            batch_sizes=None if space is None else tuple(space["batch_sizes"]),
+            search={name: Parameter.from_dict(value) for name, value in search.items()},
+        )
+
+    def why_not(self, trial: FrozenTrial) -> str | None:
+        """Why a trial is none of ours; None where it is."""
+        asked = trial.params or trial.system_attrs.get("fixed_params", {})
+        if not isinstance(asked, dict):
+            return "fixed_params is no dict"
+        return (
+            self._wrong_with_params(trial, asked)
+            or self._wrong_with_values(trial)
+            or self._wrong_with_attributes(trial)
+        )
+
+    def _wrong_with_params(self, trial: FrozenTrial, asked: Mapping[str, Any]) -> str | None:
+        checks = self._checks_of_params
+        for name, value in asked.items():
+            if name in checks and not checks[name](value):
+                return f"{name} is {value!r}"
+            if name in checks and self._is_of_other_kind(name, trial.distributions.get(name)):
+                return f"{name} is drawn in another way"
+        if trial.state.name not in ("COMPLETE", "PRUNED"):
+            return None  # it may have been lost before it had them, or has none yet
+        wanted = {"learning_rate", *self.search}
+        wanted |= {"log2_batch_size"} if self.batch_sizes is not None else set()
+        missing = sorted(wanted - set(trial.params))
+        if not missing and not {"batch_size", "log2_batch_size"} & set(trial.params):
+            missing = ["batch_size"]
+        return f"{missing[0]} is missing" if missing else None
+
+    @cached_property
+    def _checks_of_params(self) -> dict[str, Check]:
+        own = {name: _within(parameter) for name, parameter in self.search.items()}
+        low, high = self.batch_sizes or (1, MOST_EXAMPLES)
+        return {
+            "batch_size": lambda size: _is_positive(size) and size == int(size) <= MOST_EXAMPLES,
+            "log2_batch_size": lambda log2: (
+                _is_number(log2)
+                and low.bit_length() - 1 <= log2 <= high.bit_length() - 1
+                and log2 == int(log2)
+            ),
+            "learning_rate": _is_positive,
+            **own,
+        }
+
+    def _is_of_other_kind(self, name: str, found: BaseDistribution | None) -> bool:
+        """Whether Optuna would refuse to go on with it: it compares kinds, and choices."""
+        from optuna.distributions import CategoricalDistribution
+
+        if found is None or self.batch_sizes is None:
+            return False
+        choices: tuple[Any, ...] = ()
+        if isinstance(found, CategoricalDistribution):
+            choices = tuple(found.choices)
+        kind = type(found).__name__, getattr(found, "log", False), choices
+        return kind != self._kind_of(name)
+
+    def _kind_of(self, name: str) -> tuple[str, bool, tuple[Any, ...]]:
+        if name not in self.search:
+            whole = name in ("batch_size", "log2_batch_size")
+            return ("IntDistribution", False, ()) if whole else ("FloatDistribution", True, ())
+        parameter = self.search[name]
+        if parameter.choices:
+            return "CategoricalDistribution", False, parameter.choices
+        return f"{'Int' if parameter.is_whole else 'Float'}Distribution", parameter.log, ()
+
+    def _wrong_with_values(self, trial: FrozenTrial) -> str | None:
+        values = trial.values
+        if values is None:
+            return None
+        if len(values) != self.n_objectives or not all(map(math.isfinite, values)):
+            return f"its values are {values}"
+        if self.batch_sizes is not None and min(values[1:], default=0.0) < 0:
+            return f"its time or memory is negative: {values[1:]}"
+        return None
+
+    def _wrong_with_attributes(self, trial: FrozenTrial) -> str | None:
+        for name, value in trial.user_attrs.items():
+            check = CHECKS.get(name)
+            if check is None or (self.batch_sizes is None and name not in RECORDED):
+                continue
+            if value is not None and not check(value):
+                return f"{name} is {value!r:.60}"
+        if trial.user_attrs.get(ROOT, 0) > trial.number:
+            return f"{ROOT} is {trial.user_attrs[ROOT]}, a later trial"
+        if len(trial.user_attrs.get(SO_FAR) or range(self.n_objectives)) != self.n_objectives:
+            return f"{SO_FAR} is {trial.user_attrs[SO_FAR]}"
+        if not all(map(_is_number, trial.constraints.values())):
+            return f"its constraints are {trial.constraints}"
+        return None
+
+
+def _within(parameter: Parameter) -> Check:
+    """A check of one of the task's own parameters."""
+    if parameter.choices:
+        kinds = {(type(choice), choice) for choice in parameter.choices}
+        return lambda value: isinstance(value, str | int | float) and (type(value), value) in kinds
+    low, high = parameter.low or 0.0, parameter.high or 0.0
+    return lambda value: (
+        _is_number(value)
+        and low <= value <= high
+        and (not parameter.is_whole or value == int(value))
+    )
+
+
+class SoundTrials:
+    """Judges the trials of one study, those that are finished only once."""
+
+    def __init__(self) -> None:
+        self._rules: Rules | None = None
+        self._judged: dict[int, str | None] = {}  # by id
+
+    def of(self, study: Study) -> list[FrozenTrial]:
+        """Those of the study that are ours."""
+        trials = study.get_trials(deepcopy=False)
+        return [trial for trial in trials if self.why_not(study, trial) is None]
+
+    def why_not(self, study: Study, trial: FrozenTrial) -> str | None:
+        """Why a trial of the study is foreign; None where it is ours."""
+        known = id_of(trial)
+        if known in self._judged:
+            return self._judged[known]
+        if self._rules is None:
+            self._rules = Rules.of(study)
+        why = self._rules.why_not(trial)
+        if trial.state.is_finished():
+            self._judged[known] = why
+        return why
+
+
+def sound_trials(study: Study) -> list[FrozenTrial]:
+    """The trials of a study that are ours."""
+    return SoundTrials().of(study)
+
+
+def foreign_line(study: Study) -> str | None:
+    """How many trials were set aside, and the most frequent reason; None where all are ours."""
+    sound = SoundTrials()
+    reasons = [sound.why_not(study, trial) for trial in study.get_trials(deepcopy=False)]
+    counted = Counter(why for why in reasons if why is not None)
+    if not counted:
+        return None
+    n, (why, _) = counted.total(), counted.most_common(1)[0]
+    those = "1 trial was set aside: it is" if n == 1 else f"{n} trials were set aside: they are"
+    return f"{those} not as batchfront writes them ({why})"

@@ -1,0 +1,84 @@
+"""The checkpoints of a study's runs: which are needed still, and which nobody will read again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from batchfront.storage.checkpoint import Checkpoint
+from batchfront.study.trials.attributes import ROOT, derive_seed
+from batchfront.study.workers.retry import lost_runs
+
+if TYPE_CHECKING:
+    from optuna.trial import FrozenTrial, Trial
+
+    from batchfront.objectives.objective import Objective
+    from batchfront.study.plan.plan import Plan
+
+
+class Kept:
+    """Runs of this hardware, in one folder."""
+
+    def __init__(self, *, folder: Path, plan: Plan, objective: Objective) -> None:
+        self._folder = folder
+        self._plan = plan
+        self._compiled = objective.compiled
+        self._trials: Sequence[FrozenTrial] = ()  # as they were seen last
+        self._is_tidy = False
+        self._claimed: Checkpoint | None = None
+
+    def claim(self, trial: Trial) -> Checkpoint:
+        """The checkpoint of a trial that this process runs now."""
+        self._claimed = self.of(trial)
+        return self._claimed
+
+    def of(self, trial: Trial | FrozenTrial) -> Checkpoint:
+        """The checkpoint that a trial shares with those that take it up on the same hardware."""
+        plan, root = self._plan, root_of(trial)
+        identity = {
+            "study": plan.study_name,
+            "study_id": plan.study_id,
+            "trial": root,
+            "params": trial.params,
+            "epochs": plan.epochs,
+            "seed": derive_seed(plan.seed, root, purpose="trial"),
+            "hardware": plan.hardware,
+            "compiled": self._compiled,
+        }
+        return Checkpoint(self._folder, identity)
+
+    def seen(self, trials: Sequence[FrozenTrial]) -> None:
+        """Note the trials of the study; at first, what killed workers have left is removed."""
+        self._trials = trials
+        if not self._is_tidy:
+            self._is_tidy = True
+            self.tidy()
+
+    def tidy(self) -> None:
+        """Remove what is kept of runs that have ended: their workers died before they did so."""
+        ended = [trial for trial in self._trials if trial.state.is_finished()]
+        lost = lost_runs(self._trials)
+        going_on = [trial for trial in self._trials if not trial.state.is_finished()]
+        needed = {root_of(trial) for trial in (*going_on, *lost)}
+        self._remove(trial for trial in ended if root_of(trial) not in needed)
+
+    def forget(self) -> None:
+        """Remove what is kept of any run: the study was deleted."""
+        if self._claimed is not None:
+            self._claimed.remove()
+        self._remove(self._trials)
+
+    def _remove(self, trials: Iterable[FrozenTrial]) -> None:
+        there = {path.stem for path in self._folder.glob("*.pt")}
+        if not there:
+            return
+        for trial in trials:
+            checkpoint = self.of(trial)
+            if checkpoint.path.stem in there:
+                checkpoint.remove()
+
+
+def root_of(trial: Trial | FrozenTrial) -> int:
+    """Number of the trial whose run this one goes on with, or its own."""
+    return int(trial.user_attrs.get(ROOT, trial.number))

@@ -1,0 +1,175 @@
+"""Changed training code is refused by what it does; a comment is no change."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from batchfront.objectives.source import sources
+from batchfront.study.cli.main import main
+from batchfront.study.opening.open import the_study
+from batchfront.study.plan.behaviour import ACCEPTED, changes
+
+STORAGE = "sqlite:///runs/batchfront.db"
+TASK = """
+import torch
+from torch import nn
+from torch.nn import functional as F
+from batchfront import Data, Task
+
+def data():
+    g = torch.Generator().manual_seed(0)
+    y = torch.randint(0, 3, (64,), generator=g)
+    x = torch.randn(64, 8, generator=g) + y[:, None]
+    return Data(x_train=x, y_train=y, x_val=x, y_val=y, x_test=x, y_test=y)
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.a, self.b = nn.Linear(8, 16), nn.Linear(16, 3)
+
+    def forward(self, x):
+        return self.b(torch.relu(self.a(x)))
+
+def loss(output, y):
+    return F.cross_entropy(output, y)
+
+task = Task(name="t", data=data, model=Net, loss=loss, optimizer=torch.optim.SGD, epochs=1)
+"""
+LOOP = """
+from net import accuracy
+
+def objective(params, run):
+    run.begin(10, baseline_loss=1.0)
+    for _ in range(10):
+        run.step(0.5)
+    run.report(accuracy())
+"""
+NET = "def accuracy():\n    return 0.75\n"
+RUN = ["run", "--batch-sizes", "16", "--sampler", "random", "--pruner", "none", "--epochs", "1"]
+
+
+def _run(n: int, *more: str) -> int:
+    """As in a process of its own: what was imported from this folder is read anew."""
+    for name, module in list(sys.modules.items()):
+        if Path(getattr(module, "__file__", None) or "/").is_relative_to(Path.cwd()):
+            del sys.modules[name]
+    return main([*RUN, "--task", "mine.py", "--n-trials", str(n), *more])
+
+
+EDITS = {
+    "loss body": ("F.cross_entropy(output, y)", "F.cross_entropy(output, y) * 10"),
+    "label smoothing": ("(output, y)\n\n", "(output, y, label_smoothing=0.3)\n\n"),
+    "class weights": ("(output, y)\n\n", "(output, y, weight=torch.tensor([1.0, 5.0, 9.0]))\n\n"),
+    "forward pass": ("torch.relu", "torch.sin"),
+}
+
+
+@pytest.fixture(params=EDITS)
+def edited(request) -> str:
+    old, new = EDITS[request.param]
+    text = TASK.replace(old, new)
+    assert text != TASK
+    return text
+
+
+def test_a_task_whose_code_does_something_else_is_not_resumed(workdir, edited, capsys):
+    (workdir / "mine.py").write_text(TASK)
+    assert _run(1) == 0
+    (workdir / "mine.py").write_text(edited)
+    assert _run(2) == 2
+    said = capsys.readouterr().err
+    assert "was made with other training code (" in said
+    assert "--accept-change" in said
+    assert len(the_study(STORAGE, None).trials) == 1
+
+
+def test_a_task_that_only_looks_different_is_resumed(workdir):
+    (workdir / "mine.py").write_text(TASK)
+    assert _run(1) == 0
+    text = TASK.replace("    return F.cross", "    # as usual\n    return F.cross")
+    text = text.replace("def loss(", "def my_loss(").replace("loss=loss", "loss=my_loss")
+    (workdir / "mine.py").write_text("# mine\n" + text)
+    assert _run(2) == 0
+
+
+def test_an_accepted_change_is_recorded_and_told_from_then_on(workdir, edited, capsys):
+    (workdir / "mine.py").write_text(TASK)
+    assert _run(1) == 0
+    (workdir / "mine.py").write_text(edited)
+    assert _run(2, "--accept-change") == 0
+    (entry,) = the_study(STORAGE, None).user_attrs[ACCEPTED]
+    assert entry["from_trial"] == 1
+    capsys.readouterr()
+    assert _run(3) == 0  # the change is the study's now
+    assert "trials from 1 on ran with changed code" in capsys.readouterr().err
+    (workdir / "mine.py").write_text(TASK)
+    assert _run(4) == 2
+
+
+def test_a_loop_of_ones_own_is_compared_with_the_neighbours_it_imports(
+    workdir, capsys, monkeypatch
+):
+
+    (workdir / "mine.py").write_text(LOOP)
+    (workdir / "net.py").write_text(NET)
+    assert _run(1) == 0
+    (workdir / "net.py").write_text('"""A net."""\n' + NET.replace(":\n", ":  # three quarters\n"))
+    (workdir / "mine.py").write_text("# mine\n" + LOOP)
+    assert _run(2) == 0
+    (workdir / "net.py").write_text(NET.replace("0.75", "0.5"))
+    assert _run(3) == 2
+    assert "other training code (net.py is changed)" in capsys.readouterr().err
+
+
+def test_neighbours_are_found_however_they_are_imported(tmp_path):
+    for name, text in {
+        "mine.py": "import a\nfrom pkg import b\ndef f():\n    from pkg.sub import deep\n",
+        "a.py": "import os, torch\n",
+        "unused.py": "",
+        "pkg/__init__.py": "",
+        "pkg/b.py": "from . import c\nfrom .sub import other\n",
+        "pkg/c.py": "",
+        "pkg/sub/__init__.py": "",
+        "pkg/sub/deep.py": "from ..c import x\n",
+        "pkg/sub/other.py": "",
+    }.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True, parents=True)
+        (tmp_path / name).write_text(text)
+    found = sources(tmp_path / "mine.py")
+    everything = {str(p.relative_to(tmp_path)) for p in tmp_path.rglob("*.py")}
+    assert set(found) == everything - {"unused.py"}
+
+
+def test_numbers_that_differ_in_the_last_digits_are_the_same():
+    before = {"loss": 1.0, "gradient_norms": [1.0, 0.0, None]}
+    assert changes(before, {"loss": 1.0004, "gradient_norms": [0.9996, 0.0, None]}) == []
+    assert len(changes(before, {"loss": 1.01, "gradient_norms": [1.0, 0.1, None]})) == 2
+
+
+def test_another_version_of_torch_is_said_and_not_refused(workdir, monkeypatch, capsys, edited):
+    import torch
+
+    (workdir / "mine.py").write_text(TASK)
+    assert _run(1) == 0
+    (workdir / "mine.py").write_text(edited)
+    monkeypatch.setattr(torch, "__version__", "9.9.0")
+    capsys.readouterr()
+    assert _run(2, "--mixed-hardware") == 0
+    assert "maybe by its version (torch" in capsys.readouterr().err
+
+
+def test_a_model_that_keeps_its_weights_from_run_to_run_is_refused(workdir, capsys):
+    shared = TASK.replace("model=Net", "model=lambda: NET").replace(
+        "def loss", "NET = Net()\n\ndef loss"
+    )
+    (workdir / "mine.py").write_text(shared)
+    assert _run(1) == 2
+    assert "model() returns the same tensor 'a.weight' at every call" in capsys.readouterr().err
+    frozen = shared.replace("NET = Net()", "NET = Net().requires_grad_(False)").replace(
+        "lambda: NET", "lambda: nn.Sequential(NET, nn.Linear(3, 3))"
+    )
+    (workdir / "mine.py").write_text(frozen)
+    assert _run(1) == 0
