@@ -20,7 +20,7 @@ VERBS := smallest probe record noise-scale lr-range front ls rates claims critic
   dashboard serve copy import
 
 .DEFAULT_GOAL := help
-.PHONY: help study $(VERBS) test chaos lint clean
+.PHONY: help study $(VERBS) test test-all chaos lint clean
 
 help: ## show this text
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
@@ -49,8 +49,14 @@ import: ## make a study from recorded runs: make import RUNS=runs.csv
 $(VERBS): .venv/.run
 	@$(PY) -m study $@ $(words)
 
+# Several processes share the tests, by file; those marked `timed` run alone all the same.
+BESIDE := -n auto --maxprocesses 4 --dist loadfile
+
 test: .venv/.test ## run the tests
-	@$(PY) -m pytest $(PYTEST_ARGS)
+	@$(PY) -m pytest $(BESIDE) -m 'not slow' $(PYTEST_ARGS)
+
+test-all: .venv/.test ## run also the slow tests: browsers, clusters, long faults
+	@$(PY) -m pytest $(BESIDE) $(PYTEST_ARGS)
 
 chaos: .venv/.test ## kill and pause workers for minutes; nothing may be lost
 	@$(PY) -m tests.chaos $(CHAOS_ARGS)

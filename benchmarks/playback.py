@@ -14,7 +14,7 @@ import optuna
 from batchfront.objectives.curves.replay import ReplayObjective
 from batchfront.objectives.curves.table import RecordedRun, Table
 from batchfront.objectives.measurement import Stopped, TrialParams
-from batchfront.objectives.meters.divergence import GuardSettings
+from batchfront.objectives.meters.course import GuardSettings
 from batchfront.objectives.run import Run
 from batchfront.study.pruning.decision import RunSoFar, StopRule
 from batchfront.study.trials.attributes import CONSTRAINT, CURVE, SO_FAR, VERDICT, batch_size_of

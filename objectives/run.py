@@ -18,7 +18,8 @@ from batchfront.objectives.measurement import (
     Verdict,
 )
 from batchfront.objectives.meters.clock import Clock, synchronizer
-from batchfront.objectives.meters.divergence import DivergenceGuard, GuardSettings
+from batchfront.objectives.meters.course import GuardSettings
+from batchfront.objectives.meters.divergence import DivergenceGuard
 from batchfront.objectives.meters.early_stopping import LAST_EPOCH, Ending, Epochs
 from batchfront.objectives.meters.kept import check_kept
 from batchfront.objectives.meters.memory import NoMeter, memory_meter

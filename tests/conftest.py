@@ -2,11 +2,40 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator, Iterator
+from contextlib import nullcontext
+from functools import cache
+
 import pytest
 import torch
+from alembic.script import ScriptDirectory
+
+from tests.turns import turn
 
 
 @pytest.fixture(autouse=True)
 def _one_thread() -> None:
     """As workers run: results of one seed are bitwise equal only for equal thread counts."""
     torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _migrations_are_read_once() -> Iterator[None]:
+    """Optuna reads all its migrations to open any database: 50 ms, thousands of times."""
+    read = ScriptDirectory.get_current_head
+
+    @cache
+    def head_of(folder: str) -> str | None:
+        return read(ScriptDirectory(folder))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ScriptDirectory, "get_current_head", lambda scripts: head_of(scripts.dir))
+        yield
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)  # around pytest-timeout: waiting takes none of it
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """Where several processes run tests, one that is marked `timed` runs while no other does."""
+    several = hasattr(item.config, "workerinput")  # of pytest-xdist
+    with turn(alone="timed" in item.keywords) if several else nullcontext():
+        return (yield)

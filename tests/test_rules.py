@@ -15,7 +15,10 @@ FORBIDDEN = {
 }
 BARE = {"study", "objectives", "storage"}  # would be second copies of our modules
 
-LAZILY = {"checkpoint.py": {"torch"}}  # inside functions: a dashboard's host needs no torch
+LAZILY = {  # inside functions: a dashboard's host needs no torch
+    "checkpoint.py": {"torch"},
+    "plain.py": {"torch"},
+}
 
 
 def _imported(path: Path, *, everywhere: bool = True) -> set[str]:

@@ -1,56 +1,32 @@
-"""Stops runs that diverge or never learn, from the training loss alone.
+"""Stops runs that diverge or never learn, from the training loss and the metric of each epoch.
 
 Waiting for NaN finds few failed runs: a network whose units died sits at the loss of the best
-constant predictor for ever. So losses are averaged over windows of steps and compared with that
-baseline. A single spike is not divergence: many runs recover, so three windows in a row must agree.
+constant predictor for ever. So losses are averaged over windows of steps, and judged by where they
+go: far above the run's own start, or not down to that baseline within the budget. A loss that
+starts a thousand times above it and falls is a healthy one. A single spike is not divergence: many
+runs recover, so three windows in a row must agree.
 """
 
 from __future__ import annotations
 
 import math
 from collections import deque
-from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
 from batchfront.objectives.measurement import Verdict
+from batchfront.objectives.meters.course import Course, GuardSettings
+from batchfront.objectives.meters.outlook import outlook
 
-
-@dataclass(frozen=True, kw_only=True)
-class GuardSettings:
-    """Constants of the rule; docs/pruning.md says what they were measured on."""
-
-    n_windows: int = 200
-    """The step budget is cut into at most this many windows ..."""
-    min_window_steps: int = 10
-    """... of at least so many steps, unless that leaves fewer than ..."""
-    min_windows: int = 30
-    """... so many windows: short runs at large batch sizes explode within a few steps."""
-    patience: int = 3
-    """Windows in a row that must be bad; to stall, of `min_window_steps` at least."""
-    exploded_factor: float = 3.0
-    """Exploded: window mean above this many baselines ..."""
-    exploded_after: float = 0.02
-    """... once this share of the budget is spent ..."""
-    unseen_after: float = 0.15
-    """... or this one, while a metric that could spare the run has yet to be reported."""
-    stalled_after: float = 0.10
-    """Stalled: window mean above the baseline once this share of the budget is spent."""
-    skill: float = 0.2
-    """A run whose metric has come this share of the way from chance to perfect is spared."""
-
-
-STATE = (
-    "steps", "window_mean", "_baseline", "_sum", "_count", "_exploded_streak", "_stalled_streak",
-    "_learned", "_exploded", "_skilled", "_unseen",
-)  # fmt: skip
+STATE = ("steps", "window_mean", "_sum", "_count", "_exploded_streak", "_above_streak")
 
 
 class DivergenceGuard:
-    """Watches one run's loss; `step` costs one addition and never waits for the device.
+    """Watches one run's loss; `step` costs one addition and hardly ever waits for the device.
 
-    Without a `baseline_loss` (the loss of the best constant predictor) the first window's mean
-    stands in for it, and only explosions and non-finite losses are stopped.
+    Without a `baseline_loss` (the loss of the best constant predictor) only explosions and
+    non-finite losses are stopped. Without a `baseline_metric` that could confirm it, a loss that
+    starts far above the baseline is stopped only where it does not fall.
     """
 
     def __init__(
@@ -67,21 +43,17 @@ class DivergenceGuard:
         self.spikes = SpikeCounter()
         self.steps = 0
         self.window_mean: float | None = None  # of the last closed window
-        self._baseline = baseline_loss
-        self._knows_baseline = baseline_loss is not None
-        self._chance = baseline_metric
+        self._course = Course(baseline=baseline_loss, chance=baseline_metric, settings=settings)
         self._sum: Any = 0.0  # stays a device tensor when losses are tensors: no sync per step
         self._count = 0
         self._exploded_streak = 0
-        self._stalled_streak = 0
-        self._learned = False  # some window was clearly below the baseline
-        self._exploded = False  # some window was far above it
-        self._skilled = False
-        self._unseen = baseline_metric is not None  # no metric reported yet
+        self._above_streak = 0
 
     def step(self, loss: Any) -> tuple[Verdict, str] | None:
         """Take one step's mean loss: a float, or a detached scalar tensor on any device."""
-        self._sum += loss
+        if self._course.first is None:
+            self._course.first = float(loss)  # the only step that waits for the device
+        self._sum += _wide(loss)
         self._count += 1
         return self.close_window() if self._count >= self.window_steps else None
 
@@ -89,13 +61,11 @@ class DivergenceGuard:
         """Take a validation metric: a run that predicts clearly better than chance is spared."""
         if not math.isfinite(metric):
             return Verdict.NON_FINITE, f"validation metric became {metric}"
-        if self._chance is not None:
-            self._unseen = False
-            self._skilled = metric >= self._chance + self.settings.skill * (1 - self._chance)
+        self._course.report(metric, steps=self.steps + self._count)
         return None
 
     def close_window(self) -> tuple[Verdict, str] | None:
-        """Judge the steps since the last window; the only place that waits for the device."""
+        """Judge the steps since the last window; this waits for the device."""
         if self._count == 0:
             return None
         mean = float(self._sum) / self._count
@@ -104,49 +74,89 @@ class DivergenceGuard:
         self.window_mean = mean
         if not math.isfinite(mean):
             return Verdict.NON_FINITE, f"training loss became {mean}"
-        if self._baseline is None:
-            self._baseline = mean
-        self.spikes.add(mean, baseline=self._baseline)
-        return self._judge(mean, self._baseline)
+        course = self._course
+        course.add(mean)
+        self.spikes.add(mean, baseline=course.start if course.baseline is None else course.baseline)
+        return self._judge()
 
     def state(self) -> dict[str, Any]:
         """All that changes from step to step, to go on from in another process."""
         own = {name: getattr(self, name) for name in STATE}
-        return {**own, "spikes": self.spikes.state()}
+        return {**own, "course": self._course.state(), "spikes": self.spikes.state()}
 
     def go_on_from(self, state: dict[str, Any]) -> None:
         """Take what `state` of an earlier process returned."""
+        self.spikes.go_on_from(state["spikes"])
+        if "course" not in state:
+            self._begin_anew(state)
+            return
         for name in STATE:
             setattr(self, name, state[name])
-        self.spikes.go_on_from(state["spikes"])
+        self._course.go_on_from(state["course"])
 
-    def _judge(self, mean: float, baseline: float) -> tuple[Verdict, str] | None:
-        rule = self.settings
-        spent = self.steps / self.total_steps
-        # Distances are in units of |baseline|: likelihoods and similarities may be negative.
-        exploded = mean > baseline + (rule.exploded_factor - 1) * abs(baseline)
-        above = mean > baseline and self._knows_baseline
-        self._exploded |= exploded
-        self._learned |= mean < baseline - 0.1 * abs(baseline)
-        late, later = spent > rule.exploded_after, spent > rule.stalled_after
-        self._exploded_streak = self._exploded_streak + 1 if exploded and late else 0
-        self._stalled_streak = self._stalled_streak + 1 if above and later else 0
-        patient = -(-rule.patience * rule.min_window_steps // self.window_steps)
-        bad = self._exploded_streak >= rule.patience or self._stalled_streak >= max(
-            rule.patience, patient
-        )
-        waits = self._unseen and spent <= rule.unseen_after
-        if not bad or waits or self._skilled:
+    def _begin_anew(self, state: dict[str, Any]) -> None:
+        """From a checkpoint of 0.7 or before, which kept no course: only its start is known."""
+        for name in ("steps", "window_mean", "_sum", "_count"):
+            setattr(self, name, state[name])
+        self._course.first = state["_baseline"]
+        self._course.exploded, self._course.learned = state["_exploded"], state["_learned"]
+        if state["_skilled"]:
+            self._course.shortfalls.append((1 - self.settings.skill) / 2)
+            self._course.reported_at = self.steps + self._count
+
+    def _judge(self) -> tuple[Verdict, str] | None:
+        rule, course, spent = self.settings, self._course, self.steps / self.total_steps
+        explodes = course.is_exploded and spent > rule.exploded_after
+        self._exploded_streak = self._exploded_streak + 1 if explodes else 0
+        fallen = course.is_fallen and (course.is_below_chance or not course.shortfalls)
+        late = spent > (rule.fallen_after if fallen else rule.stalled_after)
+        above = course.is_above and (late or course.is_still_far)
+        self._above_streak = self._above_streak + 1 if above else 0
+        waits = course.is_unseen and spent <= rule.unseen_after
+        if waits or course.skill >= rule.skill:
             return None
-        diverged = self._exploded or self._learned
-        verdict = Verdict.DIVERGED if diverged else Verdict.STALLED
+        if self._exploded_streak >= rule.patience and not course.returns(self._left):
+            said = f"training loss {self.window_mean:.4g} against {course.start:.4g} at the start"
+            return Verdict.DIVERGED, said + self._in_a_row(self._exploded_streak)
+        return self._lost(spent) if late and self._above_streak >= self._patience else None
+
+    def _lost(self, spent: float) -> tuple[Verdict, str] | None:
+        """Above the baseline, and without hope of getting clearly below it within the budget."""
+        course = self._course
+        if course.may_arrive(self._left, total_steps=self.total_steps):
+            return None
+        confirmed = course.confirms_baseline(window_steps=self.window_steps)
+        if not confirmed and course.doubts_baseline(spent=spent):
+            return None
+        verdict = Verdict.DIVERGED if course.exploded or course.learned else Verdict.STALLED
         said = (
-            f"training loss {mean:.4g} against {baseline:.4g} for the best constant predictor"
-            if self._knows_baseline
-            else f"training loss {mean:.4g} against {baseline:.4g} in the first window"
+            f"training loss {self.window_mean:.4g} against {course.baseline:.4g} for the best "
+            f"constant predictor, {outlook(course.means, self._left, damped=True):.4g} to be "
+            "expected at the end"
         )
-        streak = max(self._exploded_streak, self._stalled_streak)
-        return verdict, said + f", {streak} windows of {self.window_steps} steps in a row"
+        return verdict, said + self._in_a_row(self._above_streak)
+
+    @property
+    def _left(self) -> float:
+        """Windows until the end of the budget."""
+        return (self.total_steps - self.steps) / self.window_steps
+
+    @property
+    def _patience(self) -> int:
+        """Windows in a row above the baseline, of so many steps that three are no accident."""
+        rule = self.settings
+        steps = rule.min_window_steps * (1 if self._course.is_still_far else rule.patience)
+        return max(rule.patience, -(-steps // self.window_steps))
+
+    def _in_a_row(self, streak: int) -> str:
+        return f", {streak} windows of {self.window_steps} steps in a row"
+
+
+def _wide(loss: Any) -> Any:
+    """Sums of 16-bit losses are kept in 32: in bfloat16 256 + 1 is 256."""
+    if getattr(loss, "itemsize", 4) >= 4:
+        return loss
+    return loss.float() if hasattr(loss, "float") else float(loss)
 
 
 def _window_steps(total_steps: int, rule: GuardSettings) -> int:

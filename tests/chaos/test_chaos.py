@@ -23,6 +23,7 @@ SHORT = Weather(
 )  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "n_trials"),
     [
@@ -44,6 +45,7 @@ def test_torn_lines_of_a_journal_lose_nothing():
     assert damage.faults["torn lines"] >= 1
 
 
+@pytest.mark.slow
 def test_a_full_disk_ends_workers_with_the_reason_and_loses_nothing():
     try:
         damage = full_disk("sqlite", replace(SHORT, every_seconds=0.0))
@@ -53,6 +55,7 @@ def test_a_full_disk_ends_workers_with_the_reason_and_loses_nothing():
     assert damage.faults["full disks"] == 1
 
 
+@pytest.mark.slow
 def test_workers_that_start_together_do_not_overshoot():
     damage = starting_together("sqlite", 6, 12)
     assert (damage.wrong, damage.errors) == ([], [])

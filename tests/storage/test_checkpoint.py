@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import os
 import pickle
-import signal
-import subprocess
-import sys
 import time
 import warnings
 from pathlib import Path
@@ -16,8 +13,8 @@ import torch
 
 from batchfront.storage.checkpoint import Checkpoint, checkpoint_folder
 from batchfront.storage.errors import StorageError
+from tests.storage.conftest import FORK, kill
 
-ROOT = Path(__file__).resolve().parents[2]
 IDENTITY = {"study": "../../etc/passwd", "trial": 3, "params": {"learning_rate": 0.1}}
 STATE = {"epoch": 4, "weights": torch.arange(5.0), "deep": {"list": [1, 2.5, "x", None, (True,)]}}
 
@@ -95,40 +92,38 @@ def test_code_in_a_checkpoint_is_not_run(checkpoint, tmp_path):
     assert not (tmp_path / "owned").exists()
 
 
-KILLED_WHILE_SAVING = """
-import sys, torch
-from pathlib import Path
-from batchfront.storage.checkpoint import Checkpoint
-checkpoint = Checkpoint(Path(sys.argv[1]), {"trial": 1})
-for epoch in range(10**9):
-    checkpoint.save({"epoch": epoch, "weights": torch.full((300_000,), float(epoch))})
-    print(epoch, flush=True)
-"""
+def save_for_ever(folder: Path, said: int) -> None:
+    """Save one epoch after another, and write down which are saved."""
+    checkpoint = Checkpoint(folder, {"trial": 1})
+    for epoch in range(10**9):
+        checkpoint.save({"epoch": epoch, "weights": torch.full((300_000,), float(epoch))})
+        os.write(said, f"{epoch}\n".encode())
 
 
 def test_kill_9_at_any_moment_leaves_the_last_whole_checkpoint(tmp_path):
     for round_ in range(5):
-        process = subprocess.Popen(
-            [sys.executable, "-c", KILLED_WHILE_SAVING, str(tmp_path)],
-            cwd=ROOT,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        assert process.stdout is not None
-        process.stdout.readline()
-        time.sleep(0.02 + 0.013 * round_)
-        process.send_signal(signal.SIGKILL)
-        said = process.stdout.read().split()
-        process.wait()
+        reading, writing = os.pipe()
+        process = FORK.Process(target=save_for_ever, args=(tmp_path, writing))
+        process.start()
+        os.close(writing)
+        with open(reading) as lines:
+            first = lines.readline()
+            time.sleep(0.02 + 0.013 * round_)
+            kill(process)
+            said = [first, *lines]
         checkpoint = Checkpoint(tmp_path, {"trial": 1})
         with warnings.catch_warnings():
             warnings.simplefilter("error")
             loaded = checkpoint.load()
         assert loaded is not None
-        assert loaded["epoch"] >= int(said[-1] if said else 0)  # what was acknowledged is there
+        assert loaded["epoch"] >= int(said[-1])  # what was acknowledged is there
         assert bool((loaded["weights"] == loaded["epoch"]).all())
         checkpoint.remove()
         assert list(tmp_path.iterdir()) == []
+
+
+def test_nobody_else_may_look_into_the_folder(tmp_path):
+    assert checkpoint_folder(tmp_path / "a" / "b").stat().st_mode & 0o777 == 0o700
 
 
 def test_a_folder_that_cannot_be_used_is_named(tmp_path):

@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import shutil
+import sqlite3
 import subprocess
 import sys
 import textwrap
@@ -19,11 +20,13 @@ import pytest
 from batchfront.storage.open import open_storage
 from batchfront.study.cli.main import main
 from batchfront.study.plan.agreement import DIRECTIONS
+from batchfront.study.plan.settings import DEFAULT_STORAGE, STORAGE_VARIABLE
 from batchfront.study.plan.space import SearchSpace
 from tests.servers import database
 from tests.study.tables import TO_TARGET
 
 ROOT = Path(__file__).resolve().parents[2]
+JOURNAL = "journal:///runs/study.log"
 
 PLANTED = """
     import os, time
@@ -50,7 +53,8 @@ PLANTED = """
 
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A probe that other work disturbs is repeated at once, and so is a run without memory."""
+    """Probes are short; one that is disturbed, or a run without memory, is repeated at once."""
+    monkeypatch.setattr("batchfront.study.probes.prober.PROBE_SECONDS", 0.01)
     monkeypatch.setattr("batchfront.study.probes.prober.PATIENCE_SECONDS", 0.0)
     monkeypatch.setattr("batchfront.study.workers.worker.PASSING_SECONDS", 0.0)
 
@@ -64,18 +68,26 @@ def workdir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+@pytest.fixture
+def journal(workdir: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The storage of all commands: a file that takes a third of SQLite's CPU time for a trial."""
+    monkeypatch.setenv(STORAGE_VARIABLE, JOURNAL)
+    return JOURNAL
+
+
 @pytest.fixture(scope="session")
 def recorded(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., None]:
     """Makes what a run leaves in a folder; the run itself is made once."""
     made: dict[tuple[str, ...], Path] = {}
 
     def record(folder: Path, *argv: str) -> None:
-        if argv not in made:
-            made[argv] = tmp_path_factory.mktemp("recorded")
-            shutil.copy(folder / "planted.py", made[argv])
-            with contextlib.chdir(made[argv]):
+        key = (os.environ.get(STORAGE_VARIABLE, ""), *argv)
+        if key not in made:
+            made[key] = tmp_path_factory.mktemp("recorded")
+            shutil.copy(folder / "planted.py", made[key])
+            with contextlib.chdir(made[key]):
                 assert main(list(argv)) == 0
-        shutil.copytree(made[argv] / "runs", folder / "runs")
+        shutil.copytree(made[key] / "runs", folder / "runs")
 
     return record
 
@@ -121,6 +133,18 @@ def shared_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
             yield found
     else:
         yield f"{request.param}:///{tmp_path}/shared.{request.param}"
+
+
+def study_of(name: str) -> optuna.Study:
+    """The study of that name where commands keep theirs."""
+    url = os.environ.get(STORAGE_VARIABLE) or DEFAULT_STORAGE
+    return optuna.load_study(study_name=name, storage=open_storage(url, mode="worker"))
+
+
+def stored(path: Path) -> str:
+    """All that a database holds, also what lies in its log still (`-wal`)."""
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        return "\n".join(connection.iterdump())
 
 
 @pytest.fixture

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import errno
+import os
 import weakref
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 
+import batchfront.objectives.device.hardware
 from batchfront.objectives.device.hardware import (
     cpu_model,
     device_memory_bytes,
@@ -25,6 +28,15 @@ def test_the_fingerprint_names_device_cpu_torch_and_threads():
     assert found["torch"] == torch.__version__
     assert found["threads"] == "1"
     assert set(found) == {"device", "cpu", "torch", "threads"}
+
+
+def test_the_fingerprint_of_a_gpu_names_it_and_its_driver(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: f"Fast GPU at {device}")
+    monkeypatch.setattr(batchfront.objectives.device.hardware, "nvidia_driver", lambda: "550.54.15")
+    found = hardware("cuda:1")
+    assert (found["device"], found["gpu"]) == ("cuda", "Fast GPU at cuda:1")
+    assert found["driver"] == "550.54.15"
+    assert "threads" not in found, "they play no part"
 
 
 def test_names_are_read_from_the_system(tmp_path: Path):
@@ -144,3 +156,39 @@ def test_freeing_lets_go_of_tensors_in_the_frames_of_an_error():
 
 def test_the_cpu_has_a_plausible_amount_of_memory():
     assert 2**26 < device_memory_bytes("cpu") < 2**45
+
+
+PHYSICAL_BYTES = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+MEMINFO = "MemTotal:       16000000 kB\nMemFree:         1000 kB\nMemAvailable:    8000000 kB\n"
+
+
+@pytest.fixture
+def system(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Makes a system that holds these files and no others, as seen by what asks for hardware."""
+    module = batchfront.objectives.device.hardware
+    monkeypatch.setattr(module, "Path", lambda name: tmp_path / name.lstrip("/"))
+
+    def hold(**files: str) -> None:
+        for name, text in files.items():
+            file = tmp_path / {"meminfo": "proc", "limit": "sys/fs/cgroup"}[name]
+            file.mkdir(parents=True)
+            (file / {"meminfo": "meminfo", "limit": "memory.max"}[name]).write_text(text)
+
+    return hold
+
+
+@pytest.mark.parametrize(
+    ("files", "found"),
+    [
+        ({"meminfo": MEMINFO}, 8_192_000_000),
+        ({"meminfo": MEMINFO, "limit": "536870912\n"}, 2**29),
+        ({"meminfo": MEMINFO, "limit": "max\n"}, 8_192_000_000),
+        ({"meminfo": MEMINFO, "limit": f"{2**40}\n"}, 8_192_000_000),
+        ({"limit": f"{2**20}\n"}, 2**20),
+        ({}, PHYSICAL_BYTES),
+    ],
+    ids=["free", "limited", "unlimited", "limit-above-free", "limit-alone", "nothing-told"],
+)
+def test_the_cpu_has_what_is_free_and_no_more_than_its_container_may_use(system, files, found):
+    system(**files)
+    assert device_memory_bytes("cpu") == found

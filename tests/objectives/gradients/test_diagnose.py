@@ -70,6 +70,7 @@ def test_the_peak_of_a_run_that_is_metered_to_its_end_is_the_same(digits):
     assert diagnosed.peak_memory_bytes == plain.peak_memory_bytes > 0
 
 
+@pytest.mark.timed
 def test_the_clock_stands_still_meanwhile(digits, monkeypatch):
     from batchfront.objectives.training import objective as train
 

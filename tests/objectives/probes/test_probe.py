@@ -52,6 +52,7 @@ def test_a_slow_validation_is_not_timed(fake):
     assert cost.step_seconds == pytest.approx(STEP)
 
 
+@pytest.mark.timed
 def test_a_probe_of_real_steps_takes_a_moment_and_never_less_than_they_do():
     slept = []
 
@@ -98,6 +99,7 @@ def test_an_error_in_the_objective_is_passed_on():
         probe(objective, params(), metric="val_accuracy", seconds=0.1)
 
 
+@pytest.mark.timed
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="needs pinning")
 def test_a_shared_core_shows_as_not_busy_enough(digits):
     allowed = os.sched_getaffinity(0)

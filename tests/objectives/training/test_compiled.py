@@ -34,7 +34,7 @@ def _no_graphs_of_other_tests():
     torch.compiler.reset()
 
 
-@pytest.fixture(scope="module", params=list(OPTIMIZERS))
+@pytest.fixture(scope="module", params=["sgd", pytest.param("adamw", marks=pytest.mark.slow)])
 def pair(request) -> tuple[TaskObjective, TaskObjective]:
     """A regression, compiled and ordinary; batches of 9 and 33 leave a last one of one example."""
     torch.compiler.reset()

@@ -12,7 +12,7 @@ from batchfront.study.on_ray.shipment import shipment
 from batchfront.study.plan.settings import StudySettings
 from tests.image_files import mnist_files, put, small_mnist
 
-from ..conftest import ROOT, finish, spawn
+from ..conftest import ROOT, stored
 
 RUN = ("run", "--n-trials", "2", "--epochs", "2", "--batch-sizes", "8:8", "--sampler", "random")
 MNIST = (*RUN, "--task", "mnist")
@@ -44,7 +44,9 @@ def test_a_study_of_mnist_reads_the_data_folder(small, rows):
 
 def test_the_data_folder_may_be_another_one_on_every_machine(small, rows, monkeypatch, workdir):
     assert main([*MNIST, "--data-dir", "small"]) == 0
-    assert b"small" not in (workdir / "runs" / "batchfront.db").read_bytes()
+    text = stored(workdir / "runs" / "batchfront.db")
+    assert "mnist" in text
+    assert "small" not in text
     small.rename(workdir / "elsewhere")
     monkeypatch.setenv("BATCHFRONT_DATA", "elsewhere")
     assert main([*MNIST, "--n-trials", "3"]) == 0
@@ -60,14 +62,14 @@ def test_every_verb_that_trains_takes_the_data_folder(small, capsys):
     assert "mnist" in capsys.readouterr().err
 
 
-def test_workers_in_processes_of_their_own_get_the_data_folder(small, write_task, workdir, rows):
-    process = spawn(
-        *RUN, "--task", write_task(OWN), "--data-dir", "small", "--n-workers", "2", cwd=workdir
-    )
-    code, _, err = finish(process)
-    assert code == 0, err
+def test_workers_in_processes_of_their_own_get_the_data_folder(
+    small, write_task, rows, capsys, monkeypatch
+):
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))  # the task wants tests.image_files
+    argv = [*RUN, "--task", write_task(OWN), "--data-dir", "small", "--n-workers", "2"]
+    assert main(argv) == 0
+    assert "DATA_DIR=small" in capsys.readouterr().err  # what to type to go on
     assert len(rows("export")) == 2
-    assert "DATA_DIR=small" in err  # what to type to go on
 
 
 def test_without_a_network_it_is_one_line_and_no_database(workdir, monkeypatch, capsys):

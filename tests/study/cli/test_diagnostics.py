@@ -7,6 +7,8 @@ import pytest
 from batchfront.study.cli.main import main
 from batchfront.study.trials.attributes import DIAGNOSED
 
+pytestmark = pytest.mark.usefixtures("journal")
+
 RUN = ("run", "--task", "digits", "--epochs", "1", "--batch-sizes", "256:512", "--pruner", "none")
 RUN = (*RUN, "--learning-rates", "0.01:0.1")
 

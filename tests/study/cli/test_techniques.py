@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-import optuna
 import pytest
 
 from batchfront.study.cli.main import main
 from batchfront.study.plan.agreement import AGREEMENT
+
+from ..conftest import study_of
+
+pytestmark = pytest.mark.usefixtures("journal")
 
 RUN = ("run", "--epochs", "1", "--learning-rates", "0.01:0.1", "--pruner", "none")
 
@@ -129,7 +132,7 @@ def test_what_cannot_be_done_is_refused_before_a_study_is_made(workdir, capsys, 
 def test_a_study_of_an_old_format_is_not_mixed_with_a_recipe(workdir, capsys):
     args = (*RUN, "--batch-sizes", "256", "--n-trials")
     assert main([*args, "1"]) == 0
-    study = optuna.load_study(study_name="digits", storage="sqlite:///runs/batchfront.db")
+    study = study_of("digits")
     study.set_user_attr(AGREEMENT, {**study.user_attrs[AGREEMENT], "format": 1})
     assert main([*args, "2", "--precision", "bfloat16"]) == 2
     assert "another recipe (none, now" in capsys.readouterr().err

@@ -22,6 +22,7 @@ ARTIFACTS = ROOT / "tests" / "artifacts"
 
 pytestmark = [
     pytest.mark.browser,
+    pytest.mark.slow,
     pytest.mark.skipif(
         CHROMIUM is None and not os.environ.get("BATCHFRONT_REQUIRE_BROWSER"),
         reason="needs Chromium (Debian package chromium)",

@@ -112,6 +112,7 @@ def test_too_few_rates_are_refused_with_the_reason():
     assert isinstance(empty, NotShown)
 
 
+@pytest.mark.timed
 def test_an_estimate_is_quick_and_the_same_for_the_same_seed():
     before = time.process_time()
     first = estimate(-1.5, GRID, 3)

@@ -8,8 +8,16 @@ import sys
 import time
 
 import pytest
+import torch
 
-from batchfront.study.machine.slots import _let_go, _try, _wait, pinned_core
+from batchfront import CustomLoop
+from batchfront.study.machine.slots import (
+    _let_go,
+    _try,
+    _wait,
+    measuring_alone,
+    pinned_core,
+)
 
 from ..conftest import ROOT
 
@@ -61,6 +69,13 @@ def test_workers_get_distinct_cores_and_none_is_pinned_when_all_are_taken():
         for process, _ in holders:
             process.kill()
             process.communicate()
+
+
+def test_trials_are_measured_on_one_thread():
+    torch.set_num_threads(2)
+    with measuring_alone(CustomLoop(function=print), "cpu"):
+        assert torch.get_num_threads() == 1
+    assert torch.get_num_threads() == 2
 
 
 def test_a_device_is_held_by_one_and_waiting_for_it_can_be_given_up():

@@ -12,7 +12,9 @@ from batchfront.study.smallest.question import SEEDS, Question
 from batchfront.study.smallest.size import Asked
 from batchfront.study.trials.rows import runs_of
 
-STORAGE = "sqlite:///runs/batchfront.db"
+from ..conftest import study_of
+
+pytestmark = pytest.mark.usefixtures("journal")
 RUN = ["run", "--task", "planted.py", "--epochs", "3", "--batch-sizes", "4:64"]
 
 
@@ -22,10 +24,6 @@ def test_the_rate_is_the_base_rate_times_a_power_of_the_batch_size(rule, power):
     params = {"log2_batch_size": 3, "learning_rate": 0.2}
     assert space.rate(params) == pytest.approx(0.2 * (8 / 32) ** power, rel=1e-15)
     assert SearchSpace.from_dict(space.as_dict()) == (space if rule != "none" else SearchSpace())
-
-
-def study_of(name: str) -> optuna.Study:
-    return optuna.load_study(study_name=name, storage=STORAGE)
 
 
 def test_trials_train_at_the_scaled_rate_and_say_so(workdir, rows, capsys):

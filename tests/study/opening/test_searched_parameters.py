@@ -7,12 +7,15 @@ import math
 import sys
 from pathlib import Path
 
-import optuna
 import pytest
 
 from batchfront.study.cli.main import main
 from batchfront.study.plan.settings import SAMPLERS
 from batchfront.study.trials.attributes import UNPROBED
+
+from ..conftest import study_of
+
+pytestmark = pytest.mark.usefixtures("journal")
 
 TASK = """
     import time
@@ -42,18 +45,23 @@ RUN = ("run", "--epochs", "3", "--batch-sizes", "4:16")
 
 
 def _study(name):
-    return optuna.load_study(study_name=f"{name}:objective", storage="sqlite:///runs/batchfront.db")
+    return study_of(f"{name}:objective")
 
 
 @pytest.mark.parametrize("sampler", SAMPLERS)
-def test_they_are_searched_by_every_sampler_and_shown(write_task, capsys, sampler):
+def test_they_are_searched_by_every_sampler(write_task, rows, sampler):
     task = write_task(TASK)
-    n = "12"
+    n = "12" if sampler == "gp" else "8"  # its first ten are random
     assert main([*RUN, "--task", task, "--sampler", sampler, "--n-trials", n]) == 0
-    trials = _study("mine.py").trials
-    assert {t.params["layers"] for t in trials} <= {1, 2, 3, 4}
-    assert len({t.params["layers"] for t in trials}) > 1
-    assert len({t.params["dropout"] for t in trials}) > 1
+    trials = rows("export")
+    assert {t["layers"] for t in trials} <= {1, 2, 3, 4}
+    assert len({t["layers"] for t in trials}) > 1
+    assert len({t["dropout"] for t in trials}) > 1
+
+
+def test_they_are_shown(write_task, capsys):
+    task = write_task(TASK)
+    assert main([*RUN, "--task", task, "--sampler", "random", "--n-trials", "4"]) == 0
     assert "layers" in capsys.readouterr().err
     assert main(["front", "--json"]) == 0
     row = json.loads(capsys.readouterr().out)[0]
@@ -65,6 +73,7 @@ def test_they_are_searched_by_every_sampler_and_shown(write_task, capsys, sample
     assert "<th>layers</th>" in Path("page.html").read_text()
 
 
+@pytest.mark.timed
 def test_only_the_probed_combination_has_a_known_cost(write_task, monkeypatch):
     monkeypatch.setattr(
         "batchfront.study.workers.worker.TIME_OFF", math.inf

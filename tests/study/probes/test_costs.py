@@ -8,7 +8,6 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-import optuna
 import pytest
 
 import batchfront.objectives.device.hardware
@@ -17,10 +16,11 @@ from batchfront.study.probes.prober import faster
 from batchfront.study.trials.costs import advice
 from batchfront.study.trials.hardware import known_hardware, store_costs, stored_costs
 
+from ..conftest import study_of
 from ..known import known_cost, known_costs
 
 DIGITS = ("run", "--epochs", "2", "--batch-sizes", "64:512", "--sampler", "random")
-STORAGE = "sqlite:///runs/batchfront.db"
+pytestmark = pytest.mark.usefixtures("journal")
 
 
 def test_advice_names_the_smallest_fast_size_and_the_largest_that_fits():
@@ -96,8 +96,12 @@ SLOWER_THAN_ITS_PROBE = """
 """
 
 
-def test_a_run_far_off_its_known_time_is_flagged_and_the_size_probed_again(write_task, rows):
+@pytest.mark.timed
+def test_a_run_far_off_its_known_time_is_flagged_and_the_size_probed_again(
+    write_task, rows, monkeypatch
+):
     """As if the device were shared since: real runs take ten times as long as their probe."""
+    monkeypatch.setattr("batchfront.study.probes.prober.PROBE_SECONDS", 0.15)  # as it is in use
     count = 'PROBES.write_text((PROBES.read_text() if PROBES.exists() else "") + "x")'
     name = write_task(SLOWER_THAN_ITS_PROBE.format(at_a_probe=count))
     argv = ["run", "--task", name, "--epochs", "2", "--batch-sizes", "4"]
@@ -169,7 +173,7 @@ def test_a_front_shows_one_time_for_a_size_whose_probe_was_corrected(workdir, ro
     )  # no probe is repeated but by us
     argv = ["run", "--task", "planted.py", "--epochs", "2", "--batch-sizes", "8"]
     assert main([*argv, "--n-trials", "6"]) == 0
-    study = optuna.load_study(study_name="planted.py:objective", storage=STORAGE)
+    study = study_of("planted.py:objective")
     (hardware,) = known_hardware(study)
     (told,) = {row["train_seconds"] for row in rows("export") if row["state"] == "COMPLETE"}
     costs = stored_costs(study, hardware)

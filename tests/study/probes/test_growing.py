@@ -18,6 +18,10 @@ from batchfront.study.trials.costs import SizeCost
 from batchfront.study.trials.growing import cost_of, whole_runs
 from batchfront.study.trials.hardware import stored_costs
 
+from ..conftest import study_of
+
+pytestmark = pytest.mark.usefixtures("journal")
+
 
 def costs(*sizes: int) -> dict[int, SizeCost]:
     """A step of B examples takes 1 + B milliseconds and holds 1000 B bytes."""
@@ -63,7 +67,7 @@ def test_a_run_that_follows_its_noise_costs_at_least_its_quickest_growth():
 def ran(name: str, *args: str) -> tuple[optuna.Study, Any]:
     size = ("--batch-sizes", "16:128", "--epochs", "4")
     assert main(["run", "--study-name", name, "--n-trials", "3", *size, *args]) == 0
-    study = optuna.load_study(study_name=name, storage="sqlite:///runs/batchfront.db")
+    study = study_of(name)
     hardware = study.trials[0].user_attrs["hardware"]
     return study, stored_costs(study, hardware)
 
@@ -89,7 +93,7 @@ def test_trials_are_told_the_sum_of_what_their_phases_are_known_to_cost(
     own = {row["number"]: row for row in front}
     for trial in grown:
         if trial.number in own:  # at what phases are known to cost today
-            study = optuna.load_study(study_name=schedule, storage="sqlite:///runs/batchfront.db")
+            study = study_of(schedule)
             today = stored_costs(study, trial.user_attrs["hardware"])
             cost = cost_of([Phase(*p) for p in trial.user_attrs["phases"]], today)
             assert cost is not None
@@ -118,7 +122,7 @@ def test_a_run_that_grows_beyond_what_was_probed_measures_its_own_memory(workdir
     monkeypatch.setattr("batchfront.study.probes.prober.probe", only_small)
     args = ("--epochs", "4", "--batch-sizes", "256", "--schedule", "doubling")
     assert main(["run", *args, "--n-trials", "1"]) == 0
-    trial = optuna.load_study(study_name="digits", storage="sqlite:///runs/batchfront.db").trials[0]
+    trial = study_of("digits").trials[0]
     assert trial.user_attrs["phases"][-1][0] > 256
     assert trial.values[2] > 0
 

@@ -6,13 +6,14 @@ import json
 import math
 
 import numpy as np
-import optuna
 import pytest
 
 from batchfront.objectives.probes.lr_range import smooth, suggested
 from batchfront.study.cli.main import main
 
-STORAGE = "sqlite:///runs/batchfront.db"
+from ..conftest import study_of
+
+pytestmark = pytest.mark.usefixtures("journal")
 
 
 def test_smoothing_is_a_mean_over_both_sides():
@@ -69,7 +70,7 @@ def test_a_new_study_takes_its_rates_from_range_tests_and_keeps_them(workdir, ro
     command = ["run", "--learning-rates", "auto", "--batch-sizes", "8:128", "--epochs", "2"]
     assert main([*command, "--n-trials", "2"]) == 0
     assert "from range tests" in capsys.readouterr().err
-    study = optuna.load_study(study_name="digits", storage=STORAGE)
+    study = study_of("digits")
     low, high = study.user_attrs["batchfront"]["space"]["learning_rates"]
     assert low == pytest.approx(min(end["low"] for end in ends))
     assert high == pytest.approx(max(end["high"] for end in ends))
@@ -77,7 +78,7 @@ def test_a_new_study_takes_its_rates_from_range_tests_and_keeps_them(workdir, ro
     assert main(["run", "--n-trials", "4"]) == 0  # a bare one
     assert "from range tests" not in capsys.readouterr().err
     assert main(["run", "--learning-rates", "1e-3:1"]) == 2
-    trials = optuna.load_study(study_name="digits", storage=STORAGE).trials
+    trials = study_of("digits").trials
     assert len(trials) == 4
     assert json.dumps([low, high]) == json.dumps(
         study.user_attrs["batchfront_defaults"]["asked"]["learning_rates"]
@@ -89,7 +90,7 @@ def test_suggested_rates_become_base_rates_where_they_are_scaled(workdir, rows):
     scaled = ["--scale-rule", "linear", "--scale-reference", "32"]
     command = ["run", "--learning-rates", "auto", "--batch-sizes", "16:64", "--epochs", "2"]
     assert main([*command, *scaled, "--n-trials", "1"]) == 0
-    study = optuna.load_study(study_name="digits", storage=STORAGE)
+    study = study_of("digits")
     found = study.user_attrs["batchfront"]["space"]["learning_rates"]
     bases = [end[key] * 32 / end["batch_size"] for end in ends for key in ("low", "high")]
     assert found == pytest.approx([min(bases), max(bases)], rel=0.05)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import random
+from types import SimpleNamespace
+
 import optuna
 import pytest
 from optuna.trial import TrialState
@@ -9,6 +12,7 @@ from optuna.trial import TrialState
 from batchfront.objectives.measurement import Verdict
 from batchfront.study.pruning import bound as bound_module
 from batchfront.study.pruning.bound import SPARED_SHARE, learn_from
+from batchfront.study.pruning.by_name import make_stop_rule
 from batchfront.study.pruning.decision import RunSoFar
 from batchfront.study.pruning.front import MIN_CURVES, FrontPruner
 from batchfront.study.trials.attributes import (
@@ -95,6 +99,20 @@ def test_a_run_that_stays_far_below_is_dominated_and_the_reason_says_by_what(stu
     assert "could still reach 0.3" in decision.reason
     assert "after epoch 5" in decision.reason
     assert decision.grade == pytest.approx(study.trials[14].values[0] - 0.35, abs=0.1)
+
+
+def test_a_higher_risk_expects_less_of_a_run():
+    study, draw = optuna.create_study(directions=DIRECTIONS), random.Random(0)
+    for n in range(40):
+        _add(study, curve=[v + draw.gauss(0, 0.03) for v in rising(0.8 + 0.0035 * n)])
+
+    def shortfall(risk):
+        plan = SimpleNamespace(
+            pruner="front", pruner_risk=risk, seed=0, hardware="here", epochs=EPOCHS
+        )
+        return _judge(study, [0.3] * 5, rule=make_stop_rule(plan, dict)).shortfall
+
+    assert shortfall(0.001) < shortfall(0.02) < shortfall(0.3)
 
 
 def test_nothing_is_stopped_after_one_epoch(study):

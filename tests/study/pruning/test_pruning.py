@@ -10,15 +10,18 @@ from batchfront.study.cli.main import main
 from batchfront.study.trials.attributes import CONSTRAINT, PRUNER_STATE
 from batchfront.study.trials.outcome import MAX_GRADE, MIN_GRADE
 
-from ..conftest import ROOT
+from ..conftest import ROOT, study_of
 
 TABLE = ROOT / "benchmarks" / "tables" / "digits_cnn_sgd.csv.gz"
 RUN = ("run", "--task", str(TABLE), "--batch-sizes", "2:512", "--sampler", "random")
 UNPRUNED = (*RUN, "--n-trials", "30", "--pruner", "none")
 
 
+pytestmark = pytest.mark.usefixtures("journal")
+
+
 def _study() -> optuna.Study:
-    return optuna.load_study(study_name=TABLE.name, storage="sqlite:///runs/batchfront.db")
+    return study_of(TABLE.name)
 
 
 def test_the_default_pruner_stops_dominated_runs_with_evidence(workdir, rows):
@@ -217,8 +220,8 @@ def test_an_objective_that_prunes_itself_is_graded_as_pruned(write_task, rows):
     path = write_task(LOOP)
     options = ("--epochs", "10", "--n-trials", "2", "--batch-sizes", "4")
     assert main(["run", "--task", f"{path}:gives_up", *options]) == 0
-    study = optuna.load_study(study_name="mine.py:gives_up", storage="sqlite:///runs/batchfront.db")
-    assert {trial.constraints[CONSTRAINT] for trial in study.trials} == {MAX_GRADE}
+    trials = study_of("mine.py:gives_up").trials
+    assert {trial.constraints[CONSTRAINT] for trial in trials} == {MAX_GRADE}
 
 
 def test_more_epochs_than_recorded_are_refused_before_anything_is_made(workdir, capsys):

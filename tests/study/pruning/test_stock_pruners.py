@@ -8,6 +8,7 @@ import random
 import optuna
 import pytest
 from optuna.pruners import (
+    BasePruner,
     HyperbandPruner,
     MedianPruner,
     PatientPruner,
@@ -47,6 +48,30 @@ CONFIGURATIONS = {
     "patient alone": lambda: PatientPruner(None, patience=2),
     "wilcoxon from 4": lambda: WilcoxonPruner(p_threshold=0.3, n_startup_steps=4),
 }
+
+
+NAMED = {
+    "median": MedianPruner,
+    "percentile": lambda: PercentilePruner(25.0),
+    "halving": SuccessiveHalvingPruner,
+    "hyperband": lambda: HyperbandPruner(max_resource=EPOCHS),
+    "threshold": lambda: ThresholdPruner(lower=0.5, n_warmup_steps=EPOCHS // 2),
+    "patient": lambda: PatientPruner(MedianPruner(), patience=1),
+    "wilcoxon": WilcoxonPruner,
+}
+
+
+def _settings(pruner):
+    """Its class and all that it was made with, also of one that it holds."""
+    held = vars(pruner).items()
+    return type(pruner), {k: _settings(v) if isinstance(v, BasePruner) else v for k, v in held}
+
+
+@pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
+@pytest.mark.parametrize("name", sorted(set(PRUNERS) - {"front", "none"}))
+def test_a_name_gives_the_pruner_of_that_name_as_optuna_makes_it(name):
+    made = stock_pruner(name, epochs=EPOCHS, min_metric=0.5)
+    assert _settings(made) == _settings(NAMED[name]())
 
 
 def _curve(number: int) -> list[float]:
@@ -151,8 +176,13 @@ def _decisions(kind, storage, make, *, n_workers: int) -> list[tuple[int, int, b
 @pytest.mark.filterwarnings("ignore:The intermediate values of:UserWarning")
 @pytest.mark.filterwarnings("ignore:WilcoxonPruner finds steps:UserWarning")
 @pytest.mark.filterwarnings("ignore:The best trial has no intermediate:UserWarning")
-@pytest.mark.parametrize("backend", ["in-memory", "sqlite"])
-@pytest.mark.parametrize("name", CONFIGURATIONS)
+@pytest.mark.parametrize(
+    ("name", "backend"),
+    [
+        *((name, "in-memory") for name in CONFIGURATIONS),
+        *((name, "sqlite") for name in ("median", "halving", "hyperband")),  # rungs and none
+    ],
+)
 def test_decisions_equal_those_of_a_single_objective_study(name, backend, tmp_path):
     """Four interleaved workers, NaN curves, pruners with and without memory of rungs."""
     make = CONFIGURATIONS[name]

@@ -42,20 +42,26 @@ def _run(study, n, space=SPACE):
     return [trial.params for trial in study.trials]
 
 
-def test_the_start_is_cheap_and_fills_the_learning_rates():
-    params = _run(new_study(), N_START)
+@pytest.fixture(scope="module")
+def thirty() -> optuna.Study:
+    """Thirty trials of the usual study, to be looked at."""
+    study = new_study()
+    _run(study, 30)
+    return study
+
+
+def test_the_start_is_cheap_and_fills_the_learning_rates(thirty):
+    params = [trial.params for trial in thirty.trials[:N_START]]
     seconds = [cost(batch_size_of(p))[0] for p in params]
     assert np.mean(seconds) < np.mean([cost(size)[0] for size in SPACE.sizes()]) / 3
     logs = sorted(math.log10(p["learning_rate"]) for p in params)
     assert max(np.diff([-4, *logs, math.log10(3)])) < 2, "two decades were left out"
 
 
-def test_after_thirty_trials_every_batch_size_has_a_rate_near_its_best():
+def test_after_thirty_trials_every_batch_size_has_a_rate_near_its_best(thirty):
     """Also the smallest, a hundred times as expensive as the largest."""
-    study = new_study()
-    _run(study, 30)
     for size in SPACE.sizes():
-        done = [t.values[0] for t in study.trials if batch_size_of(t.params) == size]
+        done = [t.values[0] for t in thirty.trials if batch_size_of(t.params) == size]
         best = accuracy_at(
             {"log2_batch_size": math.log2(size), "learning_rate": math.sqrt(size) / 1000}
         )
@@ -82,8 +88,8 @@ def test_sizes_that_add_nothing_to_the_front_get_their_due_too():
         assert min(map(abs, off)) < 1.5, f"batch size {size} was run at odd rates only"
 
 
-def test_small_sizes_are_run_when_their_rate_is_known_from_large_ones():
-    params = _run(new_study(), 30)
+def test_small_sizes_are_run_when_their_rate_is_known_from_large_ones(thirty):
+    params = [trial.params for trial in thirty.trials]
     first = next(p for p in params if p["log2_batch_size"] == 0)
     assert 0.25 < first["learning_rate"] * 1000 < 4, "two doublings off the best"
     small = [n for n, p in enumerate(params) if p["log2_batch_size"] <= 1]
@@ -91,20 +97,23 @@ def test_small_sizes_are_run_when_their_rate_is_known_from_large_ones():
     assert np.median(small) > np.median(large)
 
 
-def test_less_training_than_random_draws_for_the_same_front():
+def test_less_training_than_random_draws_for_the_same_front(monkeypatch):
+    """It gets a third of their training seconds."""
     table = read_table(ROOT / "benchmarks" / "tables" / "diabetes_adam.csv.gz")
-    ours, random = (
-        [play_study(table, name=name, pruner="none", seed=s).outcome() for s in range(3)]
-        for name in ("cost-aware", "random")
-    )
+
+    def played(name, budget):
+        monkeypatch.setattr("benchmarks.search.BUDGET", budget)
+        return [play_study(table, name=name, pruner="none", seed=s).outcome() for s in range(3)]
+
+    ours, random = played("cost-aware", 20), played("random", 60)
     for key in ("seconds_to_90", "seconds_to_95"):
         assert max(o[key] for o in ours) < min(r[key] for r in random) / 5
     assert min(o["hypervolume"] for o in ours) > max(r["hypervolume"] for r in random) - 1e-9
 
 
-def test_workers_beside_each_other_are_sent_to_different_places():
+def test_workers_beside_each_other_are_sent_to_different_places(thirty):
     study = new_study()
-    _run(study, 12)
+    study.add_trials(thirty.trials[:12])
     running = [study.ask(SPACE.distributions()).params for _ in range(6)]
     places = {(p["log2_batch_size"], round(math.log2(p["learning_rate"]))) for p in running}
     assert len(places) == 6

@@ -6,6 +6,15 @@ import math
 
 import optuna
 import pytest
+from optuna.samplers import (
+    GPSampler,
+    GridSampler,
+    NSGAIIISampler,
+    NSGAIISampler,
+    QMCSampler,
+    RandomSampler,
+    TPESampler,
+)
 from optuna.trial import TrialState
 
 from batchfront.study.plan.budgets import Budgets
@@ -13,7 +22,13 @@ from batchfront.study.plan.limits import Limits
 from batchfront.study.plan.settings import SAMPLERS
 from batchfront.study.plan.space import SearchSpace
 from batchfront.study.search.by_name import make_sampler
-from batchfront.study.search.samplers import projected
+from batchfront.study.search.cost_aware import CostAwareSampler
+from batchfront.study.search.samplers import (
+    EndlessGrid,
+    PerTrialSampler,
+    ProjectedSampler,
+    projected,
+)
 from batchfront.study.trials.attributes import CONSTRAINT, SO_FAR, VERDICT, derive_seed
 
 from ..known import costs_by
@@ -34,6 +49,26 @@ def _limits(study=None) -> Limits:
 
 def _sampler(name, *, seed=0, limits=_limits):
     return make_sampler(name, space=SPACE, seed=seed, hardware="here", limits=limits)
+
+
+CLASSES = {
+    "cost-aware": CostAwareSampler,
+    "tpe": TPESampler,
+    "nsgaii": NSGAIISampler,
+    "nsgaiii": NSGAIIISampler,
+    "gp": GPSampler,
+    "qmc": QMCSampler,
+    "random": RandomSampler,
+    "grid": GridSampler,
+}
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_a_name_gives_the_sampler_of_that_name(name):
+    sampler = _sampler(name)
+    while isinstance(sampler, EndlessGrid | PerTrialSampler | ProjectedSampler):
+        sampler = sampler.inner
+    assert type(sampler) is CLASSES[name]
 
 
 def _run(study, n, *, name="tpe", seed=0):
@@ -91,6 +126,23 @@ def test_samplers_learn_from_stopped_trials(name):
     study = optuna.create_study(directions=DIRECTIONS)
     later = _run(study, n, name=name)[n // 2 :]
     assert sum(map(_diverges, later)) / len(later) < 0.25
+
+
+def test_tpe_does_not_propose_where_others_run():
+    """Four workers are where it would go; trials that failed there keep it from nothing."""
+
+    def proposed(params, state):
+        study = optuna.create_study(directions=DIRECTIONS)
+        _run(study, 14)
+        others = optuna.create_trial(
+            state=state, params=params, distributions=SPACE.distributions()
+        )
+        study.add_trials([others] * 4)
+        return study.ask(SPACE.distributions()).params
+
+    place = proposed({"log2_batch_size": 0, "learning_rate": 1e-4}, TrialState.FAIL)
+    assert proposed(place, TrialState.FAIL) == place
+    assert proposed(place, TrialState.RUNNING) != place
 
 
 @pytest.mark.parametrize("after", SAMPLERS)

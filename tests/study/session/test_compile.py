@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 
 from batchfront.study.cli.main import main
 
 
+@pytest.mark.slow
 def test_a_compiled_study_says_so_in_every_trial_and_is_not_mixed_with_ordinary_steps(
     workdir, rows, capsys
 ):

@@ -88,6 +88,7 @@ def test_a_study_of_ranks_is_searched_and_resumed(workdir, write_task, rows, cap
     assert len(rows("export")) == 3
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not os.path.exists("/proc/self/stat"), reason="reads Linux's process table")
 def test_a_killed_rank_fails_its_trial_and_no_rank_outlives_the_worker(workdir, write_task, rows):
     write_task(TASK)

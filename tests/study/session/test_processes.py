@@ -200,7 +200,7 @@ def test_a_crash_loop_ends_with_the_reason(workdir, capsys, monkeypatch, write_t
     assert "Traceback" not in err
 
 
-@pytest.mark.parametrize("n_workers", [1, 2])
+@pytest.mark.parametrize("n_workers", [pytest.param(1, marks=pytest.mark.slow), 2])
 def test_kill_9_loses_no_finished_trial_and_a_rerun_completes_the_total(workdir, rows, n_workers):
     process = spawn(*TASK, "--n-trials", "12", "--n-workers", str(n_workers), cwd=workdir, **SLOW)
     _hold_after(workdir, 3)
@@ -258,6 +258,7 @@ def test_a_password_in_a_storage_url_appears_nowhere(workdir, capfd, monkeypatch
     assert "***" in err
 
 
+@pytest.mark.timed
 def test_help_takes_less_than_half_a_second(workdir):
     """User CPU seconds of a fresh interpreter, best of three: heavy imports must wait."""
     spent = []
@@ -273,7 +274,7 @@ def test_help_takes_less_than_half_a_second(workdir):
 
 
 def test_no_heavy_package_is_imported_for_help(workdir):
-    code = "import sys, study.cli; study.cli.parser(); print(*sys.modules)"
+    code = "import sys; from batchfront.study.cli.main import parser; parser(); print(*sys.modules)"
     done = subprocess.run(
         [os.sys.executable, "-c", code],
         capture_output=True,

@@ -1,16 +1,18 @@
-"""The sensitivity of an answer includes a batch that grows with the noise."""
+"""The answer for real digits; its sensitivity includes a batch that grows with the noise."""
 
 from __future__ import annotations
 
 import json
 
-import optuna
 import pytest
 
 from batchfront.study.cli.main import main
 from batchfront.study.smallest.sensitivity import N_SEEDS
 from batchfront.study.trials.front import pareto_front
 from batchfront.study.trials.rows import runs_of
+from tests.study.conftest import study_of
+
+pytestmark = pytest.mark.usefixtures("journal")
 
 SMALLEST = [
     "smallest",
@@ -31,7 +33,10 @@ def test_five_more_runs_of_the_answer_follow_the_noise_scale_and_count_for_nothi
 ):
     assert main([*SMALLEST, *RATES, "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
-    study = optuna.load_study(study_name="digits", storage="sqlite:///runs/batchfront.db")
+    assert found["answer"] == 32
+    assert all(row["steps_to_target"] > 0 for row in found["ladder"])
+    assert 0.7 < min(found["test"]) <= max(found["test"]) <= 1
+    study = study_of("digits")
     runs = [t for t in study.trials if t.user_attrs.get("schedule") == "noise-scale"]
     assert len(runs) == N_SEEDS
     assert {t.user_attrs["purpose"] for t in runs} == {"adaptive"}
@@ -48,7 +53,7 @@ def test_five_more_runs_of_the_answer_follow_the_noise_scale_and_count_for_nothi
     n_before = len(study.trials)
     assert main([*SMALLEST, *RATES]) == 0  # nothing is run twice
     assert "growing to" in capsys.readouterr().out
-    study = optuna.load_study(study_name="digits", storage="sqlite:///runs/batchfront.db")
+    study = study_of("digits")
     assert len(study.trials) == n_before
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import textwrap
 
-import optuna
+import pytest
 
 from batchfront.objectives.curves.table import COLUMNS
 from batchfront.study.cli.main import main
@@ -19,9 +19,12 @@ from batchfront.study.smallest.show import answer_line, more_lines
 from batchfront.study.smallest.size import state_of
 from batchfront.study.trials.attributes import OWNER
 from batchfront.study.trials.rows import RunRow
+from tests.study.conftest import study_of
 from tests.study.smallest.simulated import TARGET, question, run_row
 from tests.study.smallest.test_protocol import BAD, GOOD, RATE, decided, seeds_at, tuned_at
 from tests.study.smallest.test_verb import ARGS, LADDER, trials_of
+
+pytestmark = pytest.mark.usefixtures("journal")
 
 WIDER = LADDER.replace("off = ", "off = params.extra['width'] - 5 + ")
 
@@ -176,9 +179,7 @@ def test_a_search_that_runs_beside_is_not_waited_for(write_task, rows):
     write_task(LADDER)
     few = (*ARGS[:-1], "64")
     assert main(["run", *few, "--n-trials", "2"]) == 0
-    study = optuna.load_study(
-        study_name="mine.py:objective", storage="sqlite:///runs/batchfront.db"
-    )
+    study = study_of("mine.py:objective")
     study.ask().set_user_attr(OWNER, this_process())  # as another worker would
     answer = rows("smallest", *few, "--target", "0.95", "--timeout", "60")
     assert answer["answer"] == 64

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import os
 import signal
@@ -13,7 +15,9 @@ import pytest
 
 from batchfront.storage.open import open_storage
 from batchfront.study.cli.main import main
-from tests.study.conftest import finish, spawn
+from tests.study.conftest import JOURNAL, finish, spawn, study_of
+
+pytestmark = pytest.mark.usefixtures("journal")
 
 LADDER = """
     import math, random
@@ -42,18 +46,19 @@ def task(write_task):
 
 
 def trials_of(name="mine.py:objective"):
-    study = optuna.load_study(study_name=name, storage="sqlite:///runs/batchfront.db")
-    return study.get_trials(deepcopy=False)
+    return study_of(name).get_trials(deepcopy=False)
 
 
 @pytest.fixture(scope="module")
 def answered(tmp_path_factory):
     """A folder with a study whose question was answered, and that answer."""
-    folder = tmp_path_factory.mktemp("answered")
+    folder, out = tmp_path_factory.mktemp("answered"), io.StringIO()
     (folder / "mine.py").write_text(textwrap.dedent(LADDER))
-    code, out, err = finish(spawn("smallest", *ASKED, "--json", cwd=folder))
-    assert code == 0, err
-    return folder, json.loads(out)
+    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(out):
+        patch.chdir(folder)
+        patch.setenv("BATCHFRONT_STORAGE", JOURNAL)
+        assert main(["smallest", *ASKED, "--json"]) == 0
+    return folder, json.loads(out.getvalue())
 
 
 @pytest.fixture
@@ -61,7 +66,6 @@ def answer(answered, monkeypatch):
     """The answer, in the folder of its study."""
     folder, found = answered
     monkeypatch.chdir(folder)
-    monkeypatch.delenv("BATCHFRONT_STORAGE", raising=False)
     return found
 
 
@@ -120,7 +124,8 @@ def test_a_search_before_helps_and_its_pruner_leaves_the_seeds_alone(task, rows)
     assert all(trial.state.name == "COMPLETE" for trial in asked)
 
 
-def test_a_worker_that_is_killed_loses_no_run_and_no_purpose(task, rows, workdir):
+def test_a_worker_that_is_killed_loses_no_run_and_no_purpose(task, rows, workdir, monkeypatch):
+    monkeypatch.delenv("BATCHFRONT_STORAGE")  # in the usual storage
     few = (*ARGS[:-1], "32:64")
     args = ("smallest", *few, "--target", "0.95", "--n-workers", "2", "--grace", "2")
     process = spawn(*args, cwd=workdir, start_new_session=True)
@@ -144,12 +149,12 @@ def _n_finished():
         return 0
 
 
-def test_rates_beyond_the_searched_range_are_kept_by_retries_and_copies(task, rows, workdir):
+def test_rates_beyond_the_searched_range_are_kept_by_retries_and_copies(task, rows, journal):
     beyond = (*ARGS[:-1], "64", "--learning-rates", "0.3:3", "--target", "0.95")
     assert rows("smallest", *beyond)["answer"] == 64
     assert min(t.params["learning_rate"] for t in trials_of()) < 0.3
-    copied = f"journal:///{workdir}/copy.log"
-    assert main(["copy", "--from", "sqlite:///runs/batchfront.db", "--to", copied]) == 0
+    copied = "sqlite:///copy.db"
+    assert main(["copy", "--from", journal, "--to", copied]) == 0
     storage = open_storage(copied, mode="reader")
     copy = optuna.load_study(study_name="mine.py:objective", storage=storage)
     assert [t.params for t in copy.get_trials()] == [t.params for t in trials_of()]
@@ -179,11 +184,3 @@ def test_a_table_is_not_replayed_but_says_what_to_do(workdir, capsys):
 def test_a_study_without_runs_is_no_evidence(task, workdir, capsys):
     assert main(["smallest", *ARGS, "--target", "0.95", "--max-trials", "0"]) == 2
     assert "error:" in capsys.readouterr().err
-
-
-def test_real_digits_end_to_end(workdir, rows):
-    args = ("--task", "digits", "--epochs", "4", "--batch-sizes", "32:64", "--seeds", "3")
-    answer = rows("smallest", *args, "--target", "0.9")
-    assert answer["answer"] == 32
-    assert all(row["steps_to_target"] > 0 for row in answer["ladder"])
-    assert 0.8 < min(answer["test"]) <= max(answer["test"]) <= 1

@@ -15,7 +15,7 @@ from batchfront.study.cli.main import main
 from batchfront.study.opening.open import the_study
 from batchfront.study.plan.agreement import AGREEMENT, IMPORTED
 from batchfront.study.transfer import importing
-from tests.study.conftest import finish, spawn
+from tests.study.conftest import finish, spawn, stored
 from tests.study.tables import CURVES, DATA, STORAGE, TO_TARGET, imported
 
 
@@ -28,7 +28,9 @@ def test_the_study_says_what_it_came_from_and_not_where_it_lay(workdir, few):
     assert record[IMPORTED]["file"] == "r.csv"
     assert record[IMPORTED]["format"] == "runs"
     assert len(record[IMPORTED]["digest"]) == 16
-    assert b"private-folder" not in (workdir / "runs" / "batchfront.db").read_bytes()
+    text = stored(workdir / "runs" / "batchfront.db")
+    assert "r.csv" in text
+    assert "private-folder" not in text
 
 
 def test_nothing_trains_in_an_imported_study(workdir, capsys):

@@ -14,7 +14,7 @@ from optuna.storages._grpc.auto_generated import api_pb2, api_pb2_grpc
 
 from batchfront.storage.open import open_storage
 from batchfront.storage.proxy_server import serving
-from batchfront.study.cli.main import main
+from batchfront.study.cli.main import main, parser
 from tests import servers
 from tests.study.conftest import finish, spawn
 
@@ -128,6 +128,11 @@ def test_what_cannot_be_served_is_refused_with_the_reason(workdir, capsys, stora
     assert main(["serve", "--storage", storage]) == 2
     assert said in capsys.readouterr().err
     assert [file.name for file in workdir.iterdir()] == ["planted.py"]
+
+
+@pytest.mark.parametrize("verb", ["serve", "dashboard"])
+def test_nobody_elsewhere_is_served_unless_told_so(verb):
+    assert parser().parse_args([verb]).host == "127.0.0.1"
 
 
 @pytest.mark.parametrize("port", ["-1", "65536", "x"])

@@ -64,6 +64,15 @@ def wait_until(condition: Any, seconds: float = 60) -> None:
         time.sleep(0.1)
 
 
+@pytest.mark.parametrize(
+    "shared_url",
+    [
+        "sqlite",
+        pytest.param("journal", marks=pytest.mark.slow),
+        pytest.param("postgresql", marks=[pytest.mark.slow, pytest.mark.postgresql]),
+    ],
+    indirect=True,
+)
 def test_a_paused_workers_trial_goes_to_another_and_its_own_result_is_dropped(workdir, shared_url):
     (workdir / "hold").touch()
     paused = spawn(*TASK, "--n-trials", "3", cwd=workdir, BATCHFRONT_STORAGE=shared_url)
@@ -88,6 +97,7 @@ def test_a_paused_workers_trial_goes_to_another_and_its_own_result_is_dropped(wo
     ]
 
 
+@pytest.mark.timed
 def test_a_silent_worker_is_noticed_by_a_pulse_within_the_grace_period(shared_study, shared_url):
     with quiet_optuna():
         storages = [open_storage(shared_url, mode="worker") for _ in range(2)]
