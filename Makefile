@@ -17,7 +17,7 @@ quote = '$(subst ','\'',$(1))'
 words = $(foreach name,$(sort $(typed)),$(call quote,$(name)=$(value $(name))))
 
 VERBS := smallest probe record noise-scale lr-range front ls rates claims critical-batch export report \
-  dashboard serve copy import
+  dashboard serve copy delete import
 
 .DEFAULT_GOAL := help
 .PHONY: help study $(VERBS) test test-all chaos lint clean
@@ -45,6 +45,7 @@ report: ## write one HTML page of figures
 dashboard: ## serve optuna-dashboard on 127.0.0.1
 serve: ## let workers elsewhere share the storage (gRPC)
 copy: ## copy a study: make copy FROM=URL TO=URL
+delete: ## delete a study with its checkpoints: make delete STUDY_NAME=digits
 import: ## make a study from recorded runs: make import RUNS=runs.csv
 $(VERBS): .venv/.run
 	@$(PY) -m study $@ $(words)

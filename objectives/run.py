@@ -24,9 +24,9 @@ from batchfront.objectives.meters.early_stopping import LAST_EPOCH, Ending, Epoc
 from batchfront.objectives.meters.kept import check_kept
 from batchfront.objectives.meters.memory import NoMeter, memory_meter
 from batchfront.objectives.meters.metering import FirstSteps
+from batchfront.objectives.meters.steps import Steps
 from batchfront.objectives.remarks import Remarks
 
-MOST_STEPS = 0.9  # of those announced: with fewer than that, some are not reported
 ShouldStop = Callable[[tuple[float, ...]], Stopped | None]
 
 
@@ -83,10 +83,9 @@ class Run(Remarks):
         self._meter = FirstSteps(meter)
         self._guard: DivergenceGuard | None = None
         self._guard_settings = guard
-        self._steps = self._first_step = 0
+        self._steps, self._first_step = Steps(), 0
         self._phases: tuple[Phase, ...] = ()
         self.latched: Stopped | None = None  # the verdict, once there is one
-        self._missing = ""  # what there is to say of steps that nobody reported
         self.measures_memory = measure_memory
 
     def __enter__(self) -> Run:
@@ -149,7 +148,7 @@ class Run(Remarks):
         check_kept(state, {k: v for k, v in self._state().items() if k != "random"})
         self._begun().go_on_from(state["guard"])
         self._clock.go_on_from(state["laps"])
-        self._steps = self._first_step = state["steps"]
+        self._steps.taken = self._first_step = state["steps"]
         self._test_metric = state.get("test_metric")
         self._reported.go_on_from(state)
         self._meter.earlier_peak_bytes = state["peak_bytes"]
@@ -176,7 +175,7 @@ class Run(Remarks):
         return {
             "guard": self._begun().state(),
             "laps": self._clock.laps(),
-            "steps": self._steps,
+            "steps": self._steps.taken,
             "test_metric": self._test_metric,
             **self._reported.state(),
             "peak_bytes": self._meter.peak_bytes,
@@ -203,7 +202,7 @@ class Run(Remarks):
         if n < 1:
             raise ObjectiveError(f"run.step got n={n}, wanted optimizer steps, at least 1")
         self._meter.step(n)
-        self._steps += n
+        self._steps.taken += n
         loss = loss.detach() if hasattr(loss, "detach") else loss
         for _ in range(n):
             verdict = self._begun().step(loss)
@@ -247,7 +246,10 @@ class Run(Remarks):
             self._ended = self.ends_after(value, val_loss)
             train_metric = None if train_accuracy is None else float(train_accuracy)
             self._reported.add(value, train_metric=train_metric, loss=val_loss)
-            self._look_for_steps()
+            if self.n_epochs is not None and not self._phases:
+                self._steps.look(
+                    announced=guard.total_steps, n_done=len(self.curve), n_epochs=self.n_epochs
+                )
             stopped = self.should_stop(tuple(self.curve))
             if stopped is not None:
                 self._stop(stopped.verdict, stopped.reason)
@@ -270,33 +272,15 @@ class Run(Remarks):
         """
         return self._reported.tell_of(val_accuracy, last=last)
 
-    def _look_for_steps(self) -> None:
-        """Fewer steps than were announced for the epochs so far: some are not reported."""
-        if self._missing or self.n_epochs is None or self._phases:
-            return
-        expected = self._begun().total_steps * len(self.curve) / self.n_epochs
-        if self._steps + 1 < MOST_STEPS * expected:
-            self._missing = (
-                f"after epoch {len(self.curve)} of {self.n_epochs} the loop had reported "
-                f"{self._steps} training steps and announced {expected:.0f}: the divergence guard "
-                "is blind to the others, and time is that of the run's own clock; call "
-                "run.step(loss) after each optimizer step, or run.step(mean_loss, n=10) after "
-                "every tenth"
-            )
-
     def so_far(self) -> tuple[float, int]:
         """Training seconds and peak bytes up to now, free of warm-up: the whole run takes more."""
         seconds = min(self._clock.spent()[0], self._typical()[0])
         return seconds, self._meter.peak_bytes
 
     @property
-    def steps(self) -> int:
-        """Optimizer steps so far, as reported."""
-        return self._steps
-
     def is_under_way(self) -> bool:
         """Whether it has taken a step here, rather than in the process that it goes on from."""
-        return self._steps > self._first_step
+        return self._steps.taken > self._first_step
 
     @property
     def share_done(self) -> float:
@@ -306,7 +290,7 @@ class Run(Remarks):
     @property
     def misses_steps(self) -> bool:
         """Whether it has reported fewer steps than it announced."""
-        return bool(self._missing)
+        return bool(self._steps.missing)
 
     @property
     def tells_best(self) -> bool:
@@ -314,9 +298,9 @@ class Run(Remarks):
         return self._ending.tells_best
 
     def _share(self) -> float:
-        """Of the steps announced, or else of the epochs, where steps are not reported."""
-        by_steps = self._steps / self._begun().total_steps
-        return len(self.curve) / (self.n_epochs or 1) if self._missing else by_steps
+        return self._steps.share(
+            announced=self._begun().total_steps, n_done=len(self.curve), n_epochs=self.n_epochs
+        )
 
     def result(self) -> Measurement:
         """What the run showed, after the objective has returned or stopped.
@@ -337,7 +321,7 @@ class Run(Remarks):
         reason = self.latched.reason if self.latched else ""
         stopped = None if self._completed else self.latched
         wall, process = self._clock.spent() if stopped else self._typical()
-        steps, peak_bytes = self._steps, self._meter.peak_bytes
+        steps, peak_bytes = self._steps.taken, self._meter.peak_bytes
         if self._recorded is not None:
             step_seconds, peak_bytes = self._recorded
             wall = process = step_seconds * steps
@@ -361,7 +345,7 @@ class Run(Remarks):
             phases=self._phases if len(self._phases) > 1 else (),
             techniques=dict(self._techniques),
             evaluation_peak_bytes=self._meter.evaluation_peak_bytes,
-            missing_steps=self._missing,
+            missing_steps=self._steps.missing,
             **({} if stopped else self._diagnosed),
         )
 

@@ -69,6 +69,20 @@ def exists(url: str) -> bool:
     return file_of(parsed, kind).exists()
 
 
+def disk_bytes(url: str) -> int | None:
+    """How much the files of all its studies take; None for a server's.
+
+    Raises:
+        StorageError: unknown kind of URL.
+    """
+    parsed, kind = parse(url)
+    if kind in ("grpc", "server"):
+        return None
+    path = file_of(parsed, kind)
+    files = [path.with_name(path.name + suffix) for suffix in ("", "-wal", "-shm")]
+    return sum(file.stat().st_size for file in files if file.exists())
+
+
 @contextmanager
 def readable_errors(url: str) -> Iterator[None]:
     """Turn a database's own errors into one line that names the storage and the cause."""

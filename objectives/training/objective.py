@@ -202,12 +202,13 @@ class TaskObjective:
     ) -> None:
         """Validate after an epoch; after one that is told score the other splits, too."""
         train = loss = None
+        watched = {}
         with run.validating():
             data = self._data
             score = partial(self._evaluate, model, precision=precision)
             val = score(data.x_val, data.y_val)
             if run.wants_val_loss:
-                loss = self._val_loss(task, model, precision)
+                loss = watched["val_loss"] = self._val_loss(task, model, precision)
             ends = run.ends_after(val, loss)
             if run.tells_of(val, last=ends or epoch == params.epochs):
                 train = score(data.x_train, data.y_train)
@@ -215,7 +216,7 @@ class TaskObjective:
                     run.scored(score(data.x_test, data.y_test))
         if ends:
             self._diagnose(params, task, model, run)
-        run.report(val, train_accuracy=train, val_loss=loss)
+        run.report(val, train_accuracy=train, **watched)
 
     def growth(self, epochs: int, schedule: str | None = None) -> Growth:
         """How the batch size grows in runs of so many epochs; `schedule` None: the recipe's."""

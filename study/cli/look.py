@@ -86,15 +86,21 @@ def add_looking_verbs(verbs: Any) -> None:
 
 
 def ls(args: argparse.Namespace) -> None:
-    """List the studies of a storage with their numbers of trials."""
+    """List the studies of a storage with their numbers of trials and what they take of the disk."""
+    from batchfront.storage.open import disk_bytes
     from batchfront.study.findings.overview.tables import studies_table
     from batchfront.study.opening.open import study_rows
+    from batchfront.study.show import human_bytes
 
-    rows = study_rows(chosen_storage(args))
+    url = chosen_storage(args)
+    rows, total = study_rows(url), disk_bytes(url)
     if args.json:
-        print(json.dumps(rows, indent=2))
-    else:
-        console_of(sys.stdout).print(studies_table(rows))
+        print(json.dumps([{**row, "storage_bytes": total} for row in rows], indent=2))
+        return
+    console = console_of(sys.stdout)
+    console.print(studies_table(rows))
+    if total is not None:
+        console.print(f"all studies together take {human_bytes(total)}, checkpoints apart")
 
 
 def front(args: argparse.Namespace) -> None:

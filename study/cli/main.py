@@ -14,6 +14,7 @@ from batchfront.objectives.measurement import ObjectiveError
 from batchfront.storage.errors import StorageError
 from batchfront.study.cli.claims import add_claims_verbs
 from batchfront.study.cli.critical import add_critical_verbs
+from batchfront.study.cli.delete import add_delete_verb
 from batchfront.study.cli.imports import add_import_verb
 from batchfront.study.cli.look import add_looking_verbs
 from batchfront.study.cli.lr_range import add_lr_range_verb
@@ -107,6 +108,7 @@ def parser() -> argparse.ArgumentParser:
     add_rates_verbs(verbs)
     add_claims_verbs(verbs)
     add_storage_verbs(verbs)
+    add_delete_verb(verbs)
     add_import_verb(verbs)
     add_critical_verbs(verbs)
     add_noise_verbs(verbs)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from batchfront.objectives.training.recipe import PLAIN, Recipe
 from batchfront.storage.open import exists, open_storage, readable_errors
 from batchfront.study.errors import StudyError
+from batchfront.study.opening.terms import stored_identity
 from batchfront.study.plan.agreement import AGREEMENT
 from batchfront.study.trials.attributes import is_finished
+from batchfront.study.trials.kept import bytes_of, kept_beside, kept_files
 from batchfront.study.trials.sound import sound_trials
 
 if TYPE_CHECKING:
@@ -20,17 +23,21 @@ if TYPE_CHECKING:
 
 
 def study_rows(url: str) -> list[dict[str, Any]]:
-    """Name and trial counts of every study batchfront made."""
+    """Name, trial counts and bytes of checkpoints of every study batchfront made.
+
+    The bytes are of the folder beside the storage; None where there is none.
+    """
     import optuna
 
     with readable_errors(url):
         storage = open_storage(url, mode="reader")
         names = optuna.get_all_study_names(storage)
+        folder = kept_beside(url)
         studies = [optuna.load_study(study_name=name, storage=storage) for name in names]
-        return [_row(study) for study in studies if AGREEMENT in study.user_attrs]
+        return [_row(study, folder) for study in studies if AGREEMENT in study.user_attrs]
 
 
-def _row(study: Study) -> dict[str, Any]:
+def _row(study: Study, folder: Path | None) -> dict[str, Any]:
     trials = sound_trials(study)
     finished = Counter(t.state.name for t in trials if is_finished(t))
     return {
@@ -40,7 +47,12 @@ def _row(study: Study) -> dict[str, Any]:
         "n_pruned": finished["PRUNED"],
         "n_fail": finished["FAIL"],
         "n_running": sum(t.state.name == "RUNNING" for t in trials),
+        "checkpoint_bytes": None if folder is None else bytes_of(_kept(study, folder)),
     }
+
+
+def _kept(study: Study, folder: Path) -> list[Path]:
+    return kept_files(study, folder, study_id=stored_identity(study))
 
 
 def the_study(url: str, name: str | None) -> Study:

@@ -23,13 +23,18 @@ def new_identity() -> str:
     return uuid.uuid4().hex
 
 
+def stored_identity(study: Study) -> str:
+    """The identity of a study; "" where a version that had none made it."""
+    attributes = study.user_attrs
+    # Versions from 0.6.0 on named checkpoints by one, which copies had too.
+    before = attributes.get(DEFAULTS, {}).get("study_id", "")
+    return str(attributes.get(IDENTITY, before))
+
+
 def given_identity(study: Study) -> str:
     """The identity of a study; one of a version that had none gets it now, under the claim lock."""
-    attributes = study.user_attrs
-    if IDENTITY not in attributes:
-        # Versions from 0.6.0 on named checkpoints by one, which copies had too.
-        before = attributes.get(DEFAULTS, {}).get("study_id")
-        study.set_user_attr(IDENTITY, before or new_identity())
+    if IDENTITY not in study.user_attrs:
+        study.set_user_attr(IDENTITY, stored_identity(study) or new_identity())
     return str(study.user_attrs[IDENTITY])
 
 

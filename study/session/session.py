@@ -13,7 +13,7 @@ from batchfront.objectives.device.names import resolve_device
 from batchfront.objectives.load import load_objective
 from batchfront.objectives.training.recipe import n_ranks
 from batchfront.storage.checkpoint import checkpoint_folder
-from batchfront.storage.names import folder_of, redacted
+from batchfront.storage.names import redacted
 from batchfront.storage.open import open_storage, readable_errors
 from batchfront.study.errors import RUN_AGAIN
 from batchfront.study.findings.overview.tables import front_table, summary_lines
@@ -37,6 +37,7 @@ from batchfront.study.session.progress import Progress, watcher
 from batchfront.study.trials.attributes import is_finished
 from batchfront.study.trials.front import pareto_front
 from batchfront.study.trials.hardware import at_known_cost, fronts_by_hardware, ran_on
+from batchfront.study.trials.kept import kept_beside
 from batchfront.study.trials.sound import foreign_line, sound_trials
 from batchfront.study.workers.launch import Job
 from batchfront.study.workers.team import WorkerDied, run_workers
@@ -256,8 +257,8 @@ def checkpoints_of(settings: StudySettings) -> Path | None:
     if settings.checkpoint_dir is not None:
         chosen = settings.checkpoint_dir
         return None if chosen == "none" else checkpoint_folder(Path(chosen).resolve())
-    beside = folder_of(settings.storage)  # a server's storage has no place that all workers see
-    return None if beside is None else checkpoint_folder(beside / "checkpoints")
+    beside = kept_beside(settings.storage)
+    return None if beside is None else checkpoint_folder(beside)
 
 
 def loaded(settings: StudySettings, device: str, console: Console) -> Objective:

@@ -60,7 +60,7 @@ def attributes_of(measured: Measurement, known: SizeCost | None) -> dict[str, An
     if known is None:
         planned = measured.planned_train_seconds
     elif not stopped and not measured.missing_steps:
-        planned *= measured.total_steps / measured.steps
+        planned *= measured.total_steps / max(measured.steps, 1)
     off = time_off(measured, known)
     return {
         VERDICT: measured.verdict.value,

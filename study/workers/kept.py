@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from batchfront.storage.checkpoint import Checkpoint
-from batchfront.study.trials.attributes import ROOT, derive_seed
+from batchfront.study.trials.attributes import HARDWARE, derive_seed
+from batchfront.study.trials.kept import identity_of, root_of
 from batchfront.study.workers.retry import lost_runs
 
 if TYPE_CHECKING:
@@ -36,17 +37,16 @@ class Kept:
     def of(self, trial: Trial | FrozenTrial) -> Checkpoint:
         """The checkpoint that a trial shares with those that take it up on the same hardware."""
         plan, root = self._plan, root_of(trial)
-        identity = {
-            "study": plan.study_name,
-            "study_id": plan.study_id,
-            "trial": root,
-            "params": trial.params,
+        how = {
             "epochs": plan.epochs,
             "seed": derive_seed(plan.seed, root, purpose="trial"),
-            "hardware": plan.hardware,
+            HARDWARE: plan.hardware,
             "compiled": self._compiled,
         }
-        return Checkpoint(self._folder, identity)
+        return Checkpoint(
+            self._folder,
+            identity_of(trial, study_name=plan.study_name, study_id=plan.study_id, how=how),
+        )
 
     def seen(self, trials: Sequence[FrozenTrial]) -> None:
         """Note the trials of the study; at first, what killed workers have left is removed."""
@@ -77,8 +77,3 @@ class Kept:
             checkpoint = self.of(trial)
             if checkpoint.path.stem in there:
                 checkpoint.remove()
-
-
-def root_of(trial: Trial | FrozenTrial) -> int:
-    """Number of the trial whose run this one goes on with, or its own."""
-    return int(trial.user_attrs.get(ROOT, trial.number))

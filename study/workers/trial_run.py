@@ -13,7 +13,7 @@ from batchfront.study.trials.attributes import (
     batch_size_of,
     derive_seed,
 )
-from batchfront.study.workers.kept import root_of
+from batchfront.study.trials.kept import root_of
 
 if TYPE_CHECKING:
     from optuna.trial import Trial

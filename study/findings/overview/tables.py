@@ -135,10 +135,15 @@ def advice_lines(costs: Costs) -> list[str]:
 def studies_table(rows: Sequence[dict[str, Any]]) -> Table:
     """`ls`: one study a line."""
     keys = ("n_trials", "n_complete", "n_pruned", "n_fail", "n_running")
-    columns = [("study_name", "left"), *((key, "right") for key in keys)]
+    columns = [("study_name", "left"), *((key, "right") for key in (*keys, "checkpoints"))]
     table = plain_table("", columns)
     for row in rows:
-        table.add_row(row["study_name"], *(str(row[key]) for key in keys))
+        kept = row["checkpoint_bytes"]
+        table.add_row(
+            row["study_name"],
+            *(str(row[key]) for key in keys),
+            "-" if kept is None else human_bytes(kept),
+        )
     return table
 
 
