@@ -41,7 +41,7 @@ other is the metric."""
 
 DIAGNOSED = ("weight_norm", "distance_from_init", "sharpness")  # where a run was asked for them
 
-BASELINE = "baseline_metric"  # of a constant prediction, where the objective knows it
+CONSTANT_METRIC = "baseline_metric"  # of a constant prediction, where the objective knows it
 CROWDED = "crowded_out"  # fail reason: no memory at a size that is known to fit; queued again
 UNUSABLE = "unusable"  # fail reason: it was queued with what nothing can be trained with
 ERROR = "error"  # fail reason: the objective raised an exception

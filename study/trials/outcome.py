@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from batchfront.objectives.measurement import Measurement, Verdict
 from batchfront.study.trials.attributes import (
+    CONSTANT_METRIC,
     CURVE,
     DIAGNOSED,
     OWN_CLOCK,
@@ -66,7 +67,7 @@ def attributes_of(measured: Measurement, known: SizeCost | None) -> dict[str, An
         VERDICT: measured.verdict.value,
         REASON: measured.reason or measured.missing_steps or None,
         "best_metric": measured.best_metric,
-        BASELINE: measured.baseline_metric,
+        CONSTANT_METRIC: measured.baseline_metric,
         "train_loss": measured.train_loss if _finite(measured.train_loss) else None,
         "test_metric": measured.test_metric if _finite(measured.test_metric) else None,
         "generalization_gap": measured.generalization_gap,

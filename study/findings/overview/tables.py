@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from batchfront.study.show import counted, human_bytes, human_seconds, plain_table, said, short
 from batchfront.study.trials.attributes import (
+    CONSTANT_METRIC,
     OWN_CLOCK,
     PREDICTED,
     REASON,
@@ -179,7 +180,7 @@ def summary_lines(trials: Sequence[FrozenTrial]) -> list[str]:
     unreported = sum(OWN_CLOCK in t.user_attrs for t in finished)
     if unreported:
         lines.append(
-            f"{counted(unreported, 'run')} reported fewer training steps than they announced: their times are "
+            f"{counted(unreported, 'run')} reported fewer training steps than announced: times are "
             "those of their own clocks, and the divergence guard saw little of them"
         )
     if _none_beats_the_constant(finished):
@@ -203,6 +204,6 @@ def _saved_seconds(trial: FrozenTrial) -> float:
 
 
 def _none_beats_the_constant(trials: Sequence[FrozenTrial]) -> bool:
-    """Whether all completed runs that know the metric of a constant prediction end at or below it."""
-    known = [t for t in trials if t.values and BASELINE in t.user_attrs]
-    return bool(known) and all(t.values[0] <= t.user_attrs[BASELINE] for t in known)
+    """Whether all completed runs end at or below the metric of a constant prediction."""
+    known = [t for t in trials if t.values and CONSTANT_METRIC in t.user_attrs]
+    return bool(known) and all(t.values[0] <= t.user_attrs[CONSTANT_METRIC] for t in known)
