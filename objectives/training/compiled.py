@@ -7,7 +7,7 @@ its own. Compilation changes rounding and nothing else; what would change more i
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -69,9 +69,9 @@ class CompiledStep:
             self._step = self._compile(model)
             self._check(min(8, len(data.x_train)))
 
-    def prepare(self, batch_size: int) -> None:
-        """Compile what a run at this size needs and is not there yet: before its clock starts."""
-        if 1 in (batch_size, len(self._data.x_train) % batch_size):
+    def prepare(self, sizes: Collection[int]) -> None:
+        """Compile what steps of these sizes need and is not there yet: before the clock starts."""
+        if 1 in sizes:
             self._check(1)
 
     def bind(self, model: nn.Module, learning_rate: float) -> BoundStep:

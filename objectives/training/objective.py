@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -21,6 +22,14 @@ from batchfront.objectives.task import (
     evaluation_batch,
     fingerprint,
 )
+from batchfront.objectives.training.batches import (
+    BATCHES,
+    EXACT,
+    Order,
+    check_rule,
+    order_memory,
+    sizes_of_steps,
+)
 from batchfront.objectives.training.compiled import CompiledStep
 from batchfront.objectives.training.evaluate import evaluate
 from batchfront.objectives.training.feed import Batches, make_feed
@@ -36,9 +45,11 @@ from batchfront.objectives.training.step import (
     check_recipe,
     facts_of,
     has_batch_norm,
+    least_batch,
     least_of,
     leave_unused,
     notes_on,
+    notes_on_least,
 )
 
 if TYPE_CHECKING:
@@ -76,10 +87,13 @@ class TaskObjective:
         device: str,
         compiled: bool = False,
         recipe: Recipe = PLAIN,
+        batches: str = EXACT,
     ) -> None:
+        """`batches`: the rule by which they are cut, of `batches.RULES`."""
         import torch
 
         check_task(task)
+        check_rule(batches)
         self._declared = task
         recipe.check()
         self.recipe = recipe
@@ -97,7 +111,6 @@ class TaskObjective:
             model = task.model()
         check_forward(task, model, data)
         self.max_epochs: int | None = None
-        self.batch_sizes: tuple[int, int | None] = (1, len(data.x_train))
         self.fingerprint = fingerprint(task, model, data)
         self._baseline_loss: float | None
         self._baseline_metric: float | None
@@ -107,15 +120,21 @@ class TaskObjective:
         self.device = device
         self._data = data
         self._feed = make_feed(data.x_train, data.y_train, device=device)
+        self._rule = batches
+        self._order_memory = order_memory(len(data.x_train))
+        if batches == EXACT:
+            self.fingerprint[BATCHES] = batches
         if recipe.stored:
             self.fingerprint["recipe"] = recipe.stored
             check_recipe(recipe, task, data, device=device)
+        least = least_batch(task, recipe, data) if batches == EXACT else 1
         if recipe.data_parallel > 1:
-            self.batch_sizes = (least_of(model) * recipe.data_parallel, len(data.x_train))
+            least = least_of(model) * recipe.data_parallel
             self.some_unused = leave_unused(task, recipe, data)
+        self.batch_sizes: tuple[int, int | None] = (least, len(data.x_train))
         self.member: Member | None = None
         self._stepper: Callable[..., Stepper] = Stepper
-        self.notes = notes_on(recipe, model)
+        self.notes = (*notes_on(recipe, model), *notes_on_least(least, recipe))
         self._compiled = self._compile() if compiled else None
         self.compiled = compiled
 
@@ -147,27 +166,26 @@ class TaskObjective:
             train()
 
     def _train(self, params: TrialParams, run: Run) -> None:
-        import torch
 
         seed_everything(params.seed)
-        order = torch.Generator().manual_seed(params.seed)
+        order, n_train = self.order(params.seed), len(self._data.x_train)
+        if run.restored is not None:
+            order.go_on_from(run.restored["order"])
         if self._compiled is not None:
             with run.validating():  # what is compiled here is no part of the run
-                self._compiled.prepare(params.batch_size)
+                self._compiled.prepare(sizes_of_steps(params.batch_size, n_train, rule=order.rule))
         task = self.task_of(params)
         recipe = self.recipe.at(params.extra)
         model = build_model(task, recipe).to(self.device)
-        sizes = BatchSizes(
-            self.growth(params.epochs, "constant" if run.holds_batch_size else params.schedule),
-            params.batch_size,
-        )
+        schedule = "constant" if run.holds_batch_size else params.schedule
+        growth = replace(self.growth(params.epochs, schedule), rule=order.rule)
+        sizes = BatchSizes(growth, params.batch_size)
         run.trained_with(**facts_of(recipe, sizes.largest, batch_norm=has_batch_norm(model)))
         train_epoch, parts = self._trainer(task, model, params, run, recipe, sizes.largest)
-        n_train = len(self._data.x_train)
         rates = rate_driver(parts["optimizer"], recipe, epochs=params.epochs, n_train=n_train)
         states = {"model": model, **parts, **({"sizes": sizes} if sizes.grow else {})}
         most_steps = sum(phase.steps for phase in sizes.phases)
-        first = 1 if run.restored is None else _go_on_from(run.restored, states, order)
+        first = 1 if run.restored is None else _go_on_from(run.restored, states)
         run.begin(
             most_steps, baseline_loss=self._baseline_loss, baseline_metric=self._baseline_metric
         )
@@ -176,9 +194,10 @@ class TaskObjective:
             if sizes.grow:
                 run.plan(sizes.phases)
             model.train()
-            batches = self._feed.epoch(size, order)
+            seen = (epoch - 1) * n_train - order.n_left
+            batches = self.batches(order, size)
             if rates is not None:
-                batches = rates.over(batches, epoch=epoch, batch_size=size)
+                batches = rates.over(batches, seen=seen, batch_size=size)
             train_epoch(batches)
             self._report(model, params, run, epoch=epoch, precision=recipe.precision)
             if sizes.grow:
@@ -186,7 +205,7 @@ class TaskObjective:
                     gradients = self.gradients(model, recipe.micro_batch_size(size))
                     sizes.look(epoch, gradients, seed=params.seed, device=self.device)
             kept = {name: part.state_dict() for name, part in states.items()}
-            run.save({"epoch": epoch, "order": order.get_state(), **kept})
+            run.save({"epoch": epoch, "order": order.state(), **kept})
         if params.diagnostics:
             with run.validating():
                 run.diagnosed(**self._diagnose(params, task, model))
@@ -210,6 +229,7 @@ class TaskObjective:
             schedule=schedule or self.recipe.schedule,
             epochs=epochs,
             n_train=len(self._data.x_train),
+            rule=self._rule,
         )
 
     def _diagnose(
@@ -234,9 +254,13 @@ class TaskObjective:
         data, loss = self._data, self.task.loss
         return Gradients(model, loss, data.x_train, data.y_train, device=self.device, part=part)
 
-    def batches(self, batch_size: int, order: torch.Generator) -> Batches:
-        """The batches of one epoch over the training split, in a random order."""
-        return self._feed.epoch(batch_size, order)
+    def order(self, seed: int) -> Order:
+        """The order in which a run takes the training examples; one run at a time."""
+        return Order(self._order_memory, seed=seed, rule=self._rule)
+
+    def batches(self, order: Order, batch_size: int) -> Batches:
+        """The batches of the order's next epoch."""
+        return self._feed.epoch(order.epoch(batch_size), batch_size)
 
     def predict_peak_bytes(self, batch_size: int) -> int | None:
         """Peak memory without running it; None where no prediction can be trusted."""
@@ -284,13 +308,12 @@ class TaskObjective:
         )
 
 
-def _go_on_from(kept: dict[str, Any], states: dict[str, Any], order: torch.Generator) -> int:
+def _go_on_from(kept: dict[str, Any], states: dict[str, Any]) -> int:
     """Load what was saved after an epoch; returns the next one."""
     for name, part in states.items():
         # An optimizer would keep tensors that were read before any meter looked: copies count, and
         # larger batches that are yet to come are measured on top of them.
         part.load_state_dict(_copied(kept[name]) if "sizes" in states else kept[name])
-    order.set_state(kept["order"])
     return int(kept["epoch"]) + 1
 
 

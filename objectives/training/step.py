@@ -47,6 +47,11 @@ def check_recipe(recipe: Recipe, task: Task, data: Data, *, device: str) -> None
     for precision in recipe.precisions:
         check_precision(precision, device)
     model = build_model(task, recipe)
+    smallest = recipe.micro_batch_sizes and recipe.micro_batch_sizes[0]
+    if smallest == 1 and least_batch(task, recipe, data) > 1:
+        raise ObjectiveError(
+            "--micro-batch-sizes from 1 leave batch norm no variance: choose 2 or more"
+        )
     if recipe.ghost_batch_size == 1:
         try:
             model.train()(data.x_train[:2])
@@ -81,6 +86,13 @@ def has_batch_norm(model: nn.Module) -> bool:
     from torch.nn.modules.batchnorm import _BatchNorm
 
     return any(isinstance(module, _BatchNorm) for module in model.modules())
+
+
+def notes_on_least(least: int, recipe: Recipe) -> tuple[str, ...]:
+    """Why the smallest batch is none of one example, where that is not the ranks' doing."""
+    if least == 1 or recipe.data_parallel > 1:
+        return ()
+    return (f"batch norm has no variance in one example: batch sizes begin at {least}",)
 
 
 def changes_step(recipe: Recipe, batch_size: int) -> bool:
@@ -196,6 +208,20 @@ def gradient(
 def least_of(model: nn.Module) -> int:
     """Examples that a rank needs, if it has any: batch norm cannot take one alone."""
     return 2 if has_batch_norm(model) else 1
+
+
+def least_batch(task: Task, recipe: Recipe, data: Data) -> int:
+    """The smallest batch that can be trained on: one example may have no variance to normalise."""
+    import torch
+
+    with torch.random.fork_rng(devices=[]):
+        model = build_model(task, recipe).train()
+        if has_batch_norm(model):
+            try:
+                model(data.x_train[:1])
+            except ValueError:
+                return 2
+    return 1
 
 
 def leave_unused(task: Task, recipe: Recipe, data: Data) -> bool:
