@@ -9,7 +9,7 @@ from __future__ import annotations
 import gc
 import hashlib
 import io
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
@@ -63,6 +63,16 @@ class Member:
     def end_epoch(self) -> None:
         """All have trained on all of its batches."""
         raise NotImplementedError
+
+    def share(self, buffers: Iterable[Tensor]) -> None:
+        """Make all ranks' buffers those of rank 0, which are kept and judged.
+
+        At the start of an epoch, where all ranks are: within one each goes on with its own.
+        """
+        import torch.distributed as dist
+
+        for buffer in buffers:
+            dist.broadcast(buffer, src=0)
 
     def exchange(self, loss: Tensor | None, *, n: int = 0, stop: bool = False) -> Tensor:
         """The sum of all ranks' losses; every rank calls it at the same points of its loop.

@@ -30,10 +30,15 @@ class LockStep(Stepper):
             gradient_as_bucket_view=True,  # else every gradient is there twice
             find_unused_parameters=some_unused,
         )
+        # Else the others' next forward pass would wait for one of rank 0, which may have a verdict
+        # and be waiting for them where losses are exchanged. Not said above, where torch changes
+        # the argument's name.
+        self._replica.broadcast_buffers = False
 
     def epoch(self, batches: Batches) -> None:
         """Train on every batch once, each rank on its part."""
         self._member.begin_epoch()
+        self._member.share(self._replica.buffers())
         super().epoch(batches)
         self._member.end_epoch()
 
