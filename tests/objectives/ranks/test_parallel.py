@@ -54,6 +54,7 @@ TASK = """
             self.first, self.last = nn.Linear(6, 32), nn.Linear(32, 2)
             UNUSED
             self.norm = nn.BatchNorm1d(32) if kind == "noisy" else nn.Identity()
+            self.register_buffer("mean", torch.zeros(6))
             self.double()
 
         def forward(self, x):
@@ -62,12 +63,15 @@ TASK = """
                 raise MemoryError("nothing left")
             if self.training and on_rank_1 and self.kind == "greedy":
                 x = x + torch.zeros(1000, 6, dtype=x.dtype)[:1]
+            if self.training and self.kind == "remembers":
+                self.mean.lerp_(x.mean(dim=0), 0.1)
+            x = x - self.mean
             x = torch.relu(self.norm(self.first(x)))
             if self.kind == "noisy":
                 x = torch.dropout(x, 0.3, self.training)
             return self.last(x)
 
-    KINDS = ("plain", "noisy", "greedy", "starves")
+    KINDS = ("plain", "noisy", "remembers", "greedy", "starves")
     task = Task(name="made", data=data, model=Model, loss=nn.functional.cross_entropy,
                 optimizer=sgd_momentum, search={"kind": Parameter(choices=KINDS)})
 """
@@ -157,8 +161,9 @@ def test_a_run_of_two_ranks_is_the_run_of_one_process(alone, paired, batch_size)
     assert_same_run(uncut(paired, params), uncut(alone, params))
 
 
-def test_a_run_with_dropout_and_batch_norm_goes_on_from_its_checkpoint_bit_for_bit(paired):
-    params = of_kind("noisy")
+@pytest.mark.parametrize("kind", ["noisy", "remembers"])  # dropout and batch norm; a buffer
+def test_a_run_goes_on_from_its_checkpoint_bit_for_bit(paired, kind):
+    params = of_kind(kind)
     (whole, kept), (resumed, kept_again) = uncut(paired, params), cut_after(paired, 2, params)
     same_result(resumed, whole)
     assert_same_weights(kept, kept_again)
