@@ -74,6 +74,7 @@ class Run(Remarks):
         self._guard: DivergenceGuard | None = None
         self._guard_settings = guard
         self._steps = 0
+        self._steps_before = 0  # this epoch
         self._phases: tuple[Phase, ...] = ()
         self.latched: Stopped | None = None  # the verdict, once there is one
         self._train_metric: float | None = None
@@ -130,7 +131,8 @@ class Run(Remarks):
     def _go_on_from(self, state: dict[str, Any]) -> None:
         self._begun().go_on_from(state["guard"])
         self._clock.go_on_from(state["laps"])
-        self._steps, self._train_metric = state["steps"], state["train_metric"]
+        self._steps = self._steps_before = state["steps"]
+        self._train_metric = state["train_metric"]
         self._test_metric = state.get("test_metric")
         self.curve[:] = state["curve"]
         self._meter.earlier_peak_bytes = state["peak_bytes"]
@@ -199,7 +201,8 @@ class Run(Remarks):
         self._raise_latched()
         guard = self._begun()
         with self._clock.standing_still():
-            self._clock.lap(instrumented=self._meter.end_epoch())
+            steps, self._steps_before = self._steps - self._steps_before, self._steps
+            self._clock.lap(instrumented=self._meter.end_epoch(), steps=steps)
             value = float(val_accuracy)
             self._check_range(value)
             verdict = guard.report(value)

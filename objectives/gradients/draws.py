@@ -7,6 +7,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from batchfront.objectives.gradients.parts import n_parts
+
 if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
@@ -103,8 +105,8 @@ class Gradients:
 
         parameters = list(self._parameters.values())
         total: list[Tensor] = []
-        part = self._part or len(x)
-        for x_part, y_part in zip(x.split(part), y.split(part), strict=True):
+        n = n_parts(len(x), self._part or len(x))
+        for x_part, y_part in zip(x.tensor_split(n), y.tensor_split(n), strict=True):
             loss = self._loss(self.model(x_part), y_part) * (len(x_part) / len(x))
             grads = torch.autograd.grad(loss, parameters, materialize_grads=True)
             total = [a + b for a, b in zip(total, grads, strict=True)] if total else list(grads)

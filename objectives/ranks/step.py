@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from batchfront.objectives.gradients.parts import n_parts
 from batchfront.objectives.ranks.members import Member
 from batchfront.objectives.training.feed import Batches
-from batchfront.objectives.training.recipe import n_parts
 from batchfront.objectives.training.step import Stepper, gradient, least_of
 
 if TYPE_CHECKING:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from batchfront.objectives.gradients.parts import largest_part, n_parts
 from batchfront.objectives.measurement import ObjectiveError
 from batchfront.objectives.training.feed import Batches
 from batchfront.objectives.training.optimizer import step_function
@@ -14,7 +15,7 @@ from batchfront.objectives.training.precision import (
     check_precision,
     in_float32,
 )
-from batchfront.objectives.training.recipe import Recipe, largest_part, n_parts
+from batchfront.objectives.training.recipe import Recipe
 
 if TYPE_CHECKING:
     import torch
