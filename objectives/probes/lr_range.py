@@ -126,7 +126,7 @@ def _losses(
         for group, scale in zip(optimizer.param_groups, scales, strict=True):
             set_rate(group, rate * scale)
         optimizer.zero_grad()
-        loss = task.loss(model(x), y)
+        loss = objective.loss(model(x), y)
         value = float(loss.detach())
         mean = keep * mean + (1 - keep) * value
         running = mean / (1 - keep**step)  # or it would start at 0 (arXiv:1412.6980)

@@ -43,24 +43,40 @@ class LockStep(Stepper):
         self._member.end_epoch()
 
     def _gradient(self, x: Tensor, y: Tensor) -> Tensor:
-        """Compute the gradient of the whole batch's mean loss; returns that loss."""
+        """Compute the gradient of the whole batch's loss; returns that loss."""
         n, world = len(x), self._member.n_ranks
-        x, y, share = self._member.own(x, y, least=self._least)
+        x, y, counts = self._member.own(x, y, least=self._least)
         passes: Any = _Passes(self._replica, n_parts(len(x), self._recipe.micro_batch_size(len(x))))
-        own: list[Tensor] = []  # losses, as shares of the batch's
-        mean = x.new_zeros(())
+        own: list[Tensor] = []  # terms of the batch's loss
+        loss = x.new_zeros(())
 
-        def scale(loss: Tensor) -> Tensor:
-            nonlocal mean
-            own.append(loss.detach() * share)
+        def scale(term: Tensor) -> Tensor:
+            nonlocal loss
+            own.append(term.detach() * counts)
             if len(own) == passes.n:  # before a backward pass that waits for the others
-                mean = self._member.exchange(sum(own[1:], own[0]), n=n)
-            # The replica averages over ranks, as if each had the same number of examples.
-            loss = loss * (share * world)
-            return loss if self._scaler is None else self._scaler.scale(loss)
+                loss = self._member.exchange(sum(own[1:], own[0]), n=n)
+            # The replica averages over ranks, and terms are to be added.
+            term = term * (counts * world)
+            return term if self._scaler is None else self._scaler.scale(term)
 
-        gradient(passes, self._loss_of, x, y, recipe=self._recipe, device=self._device, scale=scale)
-        return mean
+        def total(weight: Tensor) -> Tensor:
+            nonlocal loss
+            weight = self._member.sum_of(weight * counts)
+            loss = loss / weight
+            return weight
+
+        gradient(
+            passes,
+            self._loss_of,
+            x,
+            y,
+            recipe=self._recipe,
+            device=self._device,
+            n=n,
+            scale=scale,
+            total=total,
+        )
+        return loss
 
 
 class _Passes:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from batchfront.objectives.loss import as_loss
 from batchfront.objectives.measurement import ObjectiveError
 from batchfront.objectives.training.optimizer import build_optimizer
 
@@ -93,7 +94,7 @@ class CompiledStep:
         from torch.func import functional_call, grad_and_value
 
         names = [name for name, _ in template.named_parameters()]
-        loss_of, update = self._task.loss, self._update
+        loss_of, update = as_loss(self._task.loss), self._update
 
         def loss_at(params: dict[str, Tensor], x: Tensor, y: Tensor) -> Tensor:
             return loss_of(functional_call(template, params, (x,)), y)
@@ -136,7 +137,7 @@ class CompiledStep:
         losses = []
         for _ in range(CHECKED_STEPS):
             optimizer.zero_grad()
-            loss = self._task.loss(model(x), y)
+            loss = as_loss(self._task.loss)(model(x), y)
             loss.backward()
             optimizer.step()
             losses.append(loss.detach())

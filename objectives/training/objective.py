@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Any, Protocol
 from batchfront.objectives.device.randomness import seed_everything
 from batchfront.objectives.gradients.diagnose import diagnose
 from batchfront.objectives.gradients.draws import Gradients
+from batchfront.objectives.loss import SUM, Loss, as_loss, looked_at
 from batchfront.objectives.measurement import ObjectiveError, TrialParams
 from batchfront.objectives.parameter import usual_values
 from batchfront.objectives.run import Run
 from batchfront.objectives.task import (
+    Data,
     Task,
     baseline,
     check_data,
@@ -110,11 +112,12 @@ class TaskObjective:
             torch.manual_seed(0)
             model = task.model()
         check_forward(task, model, data)
+        self.loss = _loss_of(task, model, data, batches)
         self.max_epochs: int | None = None
         self.fingerprint = fingerprint(task, model, data)
         self._baseline_loss: float | None
         self._baseline_metric: float | None
-        self._baseline_loss, self._baseline_metric = baseline(task, model, data)
+        self._baseline_loss, self._baseline_metric = baseline(task, model, data, self.loss)
         if recipe.beta2_half_life is not None:
             check_betas(task.optimizer(model.parameters(), lr=1.0), task=name)
         self.device = device
@@ -126,7 +129,7 @@ class TaskObjective:
             self.fingerprint[BATCHES] = batches
         if recipe.stored:
             self.fingerprint["recipe"] = recipe.stored
-            check_recipe(recipe, task, data, device=device)
+            check_recipe(recipe, task, data, self.loss, device=device)
         least = least_batch(task, recipe, data) if batches == EXACT else 1
         if recipe.data_parallel > 1:
             least = least_of(model) * recipe.data_parallel
@@ -186,9 +189,10 @@ class TaskObjective:
         states = {"model": model, **parts, **({"sizes": sizes} if sizes.grow else {})}
         most_steps = sum(phase.steps for phase in sizes.phases)
         first = 1 if run.restored is None else _go_on_from(run.restored, states)
-        run.begin(
-            most_steps, baseline_loss=self._baseline_loss, baseline_metric=self._baseline_metric
-        )
+        baseline_loss = self.loss.of_batch(self._baseline_loss, min(params.batch_size, n_train))
+        if sizes.grow and self.loss.kind == SUM:
+            baseline_loss = None  # it grows with the batch
+        run.begin(most_steps, baseline_loss=baseline_loss, baseline_metric=self._baseline_metric)
         for epoch in range(first, params.epochs + 1):
             size = sizes.of(epoch)
             if sizes.grow:
@@ -239,6 +243,7 @@ class TaskObjective:
             params.diagnostics,
             model,
             task=task,
+            loss=self.loss,
             x=self._data.x_train,
             y=self._data.y_train,
             seed=params.seed,
@@ -251,8 +256,8 @@ class TaskObjective:
 
     def gradients(self, model: nn.Module, part: int | None = None) -> Gradients:
         """The gradients of the task's training loss, in passes of at most `part` examples."""
-        data, loss = self._data, self.task.loss
-        return Gradients(model, loss, data.x_train, data.y_train, device=self.device, part=part)
+        x, y = self._data.x_train, self._data.y_train
+        return Gradients(model, self.loss, x, y, device=self.device, part=part)
 
     def order(self, seed: int) -> Order:
         """The order in which a run takes the training examples; one run at a time."""
@@ -292,9 +297,9 @@ class TaskObjective:
             return partial(_compiled_epoch, bound.step, run), {"optimizer": bound}
         optimizer = build_optimizer(task, model, learning_rate=rate, device=self.device)
         if self.member is None and not changes_step(recipe, largest):
-            epoch = partial(_ordinary_epoch, model, task.loss, optimizer, run)
+            epoch = partial(_ordinary_epoch, model, self.loss.scalar, optimizer, run)
             return epoch, {"optimizer": optimizer}
-        stepper = self._stepper(model, task.loss, optimizer, run, recipe=recipe, device=self.device)
+        stepper = self._stepper(model, self.loss, optimizer, run, recipe=recipe, device=self.device)
         return stepper.epoch, {"optimizer": optimizer, "stepper": stepper}
 
     def _evaluate(
@@ -304,8 +309,23 @@ class TaskObjective:
             return 0.0  # what rank 0 finds counts
         part, metric = evaluation_batch(self._data), self.task.metric
         return evaluate(
-            model, x, y, metric=metric, part=part, precision=precision, device=self.device
+            model,
+            x,
+            y,
+            metric=metric,
+            part=part,
+            precision=precision,
+            device=self.device,
+            counted=self.loss.counted if self.loss.ignored else None,
         )
+
+
+def _loss_of(task: Task, model: nn.Module, data: Data, batches: str) -> Loss:
+    """The task's loss, looked at; studies of older versions take every loss for a mean."""
+    if batches != EXACT:
+        return as_loss(task.loss)
+    classes = task.metric == "accuracy"
+    return looked_at(task.loss, model, data.x_train, data.y_train, classes=classes)
 
 
 def _go_on_from(kept: dict[str, Any], states: dict[str, Any]) -> int:

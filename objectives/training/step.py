@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from batchfront.objectives.gradients.parts import largest_part, n_parts
+from batchfront.objectives.loss import Loss, as_loss
 from batchfront.objectives.measurement import ObjectiveError
 from batchfront.objectives.training.feed import Batches
 from batchfront.objectives.training.optimizer import step_function
@@ -43,8 +44,15 @@ def build_model(task: Task, recipe: Recipe) -> nn.Module:
     return model
 
 
-def check_recipe(recipe: Recipe, task: Task, data: Data, *, device: str) -> None:
-    """Raise ObjectiveError where device or model cannot follow."""
+def check_recipe(recipe: Recipe, task: Task, data: Data, loss: Loss, *, device: str) -> None:
+    """Raise ObjectiveError where device, model or loss cannot follow."""
+    for asked, option in (
+        (recipe.micro_batch_sizes is not None, "--micro-batch-sizes"),
+        (recipe.data_parallel > 1, "--data-parallel"),
+        (recipe.schedule == "noise-scale", "--schedule noise-scale"),
+    ):
+        if asked:
+            loss.check_splits(option)
     for precision in recipe.precisions:
         check_precision(precision, device)
     model = build_model(task, recipe)
@@ -126,7 +134,7 @@ class Stepper:
     def __init__(
         self,
         model: nn.Module,
-        loss_of: Callable[[Tensor, Tensor], Tensor],
+        loss_of: Loss,
         optimizer: torch.optim.Optimizer,
         run: Run,
         *,
@@ -187,23 +195,41 @@ def gradient(
     *,
     recipe: Recipe,
     device: str,
+    n: int | None = None,
     scale: Callable[[Tensor], Tensor] = _as_it_is,
+    total: Callable[[Tensor], Tensor] = _as_it_is,
 ) -> Tensor:
-    """Leave the gradient of a batch's mean loss in the parameters; returns that loss."""
+    """Leave the gradient of a batch's loss in the parameters; returns that loss.
+
+    Args:
+        n: examples of the batch, where `x` and `y` are only a rank's part of it.
+        scale: of the terms that the loss is the sum of, before the gradient of each is taken.
+        total: the weight of a whole batch from that of this part.
+    """
     import torch
 
+    loss_of = as_loss(loss_of)
     for parameter in model.parameters():
         parameter.grad = None
     n_passes = n_parts(len(x), recipe.micro_batch_size(len(x)))
-    losses = []
+    terms, weights = [], []
     for x_part, y_part in zip(x.tensor_split(n_passes), y.tensor_split(n_passes), strict=True):
         with autocast_to(recipe.precision, device):
             output = model(x_part)
         # A mean over the parts is not the mean of their means unless these are weighted.
-        loss = loss_of(in_float32(output), y_part) * (len(x_part) / len(x))
-        scale(loss).backward()
-        losses.append(loss.detach())
-    return torch.stack(losses).sum()
+        term, weight = loss_of.part(in_float32(output), y_part, n=n or len(x))
+        scale(term).backward()
+        terms.append(term.detach())
+        weights.append(weight)
+    loss = torch.stack(terms).sum()
+    known = [weight for weight in weights if weight is not None]
+    if not known:
+        return loss
+    weight = total(torch.stack(known).sum())
+    for parameter in model.parameters():
+        if parameter.grad is not None:
+            parameter.grad /= weight
+    return loss / weight
 
 
 def least_of(model: nn.Module) -> int:
@@ -231,5 +257,5 @@ def leave_unused(task: Task, recipe: Recipe, data: Data) -> bool:
 
     with torch.random.fork_rng(devices=[]):
         model = build_model(task, recipe).train()
-        task.loss(model(data.x_train[:2]), data.y_train[:2]).backward()
+        as_loss(task.loss)(model(data.x_train[:2]), data.y_train[:2]).backward()
     return any(p.grad is None for p in model.parameters() if p.requires_grad)

@@ -108,6 +108,7 @@ def measure(settings: NoiseSettings, *, begin: Callable[[int], Callable[[int], N
     device = resolve_device(settings.device)
     loaded = load_objective(settings.task, device=device, data_dir=chosen_data_dir())
     objective = with_model(loaded, settings.task, verb="noise-scale")
+    objective.loss.check_splits("noise-scale")
     params = _params(settings, objective, device)
     least, most = objective.batch_sizes
     sizes = [size for size in SIZES if least <= size <= (most or 1)]

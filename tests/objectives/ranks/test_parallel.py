@@ -75,6 +75,12 @@ TASK = """
     task = Task(name="made", data=data, model=Model, loss=nn.functional.cross_entropy,
                 optimizer=sgd_momentum, search={"kind": Parameter(choices=KINDS)})
 """
+WEIGHTED = """
+    def weighted(output, y):
+        weights = torch.where(y == 1, 9.0, 1.0).double()
+        each = nn.functional.cross_entropy(output, y, reduction="none")
+        return (weights * each).sum(), weights.sum()
+"""
 PARAMS = TrialParams(
     batch_size=16, learning_rate=0.05, epochs=3, seed=7, device="cpu", extra={"kind": "plain"}
 )
@@ -279,7 +285,10 @@ def test_ranks_that_cannot_be_are_refused(task_file, monkeypatch):
 def test_blocks_micro_batches_unused_parameters_and_empty_ranks_change_nothing(paired, tmp_path):
     paired.member.ranks.end()  # a process has one group at a time
     path = tmp_path / "mine.py"
-    path.write_text(textwrap.dedent(TASK.replace("UNUSED", "self.spare = nn.Linear(3, 3)")))
+    text = TASK.replace("UNUSED", "self.spare = nn.Linear(3, 3)")
+    text = text.replace("loss=nn.functional.cross_entropy", "loss=weighted")
+    text = text.replace("    KINDS", WEIGHTED + "    KINDS")
+    path.write_text(textwrap.dedent(text))
     recipe = Recipe(data_parallel=2, shards="block", micro_batch_sizes=(4, 4))
     # By the older rule batches of 7 leave one example, of which one rank has none.
     objective: Any = load_objective(str(path), device="cpu", recipe=recipe, batches=RAGGED)
