@@ -26,7 +26,7 @@ from batchfront.objectives.measurement import (
 from batchfront.objectives.probes.cost import probe
 from batchfront.objectives.ranks.shards import n_in, own_part
 from batchfront.objectives.run import Run, carry_out
-from batchfront.objectives.training.batches import RAGGED
+from batchfront.objectives.training.batches import EXACT, RAGGED
 from batchfront.objectives.training.objective import TaskObjective
 from batchfront.objectives.training.recipe import SHARDS, Recipe
 from tests.objectives.training.test_resume import assert_same_weights, cut_after, timeless, uncut
@@ -282,17 +282,23 @@ def test_ranks_that_cannot_be_are_refused(task_file, monkeypatch):
         unnamed(PARAMS, Run())
 
 
-def test_blocks_micro_batches_unused_parameters_and_empty_ranks_change_nothing(paired, tmp_path):
+@pytest.mark.parametrize(
+    ("loss", "batches"),
+    # By the older rule batches of 7 leave one example, of which one rank has none.
+    [("weighted", EXACT), ("nn.functional.cross_entropy", RAGGED)],
+)
+def test_blocks_micro_batches_unused_parameters_weights_and_empty_ranks_change_nothing(
+    paired, tmp_path, loss, batches
+):
     paired.member.ranks.end()  # a process has one group at a time
     path = tmp_path / "mine.py"
     text = TASK.replace("UNUSED", "self.spare = nn.Linear(3, 3)")
-    text = text.replace("loss=nn.functional.cross_entropy", "loss=weighted")
+    text = text.replace("loss=nn.functional.cross_entropy", f"loss={loss}")
     text = text.replace("    KINDS", WEIGHTED + "    KINDS")
     path.write_text(textwrap.dedent(text))
     recipe = Recipe(data_parallel=2, shards="block", micro_batch_sizes=(4, 4))
-    # By the older rule batches of 7 leave one example, of which one rank has none.
-    objective: Any = load_objective(str(path), device="cpu", recipe=recipe, batches=RAGGED)
-    single = load_objective(str(path), device="cpu", batches=RAGGED)
+    objective: Any = load_objective(str(path), device="cpu", recipe=recipe, batches=batches)
+    single = load_objective(str(path), device="cpu", batches=batches)
     try:
         for batch_size in (16, 7):
             params = replace(PARAMS, batch_size=batch_size)
