@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, fields, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
-from batchfront.objectives.loss import Loss
+from batchfront.objectives.loss import Loss, as_loss
 from batchfront.objectives.measurement import ObjectiveError
 from batchfront.objectives.parameter import Parameter, Value, bound, check_search, names_taken
 
@@ -203,7 +203,9 @@ def optimizer_name(task: Task, model: nn.Module) -> str:
     return f"{type(optimizer).__name__}({', '.join(f'{k}={v}' for k, v in changed.items())})"
 
 
-def baseline(task: Task, model: nn.Module, data: Data, loss: Loss) -> tuple[float, float]:
+def baseline(
+    task: Task, model: nn.Module, data: Data, loss: Loss | None = None
+) -> tuple[float, float]:
     """Training loss of an example and metric of the best constant predictor.
 
     Classes: the loss at logits equal to the log of their shares (for cross-entropy the entropy of
@@ -212,7 +214,7 @@ def baseline(task: Task, model: nn.Module, data: Data, loss: Loss) -> tuple[floa
     """
     import torch
 
-    y = data.y_train
+    y, loss = data.y_train, loss or as_loss(task.loss)
     if task.metric == "r2":
         constant = y.mean(dim=0, keepdim=True).expand_as(y)
         return float(loss.mean([(constant, y)], n=len(y))), 0.0
