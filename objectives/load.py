@@ -26,6 +26,7 @@ from batchfront.objectives.ranks.step import LockStep
 from batchfront.objectives.source import python_version, sources
 from batchfront.objectives.task import Task
 from batchfront.objectives.tasks.bundled import BUNDLED, DOWNLOADED, NAMES, bundled
+from batchfront.objectives.training.batches import EXACT, rule_in
 from batchfront.objectives.training.recipe import PLAIN, Recipe, only_plain
 
 if TYPE_CHECKING:
@@ -43,13 +44,15 @@ def load_objective(
     device: str,
     compiled: bool = False,
     recipe: Recipe = PLAIN,
+    batches: str = EXACT,
     data_dir: Path | None = None,
     rank: int = 0,
 ) -> Objective:
     """The objective that `spec` names, ready to train on `device`; its step compiled if asked for.
 
-    `data_dir` keeps the data sets that are downloaded. Where the recipe has ranks, the one of rank
-    0 starts the others when they are needed.
+    `batches`: the rule by which our own loop cuts them, of `training.batches.RULES`. `data_dir`
+    keeps the data sets that are downloaded. Where the recipe has ranks, the one of rank 0 starts
+    the others when they are needed.
 
     Raises:
         ObjectiveError: unknown name, missing file or name, failing import, wrong type, bad data,
@@ -61,7 +64,13 @@ def load_objective(
     name, found = (spec, bundled(spec)) if spec in NAMES else _own(spec)
     data_dir = data_dir or Path(DATA_DIR)
     objective: Any = _prepare(
-        found, name=name, device=device, compiled=compiled, recipe=recipe, data_dir=data_dir
+        found,
+        name=name,
+        device=device,
+        compiled=compiled,
+        recipe=recipe,
+        batches=batches,
+        data_dir=data_dir,
     )
     if recipe.data_parallel > 1 and rank == 0:
         _lead(objective, task=spec, device=device, data_dir=data_dir)
@@ -158,7 +167,14 @@ def _find(module: ModuleType, name: str, path: Path) -> tuple[str, Any]:
 
 
 def _prepare(
-    found: Any, *, name: str, device: str, compiled: bool, recipe: Recipe, data_dir: Path
+    found: Any,
+    *,
+    name: str,
+    device: str,
+    compiled: bool,
+    recipe: Recipe,
+    batches: str,
+    data_dir: Path,
 ) -> Objective:
     from batchfront.objectives.training.objective import TaskObjective
 
@@ -172,7 +188,14 @@ def _prepare(
     if isinstance(found, Task):
         task = found
         return _guarded(
-            lambda: TaskObjective(task, name=name, device=device, compiled=compiled, recipe=recipe),
+            lambda: TaskObjective(
+                task,
+                name=name,
+                device=device,
+                compiled=compiled,
+                recipe=recipe,
+                batches=batches,
+            ),
             name,
         )
     if isinstance(found, CustomLoop):
@@ -284,6 +307,7 @@ def follow_rank_0(seat: Seat, pipe: Connection) -> None:
         seat.task,
         device=seat.device,
         recipe=seat.recipe,
+        batches=rule_in(seat.fingerprint),
         data_dir=seat.data_dir,
         rank=seat.rank,
     )

@@ -85,6 +85,7 @@ class Run(Remarks):
         self._guard_settings = guard
         self._baseline_metric: float | None = None
         self._steps, self._first_step = Steps(), 0
+        self._steps_before = 0  # this epoch
         self._phases: tuple[Phase, ...] = ()
         self.latched: Stopped | None = None  # the verdict, once there is one
         self.measures_memory = measure_memory
@@ -150,7 +151,7 @@ class Run(Remarks):
         check_kept(state, {k: v for k, v in self._state().items() if k != "random"})
         self._begun().go_on_from(state["guard"])
         self._clock.go_on_from(state["laps"])
-        self._steps.taken = self._first_step = state["steps"]
+        self._steps.taken = self._first_step = self._steps_before = state["steps"]
         self._test_metric = state.get("test_metric")
         self._reported.go_on_from(state)
         self._meter.earlier_peak_bytes = state["peak_bytes"]
@@ -239,7 +240,9 @@ class Run(Remarks):
         self._raise_latched()
         guard = self._begun()
         with self._clock.standing_still():
-            self._clock.lap(instrumented=self._meter.end_epoch())
+            taken = self._steps.taken
+            steps, self._steps_before = taken - self._steps_before, taken
+            self._clock.lap(instrumented=self._meter.end_epoch(), steps=steps)
             value = float(val_accuracy)
             self._check_range(value)
             verdict = guard.report(value)

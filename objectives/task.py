@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, fields, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
+from batchfront.objectives.loss import Loss, as_loss
 from batchfront.objectives.measurement import ObjectiveError
 from batchfront.objectives.meters.early_stopping import EarlyStopping, ending_of
 from batchfront.objectives.parameter import Parameter, Value, bound, check_search, names_taken
@@ -45,8 +46,9 @@ class Task:
     data: Callable[[], Data]
     model: Callable[[], nn.Module]
     """Builds a model on the CPU; torch's global generator is seeded before the call."""
-    loss: Callable[[Tensor, Tensor], Tensor]
-    """(model output, targets) -> scalar, the mean over the batch."""
+    loss: Callable[[Tensor, Tensor], Tensor | tuple[Tensor, Tensor]]
+    """(model output, targets) -> scalar, the mean over the batch; or, where examples do not weigh
+    alike, the sum and what it is to be divided by, so that a batch can be split."""
     optimizer: Callable[..., torch.optim.Optimizer]
     """Called as optimizer(parameters, lr=learning_rate)."""
     metric: Literal["accuracy", "r2"] = "accuracy"
@@ -141,8 +143,12 @@ def check_forward(task: Task, model: nn.Module, data: Data) -> None:
                 f"found {tuple(output.shape)} and {y.dtype} {tuple(y.shape)}"
             )
         loss = task.loss(output, y)
-    if not isinstance(loss, torch.Tensor) or loss.ndim != 0:
-        raise ObjectiveError(f"task {task.name!r}: loss must return a scalar tensor")
+    given = loss if isinstance(loss, tuple) and len(loss) == 2 else (loss,)
+    if not all(isinstance(one, torch.Tensor) and one.ndim == 0 for one in given):
+        raise ObjectiveError(
+            f"task {task.name!r}: loss must return a scalar tensor, or a sum and its weight, each "
+            "a scalar tensor"
+        )
 
 
 def fingerprint(task: Task, model: nn.Module, data: Data) -> dict[str, str]:
@@ -203,8 +209,10 @@ def optimizer_name(task: Task, model: nn.Module) -> str:
     return f"{type(optimizer).__name__}({', '.join(f'{k}={v}' for k, v in changed.items())})"
 
 
-def baseline(task: Task, model: nn.Module, data: Data) -> tuple[float, float]:
-    """Training loss and metric of the best constant predictor.
+def baseline(
+    task: Task, model: nn.Module, data: Data, loss: Loss | None = None
+) -> tuple[float, float]:
+    """Training loss of an example and metric of the best constant predictor.
 
     Classes: the loss at logits equal to the log of their shares (for cross-entropy the entropy of
     the shares), and the share of the largest. Targets: the loss at their mean (for squared error
@@ -212,19 +220,20 @@ def baseline(task: Task, model: nn.Module, data: Data) -> tuple[float, float]:
     """
     import torch
 
-    y = data.y_train
+    y, loss = data.y_train, loss or as_loss(task.loss)
     if task.metric == "r2":
         constant = y.mean(dim=0, keepdim=True).expand_as(y)
-        return float(task.loss(constant, y)), 0.0
+        return float(loss.mean([(constant, y)], n=len(y))), 0.0
     with torch.inference_mode():
         n_classes = model.eval()(data.x_train[:1]).shape[1]
-    shares = torch.bincount(y.flatten(), minlength=n_classes).float() / y.numel()  # (C,)
+    counted = y[loss.counted(y)]  # (N,) or (N T,), without what the loss ignores
+    shares = torch.bincount(counted.flatten(), minlength=n_classes).float() / counted.numel()
     logits = shares.clamp(min=1e-9).log().view(-1, *[1] * (y.ndim - 1))  # (C,) or (C, 1)
-    total = 0.0
-    for part in y.split(evaluation_batch(data)):
-        constant = logits.expand(len(part), n_classes, *y.shape[1:])  # (B, C) or (B, C, T)
-        total += len(part) * float(task.loss(constant, part))
-    return total / len(y), float(shares.max())
+    parts = (
+        (logits.expand(len(part), n_classes, *y.shape[1:]), part)  # (B, C) or (B, C, T)
+        for part in y.split(evaluation_batch(data))
+    )
+    return float(loss.mean(parts, n=len(y))), float(shares.max())
 
 
 def evaluation_batch(data: Data) -> int:

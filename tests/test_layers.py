@@ -37,7 +37,7 @@ FLOORS = {  # from the roof down; rooms of one floor do not know each other
         {"curves", "gradients", "objective", "tasks"},
         {"run", "task"},
         {"meters", "remarks"},
-        {"datasets", "device", "import_file", "parameter", "source"},
+        {"datasets", "device", "import_file", "loss", "parameter", "source"},
         {"measurement"},
     ],
     "storage": [

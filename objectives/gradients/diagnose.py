@@ -15,10 +15,12 @@ from batchfront.objectives.device.randomness import (
     restore_random_states,
     seed_everything,
 )
+from batchfront.objectives.loss import SUM, over
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from batchfront.objectives.loss import Loss
     from batchfront.objectives.task import Task
 
 EPSILON = 1e-3  # of the box around the weights
@@ -32,6 +34,7 @@ def diagnose(
     model: nn.Module,
     *,
     task: Task,
+    loss: Loss,
     x: Tensor,
     y: Tensor,
     seed: int,
@@ -44,7 +47,7 @@ def diagnose(
         if "distance" in asked:
             found.update(_distances(model, task, seed))
         if "sharpness" in asked:
-            found["sharpness"] = _sharpness_on_subset(model, task, x, y, device)
+            found["sharpness"] = _sharpness_on_subset(model, loss, x, y, device)
         return found
     finally:
         restore_random_states(states, device)
@@ -67,7 +70,7 @@ def _distances(model: nn.Module, task: Task, seed: int) -> dict[str, float | Non
 
 
 def _sharpness_on_subset(
-    model: nn.Module, task: Task, x: Tensor, y: Tensor, device: str
+    model: nn.Module, loss: Loss, x: Tensor, y: Tensor, device: str
 ) -> float | None:
     """The sharpness of a copy of the model on a subset; None where the device lacks room for it.
 
@@ -82,13 +85,14 @@ def _sharpness_on_subset(
 
         def losses() -> float:
             """The mean loss; adds its gradient to that of the parameters."""
-            total = 0.0
+            terms, weights = [], []
             for x_part, y_part in parts:
-                loss = task.loss(trial(x_part.to(device)), y_part.to(device))
-                loss = loss * (len(x_part) / len(picked))
-                loss.backward()
-                total += float(loss.detach())
-            return total
+                output = trial(x_part.to(device))
+                term, weight = loss.part(output, y_part.to(device), n=len(picked))
+                term.backward()  # for the direction alone
+                terms.append(term.detach())
+                weights.append(weight)
+            return float(over(sum(terms), weights)) / (len(picked) if loss.kind == SUM else 1)
 
         return sharpness([p for p in trial.parameters() if p.requires_grad], losses)
     except Exception as error:

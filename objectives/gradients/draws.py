@@ -7,6 +7,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from batchfront.objectives.gradients.parts import n_parts
+from batchfront.objectives.loss import SUM, as_loss, over
+
 if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
@@ -44,7 +47,7 @@ class Gradients:
         self._part = part
         self.model = model.to(device).train()
         self.n_train = len(x)
-        self._loss = loss
+        self._loss = as_loss(loss)
         self._x, self._y = x, y
         self._device = device
         self._parameters = {n: p for n, p in model.named_parameters() if p.requires_grad}
@@ -103,12 +106,16 @@ class Gradients:
 
         parameters = list(self._parameters.values())
         total: list[Tensor] = []
-        part = self._part or len(x)
-        for x_part, y_part in zip(x.split(part), y.split(part), strict=True):
-            loss = self._loss(self.model(x_part), y_part) * (len(x_part) / len(x))
-            grads = torch.autograd.grad(loss, parameters, materialize_grads=True)
+        weights: list[Tensor | None] = []
+        n = n_parts(len(x), self._part or len(x))
+        for x_part, y_part in zip(x.tensor_split(n), y.tensor_split(n), strict=True):
+            term, weight = self._loss.part(self.model(x_part), y_part, n=len(x))
+            grads = torch.autograd.grad(term, parameters, materialize_grads=True)
             total = [a + b for a, b in zip(total, grads, strict=True)] if total else list(grads)
-        return total
+            weights.append(None if weight is None else weight.detach())
+        # Of the mean: a sum's gradient would grow with the batch, and no noise fall.
+        whole = len(x) if self._loss.kind == SUM else 1
+        return [over(grads, weights) / whole for grads in total]
 
     def _of_each(self, x: Tensor, y: Tensor) -> list[Tensor]:
         from torch.func import functional_call, grad, vmap

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
 from statistics import median
+from typing import Any
 
 
 def synchronizer(device: str) -> Callable[[], None]:
@@ -26,6 +27,7 @@ class Lap:
     seconds: float  # wall
     process_seconds: float  # CPU
     warm: bool  # not the first epoch, and no step of it was instrumented
+    steps: int = 0  # optimizer steps, of which epochs may have one more or less; 0: not known
 
 
 class Clock:
@@ -64,20 +66,27 @@ class Clock:
             if ran:
                 self.start()
 
-    def lap(self, *, instrumented: bool) -> None:
+    def lap(self, *, instrumented: bool, steps: int = 0) -> None:
         """Close an epoch while the clock stands still."""
         warm = not self._cold and not instrumented
         self._cold = False
-        self._laps.append(Lap(seconds=self._wall, process_seconds=self._process, warm=warm))
+        self._laps.append(
+            Lap(seconds=self._wall, process_seconds=self._process, warm=warm, steps=steps)
+        )
         self._wall = self._process = 0.0
 
-    def laps(self) -> list[tuple[float, float, bool]]:
+    def laps(self) -> list[tuple[float, float, bool, int]]:
         """All laps so far, to go on from in another process."""
-        return [(lap.seconds, lap.process_seconds, lap.warm) for lap in self._laps]
+        return [(lap.seconds, lap.process_seconds, lap.warm, lap.steps) for lap in self._laps]
 
-    def go_on_from(self, laps: list[tuple[float, float, bool]]) -> None:
-        """Take the laps of an earlier process; what was between them and now does not count."""
-        self._laps = [Lap(seconds=s, process_seconds=p, warm=w) for s, p, w in laps]
+    def go_on_from(self, laps: Sequence[tuple[Any, ...]]) -> None:
+        """Take the laps of an earlier process; what was between them and now does not count.
+
+        Those of older versions do not tell their steps.
+        """
+        self._laps = [
+            Lap(seconds=s, process_seconds=p, warm=w, steps=sum(steps)) for s, p, w, *steps in laps
+        ]
 
     def spent(self) -> tuple[float, float]:
         """Wall and CPU seconds so far: every lap at its own length, and the one in progress."""
@@ -87,7 +96,7 @@ class Clock:
         )
 
     def typical(self, phases: Sequence[int] = ()) -> tuple[float, float]:
-        """Wall and CPU seconds of the laps at the median warm lap: free of warm-up and hiccups.
+        """Wall and CPU seconds of the laps at the median warm pace: free of warm-up and hiccups.
 
         `phases`: how many laps in a row are alike, where they are not all.
         """
@@ -101,7 +110,12 @@ class Clock:
 
 def _typical(laps: Sequence[Lap]) -> tuple[float, float]:
     """The wall and process seconds of laps that are alike; as measured where none is warm."""
-    warm, n = [lap for lap in laps if lap.warm], len(laps)
+    told = all(lap.steps for lap in laps)  # else all laps count alike
+    lengths = [lap.steps if told else 1 for lap in laps]
+    warm = [(lap, length) for lap, length in zip(laps, lengths, strict=True) if lap.warm]
     if not warm:
         return sum(lap.seconds for lap in laps), sum(lap.process_seconds for lap in laps)
-    return n * median(lap.seconds for lap in warm), n * median(lap.process_seconds for lap in warm)
+    return (
+        sum(lengths) * median(lap.seconds / length for lap, length in warm),
+        sum(lengths) * median(lap.process_seconds / length for lap, length in warm),
+    )

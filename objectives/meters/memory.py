@@ -18,8 +18,8 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, Protocol
 
-# Adam's state appears in step 1, so the peak stands in a later step; step 2 may be the last of its
-# epoch, with few examples.
+# Adam's state appears in step 1, so the peak stands in a later step; by the older rule of batches
+# step 2 may be the last of its epoch, with few examples.
 MEASURED_STEPS = 3
 
 

@@ -34,8 +34,8 @@ class Cost:
 class ProbeRun(Run):
     """A `Run` that lets an objective train for a moment, then stops it.
 
-    Where a few whole epochs fit into that moment they are what is timed, with their shuffle and
-    their smaller last batch; else blocks of steps are.
+    Where a few whole epochs fit into that moment they are what is timed, with their shuffle; else
+    blocks of steps are.
     """
 
     holds_batch_size = True

@@ -17,9 +17,9 @@ from batchfront.objectives.training.learning_rate import set_rate
 from batchfront.objectives.training.optimizer import build_optimizer, step_function
 
 if TYPE_CHECKING:
-    import torch
     from torch import Tensor
 
+    from batchfront.objectives.training.batches import Order
     from batchfront.objectives.training.objective import TaskObjective
 
 LOWEST, HIGHEST = 1e-6, 10.0  # rates of the test
@@ -59,7 +59,7 @@ def range_test(
         ObjectiveError: the loss is not finite from the start.
     """
     n_train = objective.batch_sizes[1] or batch_size
-    n = n_steps or min(max(MIN_STEPS, math.ceil(n_train / batch_size)), MAX_STEPS)
+    n = n_steps or min(max(MIN_STEPS, n_train // batch_size), MAX_STEPS)
     rates = [low * (high / low) ** (step / (n - 1)) for step in range(n)]
     losses = list(_losses(objective, rates, batch_size, seed, device))
     if not losses:
@@ -110,14 +110,13 @@ def _losses(
     objective: TaskObjective, rates: Sequence[float], batch_size: int, seed: int, device: str
 ) -> Iterator[float]:
     """The loss of each step, until they explode."""
-    import torch
 
     seed_everything(seed)
     task = objective.task
     model = task.model().to(device).train()
     optimizer = build_optimizer(task, model, learning_rate=rates[0], device=device)
     update = step_function(optimizer)
-    order = torch.Generator().manual_seed(seed)
+    order = objective.order(seed)
     scales = [float(group["lr"]) / rates[0] for group in optimizer.param_groups]
     mean, best = 0.0, math.inf
     keep = 1 - 1 / max(1.0, WINDOW * len(rates))
@@ -127,7 +126,7 @@ def _losses(
         for group, scale in zip(optimizer.param_groups, scales, strict=True):
             set_rate(group, rate * scale)
         optimizer.zero_grad()
-        loss = task.loss(model(x), y)
+        loss = objective.loss(model(x), y)
         value = float(loss.detach())
         mean = keep * mean + (1 - keep) * value
         running = mean / (1 - keep**step)  # or it would start at 0 (arXiv:1412.6980)
@@ -141,7 +140,7 @@ def _losses(
 
 
 def _endless(
-    objective: TaskObjective, batch_size: int, order: torch.Generator
+    objective: TaskObjective, batch_size: int, order: Order
 ) -> Iterator[tuple[Tensor, Tensor]]:
     while True:
-        yield from objective.batches(batch_size, order)
+        yield from objective.batches(order, batch_size)

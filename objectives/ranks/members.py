@@ -9,7 +9,7 @@ from __future__ import annotations
 import gc
 import hashlib
 import io
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from batchfront.objectives.device.randomness import seed_everything
 from batchfront.objectives.measurement import Stopped, TrialParams, Verdict
 from batchfront.objectives.ranks.processes import RankFailed, Ranks
-from batchfront.objectives.ranks.shards import n_in, own_part
+from batchfront.objectives.ranks.shards import own_part
 from batchfront.objectives.run import Run, carry_out
 from batchfront.objectives.training.recipe import Recipe
 
@@ -41,7 +41,7 @@ class Member:
         self._shards = recipe.shards
 
     def own(self, x: Tensor, y: Tensor, *, least: int) -> tuple[Tensor, Tensor, float]:
-        """This rank's part of a batch, and its share of the examples.
+        """This rank's part of a batch, and by how much it counts.
 
         A rank without any takes the first ones, of which nothing counts: the others wait for it.
         """
@@ -50,7 +50,7 @@ class Member:
         )
         if part is None:
             return x[:least], y[:least], 0.0
-        return x[part], y[part], n_in(part) / len(x)
+        return x[part], y[part], 1.0
 
     def take_part(self, train: Callable[[], None], params: TrialParams, run: Run) -> None:
         """Train one run, beside the others."""
@@ -63,6 +63,24 @@ class Member:
     def end_epoch(self) -> None:
         """All have trained on all of its batches."""
         raise NotImplementedError
+
+    def share(self, buffers: Iterable[Tensor]) -> None:
+        """Make all ranks' buffers those of rank 0, which are kept and judged.
+
+        At the start of an epoch, where all ranks are: within one each goes on with its own.
+        """
+        import torch.distributed as dist
+
+        for buffer in buffers:
+            dist.broadcast(buffer, src=0)
+
+    def sum_of(self, weight: Tensor) -> Tensor:
+        """The sum of all ranks' weights of their parts of a batch, after its last pass."""
+        import torch.distributed as dist
+
+        weight = weight.clone()
+        dist.all_reduce(weight)
+        return weight
 
     def exchange(self, loss: Tensor | None, *, n: int = 0, stop: bool = False) -> Tensor:
         """The sum of all ranks' losses; every rank calls it at the same points of its loop.

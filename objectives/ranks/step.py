@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from batchfront.objectives.gradients.parts import n_parts
 from batchfront.objectives.ranks.members import Member
 from batchfront.objectives.training.feed import Batches
-from batchfront.objectives.training.recipe import n_parts
 from batchfront.objectives.training.step import Stepper, gradient, least_of
 
 if TYPE_CHECKING:
@@ -30,32 +30,53 @@ class LockStep(Stepper):
             gradient_as_bucket_view=True,  # else every gradient is there twice
             find_unused_parameters=some_unused,
         )
+        # Else the others' next forward pass would wait for one of rank 0, which may have a verdict
+        # and be waiting for them where losses are exchanged. Not said above, where torch changes
+        # the argument's name.
+        self._replica.broadcast_buffers = False
 
     def epoch(self, batches: Batches) -> None:
         """Train on every batch once, each rank on its part."""
         self._member.begin_epoch()
+        self._member.share(self._replica.buffers())
         super().epoch(batches)
         self._member.end_epoch()
 
     def _gradient(self, x: Tensor, y: Tensor) -> Tensor:
-        """Compute the gradient of the whole batch's mean loss; returns that loss."""
+        """Compute the gradient of the whole batch's loss; returns that loss."""
         n, world = len(x), self._member.n_ranks
-        x, y, share = self._member.own(x, y, least=self._least)
+        x, y, counts = self._member.own(x, y, least=self._least)
         passes: Any = _Passes(self._replica, n_parts(len(x), self._recipe.micro_batch_size(len(x))))
-        own: list[Tensor] = []  # losses, as shares of the batch's
-        mean = x.new_zeros(())
+        own: list[Tensor] = []  # terms of the batch's loss
+        loss = x.new_zeros(())
 
-        def scale(loss: Tensor) -> Tensor:
-            nonlocal mean
-            own.append(loss.detach() * share)
+        def scale(term: Tensor) -> Tensor:
+            nonlocal loss
+            own.append(term.detach() * counts)
             if len(own) == passes.n:  # before a backward pass that waits for the others
-                mean = self._member.exchange(sum(own[1:], own[0]), n=n)
-            # The replica averages over ranks, as if each had the same number of examples.
-            loss = loss * (share * world)
-            return loss if self._scaler is None else self._scaler.scale(loss)
+                loss = self._member.exchange(sum(own[1:], own[0]), n=n)
+            # The replica averages over ranks, and terms are to be added.
+            term = term * (counts * world)
+            return term if self._scaler is None else self._scaler.scale(term)
 
-        gradient(passes, self._loss_of, x, y, recipe=self._recipe, device=self._device, scale=scale)
-        return mean
+        def total(weight: Tensor) -> Tensor:
+            nonlocal loss
+            weight = self._member.sum_of(weight * counts)
+            loss = loss / weight
+            return weight
+
+        gradient(
+            passes,
+            self._loss_of,
+            x,
+            y,
+            recipe=self._recipe,
+            device=self._device,
+            n=n,
+            scale=scale,
+            total=total,
+        )
+        return loss
 
 
 class _Passes:

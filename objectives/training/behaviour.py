@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
+from batchfront.objectives.loss import as_loss
 from batchfront.objectives.measurement import ObjectiveError
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ def behaviour(task: Task, data: Data) -> dict[str, Any]:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(SEED)
         model = task.model().train()
-        loss = task.loss(model(data.x_train[:EXAMPLES]), data.y_train[:EXAMPLES])
+        loss = as_loss(task.loss)(model(data.x_train[:EXAMPLES]), data.y_train[:EXAMPLES])
         loss.backward()
     squares = [_squared_norm(parameter.grad) for parameter in model.parameters()]
     return {

@@ -7,11 +7,12 @@ its own. Compilation changes rounding and nothing else; what would change more i
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from batchfront.objectives.loss import as_loss
 from batchfront.objectives.measurement import ObjectiveError
 from batchfront.objectives.training.optimizer import build_optimizer
 
@@ -69,9 +70,9 @@ class CompiledStep:
             self._step = self._compile(model)
             self._check(min(8, len(data.x_train)))
 
-    def prepare(self, batch_size: int) -> None:
-        """Compile what a run at this size needs and is not there yet: before its clock starts."""
-        if 1 in (batch_size, len(self._data.x_train) % batch_size):
+    def prepare(self, sizes: Collection[int]) -> None:
+        """Compile what steps of these sizes need and is not there yet: before the clock starts."""
+        if 1 in sizes:
             self._check(1)
 
     def bind(self, model: nn.Module, learning_rate: float) -> BoundStep:
@@ -93,7 +94,7 @@ class CompiledStep:
         from torch.func import functional_call, grad_and_value
 
         names = [name for name, _ in template.named_parameters()]
-        loss_of, update = self._task.loss, self._update
+        loss_of, update = as_loss(self._task.loss), self._update
 
         def loss_at(params: dict[str, Tensor], x: Tensor, y: Tensor) -> Tensor:
             return loss_of(functional_call(template, params, (x,)), y)
@@ -136,7 +137,7 @@ class CompiledStep:
         losses = []
         for _ in range(CHECKED_STEPS):
             optimizer.zero_grad()
-            loss = self._task.loss(model(x), y)
+            loss = as_loss(self._task.loss)(model(x), y)
             loss.backward()
             optimizer.step()
             losses.append(loss.detach())

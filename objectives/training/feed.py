@@ -1,4 +1,4 @@
-"""Batches of a training split, in the same shuffled order whichever way they are kept."""
+"""Batches of a training split, in a given order whichever way the data is kept."""
 
 from __future__ import annotations
 
@@ -6,10 +6,8 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from batchfront.objectives.device.hardware import device_memory_bytes
-from batchfront.objectives.training.order import Order
 
 if TYPE_CHECKING:
-    import torch
     from torch import Tensor
 
 RESIDENT_SHARE = 0.5  # of the device's memory that data and its shuffled copy may take
@@ -34,17 +32,21 @@ class ResidentFeed:
 
         self._x, self._y = x.to(device), y.to(device)
         self._x_shuffled, self._y_shuffled = torch.empty_like(self._x), torch.empty_like(self._y)
-        self._order = Order(len(x), device=device)
+        self._examples = torch.empty(len(x), dtype=torch.int64, device=device)
 
-    def epoch(self, batch_size: int, order: torch.Generator) -> Batches:
-        """Every example once; the last batch may be smaller."""
+    def epoch(self, examples: Tensor, batch_size: int) -> Batches:
+        """The examples of these indices, (n,) int64, in batches; the next ones overwrite them."""
         import torch
 
-        permutation = self._order.draw(order)
-        torch.index_select(self._x, 0, permutation, out=self._x_shuffled)
-        torch.index_select(self._y, 0, permutation, out=self._y_shuffled)
-        parts = (self._x_shuffled.split(batch_size), self._y_shuffled.split(batch_size))
-        return zip(*parts, strict=True)
+        n = len(self._x)
+        # What an epoch before left over may make one batch more than there is room for at once.
+        room = n if len(examples) <= n else n // batch_size * batch_size
+        for some in examples.split(room):
+            here = self._examples[: len(some)].copy_(some)
+            x, y = self._x_shuffled[: len(some)], self._y_shuffled[: len(some)]
+            torch.index_select(self._x, 0, here, out=x)
+            torch.index_select(self._y, 0, here, out=y)
+            yield from zip(x.split(batch_size), y.split(batch_size), strict=True)
 
 
 class LoaderFeed:
@@ -55,16 +57,14 @@ class LoaderFeed:
 
         self._device = device
         self._data: Any = TensorDataset(x, y)
-        self._order = Order(len(x))
 
-    def epoch(self, batch_size: int, order: torch.Generator) -> Batches:
-        """Every example once; the last batch may be smaller."""
+    def epoch(self, examples: Tensor, batch_size: int) -> Batches:
+        """The examples of these indices, (n,) int64, in batches."""
         from torch.utils.data import DataLoader
 
-        permutation = self._order.draw(order)
         loader: DataLoader[Any] = DataLoader(
             self._data,
-            sampler=permutation.split(batch_size),
+            sampler=examples.split(batch_size),
             batch_size=None,
             pin_memory=self._device.startswith("cuda"),
             num_workers=LOADER_WORKERS,

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from batchfront.objectives.gradients.parts import n_parts
 from batchfront.objectives.measurement import ObjectiveError
-from batchfront.objectives.training.recipe import n_parts
 
 
 class GhostBatchNorm(_BatchNorm):

@@ -64,22 +64,20 @@ class RateDriver:
         self._optimizer = optimizer
         self._rates = [float(group["lr"]) for group in optimizer.param_groups]
         self._half_life = recipe.beta2_half_life
-        self._n_train = n_train
         self._schedule = RateSchedule(
             warmup_examples=recipe.warmup_examples,
             cosine_examples=epochs * n_train if recipe.rate_schedule == "cosine" else None,
         )
 
-    def over(self, batches: Batches, *, epoch: int, batch_size: int) -> Batches:
-        """The batches of an epoch, 1 the first, each handed on with its rate in place."""
+    def over(self, batches: Batches, *, seen: int, batch_size: int) -> Batches:
+        """The batches after the first `seen` examples, each handed on with its rate in place."""
         if self._half_life is not None:
             beta2 = beta2_of(batch_size, self._half_life)
             for group in self._optimizer.param_groups:
                 group["betas"] = (group["betas"][0], beta2)
-        return batches if self._schedule == RateSchedule() else self._stepwise(batches, epoch)
+        return batches if self._schedule == RateSchedule() else self._stepwise(batches, seen)
 
-    def _stepwise(self, batches: Batches, epoch: int) -> Iterator[tuple[Any, Any]]:
-        seen = (epoch - 1) * self._n_train
+    def _stepwise(self, batches: Batches, seen: int) -> Iterator[tuple[Any, Any]]:
         for x, y in batches:
             factor = self._schedule.factor(seen, len(x))
             # Not kept: loading a state puts new groups in place.

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 from batchfront.objectives.device.randomness import seed_everything
 from batchfront.objectives.gradients.diagnose import diagnose
 from batchfront.objectives.gradients.draws import Gradients
+from batchfront.objectives.loss import SUM, Loss, as_loss, looked_at
 from batchfront.objectives.measurement import ObjectiveError, TrialParams
 from batchfront.objectives.parameter import usual_values
 from batchfront.objectives.run import Run
 from batchfront.objectives.task import (
+    Data,
     Task,
     baseline,
     check_data,
@@ -20,6 +23,14 @@ from batchfront.objectives.task import (
     check_task,
     evaluation_batch,
     fingerprint,
+)
+from batchfront.objectives.training.batches import (
+    BATCHES,
+    EXACT,
+    Order,
+    check_rule,
+    order_memory,
+    sizes_of_steps,
 )
 from batchfront.objectives.training.behaviour import behaviour, built, check_fresh
 from batchfront.objectives.training.compiled import CompiledStep
@@ -37,10 +48,13 @@ from batchfront.objectives.training.step import (
     check_recipe,
     facts_of,
     has_batch_norm,
+    least_batch,
     least_of,
     leave_unused,
     notes_on,
+    notes_on_least,
 )
+from batchfront.objectives.training.targets import check_targets
 
 if TYPE_CHECKING:
     import torch
@@ -77,9 +91,11 @@ class TaskObjective:
         device: str,
         compiled: bool = False,
         recipe: Recipe = PLAIN,
+        batches: str = EXACT,
     ) -> None:
-
+        """`batches`: the rule by which they are cut, of `batches.RULES`."""
         check_task(task)
+        check_rule(batches)
         self._declared = task
         recipe.check()
         self.recipe = recipe
@@ -94,29 +110,36 @@ class TaskObjective:
         data = task.data()
         check_data(data, task=name)
         model = built(task)
+        check_targets(task, model, data)
         check_forward(task, model, data)
         check_fresh(task, model)
         self.behaviour = behaviour(task, data)
+        self.loss = _loss_of(task, model, data, batches)
         self.max_epochs: int | None = None
-        self.batch_sizes: tuple[int, int | None] = (1, len(data.x_train))
         self.fingerprint = fingerprint(task, model, data)
         self._baseline_loss: float | None
         self._baseline_metric: float | None
-        self._baseline_loss, self._baseline_metric = baseline(task, model, data)
+        self._baseline_loss, self._baseline_metric = baseline(task, model, data, self.loss)
         if recipe.beta2_half_life is not None:
             check_betas(task.optimizer(model.parameters(), lr=1.0), task=name)
         self.device = device
         self._data = data
         self._feed = make_feed(data.x_train, data.y_train, device=device)
+        self._rule = batches
+        self._order_memory = order_memory(len(data.x_train))
+        if batches == EXACT:
+            self.fingerprint[BATCHES] = batches
         if recipe.stored:
             self.fingerprint["recipe"] = recipe.stored
-            check_recipe(recipe, task, data, device=device)
+            check_recipe(recipe, task, data, self.loss, device=device)
+        least = least_batch(task, recipe, data) if batches == EXACT else 1
         if recipe.data_parallel > 1:
-            self.batch_sizes = (least_of(model) * recipe.data_parallel, len(data.x_train))
+            least = least_of(model) * recipe.data_parallel
             self.some_unused = leave_unused(task, recipe, data)
+        self.batch_sizes: tuple[int, int | None] = (least, len(data.x_train))
         self.member: Member | None = None
         self._stepper: Callable[..., Stepper] = Stepper
-        self.notes = notes_on(recipe, model)
+        self.notes = (*notes_on(recipe, model), *notes_on_least(least, recipe))
         self._compiled = self._compile() if compiled else None
         self.compiled = compiled
 
@@ -148,38 +171,39 @@ class TaskObjective:
             train()
 
     def _train(self, params: TrialParams, run: Run) -> None:
-        import torch
 
         seed_everything(params.seed)
-        order = torch.Generator().manual_seed(params.seed)
+        order, n_train = self.order(params.seed), len(self._data.x_train)
+        if run.restored is not None:
+            order.go_on_from(run.restored["order"])
         if self._compiled is not None:
             with run.validating():  # what is compiled here is no part of the run
-                self._compiled.prepare(params.batch_size)
+                self._compiled.prepare(sizes_of_steps(params.batch_size, n_train, rule=order.rule))
         task = self.task_of(params)
         recipe = self.recipe.at(params.extra)
         model = build_model(task, recipe).to(self.device)
-        sizes = BatchSizes(
-            self.growth(params.epochs, "constant" if run.holds_batch_size else params.schedule),
-            params.batch_size,
-        )
+        schedule = "constant" if run.holds_batch_size else params.schedule
+        growth = replace(self.growth(params.epochs, schedule), rule=order.rule)
+        sizes = BatchSizes(growth, params.batch_size)
         run.trained_with(**facts_of(recipe, sizes.largest, batch_norm=has_batch_norm(model)))
         train_epoch, parts = self._trainer(task, model, params, run, recipe, sizes.largest)
-        n_train = len(self._data.x_train)
         rates = rate_driver(parts["optimizer"], recipe, epochs=params.epochs, n_train=n_train)
         states = {"model": model, **parts, **({"sizes": sizes} if sizes.grow else {})}
         most_steps = sum(phase.steps for phase in sizes.phases)
-        first = 1 if run.restored is None else _go_on_from(run.restored, states, order)
-        run.begin(
-            most_steps, baseline_loss=self._baseline_loss, baseline_metric=self._baseline_metric
-        )
+        first = 1 if run.restored is None else _go_on_from(run.restored, states)
+        baseline_loss = self.loss.of_batch(self._baseline_loss, min(params.batch_size, n_train))
+        if sizes.grow and self.loss.kind == SUM:
+            baseline_loss = None  # it grows with the batch
+        run.begin(most_steps, baseline_loss=baseline_loss, baseline_metric=self._baseline_metric)
         for epoch in range(first, params.epochs + 1):
             size = sizes.of(epoch)
             if sizes.grow:
                 run.plan(sizes.phases)
             model.train()
-            batches = self._feed.epoch(size, order)
+            seen = (epoch - 1) * n_train - order.n_left
+            batches = self.batches(order, size)
             if rates is not None:
-                batches = rates.over(batches, epoch=epoch, batch_size=size)
+                batches = rates.over(batches, seen=seen, batch_size=size)
             train_epoch(batches)
             self._report(task, model, params, run, epoch=epoch, precision=recipe.precision)
             if sizes.grow:
@@ -187,7 +211,7 @@ class TaskObjective:
                     gradients = self.gradients(model, recipe.micro_batch_size(size))
                     sizes.look(epoch, gradients, seed=params.seed, device=self.device)
             kept = {name: part.state_dict() for name, part in states.items()}
-            run.save({"epoch": epoch, "order": order.get_state(), **kept})
+            run.save({"epoch": epoch, "order": order.state(), **kept})
         self._diagnose(params, task, model, run)
 
     def _report(
@@ -224,6 +248,7 @@ class TaskObjective:
             schedule=schedule or self.recipe.schedule,
             epochs=epochs,
             n_train=len(self._data.x_train),
+            rule=self._rule,
         )
 
     def _diagnose(self, params: TrialParams, task: Task, model: nn.Module, run: Run) -> None:
@@ -234,6 +259,7 @@ class TaskObjective:
                 params.diagnostics,
                 model,
                 task=task,
+                loss=self.loss,
                 x=self._data.x_train,
                 y=self._data.y_train,
                 seed=params.seed,
@@ -247,12 +273,16 @@ class TaskObjective:
 
     def gradients(self, model: nn.Module, part: int | None = None) -> Gradients:
         """The gradients of the task's training loss, in passes of at most `part` examples."""
-        data, loss = self._data, self.task.loss
-        return Gradients(model, loss, data.x_train, data.y_train, device=self.device, part=part)
+        x, y = self._data.x_train, self._data.y_train
+        return Gradients(model, self.loss, x, y, device=self.device, part=part)
 
-    def batches(self, batch_size: int, order: torch.Generator) -> Batches:
-        """The batches of one epoch over the training split, in a random order."""
-        return self._feed.epoch(batch_size, order)
+    def order(self, seed: int) -> Order:
+        """The order in which a run takes the training examples; one run at a time."""
+        return Order(self._order_memory, seed=seed, rule=self._rule)
+
+    def batches(self, order: Order, batch_size: int) -> Batches:
+        """The batches of the order's next epoch."""
+        return self._feed.epoch(order.epoch(batch_size), batch_size)
 
     def predict_peak_bytes(self, batch_size: int) -> int | None:
         """Peak memory without running it; None where no prediction can be trusted."""
@@ -284,16 +314,16 @@ class TaskObjective:
             return partial(_compiled_epoch, bound.step, run), {"optimizer": bound}
         optimizer = build_optimizer(task, model, learning_rate=rate, device=self.device)
         if self.member is None and not changes_step(recipe, largest):
-            epoch = partial(_ordinary_epoch, model, task.loss, optimizer, run)
+            epoch = partial(_ordinary_epoch, model, self.loss.scalar, optimizer, run)
             return epoch, {"optimizer": optimizer}
-        stepper = self._stepper(model, task.loss, optimizer, run, recipe=recipe, device=self.device)
+        stepper = self._stepper(model, self.loss, optimizer, run, recipe=recipe, device=self.device)
         return stepper.epoch, {"optimizer": optimizer, "stepper": stepper}
 
     def _val_loss(self, task: Task, model: nn.Module, precision: str) -> float:
         data = self._data
         return mean_loss(
             model,
-            task.loss,
+            self.loss,
             data.x_val,
             data.y_val,
             part=evaluation_batch(data),
@@ -308,17 +338,31 @@ class TaskObjective:
             return 0.0  # what rank 0 finds counts
         part, metric = evaluation_batch(self._data), self.task.metric
         return evaluate(
-            model, x, y, metric=metric, part=part, precision=precision, device=self.device
+            model,
+            x,
+            y,
+            metric=metric,
+            part=part,
+            precision=precision,
+            device=self.device,
+            counted=self.loss.counted if self.loss.ignored else None,
         )
 
 
-def _go_on_from(kept: dict[str, Any], states: dict[str, Any], order: torch.Generator) -> int:
+def _loss_of(task: Task, model: nn.Module, data: Data, batches: str) -> Loss:
+    """The task's loss, looked at; studies of older versions take every loss for a mean."""
+    if batches != EXACT:
+        return as_loss(task.loss)
+    classes = task.metric == "accuracy"
+    return looked_at(task.loss, model, data.x_train, data.y_train, classes=classes)
+
+
+def _go_on_from(kept: dict[str, Any], states: dict[str, Any]) -> int:
     """Load what was saved after an epoch; returns the next one."""
     for name, part in states.items():
         # An optimizer would keep tensors that were read before any meter looked: copies count, and
         # larger batches that are yet to come are measured on top of them.
         part.load_state_dict(_copied(kept[name]) if "sizes" in states else kept[name])
-    order.set_state(kept["order"])
     return int(kept["epoch"]) + 1
 
 

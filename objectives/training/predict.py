@@ -12,6 +12,7 @@ import warnings
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from batchfront.objectives.loss import as_loss
 from batchfront.objectives.meters.memory import MEASURED_STEPS, CpuMeter
 from batchfront.objectives.training.optimizer import build_optimizer
 from batchfront.objectives.training.recipe import PLAIN, Recipe
@@ -81,14 +82,15 @@ def _two_steps(
     optimizer = build_optimizer(task, model, learning_rate=1e-3, device=like_device)
     if type(optimizer).__name__ not in PREDICTABLE:
         raise NotImplementedError(type(optimizer).__name__)
+    loss = as_loss(task.loss)
     for _ in range(MEASURED_STEPS):
         if changes_step(recipe, len(x)):
-            gradient(model, task.loss, x, y, recipe=recipe, device="cpu")
+            gradient(model, loss, x, y, recipe=recipe, device="cpu")
             optimizer.step()
             continue
         for parameter in model.parameters():
             parameter.grad = None
-        task.loss(model(x), y).backward()
+        loss(model(x), y).backward()
         optimizer.step()
 
 

@@ -9,7 +9,7 @@ import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import groupby, islice
 from typing import TYPE_CHECKING, Any
 
 from batchfront.objectives.device.randomness import (
@@ -19,6 +19,7 @@ from batchfront.objectives.device.randomness import (
 )
 from batchfront.objectives.gradients.noise_scale import measure_two_sizes, noise_scale
 from batchfront.objectives.measurement import Phase
+from batchfront.objectives.training.batches import EXACT, steps_of
 
 if TYPE_CHECKING:
     from torch import nn
@@ -41,6 +42,7 @@ class Growth:
     schedule: str = "constant"  # of recipe.SCHEDULES
     epochs: int
     n_train: int
+    rule: str = EXACT  # of batches.RULES
 
     def planned(self, first: int) -> list[int]:
         """The batch size of every epoch, as far as it is known when a run starts."""
@@ -67,8 +69,9 @@ class Growth:
 
     def phases(self, sizes: Sequence[int]) -> tuple[Phase, ...]:
         """Epochs of one size each, from the size of every epoch."""
+        steps = iter(steps_of(sizes, self.n_train, rule=self.rule))
         return tuple(
-            Phase(batch_size=size, epochs=n, steps=n * math.ceil(self.n_train / size))
+            Phase(batch_size=size, epochs=n, steps=sum(islice(steps, n)))
             for size, n in ((size, len(list(some))) for size, some in groupby(sizes))
         )
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from batchfront.objectives.gradients.parts import largest_part, n_parts
+from batchfront.objectives.loss import Loss, as_loss
 from batchfront.objectives.measurement import ObjectiveError
 from batchfront.objectives.training.feed import Batches
 from batchfront.objectives.training.optimizer import step_function
@@ -14,7 +16,7 @@ from batchfront.objectives.training.precision import (
     check_precision,
     in_float32,
 )
-from batchfront.objectives.training.recipe import Recipe, largest_part, n_parts
+from batchfront.objectives.training.recipe import Recipe
 
 if TYPE_CHECKING:
     import torch
@@ -42,11 +44,23 @@ def build_model(task: Task, recipe: Recipe) -> nn.Module:
     return model
 
 
-def check_recipe(recipe: Recipe, task: Task, data: Data, *, device: str) -> None:
-    """Raise ObjectiveError where device or model cannot follow."""
+def check_recipe(recipe: Recipe, task: Task, data: Data, loss: Loss, *, device: str) -> None:
+    """Raise ObjectiveError where device, model or loss cannot follow."""
+    for asked, option in (
+        (recipe.micro_batch_sizes is not None, "--micro-batch-sizes"),
+        (recipe.data_parallel > 1, "--data-parallel"),
+        (recipe.schedule == "noise-scale", "--schedule noise-scale"),
+    ):
+        if asked:
+            loss.check_splits(option)
     for precision in recipe.precisions:
         check_precision(precision, device)
     model = build_model(task, recipe)
+    smallest = recipe.micro_batch_sizes and recipe.micro_batch_sizes[0]
+    if smallest == 1 and least_batch(task, recipe, data) > 1:
+        raise ObjectiveError(
+            "--micro-batch-sizes from 1 leave batch norm no variance: choose 2 or more"
+        )
     if recipe.ghost_batch_size == 1:
         try:
             model.train()(data.x_train[:2])
@@ -83,6 +97,13 @@ def has_batch_norm(model: nn.Module) -> bool:
     return any(isinstance(module, _BatchNorm) for module in model.modules())
 
 
+def notes_on_least(least: int, recipe: Recipe) -> tuple[str, ...]:
+    """Why the smallest batch is none of one example, where that is not the ranks' doing."""
+    if least == 1 or recipe.data_parallel > 1:
+        return ()
+    return (f"batch norm has no variance in one example: batch sizes begin at {least}",)
+
+
 def changes_step(recipe: Recipe, batch_size: int) -> bool:
     """Whether the loop's ordinary step will not do, for a recipe that `Recipe.at` gave."""
     return recipe.micro_batch_size(batch_size) < batch_size or recipe.precision != "float32"
@@ -113,7 +134,7 @@ class Stepper:
     def __init__(
         self,
         model: nn.Module,
-        loss_of: Callable[[Tensor, Tensor], Tensor],
+        loss_of: Loss,
         optimizer: torch.optim.Optimizer,
         run: Run,
         *,
@@ -174,28 +195,60 @@ def gradient(
     *,
     recipe: Recipe,
     device: str,
+    n: int | None = None,
     scale: Callable[[Tensor], Tensor] = _as_it_is,
+    total: Callable[[Tensor], Tensor] = _as_it_is,
 ) -> Tensor:
-    """Leave the gradient of a batch's mean loss in the parameters; returns that loss."""
+    """Leave the gradient of a batch's loss in the parameters; returns that loss.
+
+    Args:
+        n: examples of the batch, where `x` and `y` are only a rank's part of it.
+        scale: of the terms that the loss is the sum of, before the gradient of each is taken.
+        total: the weight of a whole batch from that of this part.
+    """
     import torch
 
+    loss_of = as_loss(loss_of)
     for parameter in model.parameters():
         parameter.grad = None
     n_passes = n_parts(len(x), recipe.micro_batch_size(len(x)))
-    losses = []
+    terms, weights = [], []
     for x_part, y_part in zip(x.tensor_split(n_passes), y.tensor_split(n_passes), strict=True):
         with autocast_to(recipe.precision, device):
             output = model(x_part)
         # A mean over the parts is not the mean of their means unless these are weighted.
-        loss = loss_of(in_float32(output), y_part) * (len(x_part) / len(x))
-        scale(loss).backward()
-        losses.append(loss.detach())
-    return torch.stack(losses).sum()
+        term, weight = loss_of.part(in_float32(output), y_part, n=n or len(x))
+        scale(term).backward()
+        terms.append(term.detach())
+        weights.append(weight)
+    loss = torch.stack(terms).sum()
+    known = [weight for weight in weights if weight is not None]
+    if not known:
+        return loss
+    weight = total(torch.stack(known).sum())
+    for parameter in model.parameters():
+        if parameter.grad is not None:
+            parameter.grad /= weight
+    return loss / weight
 
 
 def least_of(model: nn.Module) -> int:
     """Examples that a rank needs, if it has any: batch norm cannot take one alone."""
     return 2 if has_batch_norm(model) else 1
+
+
+def least_batch(task: Task, recipe: Recipe, data: Data) -> int:
+    """The smallest batch that can be trained on: one example may have no variance to normalise."""
+    import torch
+
+    with torch.random.fork_rng(devices=[]):
+        model = build_model(task, recipe).train()
+        if has_batch_norm(model):
+            try:
+                model(data.x_train[:1])
+            except ValueError:
+                return 2
+    return 1
 
 
 def leave_unused(task: Task, recipe: Recipe, data: Data) -> bool:
@@ -204,5 +257,5 @@ def leave_unused(task: Task, recipe: Recipe, data: Data) -> bool:
 
     with torch.random.fork_rng(devices=[]):
         model = build_model(task, recipe).train()
-        task.loss(model(data.x_train[:2]), data.y_train[:2]).backward()
+        as_loss(task.loss)(model(data.x_train[:2]), data.y_train[:2]).backward()
     return any(p.grad is None for p in model.parameters() if p.requires_grad)

@@ -23,8 +23,9 @@ from batchfront.study.on_ray.cluster import Cluster, check_cluster, joined, look
 from batchfront.study.on_ray.node import Ended
 from batchfront.study.on_ray.shipment import shipment
 from batchfront.study.on_ray.tasks import cancel, end_of, starter
-from batchfront.study.opening.open import stored_recipe, study_so_far
+from batchfront.study.opening.open import stored_record, study_so_far
 from batchfront.study.plan.agreement import AGREEMENT
+from batchfront.study.plan.recipe import recipe_in
 from batchfront.study.plan.settings import StudySettings, recipe_of
 from batchfront.study.quiet import quiet_optuna
 from batchfront.study.session.follow import Follower
@@ -47,7 +48,7 @@ STOP_SECONDS = EXIT_SECONDS + 1  # how long workers get to hand back their trial
 
 def check_ranks(settings: StudySettings) -> None:
     """Raise StudyError where trials have ranks: Ray would give all of them one CPU or GPU."""
-    n = recipe_of(settings, stored_recipe(settings)).data_parallel
+    n = recipe_of(settings, recipe_in(stored_record(settings) or {})).data_parallel
     if n > 1:
         raise StudyError(
             f"data_parallel is {n}, and a Ray worker has one CPU or GPU for all ranks: "

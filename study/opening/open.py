@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from batchfront.objectives.training.recipe import PLAIN, Recipe
 from batchfront.storage.open import exists, open_storage, readable_errors
 from batchfront.study.errors import StudyError
 from batchfront.study.opening.terms import stored_identity
@@ -117,15 +117,11 @@ def open_study(storage: BaseStorage, study_name: str) -> Study:
     return study
 
 
-def stored_recipe(settings: StudySettings) -> Recipe:
-    """The recipe of the study that the settings name; the plain one where there is none yet."""
+def stored_record(settings: StudySettings) -> Mapping[str, Any] | None:
+    """What must not change within the study that the settings name; None where there is none."""
     from batchfront.objectives.load import task_name
 
     name = settings.study_name or task_name(settings.task)
     with readable_errors(settings.storage):
         study = study_so_far(settings.storage, name)
-    return (
-        PLAIN
-        if study is None
-        else Recipe.from_stored(study.user_attrs[AGREEMENT].get("recipe", ""))
-    )
+    return None if study is None else study.user_attrs[AGREEMENT]

@@ -108,8 +108,10 @@ def measure(settings: NoiseSettings, *, begin: Callable[[int], Callable[[int], N
     device = resolve_device(settings.device)
     loaded = load_objective(settings.task, device=device, data_dir=chosen_data_dir())
     objective = with_model(loaded, settings.task, verb="noise-scale")
+    objective.loss.check_splits("noise-scale")
     params = _params(settings, objective, device)
-    sizes = [size for size in SIZES if size <= (objective.batch_sizes[1] or 1)]
+    least, most = objective.batch_sizes
+    sizes = [size for size in SIZES if least <= size <= (most or 1)]
     each = 2 * settings.n_draws + len(sizes) * settings.n_norms  # two estimators
     watch = begin(each * len(set(settings.looked_at)))
     try:
@@ -146,10 +148,15 @@ def with_model(objective: Objective, spec: str, *, verb: str) -> TaskObjective:
 
 
 def _params(settings: NoiseSettings, objective: TaskObjective, device: str) -> TrialParams:
-    n_train = objective.batch_sizes[1]
+    least, n_train = objective.batch_sizes
     if n_train is not None and settings.batch_size > n_train:
         raise StudyError(
             f"--batch-size is {settings.batch_size}, wanted at most the {n_train} training examples"
+        )
+    if settings.batch_size < least:
+        raise StudyError(
+            f"--batch-size is {settings.batch_size}, wanted at least {least}: batch norm has no "
+            "variance in one example"
         )
     return TrialParams(
         batch_size=settings.batch_size,

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from batchfront.objectives.datasets import DATA_DIR
 from batchfront.objectives.device.names import resolve_device
 from batchfront.objectives.load import load_objective
+from batchfront.objectives.training.batches import EXACT, rule_in
 from batchfront.objectives.training.recipe import n_ranks
 from batchfront.storage.checkpoint import checkpoint_folder
 from batchfront.storage.names import redacted
@@ -20,7 +21,7 @@ from batchfront.study.findings.overview.tables import front_table, summary_lines
 from batchfront.study.machine.interrupts import Interrupts
 from batchfront.study.machine.slots import measuring_alone, n_cores, why_not_alone
 from batchfront.study.opening.create import create_or_resume, epochs_of
-from batchfront.study.opening.open import stored_recipe
+from batchfront.study.opening.open import stored_record
 from batchfront.study.plan.behaviour import behaviour_notes
 from batchfront.study.plan.parsers import AUTO
 from batchfront.study.plan.plan import Plan
@@ -265,10 +266,12 @@ def loaded(settings: StudySettings, device: str, console: Console) -> Objective:
     """The objective, its step compiled where the settings ask for that."""
     if settings.compile:
         console.print("compiling the training step: some ten seconds")
+    record = stored_record(settings)
     return load_objective(
         settings.task,
         device=device,
         compiled=settings.compile,
-        recipe=recipe_of(settings, stored_recipe(settings)),
+        recipe=recipe_of(settings, recipe_in(record or {})),
+        batches=EXACT if record is None else rule_in(record),
         data_dir=Path(settings.data_dir),
     )

@@ -11,6 +11,7 @@ from batchfront.study.findings.rates.best import RateEstimate, best_rate, rate_r
 from batchfront.study.smallest.ladder import Walk
 from batchfront.study.smallest.question import CONFIDENCE, reaches
 from batchfront.study.smallest.size import SizeState
+from batchfront.study.trials.epoch_examples import epoch_examples
 from batchfront.study.trials.rows import RunRow
 
 TIE = 0.005  # of accuracy: what is closer than this is a few validation examples
@@ -143,9 +144,9 @@ def _median(runs: Sequence[RunRow], value: Callable[[RunRow], float | None]) -> 
 
 
 def _examples(rows: Sequence[RunRow], epochs: float) -> float | None:
-    """Epochs times the training examples: an epoch's last batch is smaller than the others."""
-    full = (math.ceil(run.steps_per_epoch) * run.batch_size for run in rows if run.steps_per_epoch)
-    return _times(epochs, min(full, default=None))
+    """Epochs times the training examples."""
+    found = epoch_examples(rows)
+    return None if found is None else epochs * found.likely
 
 
 def _tied(state: SizeState, answer: SizeState) -> bool | None:

@@ -15,6 +15,7 @@ from multiprocessing.process import BaseProcess
 from typing import TYPE_CHECKING, cast
 
 from batchfront.objectives.measurement import ObjectiveError
+from batchfront.objectives.training.batches import rule_in
 from batchfront.storage.errors import StorageError
 from batchfront.storage.open import readable_errors
 from batchfront.study.errors import StudyError
@@ -211,6 +212,7 @@ def _process(job: Job, pipe: Connection) -> None:
                 device=job.plan.device,
                 compiled=job.compiled,
                 recipe=job.recipe,
+                batches=rule_in(job.fingerprint),
                 data_dir=job.data_dir,
             )
             if objective.fingerprint != job.fingerprint:

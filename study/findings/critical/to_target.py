@@ -11,6 +11,7 @@ from typing import Literal
 from batchfront.objectives.measurement import Verdict
 from batchfront.study.errors import StudyError
 from batchfront.study.findings.critical.fit import SizeRuns
+from batchfront.study.trials.epoch_examples import epoch_examples
 from batchfront.study.trials.rows import RunRow
 
 Unit = Literal["epochs", "examples"]
@@ -111,13 +112,8 @@ def _rank(costs: Sequence[float]) -> tuple[int, float]:
 
 
 def _n_train(rows: Iterable[RunRow]) -> int | None:
-    """Examples of an epoch: s steps of B examples are more than (s - 1) B and at most s B.
-
-    None where the runs do not agree, as when they are played back, or do not tell it well enough.
-    """
-    steps = {(row.batch_size, row.steps_per_epoch) for row in rows if row.steps_per_epoch}
-    if not steps:
+    """Examples of an epoch; None where the runs do not agree, or do not tell it well enough."""
+    found = epoch_examples(rows)
+    if found is None or found.low < (1 - N_TRAIN_SHARE) * found.high:
         return None
-    low = max((per_epoch - 1) * size + 1 for size, per_epoch in steps)
-    high = min(per_epoch * size for size, per_epoch in steps)
-    return round(high) if (1 - N_TRAIN_SHARE) * high <= low <= high else None
+    return found.likely

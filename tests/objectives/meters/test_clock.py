@@ -39,6 +39,24 @@ def test_typical_time_is_the_median_warm_lap_times_all_laps(fake, seconds, instr
     assert process == pytest.approx(expected / 2)
 
 
+def test_typical_time_of_laps_of_unequal_steps_is_the_median_warm_pace_times_all_steps(fake):
+    steps, pace = [2, 2, 3, 2, 3], [9.0, 1.0, 1.1, 5.0, 1.2]  # seconds a step
+    made = Clock()
+    made.start()
+    for n, seconds in zip(steps, pace, strict=True):
+        fake.pass_by(n * seconds)
+        with made.standing_still():
+            made.lap(instrumented=False, steps=n)
+    made.stop()
+    assert made.typical()[0] == pytest.approx(sum(steps) * np.median(pace[1:]))
+    again = Clock()
+    again.go_on_from(made.laps())
+    assert again.typical() == made.typical()
+    again.go_on_from([lap[:3] for lap in made.laps()])  # as older versions kept them
+    warm = [n * seconds for n, seconds in zip(steps, pace, strict=True)][1:]
+    assert again.typical()[0] == pytest.approx(5 * np.median(warm))
+
+
 @pytest.mark.parametrize(
     ("seconds", "instrumented"), [([4.0], ()), ([4.0, 5.0], (1,)), ([4.0, 5.0, 6.0], (0, 1, 2))]
 )

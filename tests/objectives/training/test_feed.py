@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pytest
 import torch
 
 from batchfront.objectives.load import load_objective
@@ -10,22 +9,6 @@ from batchfront.objectives.training.feed import LoaderFeed, ResidentFeed, make_f
 from tests.objectives.conftest import train
 
 X, Y = torch.arange(20.0).reshape(10, 2), torch.arange(10)
-
-
-@pytest.mark.parametrize("batch_size", [1, 3, 10, 16])
-def test_both_feeds_give_every_example_once_in_the_same_order(batch_size):
-    epochs = []
-    for kind in (ResidentFeed, LoaderFeed):
-        feed, order = kind(X, Y, device="cpu"), torch.Generator().manual_seed(1)
-        batches = [[(x.clone(), y.clone()) for x, y in feed.epoch(batch_size, order)] for _ in "ab"]
-        epochs.append([(x.tolist(), y.tolist()) for epoch in batches for x, y in epoch])
-    assert epochs[0] == epochs[1]
-    n = -(-10 // batch_size)
-    first, second = epochs[0][:n], epochs[0][n:]
-    assert sorted(i for _, y in first for i in y) == list(range(10))
-    assert all(len(y) == batch_size for _, y in first[:-1])
-    if batch_size < 10:
-        assert first != second, "a new order each epoch"
 
 
 def test_data_too_large_for_the_device_is_fed_by_a_loader(monkeypatch):

@@ -14,7 +14,7 @@ from batchfront.objectives.run import Run, carry_out
 from batchfront.objectives.training.learning_rate import RateDriver, RateSchedule, beta2_of
 from batchfront.objectives.training.objective import TaskObjective
 from batchfront.objectives.training.recipe import Recipe
-from tests.objectives.conftest import made_task
+from tests.objectives.conftest import made_task, train
 
 RATE = 0.3
 
@@ -40,9 +40,9 @@ def ours(recipe: Recipe, *, size: int, n_train: int, epochs: int) -> list[float]
     optimizer = optimizer_of()
     driver = RateDriver(optimizer, recipe, epochs=epochs, n_train=n_train)
     rates = []
-    for epoch in range(1, epochs + 1):
+    for epoch in range(epochs):
         batches = [(part, part) for part in torch.zeros(n_train).split(size)]
-        for _ in driver.over(batches, epoch=epoch, batch_size=size):
+        for _ in driver.over(batches, seen=epoch * n_train, batch_size=size):
             rates.append(optimizer.param_groups[0]["lr"])
     return rates
 
@@ -83,7 +83,7 @@ def test_a_tensor_rate_stays_the_same_tensor():
     optimizer = torch.optim.Adam([torch.nn.Parameter(torch.zeros(2))], lr=rate)
     driver = RateDriver(optimizer, Recipe(warmup_examples=4), epochs=1, n_train=4)
     x = torch.zeros(2)
-    for _ in driver.over([(x, x)], epoch=1, batch_size=2):
+    for _ in driver.over([(x, x)], seen=0, batch_size=2):
         assert optimizer.param_groups[0]["lr"] is rate
         assert float(rate) == pytest.approx(RATE / 2)
 
@@ -93,7 +93,7 @@ def test_groups_of_an_optimizer_keep_the_ratio_of_their_rates():
     optimizer = torch.optim.SGD(groups, lr=1.0)
     driver = RateDriver(optimizer, Recipe(warmup_examples=4), epochs=1, n_train=4)
     x = torch.zeros(1)
-    for _ in driver.over([(x, x)], epoch=1, batch_size=1):
+    for _ in driver.over([(x, x)], seen=0, batch_size=1):
         assert [g["lr"] for g in optimizer.param_groups] == pytest.approx([0.025, 0.1])
 
 
@@ -112,7 +112,7 @@ def test_a_gradient_has_half_its_weight_after_the_half_life_at_any_batch_size(si
     optimizer = torch.optim.Adam([weight], lr=0.1)
     driver = RateDriver(optimizer, Recipe(beta2_half_life=100.0), epochs=1, n_train=100)
     weight.grad = torch.ones_like(weight)
-    driver.over([], epoch=1, batch_size=size)
+    driver.over([], seen=0, batch_size=size)
     optimizer.step()
     first = float(optimizer.state[weight]["exp_avg_sq"])
     weight.grad = torch.zeros_like(weight)
@@ -145,3 +145,22 @@ def test_a_recipe_changes_what_is_trained(recipe):
         curves.append((run.result().train_loss, run.curve))
     assert curves[0][0] == pytest.approx(curves[1][0], rel=1e-5)
     assert curves[0] != curves[2]
+
+
+@pytest.mark.parametrize("size", [8, 30, 77])
+def test_a_run_warms_up_and_decays_by_the_examples_that_its_steps_took(size, monkeypatch):
+    """Also where an epoch leaves a rest over, which the next one takes."""
+    recipe = Recipe(rate_schedule="cosine", warmup_examples=90)
+    factors: list[float] = []
+    of_step = RateSchedule.factor
+
+    def watched(schedule: RateSchedule, seen: int, n: int) -> float:
+        factors.append(of_step(schedule, seen, n))
+        return factors[-1]
+
+    monkeypatch.setattr(RateSchedule, "factor", watched)
+    train(TaskObjective(made_task(), name="made", device="cpu", recipe=recipe),
+          batch_size=size, epochs=4)  # fmt: skip
+    schedule = RateSchedule(warmup_examples=90, cosine_examples=400)
+    expected = [of_step(schedule, step * size, size) for step in range(400 // size)]
+    assert factors == expected

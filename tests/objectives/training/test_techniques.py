@@ -12,13 +12,14 @@ import pytest
 import torch
 from torch import nn
 
+from batchfront.objectives.gradients.parts import largest_part, n_parts
 from batchfront.objectives.load import load_objective
 from batchfront.objectives.measurement import ObjectiveError, TrialParams, Verdict
 from batchfront.objectives.parameter import Parameter
 from batchfront.objectives.probes.models_after import models_after
 from batchfront.objectives.task import Data, Task
 from batchfront.objectives.training.objective import TaskObjective
-from batchfront.objectives.training.recipe import PLAIN, Recipe, largest_part, n_parts
+from batchfront.objectives.training.recipe import PLAIN, Recipe
 from batchfront.objectives.training.recompute import recompute_activations
 from batchfront.objectives.training.step import gradient
 from tests.objectives.conftest import made_data, made_regression, made_task, train

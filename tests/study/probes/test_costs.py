@@ -52,7 +52,7 @@ def test_trials_of_one_size_are_told_one_time_and_one_memory(workdir, rows, monk
         assert len({(r["train_seconds"], r["peak_memory_bytes"]) for r in some}) == 1
         assert len({r["measured_seconds"] for r in some}) > 1
     (known,) = [r for r in rows("probe", "--batch-sizes", "128:256") if r["batch_size"] == 256]
-    assert known["step_seconds"] * 10 == pytest.approx(
+    assert known["step_seconds"] * (2 * 1079 // 256) == pytest.approx(
         next(r["train_seconds"] for r in exported if r["batch_size"] == 256)
     )
 

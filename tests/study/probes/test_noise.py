@@ -48,9 +48,11 @@ BATCH_NORM = """
 
 
 def test_batch_norm_leaves_two_batch_sizes_and_says_so(write_task, rows):
-    found = rows("noise-scale", "--task", write_task(BATCH_NORM), "--n-draws", "20")
+    options = ("--task", write_task(BATCH_NORM), "--n-draws", "20", "--norms", "2")
+    found = rows("noise-scale", *options)
     assert [r["method"] for r in found["rows"]] == ["two_sizes"]
     assert "per-example gradients are not defined" in found["remarks"][0]
+    assert found["norms"][0]["batch_size"] == 2, "one example has no variance"
 
 
 LOST = """
