@@ -183,7 +183,7 @@ class Course:
         needed = rule.fallen if self.shortfalls else rule.clearly
         if self.means[-1] > start - needed * abs(start):
             return spent <= rule.unmoved_after
-        return not self.shortfalls
+        return self.is_still_far or not self.shortfalls
 
     @property
     def _goal(self) -> float:
