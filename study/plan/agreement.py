@@ -10,6 +10,7 @@ from batchfront.objectives.meters.early_stopping import REPORTS, EarlyStopping, 
 from batchfront.study.errors import StudyError
 from batchfront.study.plan.space import SearchSpace
 from batchfront.study.trials.attributes import AGREEMENT as AGREEMENT
+from batchfront.study.trials.attributes import IMPORTED as IMPORTED
 
 if TYPE_CHECKING:
     from optuna import Study
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     from batchfront.study.plan.plan import Plan
 
 DEFAULTS = "batchfront_defaults"  # study attribute: what a resume uses unless told otherwise
-IMPORTED = "imported"  # in the record of a study of recorded runs: the table they came from
 KEPT = "kept"  # in the same: attributes of its trials that no other study has
 FORMAT = 3  # 1 did not record architecture, loss and source, 2 not how the code behaves
 BEHAVIOUR = "behaviour"  # in the record: compared by its numbers, see study/plan/behaviour.py

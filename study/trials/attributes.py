@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial, Trial
 
 AGREEMENT = "batchfront"  # study attribute: what must not change within a study
+IMPORTED = "imported"  # in the record of a study of recorded runs: the table they came from
 CONSTRAINT = "stopped"  # the one constraint key on every finished trial
 VERDICT = "verdict"
 REASON = "reason"

@@ -22,6 +22,7 @@ from batchfront.study.trials.attributes import (
     DIAGNOSED,
     FAIL_REASON,
     HARDWARE,
+    IMPORTED,
     OWNER,
     PHASES,
     PRUNER_STATE,
@@ -114,7 +115,8 @@ class Rules:
     @staticmethod
     def of(study: Study) -> Rules:
         """Those of a study, by its record."""
-        space = study.user_attrs.get(AGREEMENT, {}).get("space")
+        record = study.user_attrs.get(AGREEMENT, {})
+        space = None if IMPORTED in record else record.get("space")
         search = {} if space is None else space.get("search", {})
         return Rules(
             n_objectives=len(study.directions),
