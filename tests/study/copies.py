@@ -8,6 +8,7 @@ import optuna
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import TrialState
 
+from batchfront.storage.fence import IDENTITY
 from batchfront.storage.open import open_storage
 from batchfront.study.cli.main import main
 from batchfront.study.plan.agreement import AGREEMENT, DIRECTIONS
@@ -52,7 +53,7 @@ def make(url: str, name: str = "mine") -> optuna.Study:
 
 
 def everything(url: str, *, times: bool = True) -> Any:
-    """All of the only study, apart from ids; NaN as text, since it equals nothing."""
+    """All of the only study, apart from ids and identity; NaN as text, since it equals nothing."""
     storage = open_storage(url, mode="reader")
     (found,) = storage.get_all_studies()
     trials = [
@@ -62,7 +63,8 @@ def everything(url: str, *, times: bool = True) -> Any:
         )
         for trial in storage.get_all_trials(found._study_id)
     ]
-    return found.study_name, found.directions, found.user_attrs, found.system_attrs, trials
+    user = {key: value for key, value in found.user_attrs.items() if key != IDENTITY}
+    return found.study_name, found.directions, user, found.system_attrs, trials
 
 
 def copied(source: str, target: str, *options: str) -> int:
