@@ -52,7 +52,7 @@ from batchfront.objectives.training.step import (
     least_of,
     leave_unused,
     notes_on,
-    notes_on_least,
+    why_least,
 )
 from batchfront.objectives.training.targets import check_targets
 
@@ -139,7 +139,8 @@ class TaskObjective:
         self.batch_sizes: tuple[int, int | None] = (least, len(data.x_train))
         self.member: Member | None = None
         self._stepper: Callable[..., Stepper] = Stepper
-        self.notes = (*notes_on(recipe, model), *notes_on_least(least, recipe))
+        self.notes = notes_on(recipe, model)
+        self.why_least = why_least(least, recipe)
         self._compiled = self._compile() if compiled else None
         self.compiled = compiled
 

@@ -97,11 +97,11 @@ def has_batch_norm(model: nn.Module) -> bool:
     return any(isinstance(module, _BatchNorm) for module in model.modules())
 
 
-def notes_on_least(least: int, recipe: Recipe) -> tuple[str, ...]:
+def why_least(least: int, recipe: Recipe) -> str:
     """Why the smallest batch is none of one example, where that is not the ranks' doing."""
     if least == 1 or recipe.data_parallel > 1:
-        return ()
-    return (f"batch norm has no variance in one example: batch sizes begin at {least}",)
+        return ""
+    return f"batch norm has no variance in one example: batch sizes begin at {least}"
 
 
 def changes_step(recipe: Recipe, batch_size: int) -> bool:

@@ -112,7 +112,7 @@ class Session:
             watch=watcher(self._console),
         )
         self._header(study, plan, is_new=is_new)
-        for note in [*objective.notes, *behaviour_notes(study, objective)]:
+        for note in [*_notes(objective, plan), *behaviour_notes(study, objective)]:
             self._console.print(f"note: {note}", soft_wrap=True)
         return study, plan
 
@@ -242,6 +242,13 @@ class Session:
         if url in (StudySettings.storage, os.environ.get(STORAGE_VARIABLE)):
             return command
         return f"{command} STORAGE={shlex.quote(redacted(url))}"
+
+
+def _notes(objective: Objective, plan: Plan) -> list[str]:
+    """What a person should know before the search."""
+    why = getattr(objective, "why_least", "")  # of tasks that our own loop trains
+    asked_less = plan.asked.batch_sizes[0] < objective.batch_sizes[0]
+    return [*objective.notes, *([why] if why and asked_less else [])]
 
 
 def n_finished(study: Study) -> int:

@@ -181,7 +181,7 @@ def test_a_loop_written_by_hand_trains_the_same(tmp_path):
     expected, waiting = [], torch.empty(0, dtype=torch.int64)
     for _ in range(2):
         waiting = torch.cat([waiting, torch.randperm(len(data.x_train), generator=order)])
-        *batches, waiting = waiting.tensor_split(range(8, len(waiting) + 1, 8))
+        *batches, waiting = waiting.tensor_split(list(range(8, len(waiting) + 1, 8)))
         for index in batches:
             logits = (
                 model(data.x_train[index]).transpose(1, 2).reshape(-1, len(set(path.read_text())))

@@ -186,9 +186,10 @@ def test_batch_norm_never_meets_a_single_example_left_over():
 def test_batch_size_1_is_cut_where_batch_norm_cannot_take_it_and_that_is_said():
     objective = TaskObjective(normed(), name="t", device="cpu")
     assert objective.batch_sizes == (2, 65)
-    assert objective.notes == ("batch norm has no variance in one example: batch sizes begin at 2",)
+    said = "batch norm has no variance in one example: batch sizes begin at 2"
+    assert objective.why_least == said
     older = TaskObjective(normed(), name="t", device="cpu", batches=RAGGED)
-    assert (older.batch_sizes, older.notes) == ((1, 65), ())
+    assert (older.batch_sizes, older.why_least) == ((1, 65), "")
     recipe = Recipe(micro_batch_sizes=(1, 8))
     with pytest.raises(ObjectiveError, match="leave batch norm no variance: choose 2 or more"):
         TaskObjective(normed(), name="t", device="cpu", recipe=recipe)
@@ -204,7 +205,7 @@ def test_batch_size_1_stays_where_one_example_has_a_variance():
         return nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(16, 3))
 
     objective = TaskObjective(made_task(data=images, model=model), name="t", device="cpu")
-    assert (objective.batch_sizes, objective.notes) == ((1, 9), ())
+    assert (objective.batch_sizes, objective.why_least) == ((1, 9), "")
     assert train(objective, batch_size=1).result().verdict == "completed"
 
 
