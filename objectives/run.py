@@ -24,7 +24,7 @@ from batchfront.objectives.meters.early_stopping import LAST_EPOCH, Ending, Epoc
 from batchfront.objectives.meters.kept import check_kept
 from batchfront.objectives.meters.memory import NoMeter, memory_meter
 from batchfront.objectives.meters.metering import FirstSteps
-from batchfront.objectives.meters.steps import Steps
+from batchfront.objectives.meters.steps import MissingSteps
 from batchfront.objectives.remarks import Remarks
 
 ShouldStop = Callable[[tuple[float, ...]], Stopped | None]
@@ -84,8 +84,8 @@ class Run(Remarks):
         self._guard: DivergenceGuard | None = None
         self._guard_settings = guard
         self._baseline_metric: float | None = None
-        self._steps, self._first_step = Steps(), 0
-        self._steps_before = 0  # this epoch
+        self._steps = self._first_step = self._steps_before = 0
+        self._missing = MissingSteps()
         self._phases: tuple[Phase, ...] = ()
         self.latched: Stopped | None = None  # the verdict, once there is one
         self.measures_memory = measure_memory
@@ -151,7 +151,7 @@ class Run(Remarks):
         check_kept(state, {k: v for k, v in self._state().items() if k != "random"})
         self._begun().go_on_from(state["guard"])
         self._clock.go_on_from(state["laps"])
-        self._steps.taken = self._first_step = self._steps_before = state["steps"]
+        self._steps = self._first_step = self._steps_before = state["steps"]
         self._test_metric = state.get("test_metric")
         self._reported.go_on_from(state)
         self._meter.earlier_peak_bytes = state["peak_bytes"]
@@ -178,7 +178,7 @@ class Run(Remarks):
         return {
             "guard": self._begun().state(),
             "laps": self._clock.laps(),
-            "steps": self._steps.taken,
+            "steps": self._steps,
             "test_metric": self._test_metric,
             **self._reported.state(),
             "peak_bytes": self._meter.peak_bytes,
@@ -205,7 +205,7 @@ class Run(Remarks):
         if n < 1:
             raise ObjectiveError(f"run.step got n={n}, wanted optimizer steps, at least 1")
         self._meter.step(n)
-        self._steps.taken += n
+        self._steps += n
         loss = loss.detach() if hasattr(loss, "detach") else loss
         for _ in range(n):
             verdict = self._begun().step(loss)
@@ -240,8 +240,7 @@ class Run(Remarks):
         self._raise_latched()
         guard = self._begun()
         with self._clock.standing_still():
-            taken = self._steps.taken
-            steps, self._steps_before = taken - self._steps_before, taken
+            steps, self._steps_before = self._steps - self._steps_before, self._steps
             self._clock.lap(instrumented=self._meter.end_epoch(), steps=steps)
             value = float(val_accuracy)
             self._check_range(value)
@@ -252,8 +251,11 @@ class Run(Remarks):
             train_metric = None if train_accuracy is None else float(train_accuracy)
             self._reported.add(value, train_metric=train_metric, loss=val_loss)
             if self.n_epochs is not None and not self._phases:
-                self._steps.look(
-                    announced=guard.total_steps, n_done=len(self.curve), n_epochs=self.n_epochs
+                self._missing.look(
+                    self._steps,
+                    announced=guard.total_steps,
+                    n_done=len(self.curve),
+                    n_epochs=self.n_epochs,
                 )
             stopped = self.should_stop(tuple(self.curve))
             if stopped is not None:
@@ -285,7 +287,7 @@ class Run(Remarks):
     @property
     def is_under_way(self) -> bool:
         """Whether it has taken a step here, rather than in the process that it goes on from."""
-        return self._steps.taken > self._first_step
+        return self._steps > self._first_step
 
     @property
     def share_done(self) -> float:
@@ -295,7 +297,7 @@ class Run(Remarks):
     @property
     def misses_steps(self) -> bool:
         """Whether it has reported fewer steps than it announced."""
-        return bool(self._steps.missing)
+        return bool(self._missing.said)
 
     @property
     def tells_best(self) -> bool:
@@ -303,9 +305,9 @@ class Run(Remarks):
         return self._ending.tells_best
 
     def _share(self) -> float:
-        return self._steps.share(
-            announced=self._begun().total_steps, n_done=len(self.curve), n_epochs=self.n_epochs
-        )
+        """By steps; by epochs where steps are not reported."""
+        by_steps = self._steps / self._begun().total_steps
+        return len(self.curve) / (self.n_epochs or 1) if self._missing.said else by_steps
 
     def result(self) -> Measurement:
         """What the run showed, after the objective has returned or stopped.
@@ -326,7 +328,7 @@ class Run(Remarks):
         reason = self.latched.reason if self.latched else ""
         stopped = None if self._completed else self.latched
         wall, process = self._clock.spent() if stopped else self._typical()
-        steps, peak_bytes = self._steps.taken, self._meter.peak_bytes
+        steps, peak_bytes = self._steps, self._meter.peak_bytes
         if self._recorded is not None:
             step_seconds, peak_bytes = self._recorded
             wall = process = step_seconds * steps
@@ -351,7 +353,7 @@ class Run(Remarks):
             phases=self._phases if len(self._phases) > 1 else (),
             techniques=dict(self._techniques),
             evaluation_peak_bytes=self._meter.evaluation_peak_bytes,
-            missing_steps=self._steps.missing,
+            missing_steps=self._missing.said,
             **({} if stopped else self._diagnosed),
         )
 

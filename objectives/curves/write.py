@@ -33,7 +33,7 @@ class RecordingRun(Run):
         """Add the loss of one step, or of several; no stop rule looks at it."""
         self._raise_latched()
         self._begun()
-        self._steps.taken += n
+        self._steps += n
         self._count += n
         self._sum += n * (loss.detach() if hasattr(loss, "detach") else loss)
 

@@ -133,8 +133,10 @@ def faster(a: SizeCost, b: SizeCost) -> SizeCost:
     if a.step_seconds is None or b.step_seconds is None:
         return b if a.step_seconds is None else a
     best = min(a, b, key=lambda cost: (cost.disturbed, cost.step_seconds))
-    seen = max(a.evaluation_peak_bytes or 0, b.evaluation_peak_bytes or 0)
-    return replace(best, evaluation_peak_bytes=seen or None)
+    if best.evaluation_peak_bytes is None:  # the other may have come to a validation
+        seen = a.evaluation_peak_bytes or b.evaluation_peak_bytes
+        return best if seen is None else replace(best, evaluation_peak_bytes=seen)
+    return best
 
 
 def _unrun(size: int, predicted: int | None, error: str | None = None) -> SizeCost:

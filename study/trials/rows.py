@@ -55,7 +55,7 @@ class RunRow:
     stride: int
     epochs: int | None  # planned
     total_steps: int | None  # planned
-    share: float = 1.0  # of these that it took; less where it completed early
+    share: float | None = None  # of these that it took; None or 1 unless it completed early
     phases: tuple[Phase, ...] = ()  # of one that started at `batch_size` and grew; else none
     train_seconds: float | None  # of the whole run
     peak_memory_bytes: int | None
@@ -79,12 +79,12 @@ class RunRow:
 
     @property
     def _epochs_taken(self) -> int | None:
-        return None if self.epochs is None else max(1, round(self.share * self.epochs))
+        return None if self.epochs is None else max(1, round((self.share or 1) * self.epochs))
 
     @property
     def steps(self) -> float | None:
         """Optimizer steps that it took, or would have taken if it had not been stopped."""
-        return None if self.total_steps is None else self.share * self.total_steps
+        return None if self.total_steps is None else (self.share or 1) * self.total_steps
 
     @property
     def steps_per_epoch(self) -> float | None:

@@ -59,8 +59,9 @@ def test_trials_of_one_size_are_told_one_time_and_one_memory(workdir, rows, monk
 
 def test_the_probe_verb_prints_the_documented_rows_and_reuses_what_is_stored(workdir, rows, capsys):
     fresh = rows("probe", "--batch-sizes", "64:128", "--epochs", "2")
-    keys = "batch_size step_seconds examples_per_second peak_memory_bytes"
+    keys = "batch_size step_seconds examples_per_second peak_memory_bytes evaluation_peak_bytes"
     assert [list(row) for row in fresh] == [[*keys.split(), "predicted_peak_memory_bytes"]] * 2
+    assert all(row["evaluation_peak_bytes"] > row["peak_memory_bytes"] for row in fresh)
     assert not (workdir / "runs").exists(), "a probe without a study stores nothing"
     assert main([*DIGITS, "--n-trials", "1"]) == 0
     assert rows("probe") == rows("probe")
