@@ -73,7 +73,7 @@ def create_or_resume(
     name = settings.study_name or objective.name
     with storage.claim_lock(name):
         names = optuna.get_all_study_names(storage)
-        exists = name in names and not _is_unfinished(storage, name)
+        exists = name in names and not _is_to_be_made(storage, name)
     if not exists:
         plan = new_plan(with_rates(settings, objective, device), objective, name, device)
         check_pruner(plan, asked_risk=settings.pruner_risk)
@@ -83,7 +83,7 @@ def create_or_resume(
             budgets = plan.budgets.beforehand(stops_early=plan.ending.early_stopping is not None)
             plan = replace(plan, space=cut_by_cost(plan.space, runs, budgets))
         with storage.claim_lock(name):
-            if name not in optuna.get_all_study_names(storage) or _is_unfinished(storage, name):
+            if name not in optuna.get_all_study_names(storage) or _is_to_be_made(storage, name):
                 return _create(storage, plan, objective), plan, True
     study = open_study(storage, name)
     plan = resumed_plan(study, settings, objective, device)
@@ -102,13 +102,20 @@ def create_or_resume(
     return study, plan, False
 
 
-def _is_unfinished(storage: BaseStorage, name: str) -> bool:
-    """A study whose creator was killed before it wrote the record; empty, with our directions."""
+def _is_to_be_made(storage: BaseStorage, name: str) -> bool:
+    """A study of ours of which nothing is to be kept: it has our directions, and no result.
+
+    Its creator was killed before it wrote the record, or whatever ran has failed: then the next one
+    may have another task, data or space.
+    """
     import optuna
 
     study = optuna.load_study(study_name=name, storage=storage)
     found = [direction.name.lower() for direction in study.directions]
-    return AGREEMENT not in study.user_attrs and found == list(DIRECTIONS) and not study.trials
+    trials = study.get_trials(deepcopy=False)
+    failed = bool(trials) and all(trial.state.name == "FAIL" for trial in trials)
+    without_result = failed if AGREEMENT in study.user_attrs else not trials
+    return found == list(DIRECTIONS) and without_result
 
 
 def new_plan(settings: StudySettings, objective: Objective, name: str, device: str) -> Plan:
@@ -230,7 +237,7 @@ def _create(storage: SharedStorage, plan: Plan, objective: Objective) -> Study:
         storage=storage,
         study_name=plan.study_name,
         directions=list(DIRECTIONS),
-        load_if_exists=True,  # one whose creation was cut off
+        load_if_exists=True,  # one whose creation was cut off, or whose trials have all failed
     )
     with quiet_optuna():
         study.set_metric_names(list(plan.metric_names))
@@ -247,7 +254,8 @@ def _create(storage: SharedStorage, plan: Plan, objective: Objective) -> Study:
     study.set_user_attr(DEFAULTS, {**defaults, "asked": plan.asked.as_dict()})
     study.set_user_attr(IDENTITY, plan.study_id)
     guard(storage, study, plan.study_id)
-    remember_hardware(study, plan)
+    study.set_user_attr(FINGERPRINT + plan.hardware, hardware(plan.device))
+    store_costs(study, plan.hardware, plan.costs)
     study.set_user_attr(AGREEMENT, agreement_of(plan, objective))
     return study
 

@@ -131,7 +131,10 @@ class Session:
                 f"batch sizes {low}..{high} were cut to what data, memory and budgets allow: "
                 f"{plan.space.batch_sizes[0]}..{plan.space.batch_sizes[1]}"
             )
-        self._say_resumed(n_finished(study), plan)
+        if is_new and n_finished(study):
+            say("all trials of the study had failed: it is made anew, and keeps their numbers")
+        else:
+            self._say_resumed(n_finished(study), plan)
 
     def _say_resumed(self, n_done: int, plan: Plan) -> None:
         if n_done:

@@ -99,6 +99,9 @@ def write_task(workdir: Path) -> Callable[[str], str]:
     def write(text: str) -> str:
         path = workdir / "mine.py"
         path.write_text(textwrap.dedent(text))
+        for name, module in list(sys.modules.items()):  # as for another process
+            if getattr(module, "__file__", None) == str(path):
+                del sys.modules[name]
         return str(path)
 
     return write

@@ -317,3 +317,12 @@ def test_an_accelerator_peak_is_above_what_was_there_and_outside_pauses(allocato
     meter.stop()
     meter.stop()
     assert (meter.peak_bytes, meter.evaluation_peak_bytes) == (60, 750)
+
+
+def test_a_sparse_gradient_counts_its_indices_and_its_values():
+    embedding = torch.nn.Embedding(1000, 8, sparse=True)
+    with metered() as meter:
+        embedding(torch.arange(100)).sum().backward()
+        grad = embedding.weight.grad
+    held = grad._indices().nbytes + grad._values().nbytes
+    assert meter.peak_bytes >= held > 0
