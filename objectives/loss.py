@@ -104,7 +104,10 @@ def looked_at(
         torch.manual_seed(0)
         output, y = model.eval()(x[picked]), y[picked]
         try:
-            return _told(loss, output + torch.randn_like(output), y, classes=classes)
+            apart = (
+                output.float() if output.element_size() < 4 else output
+            )  # 16 bits round too much
+            return _told(loss, apart + torch.randn_like(apart), y, classes=classes)
         except Exception:  # probabilities, say, that must stay between 0 and 1
             return _told(loss, output, y, classes=classes)
 

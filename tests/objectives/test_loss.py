@@ -88,6 +88,13 @@ def test_a_loss_is_told_by_a_batch_and_its_parts(loss, kind, ignored, model):
     assert (found.kind, found.ignored) == (kind, ignored)
 
 
+def test_a_mean_is_one_in_16_bits_too():
+    data, model = made_data(), nn.Linear(5, 3).bfloat16()
+    x = data.x_train.bfloat16()
+    for loss, kind in ((nn.functional.cross_entropy, MEAN), (summed, SUM), (weighted, WHOLE)):
+        assert looked_at(loss, model, x, data.y_train, classes=True).kind == kind
+
+
 def test_the_weight_of_a_class_of_one_example_is_seen():
     data = made_data((3000, 30, 30))
     y = torch.zeros(3000, dtype=torch.int64)
