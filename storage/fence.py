@@ -14,8 +14,6 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
 
-from optuna.exceptions import UpdateFinishedTrialError
-
 from batchfront.storage.errors import StorageError
 
 IDENTITY = "batchfront_identity"  # study attribute: tells studies apart, also of one name and id
@@ -51,6 +49,8 @@ class Fence:
 
     def check_owner(self, found: Any) -> None:
         """Raise UpdateFinishedTrialError, as for a finished trial, where it is another worker's."""
+        from optuna.exceptions import UpdateFinishedTrialError  # the command line reads this file
+
         if found != self.owner:
             raise UpdateFinishedTrialError(f"trial with id {self.trial_id} is another worker's")
 

@@ -19,6 +19,7 @@ from typing import Any
 import optuna
 import pytest
 import sqlalchemy
+from optuna.samplers import RandomSampler
 from sqlalchemy.engine import make_url
 
 from batchfront.storage.errors import StorageError
@@ -193,12 +194,12 @@ def test_calls_wait_while_a_proxy_restarts_on_its_port(tmp_path):
 
 
 def test_a_trial_goes_on_through_a_proxy_that_was_started_again_in_its_middle(tmp_path):
-    """The new server has read no trials yet."""
+    """The new server has read no trials yet, and a random sampler does not make it."""
     behind = f"sqlite:///{tmp_path}/study.db"
     with servers.serve(behind) as first:
         url = first.url()
         storage = open_storage(url, mode="worker")
-        study = optuna.create_study(storage=storage, study_name="mine")
+        study = optuna.create_study(storage=storage, study_name="mine", sampler=RandomSampler())
         trial = study.ask()
         first.kill()
         with servers.serve(behind, "--port", url.rpartition(":")[2]) as second:
