@@ -49,11 +49,21 @@ def with_rates(settings: StudySettings, objective: Objective, device: str) -> St
         _test(objective, settings.task, batch_size=size, seed=settings.seed or 0, device=device)
         for size in dict.fromkeys(space.cut_to(objective.batch_sizes).batch_sizes)
     ]
-    return replace(settings, learning_rates=rates_text(tests, space.scale))
+    return replace(settings, learning_rates=suggested_rates(tests, space.scale))
 
 
-def rates_text(tests: Sequence[RangeTest], scale: Scale = UNSCALED) -> str:
-    """LOW:HIGH, as base rates where they are scaled.
+def rates_text(tests: Sequence[RangeTest]) -> str:
+    """What is suggested, as people write it: LOW:HIGH.
+
+    Raises:
+        StudyError: no rate made the loss fall.
+    """
+    low, high = suggested_rates(tests)
+    return f"{low:g}:{high:g}"
+
+
+def suggested_rates(tests: Sequence[RangeTest], scale: Scale = UNSCALED) -> tuple[float, float]:
+    """The range to search, with two digits; as base rates where they are scaled.
 
     Raises:
         StudyError: no rate made the loss fall.
@@ -68,7 +78,7 @@ def rates_text(tests: Sequence[RangeTest], scale: Scale = UNSCALED) -> str:
         raise StudyError(
             "no learning rate of the range test made the loss fall: give --learning-rates LOW:HIGH"
         )
-    return f"{min(ends):.2g}:{max(ends):.2g}"
+    return float(f"{min(ends):.2g}"), float(f"{max(ends):.2g}")
 
 
 def _test(objective: Objective, task: str, *, batch_size: int, seed: int, device: str) -> RangeTest:

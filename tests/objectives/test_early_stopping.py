@@ -122,7 +122,7 @@ def test_our_loop_ends_early_with_everything_that_is_asked_of_a_completed_run(on
     rule = EarlyStopping(patience=3, on=on)
     result = trained(Ending(early_stopping=rule, report=report)).result()
     assert len(result.metric_curve) < 40
-    assert result.steps == len(result.metric_curve) * result.total_steps / 40
+    assert result.steps == len(result.metric_curve) * result.total_steps // 40  # exact batches
     told = result.metric_curve[-1] if report == "last" else max(result.metric_curve)
     assert result.metric == told
     assert result.test_metric is not None

@@ -139,7 +139,7 @@ def baseline_of(loss: Callable[..., Any], size: int, **task: Any) -> tuple[float
     objective = TaskObjective(made_task(loss=loss, **task), name="t", device="cpu")
     run = train(objective, batch_size=size, epochs=1)
     guard = run._begun()
-    return guard._baseline, objective._baseline_metric
+    return guard._course.baseline, objective._baseline_metric
 
 
 def test_the_baseline_of_a_sum_is_that_of_the_batch():

@@ -248,5 +248,5 @@ def test_a_reader_of_nothing_says_so_and_makes_nothing(fresh, tmp_path):
 @pytest.mark.parametrize("mode", ["worker", "reader"])
 def test_a_proxy_that_is_not_there_is_told_with_how_to_start_it(mode, monkeypatch):
     monkeypatch.setattr(proxy, "CONNECT_SECONDS", 0.3)
-    with pytest.raises(StorageError, match=r"answers on 127.0.0.1:1: start one .*study serve"):
+    with pytest.raises(StorageError, match=r"answers on 127.0.0.1:1: start one .*batchfront serve"):
         open_storage("grpc://127.0.0.1:1", mode=mode)

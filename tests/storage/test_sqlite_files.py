@@ -192,7 +192,7 @@ def die_at(statement: int, path: Path) -> None:
         if sql.strip().startswith(("CREATE", "INSERT")) and next(seen) == statement:
             os.kill(os.getpid(), 9)
 
-    sqlite.open_worker(path, None)
+    sqlite.open_worker(path)
 
 
 @pytest.mark.parametrize("statement", [1, 7, 14, 16])

@@ -66,10 +66,11 @@ def test_a_worker_that_dies_over_and_over_is_given_up(workdir):
     assert "worker 3 died (killed), 5 times in a row without a trial" in str(session.failure)
 
 
-def test_a_trial_finished_between_two_deaths_starts_the_count_again(workdir):
+def test_a_trial_finished_between_two_deaths_starts_the_count_again(workdir, monkeypatch):
     session = RaySession(StudySettings(), Console(file=io.StringIO()))
     finished = []
     session._study = SimpleNamespace(get_trials=lambda **_: finished)
+    monkeypatch.setattr("batchfront.study.on_ray.session.n_finished", lambda study: len(finished))
     slot = Slot(number=0)
     for _ in range(3 * SAME_CRASHES):
         session._died(slot, Ended(code=DIED), start=object)

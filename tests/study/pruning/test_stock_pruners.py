@@ -21,12 +21,14 @@ from optuna.trial import TrialState
 
 from batchfront.study.errors import StudyError
 from batchfront.study.plan.settings import PRUNERS
+from batchfront.study.plan.space import SearchSpace
 from batchfront.study.pruning.by_name import stock_pruner
 from batchfront.study.pruning.decision import RunSoFar
 from batchfront.study.pruning.stock import StockPruner
 from batchfront.study.trials.attributes import CURVE, PRUNER_STATE
 from batchfront.study.trials.outcome import CURVE_POINTS, grid_stride, on_grid
 
+SPACE = SearchSpace().distributions()  # parameters that ours are known by
 EPOCHS = 9
 N_TRIALS = 32
 DIRECTIONS = ["maximize", "minimize", "minimize"]
@@ -103,7 +105,7 @@ class _True:
         )  # fmt: skip
 
     def ask(self):
-        return self._study.ask()
+        return self._study.ask(SPACE)
 
     def stops(self, trial, curve):
         trial.report(curve[-1], len(curve))
@@ -128,7 +130,7 @@ class _Ours:
         self._rule = StockPruner(make(), name="this one", epochs=EPOCHS)
 
     def ask(self):
-        return self._study.ask()
+        return self._study.ask(SPACE)
 
     def stops(self, trial, curve):
         trial.set_user_attr(CURVE, on_grid(curve, EPOCHS))

@@ -33,7 +33,7 @@ def test_every_trial_that_ended_is_told_once_with_its_verdict(workdir):
         assert (event.values is not None) == feasible
         assert event.batch_size == 2 ** trial.params["log2_batch_size"]
     words = Counter(event.verdict for event in events.values())
-    assert set(words) == {"completed", "over_budget", "diverged"}, words
+    assert set(words) == {"completed", "over_budget", "stalled"}, words
     assert list(follower.news()) == []
     assert list(Follower(study, study.trials).news()) == []
 

@@ -36,14 +36,16 @@ def test_every_finished_trial_carries_the_one_constraint(study):
         assert (trial.constraints[CONSTRAINT] > 0) == (trial.state.name == "PRUNED")
 
 
-def test_diverged_trials_are_pruned_with_evidence_and_no_intermediate_values(study):
-    stopped = [t for t in study.trials if t.user_attrs["verdict"] == "diverged"]
+def test_lost_trials_are_pruned_with_evidence_and_no_intermediate_values(study):
+    stopped = [t for t in study.trials if t.user_attrs["verdict"] in ("diverged", "stalled")]
     assert stopped
     for trial in stopped:
         attributes = trial.user_attrs
         assert trial.state.name == "PRUNED"
         assert "against 1 for the best constant predictor" in attributes["reason"]
-        assert trial.constraints[CONSTRAINT] == 3.0
+        assert trial.constraints[CONSTRAINT] == (
+            3.0 if attributes["verdict"] == "diverged" else 2.0
+        )
         assert attributes["steps"] < attributes["total_steps"] == 400
         assert len(attributes["values_so_far"]) == 3
         assert trial.intermediate_values == {}

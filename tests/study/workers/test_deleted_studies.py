@@ -67,7 +67,7 @@ def delete(url: str) -> None:
 def create(url: str, task: str) -> optuna.Study:
     """The study of that name, as another process makes it: with other rates, and one trial."""
     settings = StudySettings(
-        task=task, study_name="mine", storage=url, epochs=3, learning_rates="0.5:0.9"
+        task=task, study_name="mine", storage=url, epochs=3, learning_rates=(0.5, 0.9)
     )
     with quiet_optuna():
         study, plan, _ = create_or_resume(
