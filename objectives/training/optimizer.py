@@ -20,16 +20,24 @@ def build_optimizer(
     """Fused where the optimizer has it, else foreach on accelerators and a loop on the CPU.
 
     Said explicitly, since torch's own choice differs between devices. A task that has chosen a
-    form itself, or takes no more than `lr`, gets what it made.
+    form itself, or takes no more than `lr`, gets what it made. Fused forms take no sparse
+    gradients.
     """
     optimizer = task.optimizer(model.parameters(), lr=learning_rate)
-    forms = {"fused": True, "foreach": not device.startswith("cpu")}
+    forms = {"foreach": not device.startswith("cpu")}
+    if not _has_sparse_gradients(model):
+        forms = {"fused": True, **forms}
     if any(optimizer.defaults.get(form) is not None for form in forms):
         return optimizer
     for form, value in forms.items():
         if form in optimizer.defaults and _takes(task.optimizer, form):
             return task.optimizer(model.parameters(), lr=learning_rate, **{form: value})
     return optimizer
+
+
+def _has_sparse_gradients(model: nn.Module) -> bool:
+    """Whether an embedding says so: `nn.Embedding(sparse=True)`, `nn.EmbeddingBag(sparse=True)`."""
+    return any(getattr(module, "sparse", None) is True for module in model.modules())
 
 
 def _takes(make: Callable[..., Any], name: str) -> bool:

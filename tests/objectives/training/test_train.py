@@ -268,3 +268,30 @@ def test_making_a_task_ready_leaves_the_global_generator_alone():
     torch.manual_seed(5)
     ready(made_task())
     assert torch.equal(torch.rand(3), expected)
+
+
+def words() -> Data:
+    """Bags of four words each, of which some classes prefer some."""
+    generator = torch.Generator().manual_seed(0)
+    y = torch.arange(60) % 3
+    x = torch.randint(0, 10, (60, 4), generator=generator) + 10 * y[:, None]
+    return Data(x_train=x, y_train=y, x_val=x, y_val=y, x_test=x, y_test=y)
+
+
+@pytest.mark.parametrize("bag", [False, True])
+def test_sparse_gradients_train_as_dense_ones_do(bag):
+    """No fused optimizer of torch's takes them."""
+
+    def task(*, sparse: bool) -> Task:
+        def model() -> nn.Module:
+            if bag:
+                return nn.EmbeddingBag(30, 3, sparse=sparse)
+            return nn.Sequential(nn.Embedding(30, 3, sparse=sparse), nn.Flatten(), nn.Linear(12, 3))
+
+        return made_task(data=words, model=model, optimizer=torch.optim.SGD)
+
+    weights, curve = trained(task(sparse=True))
+    expected, same = trained(task(sparse=False))
+    assert curve == same
+    for got, want in zip(weights, expected, strict=True):
+        torch.testing.assert_close(got, want)
