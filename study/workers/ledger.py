@@ -32,6 +32,7 @@ from batchfront.study.trials.outcome import (
     mirror_constraint,
     told_values,
 )
+from batchfront.study.trials.sound import sound_trials
 from batchfront.study.workers.retry import LEASE, mend_queue
 
 if TYPE_CHECKING:
@@ -135,8 +136,8 @@ class Ledger:
     def n_crowded_out(self, trial: Trial) -> int:
         """How often that has happened to the run before."""
         history = self._storage.get_trial(id_of(trial)).system_attrs.get("retry_history", [])
-        trials = self._study.get_trials(deepcopy=False)
-        return sum(trials[number].user_attrs.get(FAIL_REASON) == CROWDED for number in history)
+        before = [one for one in sound_trials(self._study) if one.number in history]
+        return sum(one.user_attrs.get(FAIL_REASON) == CROWDED for one in before)
 
     def handed_back(self, trial: Trial, message: str) -> None:
         """Ended by a signal, and queued for whoever comes next."""
@@ -146,7 +147,7 @@ class Ledger:
         self.failed(trial, reason, message)
         # Whoever claims next would queue it; but that may be tomorrow, and people look now.
         with self._storage.claim_lock(self._plan.study_name, HAND_BACK_SECONDS):
-            mend_queue(self._storage, self._study, self._study.get_trials(deepcopy=False))
+            mend_queue(self._storage, self._study, sound_trials(self._study))
 
     def _pruned(self, trial: Trial, attributes: Mapping[str, Any], grade: float) -> None:
         from optuna.trial import TrialState

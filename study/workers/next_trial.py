@@ -181,7 +181,8 @@ class NextTrial:
         from optuna.exceptions import UpdateFinishedTrialError
 
         trials = self._trials()
-        if is_double(trials[trial.number], trials):
+        (own,) = (one for one in trials if one.number == trial.number)
+        if is_double(own, trials):
             drop(self._storage, id_of(trial))
             raise UpdateFinishedTrialError(f"trial {trial.number} was queued twice")
 

@@ -16,7 +16,7 @@ from batchfront.storage.open import open_storage
 from batchfront.study.cli.main import main
 from batchfront.study.plan.agreement import AGREEMENT, DIRECTIONS
 from batchfront.study.plan.space import SearchSpace
-from batchfront.study.trials.attributes import FAIL_REASON, is_finished
+from batchfront.study.trials.attributes import FAIL_REASON, INTERRUPTED, is_finished
 from batchfront.study.trials.sound import Rules, SoundTrials, foreign_line, sound_trials
 
 from ..tables import imported
@@ -286,3 +286,14 @@ def test_all_runs_of_an_imported_table_are_ours_whatever_its_columns_are_called(
     study = imported(few)
     assert len(sound_trials(study)) == len(study.get_trials(deepcopy=False)) == 13
     assert foreign_line(study) is None
+
+
+def test_a_lost_run_goes_on_beside_foreign_trials(study, before, rows):
+    """Numbers of trials are no places in the list of those that are ours."""
+    make_all(study)
+    edited = len(study.get_trials(deepcopy=False)) - len(before)
+    added(TrialState.FAIL, **{FAIL_REASON: INTERRUPTED})(study)
+    assert main([*RUN, "--n-trials", "9"]) == 0
+    again = study.get_trials(deepcopy=False)[-1]
+    assert again.state.is_finished()
+    assert again.user_attrs["retry_of"] == len(before) + edited

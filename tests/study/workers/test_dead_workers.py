@@ -148,7 +148,9 @@ def test_a_run_that_ends_short_of_its_total_says_so_by_its_exit_code(workdir):
     assert main([*command, "1"]) == 0
     storage = open_storage("sqlite:///runs/batchfront.db", mode="worker")
     (name,) = optuna.get_all_study_names(storage)
-    trial = ask(optuna.load_study(study_name=name, storage=storage))
+    study = optuna.load_study(study_name=name, storage=storage)
+    study.enqueue_trial(study.trials[0].params)  # within its space: another would be foreign
+    trial = ask(study)
     trial.set_user_attr(OWNER, {"host": "elsewhere", "pid": 1})  # as versions of before wrote it
     assert main([*command, "2"]) == 75
     assert main([*command, "9", "--timeout", "0.001"]) == 0  # that was asked for
