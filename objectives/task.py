@@ -225,7 +225,7 @@ def baseline(
         constant = y.mean(dim=0, keepdim=True).expand_as(y)
         return float(loss.mean([(constant, y)], n=len(y))), 0.0
     with torch.inference_mode():
-        n_classes = model.eval()(data.x_train[:1]).shape[1]
+        n_classes = model.eval()(data.x_train[:2]).shape[1]
     counted = y[loss.counted(y)]  # (N,) or (N T,), without what the loss ignores
     shares = torch.bincount(counted.flatten(), minlength=n_classes).float() / counted.numel()
     logits = shares.clamp(min=1e-9).log().view(-1, *[1] * (y.ndim - 1))  # (C,) or (C, 1)

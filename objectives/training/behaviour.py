@@ -3,8 +3,15 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from batchfront.objectives.device.randomness import (
+    random_states,
+    restore_random_states,
+    seed_everything,
+)
 from batchfront.objectives.loss import as_loss
 from batchfront.objectives.measurement import ObjectiveError
 
@@ -16,24 +23,38 @@ if TYPE_CHECKING:
 EXAMPLES = 8  # of the fixed batch
 MAX_NORMS = 100  # that are stored: of larger models, neighbouring parameters share one
 SEED = 0
+NOWHERE = {0}  # where tensors lie that have no elements, or none yet
+
+
+@contextmanager
+def _seeded() -> Iterator[None]:
+    """The same random numbers inside, whoever draws them; outside as if nobody had."""
+    before = random_states("cpu")
+    seed_everything(SEED)
+    try:
+        yield
+    finally:
+        restore_random_states(before, "cpu")
 
 
 def built(task: Task) -> nn.Module:
     """The task's model, its weights drawn from a fixed seed."""
-    import torch
-
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(SEED)
+    with _seeded():
         return task.model()
 
 
-def check_fresh(task: Task, model: nn.Module) -> None:
+def check_fresh(task: Task, model: nn.Module, data: Data) -> None:
     """Raise ObjectiveError where a second model has tensors of the first that training changes.
 
-    Then one run would go on with the weights of another. A frozen part may be shared.
+    Then one run would go on with the weights of another. A frozen part may be shared, and buffers
+    that stay what they are.
     """
-    mine = {_storage(tensor) for _, tensor in _trained(model)}
-    shared = [name for name, tensor in _trained(built(task)) if _storage(tensor) in mine]
+    second = built(task)
+    mine = {_storage(tensor) for tensor in (*model.parameters(), *model.buffers())}
+    trained = [(name, p) for name, p in second.named_parameters() if p.requires_grad]
+    shared = [name for name, p in trained if _storage(p) in mine - NOWHERE]
+    held = {n: b for n, b in second.named_buffers() if _storage(b) in mine - NOWHERE}
+    shared += _changed_by_training(second, held, data) if held else []
     if shared:
         raise ObjectiveError(
             f"task {task.name!r}: model() returns the same tensor {shared[0]!r} at every call, so "
@@ -41,15 +62,33 @@ def check_fresh(task: Task, model: nn.Module) -> None:
         )
 
 
+def _changed_by_training(model: nn.Module, buffers: Mapping[str, Tensor], data: Data) -> list[str]:
+    """Names of the buffers that a forward pass writes into; afterwards they are as before."""
+    import torch
+
+    before = {name: buffer.clone() for name, buffer in buffers.items()}
+    with _seeded(), torch.no_grad():
+        model.train()(data.x_train[:EXAMPLES])
+        changed = [name for name, buffer in buffers.items() if not buffer.equal(before[name])]
+        for name in changed:
+            buffers[name].copy_(before[name])
+    return changed
+
+
 def behaviour(task: Task, data: Data) -> dict[str, Any]:
     """Loss and gradient norms of a new model on the first training examples, on the CPU.
 
-    Runs that were made with the same code have the same numbers, on any device.
+    Runs that were made with the same code have the same numbers, on any device. Nothing where the
+    same code gives different ones: it draws random numbers that no seed reaches.
     """
+    first = _measured(task, data)
+    return first if _measured(task, data) == first else {}
+
+
+def _measured(task: Task, data: Data) -> dict[str, Any]:
     import torch
 
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(SEED)
+    with _seeded():
         model = task.model().train()
         loss = as_loss(task.loss)(model(data.x_train[:EXAMPLES]), data.y_train[:EXAMPLES])
         loss.backward()
@@ -61,13 +100,10 @@ def behaviour(task: Task, data: Data) -> dict[str, Any]:
     }
 
 
-def _trained(model: nn.Module) -> list[tuple[str, Tensor]]:
-    parameters = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
-    return [*parameters, *model.named_buffers()]
-
-
 def _storage(tensor: Tensor) -> int:
-    return int(tensor.untyped_storage().data_ptr())
+    from torch.nn.parameter import is_lazy
+
+    return 0 if is_lazy(tensor) else int(tensor.untyped_storage().data_ptr())
 
 
 def _squared_norm(gradient: Tensor | None) -> float:

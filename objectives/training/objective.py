@@ -112,7 +112,7 @@ class TaskObjective:
         model = built(task)
         check_targets(task, model, data)
         check_forward(task, model, data)
-        check_fresh(task, model)
+        check_fresh(task, model, data)
         self.behaviour = behaviour(task, data)
         self.loss = _loss_of(task, model, data, batches)
         self.max_epochs: int | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from batchfront.objectives.loss import as_loss
@@ -22,11 +23,12 @@ def check_targets(task: Task, model: nn.Module, data: Data) -> None:
     if task.metric != "accuracy":
         return
     with torch.inference_mode():
-        n_classes = int(model.eval()(data.x_train[:1]).shape[1])
+        n_classes = int(model.eval()(data.x_train[:2]).shape[1])
     for split in ("train", "val", "test"):
         values = torch.unique(getattr(data, f"y_{split}")).tolist()
-        outside = [value for value in values if not 0 <= value < n_classes]
-        wrong = [value for value in outside if not _is_taken(task, model, data, value)]
+        outside = (value for value in values if not 0 <= value < n_classes)
+        unknown = (value for value in outside if not _is_taken(task, model, data, value))
+        wrong = list(islice(unknown, SHOWN + 1))  # each takes a look
         if wrong:
             more = ", ..." if len(wrong) > SHOWN else ""
             raise ObjectiveError(

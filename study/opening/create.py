@@ -22,7 +22,7 @@ from batchfront.study.plan.agreement import (
     ending_in,
     refuse_other_recipe,
 )
-from batchfront.study.plan.behaviour import check_behaviour
+from batchfront.study.plan.behaviour import ACCEPTED, check_behaviour
 from batchfront.study.plan.budgets import Budgets, cut_by_cost
 from batchfront.study.plan.plan import DEFAULT_GRACE_SECONDS, DEFAULT_RISK, Plan
 from batchfront.study.plan.recipe import check_length, searched_recipe
@@ -90,9 +90,9 @@ def create_or_resume(
     check_pruner(plan, asked_risk=settings.pruner_risk)
     compare(study, agreement_of(plan, objective))
     refuse_other_recipe(study, objective)
-    check_behaviour(study, objective, accept=settings.accept_change)
     check_hardware(study, device, mixed=settings.mixed_hardware)
     with storage.claim_lock(name):
+        check_behaviour(study, objective, accept=settings.accept_change)
         agree_on_grace(study, plan.grace_seconds)
         plan = replace(plan, study_id=given_identity(study))
     guard(storage, study, plan.study_id)
@@ -256,6 +256,8 @@ def _create(storage: SharedStorage, plan: Plan, objective: Objective) -> Study:
     guard(storage, study, plan.study_id)
     study.set_user_attr(FINGERPRINT + plan.hardware, hardware(plan.device))
     store_costs(study, plan.hardware, plan.costs)
+    if ACCEPTED in study.user_attrs:
+        study.set_user_attr(ACCEPTED, [])  # of trials that have all failed
     study.set_user_attr(AGREEMENT, agreement_of(plan, objective))
     return study
 

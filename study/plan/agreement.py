@@ -67,7 +67,7 @@ def compare(study: Study, asked: dict[str, Any]) -> None:
         differences.append(f"directions ({', '.join(found)}, now {', '.join(DIRECTIONS)})")
     ending = {key: asked[key] for key in ("early_stopping", "report") if key in asked}
     known = {**stored, **(ending if stored.get("format", 1) < 2 else asked)}
-    told_by_behaviour = BY_TEXT if BEHAVIOUR in stored else ()
+    told_by_behaviour = BY_TEXT if stored.get(BEHAVIOUR) else ()
     for key in known:
         if key in ("format", BEHAVIOUR, *told_by_behaviour):
             continue

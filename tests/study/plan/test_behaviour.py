@@ -173,3 +173,64 @@ def test_a_model_that_keeps_its_weights_from_run_to_run_is_refused(workdir, caps
     )
     (workdir / "mine.py").write_text(frozen)
     assert _run(1) == 0
+
+
+@pytest.mark.parametrize(
+    ("shared", "refused"),
+    [
+        ("nn.BatchNorm1d(8, affine=False)", True),  # its statistics move with every batch
+        ("nn.BatchNorm1d(8, affine=False).eval().requires_grad_(False)", True),  # train() too
+        ("nn.BatchNorm1d(8, affine=False, track_running_stats=False)", False),  # has no buffers
+        ("Scaled()", False),  # a constant
+    ],
+)
+def test_buffers_may_be_shared_as_long_as_they_stay_what_they_are(workdir, capsys, shared, refused):
+    scaled = """
+class Scaled(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("mean", torch.ones(8))
+        self.register_buffer("none", torch.empty(0))
+
+    def forward(self, x):
+        return x - self.mean
+
+SHARED = SHARED_MODULE
+
+"""
+    text = TASK.replace("def loss", scaled.replace("SHARED_MODULE", shared) + "def loss")
+    text = text.replace("model=Net", "model=lambda: nn.Sequential(SHARED, Net())")
+    (workdir / "mine.py").write_text(text)
+    assert _run(1) == (2 if refused else 0)
+    assert ("returns the same tensor '0.running_mean'" in capsys.readouterr().err) is refused
+
+
+def test_lazy_modules_are_made_anew_each_time(workdir):
+    lazy = "model=lambda: nn.Sequential(nn.LazyLinear(8), nn.LazyBatchNorm1d(), Net())"
+    (workdir / "mine.py").write_text(TASK.replace("model=Net", lazy))
+    assert _run(1) == 0
+
+
+@pytest.mark.parametrize("noise", ["numpy.random.rand()", "random.random()"])
+def test_random_numbers_of_numpy_and_python_are_no_change(workdir, noise):
+    text = "import numpy, random\n" + TASK.replace(
+        "return F.cross_entropy(output, y)", f"return F.cross_entropy(output, y) * (1 + {noise})"
+    )
+    (workdir / "mine.py").write_text(text)
+    assert _run(1) == 0
+    assert _run(2) == 0
+
+
+def test_code_that_no_seed_reaches_is_compared_by_its_text(workdir, capsys):
+    text = "import os\n" + TASK.replace(
+        "return F.cross_entropy(output, y)",
+        "return F.cross_entropy(output, y) * (1 + os.urandom(1)[0])",
+    )
+    (workdir / "mine.py").write_text(text)
+    assert _run(1) == 0
+    assert _run(2) == 0
+    (workdir / "mine.py").write_text(
+        text.replace("def loss", "def other").replace("=loss", "=other")
+    )
+    assert _run(3) == 2
+    assert "was made with other loss" in capsys.readouterr().err
