@@ -66,7 +66,7 @@ def row_of(name: str, study: optuna.Study, n_trials: int) -> dict[str, Any]:
 
 
 def limits() -> Limits:
-    """As a probe would tell: halving the batch size doubles the time."""
+    """Limits that a probe could have measured: halving the batch size doubles the time."""
     costs = {
         size: SizeCost(
             batch_size=size,

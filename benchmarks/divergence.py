@@ -211,7 +211,7 @@ def _train(objective: Any, size: int, rate: float, seed: int) -> Seen:
 
 
 def _upper_half(seen: Sequence[Seen]) -> list[Seen]:
-    """By the metric at each batch size; a failed run is never good."""
+    """The better half of each batch size, by the metric; a failed run is never good."""
     upper = []
     for size in {run.batch_size for run in seen}:
         here = [run for run in seen if run.batch_size == size]

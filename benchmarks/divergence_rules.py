@@ -13,14 +13,14 @@ class Rule(Protocol):
     """Says once that a run should stop."""
 
     def step(self, loss: float) -> bool:
-        """After each step with a finite loss."""
+        """Whether the run should stop after this step; its loss is finite."""
 
     def report(self, metric: float) -> bool:
-        """After each epoch."""
+        """Whether the run should stop after this epoch."""
 
 
 class Guard:
-    """Ours."""
+    """Our own rule."""
 
     def __init__(self, total_steps: int, loss: float | None, metric: float | None) -> None:
         self._guard = DivergenceGuard(
@@ -45,7 +45,7 @@ class NanOnly:
 
 
 class FourTimesBest(NanOnly):
-    """As Lightning's and fastai's learning rate finders: a smoothed loss above 4 times its best."""
+    """The rule of Lightning's and fastai's rate finders: a smoothed loss above 4 times its best."""
 
     smoothing = 0.98
 
@@ -63,7 +63,7 @@ class FourTimesBest(NanOnly):
 
 
 class TwiceTheWindow(NanOnly):
-    """As llm-foundry: 5 losses in a row at least twice the mean of the last 100."""
+    """The rule of llm-foundry: 5 losses in a row at least twice the mean of the last 100."""
 
     window, factor, patience = 100, 2.0, 5
 

@@ -22,7 +22,7 @@ def hypervolume(points: Sequence[Point], reference: Point) -> float:
 
 
 def _area(points: Sequence[Point], reference: Point) -> float:
-    """Of the first two objectives."""
+    """The area that the first two objectives dominate."""
     area, lowest = 0.0, reference[1]
     for first, second, *_ in sorted(points):
         if second < lowest:

@@ -137,6 +137,6 @@ def _asking(
 
 
 def final_metric(table: Table, run: RecordedRun) -> float:
-    """Of the last epoch; -inf of a run that went non-finite."""
+    """The metric of the last epoch; -inf for a run that went non-finite."""
     whole = run.is_finite and len(run.val_accuracy) == table.epochs
     return run.val_accuracy[-1] if whole else -math.inf

@@ -128,7 +128,7 @@ def compare(table: Table, name: str, *, n_trials: int, seed: int, risk: float) -
 
 
 def make_rule(table: Table, name: str, *, seed: int, risk: float) -> StopRule:
-    """By its name in the rows."""
+    """The rule that the rows name so."""
     if name in ("none", "guard"):
         return NeverStop()
     if name == "multi-metric":
@@ -180,7 +180,7 @@ def is_lost(table: Table, member: RecordedRun, done: Sequence[RecordedRun]) -> b
 
 
 def dominated_volume(axes: Axes, runs: Sequence[RecordedRun]) -> float:
-    """Of their grid points, in error x log time x log memory."""
+    """The volume that their grid points dominate, in error x log time x log memory."""
     points, reference = axes
     return hypervolume([points[r.batch_size, r.learning_rate] for r in runs], reference)
 
@@ -231,7 +231,7 @@ def _seconds(played: Sequence[Played]) -> float:
 
 
 def print_head() -> None:
-    """Of the rows."""
+    """Print the head of the rows."""
     print(
         f"{'table':22} {'pruner':13} {'killed':>8} {'hypervolume':>12} {'seconds':>8} "
         f"{'sd':>6} {'stopped':>8} {'false':>7}"

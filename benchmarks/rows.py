@@ -10,7 +10,7 @@ from typing import Any
 
 
 def parser(description: str | None) -> argparse.ArgumentParser:
-    """With `--json OUT`."""
+    """A parser that knows `--json OUT`."""
     made = argparse.ArgumentParser(
         description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -32,6 +32,6 @@ def some_of(names: Sequence[str]) -> Callable[[str], list[str]]:
 
 
 def write(rows: Sequence[dict[str, Any]], out: Path | None) -> None:
-    """As a JSON list, where asked for."""
+    """Write the rows as a JSON list, where asked for."""
     if out is not None:
         out.write_text(json.dumps(rows, indent=2) + "\n")

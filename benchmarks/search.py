@@ -104,7 +104,7 @@ def _path_of(row: Row, paths: Sequence[Path]) -> Path:
 
 
 def table_name(path: Path) -> str:
-    """Without its endings."""
+    """The table's name, without its endings."""
     return path.name.removesuffix(".gz").removesuffix(".csv")
 
 
@@ -194,7 +194,7 @@ class Score:
         return [self._found[size] - best for size, best in self._best.items()]
 
     def outcome(self) -> dict[str, float]:
-        """Of the whole search."""
+        """What the whole search came to."""
         return {
             **{key: self.reached.get(key, math.inf) for key in SHARES},
             **{key: self.reached.get(key, self.hypervolume) for key in COUNTS},
@@ -237,7 +237,7 @@ def play_study(table: Table, *, name: str, pruner: str, seed: int) -> Score:
 def sampler_of(
     name: str, table: Table, space: SearchSpace, seed: int
 ) -> optuna.samplers.BaseSampler:
-    """As the study would make it; ours knows the table's costs, as from a probe."""
+    """The sampler that a study would make; ours knows the table's costs, as from a probe."""
     from batchfront.study.search.by_name import make_sampler
     from benchmarks.peers import botorch_sampler, known_limits
 
@@ -292,7 +292,7 @@ COLUMNS = (*SHARES, "seconds_to_regret_005", "hypervolume_20", "hypervolume", "r
 
 
 def print_head() -> None:
-    """Of the rows."""
+    """Print the head of the rows."""
     print(
         f"{'table':20} {'sampler':10} {'pruner':9} {'to 90%':>7} {'to 95%':>7} {'to 98%':>7} "
         f"{'regret':>7} {'HV 20':>6} {'HV':>6} {'worst':>6} {'ask':>6}"

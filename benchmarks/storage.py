@@ -104,7 +104,7 @@ def make(storage: optuna.storages.BaseStorage) -> optuna.Study:
 
 
 class Stopwatch:
-    """Of one worker's trials, without the first ones; all workers start together."""
+    """The time of one worker's trials but the first ones; all workers start together."""
 
     def __init__(self, ready: Any) -> None:
         self._ready = ready
@@ -155,7 +155,7 @@ def plain(url: str, n_trials: int, seed: int, watch: Stopwatch, attributes: dict
 
 
 def plain_storage(url: str) -> Any:
-    """As Optuna's documentation opens it."""
+    """The storage as Optuna's documentation opens it."""
     kind, _, rest = url.partition("://")
     if kind == "journal":
         from optuna.storages import JournalStorage
@@ -182,7 +182,7 @@ def worker(run: Callable[[Stopwatch], None], ready: Any, answers: Any) -> None:
 
 
 def milliseconds(runs: list[Callable[[Stopwatch], None]]) -> tuple[float, int]:
-    """Per trial of one worker, all running at once, and how many of them failed."""
+    """Milliseconds per trial of one worker, all running at once, and how many failed."""
     context = multiprocessing.get_context("spawn")
     ready, answers = context.Barrier(len(runs)), context.Queue()
     processes = [context.Process(target=worker, args=(run, ready, answers)) for run in runs]
@@ -234,7 +234,7 @@ def note(
 
 
 def grown_row(url: str, n_trials: int) -> dict[str, Any]:
-    """From ask to tell in a large study: the first trial of a worker that has just resumed."""
+    """The row of a large study: ask to tell of the first trial after a worker has resumed."""
     storage = open_storage(url, mode="worker")
     study = make(storage)
     template = finished_trial()
@@ -261,7 +261,7 @@ def grown_row(url: str, n_trials: int) -> dict[str, Any]:
 
 
 def finished_trial() -> optuna.trial.FrozenTrial:
-    """As our worker leaves one."""
+    """A finished trial as our worker leaves one."""
     with tempfile.TemporaryDirectory() as folder:
         url = f"sqlite:///{folder}/one.db"
         study = make(open_storage(url, mode="worker"))

@@ -83,7 +83,7 @@ def plain(objective: TaskObjective, data: Data, batch_size: int, epochs: int) ->
 
 
 def minimal(objective: TaskObjective, data: Data, batch_size: int, epochs: int) -> float:
-    """By hand: resident tensors, one gather per epoch, fused optimizer, no sync."""
+    """Train by hand: resident tensors, one gather per epoch, fused optimizer, no sync."""
     task = objective.task
     model = task.model()
     optimizer = task.optimizer(model.parameters(), lr=LEARNING_RATE, fused=True)

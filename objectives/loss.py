@@ -63,7 +63,7 @@ class Loss:
         return mean * batch_size if mean is not None and self.kind == SUM else mean
 
     def counted(self, y: Tensor) -> Tensor:
-        """At which targets it looks; bool, of their shape."""
+        """Whether it looks at each target; bool, of their shape."""
         import torch
 
         return ~torch.isin(y, torch.tensor(self.ignored, dtype=y.dtype, device=y.device))

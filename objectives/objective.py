@@ -82,7 +82,7 @@ class CustomLoop:
 
     @property
     def batch_sizes(self) -> tuple[int, int | None]:
-        """Up to the training examples, where they are known."""
+        """The least and the largest batch size: all training examples, where they are known."""
         return 1, self.n_train
 
     def __call__(self, params: TrialParams, run: Run) -> None:

@@ -62,7 +62,7 @@ class Parameter:
 
     @staticmethod
     def from_dict(stored: Mapping[str, Any]) -> Parameter:
-        """From what `as_dict` gave."""
+        """The parameter of which `as_dict` gave this."""
         return Parameter(**{**stored, "choices": tuple(stored.get("choices", ()))})
 
 

@@ -138,7 +138,7 @@ class Run(Remarks):
             self._meter.again()
 
     def restore(self, kept: dict[str, Any]) -> None:
-        """Before the objective is called: go on from what `keep` was given in another process.
+        """Go on, before the objective is called, from what another process gave to `keep`.
 
         Raises:
             KeyError, TypeError, ValueError: it is nothing that `keep` was ever given.
@@ -159,7 +159,7 @@ class Run(Remarks):
         restore_random_states(state["random"], self._device)
 
     def save(self, state: Mapping[str, Any]) -> None:
-        """After `report`: keep what the next epoch starts from, so that a crash costs one epoch.
+        """Keep, after `report`, what the next epoch starts from: a crash then costs one epoch.
 
         Args:
             state: tensors, numbers, strings and lists, tuples, sets and dicts of them: the
@@ -291,7 +291,7 @@ class Run(Remarks):
 
     @property
     def share_done(self) -> float:
-        """Of the steps announced; 1 at the end, whatever a loop reports in between."""
+        """The share of the announced steps; 1 at the end, whatever a loop reports in between."""
         return 1.0 if self._ended else self._share()
 
     @property
@@ -305,7 +305,7 @@ class Run(Remarks):
         return self._ending.tells_best
 
     def _share(self) -> float:
-        """By steps; by epochs where steps are not reported."""
+        """The share done by steps; by epochs where steps are not reported."""
         by_steps = self._steps / self._begun().total_steps
         return len(self.curve) / (self.n_epochs or 1) if self._missing.said else by_steps
 

@@ -20,7 +20,7 @@ FORMAT = 1
 
 
 class Checkpoint:
-    """Of one trial, and of the trials that take it up when its worker has died."""
+    """The checkpoint of one trial, and of those that take it up when its worker has died."""
 
     def __init__(self, folder: Path, identity: Mapping[str, Any]) -> None:
         """`identity`: plain values that name the run; what differs in any is another checkpoint."""

@@ -55,7 +55,7 @@ class Fence:
             raise UpdateFinishedTrialError(f"trial with id {self.trial_id} is another worker's")
 
     def as_text(self) -> str:
-        """To travel beside a call to another process; ASCII."""
+        """The fence as it travels beside a call to another process; ASCII."""
         return json.dumps(vars(self))
 
     @classmethod
@@ -69,7 +69,7 @@ _of_this_call: ContextVar[Fence | None] = ContextVar("fence", default=None)
 
 @contextmanager
 def fenced(fence: Fence | None) -> Iterator[None]:
-    """On this thread, writes inside must find what the fence says; None adds nothing."""
+    """Have writes inside, on this thread, find what the fence says; None adds nothing."""
     before = _of_this_call.set(fence)
     try:
         yield

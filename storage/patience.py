@@ -22,7 +22,7 @@ _thread = threading.local()
 
 @contextmanager
 def impatient() -> Iterator[None]:
-    """On this thread, calls inside fail at once while the server is away."""
+    """Let calls inside, on this thread, fail at once while the server is away."""
     _thread.impatient = True
     try:
         yield

@@ -114,7 +114,7 @@ def connect(host: str, port: int) -> SharedProxyStorage:
 
 
 def address(host: str, port: int) -> str:
-    """As grpc takes it."""
+    """The address as grpc takes it."""
     return f"{bracketed(host)}:{port}"
 
 

@@ -62,7 +62,7 @@ def short_number(value: float) -> str:
 
 
 def plain_table(title: str, columns: Sequence[tuple[str, str]]) -> Table:
-    """Without rows; a column is its name and how it is justified."""
+    """A table that has no rows yet; a column is its name and how it is justified."""
     from rich import box
     from rich.table import Table
 

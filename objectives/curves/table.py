@@ -51,15 +51,15 @@ class Table:
 
     @cached_property
     def batch_sizes(self) -> list[int]:
-        """Ascending."""
+        """The batch sizes recorded, ascending."""
         return sorted({size for size, _, _ in self.runs})
 
     def learning_rates(self, batch_size: int) -> list[float]:
-        """Those recorded at `batch_size`, ascending."""
+        """The learning rates recorded at `batch_size`, ascending."""
         return self._rates[batch_size]
 
     def seeds(self, batch_size: int, learning_rate: float) -> list[int]:
-        """Those recorded at one point of the grid, ascending."""
+        """The seeds recorded at one point of the grid, ascending."""
         return self._seeds[batch_size, learning_rate]
 
     @cached_property

@@ -70,7 +70,7 @@ def fetch(source: Source, data_dir: Path) -> Path:
 
 
 def _missing(source: Source, folder: Path) -> list[RemoteFile]:
-    """Those that are not there; those that are have been checked."""
+    """The files that are not there; those that are have been checked."""
     missing = []
     for file in source.files:
         path = folder / file.name
@@ -85,7 +85,7 @@ def _missing(source: Source, folder: Path) -> list[RemoteFile]:
 
 
 def _wrong(path: Path, file: RemoteFile) -> str:
-    """In what a file differs from the published one; "" in nothing."""
+    """What differs in a file from the published one; "" where nothing does."""
     n_bytes = path.stat().st_size
     if n_bytes != file.n_bytes:
         return f"it has {n_bytes} bytes, wanted {file.n_bytes}"

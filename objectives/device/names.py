@@ -30,7 +30,7 @@ def resolve_device(name: str) -> str:
 
 
 def devices_of(device: str, n_ranks: int) -> tuple[str, ...]:
-    """Of every rank: the CPU for all, or a GPU each from `device` on.
+    """The device of every rank: the CPU for all, or a GPU each from `device` on.
 
     Raises:
         ObjectiveError: there are not so many.

@@ -1,10 +1,10 @@
-"""Into which parts a batch is cut whose gradient is summed up part by part."""
+"""How a batch is cut whose gradient is summed up part by part."""
 
 from __future__ import annotations
 
 
 def n_parts(n: int, most: int) -> int:
-    """Into how many equal parts n examples are cut so that none has more than `most`.
+    """The number of equal parts that n examples are cut into so that none has over `most`.
 
     Where that would leave a single example over, which has no variance for batch norm, one has
     one more.

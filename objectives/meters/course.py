@@ -141,11 +141,11 @@ class Course:
 
     @property
     def skill(self) -> float:
-        """Of the last metric: 0 at chance, or where nothing is known; 1 perfect."""
+        """The skill in the last metric: 0 at chance, or where nothing is known; 1 perfect."""
         return 1 - self.shortfalls[-1] if self.shortfalls else 0.0
 
     def returns(self, left: float) -> bool:
-        """From an explosion that was none: on its way back to the start within `left` windows."""
+        """Whether it was no explosion: it will be back at its start within `left` windows."""
         near = max(self.means) <= self._times_start(self.settings.lost_factor)
         return near and outlook(self.means, left, damped=False) <= self.start
 

@@ -95,7 +95,7 @@ class DivergenceGuard:
         self._course.go_on_from(state["course"])
 
     def _begin_anew(self, state: dict[str, Any]) -> None:
-        """From a checkpoint of 0.7 or before, which kept no course: only its start is known."""
+        """Go on from a checkpoint of 0.7 or before, which kept no course but its start."""
         for name in ("steps", "window_mean", "_sum", "_count"):
             setattr(self, name, state[name])
         self._course.first = state["_baseline"]

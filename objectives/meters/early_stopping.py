@@ -15,7 +15,7 @@ REPORTS = ("last", "best")
 
 @dataclass(frozen=True, kw_only=True)
 class EarlyStopping:
-    """After how many epochs without a better value a run ends, completed."""
+    """The rule that ends a run, completed, after `patience` epochs without a better value."""
 
     patience: int
     on: str = "metric"
@@ -41,7 +41,7 @@ class EarlyStopping:
         return f"validation {self.on} no better{delta} for {self.patience} epochs"
 
     def as_dict(self) -> dict[str, Any]:
-        """As it is stored with a study."""
+        """What is stored of it with a study."""
         return asdict(self)
 
     @staticmethod

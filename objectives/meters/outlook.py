@@ -75,7 +75,7 @@ def _quickens(levels: Sequence[float]) -> bool:
 
 
 def _fall(levels: Sequence[float], size: int, spreads: float) -> float:
-    """From the last block but one to the last; 0 within the noise."""
+    """The fall from the last block but one to the last; 0 within the noise."""
     middle, new = levels[-2 * size : -size], levels[-size:]
     fall = _drop(levels, size)
     error = math.sqrt((_noise(middle) + _noise(new)) / size)

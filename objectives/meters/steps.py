@@ -6,13 +6,13 @@ MOST = 0.9  # of those announced: with fewer than that, some are not reported
 
 
 class MissingSteps:
-    """Of one run."""
+    """The watch on one run's steps: whether all that it announced are reported."""
 
     def __init__(self) -> None:
         self.said = ""  # what there is to say of them; "" while none are missing
 
     def look(self, taken: int, *, announced: int, n_done: int, n_epochs: int) -> None:
-        """After `n_done` of the epochs: fewer than were announced for them are not all there are.
+        """Compare the steps taken in `n_done` of the epochs with what was announced for them.
 
         By more than one, as epochs of whole batches may differ by that.
         """

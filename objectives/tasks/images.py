@@ -83,7 +83,7 @@ def load_images(images: ImageSet, data_dir: Path) -> Data:
 
 
 def _tables(pixels: np.ndarray) -> np.ndarray:
-    """For each channel, what each of the 256 values becomes at zero mean and unit variance.
+    """What each of the 256 values becomes at zero mean and unit variance, for each channel.
 
     From sums of whole numbers, and looked up instead of computed: the same bits on every machine,
     as the fingerprint of a study that several share must be.

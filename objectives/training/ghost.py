@@ -15,7 +15,7 @@ from batchfront.objectives.measurement import ObjectiveError
 
 
 class GhostBatchNorm(_BatchNorm):
-    """In training, each of some equal parts of the batch is normalised by itself.
+    """Batch norm that, in training, normalises each of some equal parts of a batch by itself.
 
     The running statistics take them in one after the other, as the paper has it. In evaluation it
     is ordinary batch norm.
@@ -51,7 +51,7 @@ GHOSTS: dict[type[nn.Module], type[GhostBatchNorm]] = {
 
 
 def _parts(x: Tensor, ghost_batch_size: int) -> tuple[Tensor, ...]:
-    """As equal as they can be: a remainder of one example would have no variance."""
+    """Parts as equal as can be: a remainder of one example would have no variance."""
     return x.tensor_split(n_parts(len(x), ghost_batch_size))
 
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class RateSchedule:
-    """By which factor of its learning rate a run takes a step; counted in examples, so that all
+    """The factor of its learning rate at which a run takes a step; counted in examples, so that all
     batch sizes warm up and decay over the same data."""
 
     warmup_examples: int = 0

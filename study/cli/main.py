@@ -39,7 +39,7 @@ class Parser(argparse.ArgumentParser):
         super().__init__(**{"allow_abbrev": False, **options})
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
-        """As argparse, with the words that a Makefile hands on."""
+        """Parse as argparse does, and the words that a Makefile hands on too."""
         if args is not None and self._subparsers is None:  # of one verb
             args = as_options(args, self._actions, verb=self.prog.split()[-1])
         return super().parse_known_args(args, namespace)

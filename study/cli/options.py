@@ -134,7 +134,7 @@ def say_foreign(study: Study) -> None:
 
 
 def console_of(stream: Any) -> Console:
-    """For tables that fit the terminal, and 100 columns elsewhere."""
+    """The console that prints tables which fit the terminal, and 100 columns elsewhere."""
     from rich.console import Console
 
     from batchfront.study.findings.overview.tables import WIDTH

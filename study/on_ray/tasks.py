@@ -14,7 +14,7 @@ from batchfront.study.plan.settings import StudySettings
 
 
 def cancel(tasks: Iterable[Any], *, force: bool = False) -> None:
-    """Without force a worker sees it as Ctrl-C."""
+    """Cancel the tasks; without force a worker sees it as Ctrl-C."""
     import ray
 
     for task in tasks:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def new_identity() -> str:
-    """Of no other study, nor of a copy."""
+    """An identity that no other study has, nor a copy of this one."""
     return uuid.uuid4().hex
 
 
@@ -39,7 +39,7 @@ def given_identity(study: Study) -> str:
 
 
 def guard(storage: SharedStorage, study: Study, identity: str) -> None:
-    """From now on this process writes to this very study, or not at all.
+    """Let this process write to this very study from now on, or not at all.
 
     Raises:
         StudyGone: it is another one already.
@@ -103,7 +103,7 @@ def is_gone(storage: SharedStorage, study: Study) -> bool:
 
 
 def _attributes(study: Study) -> dict[str, Any]:
-    """Of the study that has its id; none where there is no such study any more."""
+    """The attributes of the study that has its id; none where no study has it any more."""
     try:
         return study.user_attrs
     except KeyError:

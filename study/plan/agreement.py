@@ -42,7 +42,7 @@ def agreement_of(plan: Plan, objective: Objective) -> dict[str, Any]:
 
 
 def stored_ending(ending: Ending) -> dict[str, Any]:
-    """Only what differs from a run to its last epoch, which is told: so is every older study."""
+    """What differs from a run to its last epoch, which is told: as in every older study."""
     rule = ending.early_stopping
     return {
         **({} if rule is None else {"early_stopping": rule.as_dict()}),

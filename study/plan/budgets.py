@@ -33,18 +33,18 @@ class Budgets:
         return ", ".join(words)
 
     def as_dict(self) -> dict[str, float]:
-        """Only what is set."""
+        """The budgets that are set, by name."""
         return {key: value for key, value in vars(self).items() if value is not None}
 
     def beforehand(self, *, stops_early: bool) -> Budgets:
-        """Those that a size is known to keep or to break before it runs.
+        """The budgets that a size is known to keep or to break before it runs.
 
         What runs take that end early shows when they have ended.
         """
         return replace(self, max_seconds=None) if stops_early else self
 
     def overshoot(self, values: Sequence[float | None]) -> float:
-        """By how much the worst budget is violated, relative to it; 0 when none is.
+        """The share by which the worst budget is violated; 0 when none is.
 
         `values` are metric, train_seconds and peak_memory_bytes, None where unknown.
         """

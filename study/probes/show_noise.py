@@ -94,7 +94,7 @@ def norm_rows(at: EpochNoise) -> list[dict[str, Any]]:
 
 
 def as_json(found: TaskNoise) -> dict[str, Any]:
-    """For machines. `noise_scale` is null unless `status` is `shown`."""
+    """The answer for machines. `noise_scale` is null unless `status` is `shown`."""
     return {
         "task": found.name,
         "metric": found.metric,

@@ -79,7 +79,7 @@ def stock_pruner(name: str, *, epochs: int, min_metric: float | None = None) -> 
 
 
 def own_pruner(spec: str) -> BasePruner:
-    """From `path/to/mine.py:name`: a pruner, or something to be called that returns one."""
+    """The pruner that `path/to/mine.py:name` is, or returns when called."""
     from optuna.pruners import BasePruner
 
     from batchfront.objectives.import_file import import_file

@@ -79,7 +79,7 @@ def observations_of(
     costs: Costs,
     is_here: Callable[[FrozenTrial], bool],
 ) -> Observations:
-    """Of finished trials. Those that say nothing about the error are left out.
+    """What finished trials tell. Those that say nothing about the error are left out.
 
     Accuracy does not depend on the hardware, so trials of another one count as far as that goes.
     """

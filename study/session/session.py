@@ -162,7 +162,7 @@ class Session:
         return self._exit_code(asked=done or late)
 
     def _exit_code(self, *, asked: bool) -> int:
-        """After workers have ended; `asked`: at the total, or at a limit that was asked for."""
+        """The exit code when workers have ended; `asked`: at the total or a limit asked for."""
         if self._interrupts.signum is not None:
             return self._interrupts.exit_code
         return 0 if asked else RUN_AGAIN

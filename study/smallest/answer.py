@@ -58,7 +58,7 @@ class Asking:
 
 
 def question_in(space: SearchSpace, asking: Asking) -> Question:
-    """At the sizes of a space; base rates as the rates that they are at the start."""
+    """The question at the sizes of a space; base rates become what they are at the start."""
     question = asking.of(space.sizes(), space.learning_rates)
     low, high = space.learning_rates
     factor = space.scale.factor(question.start)
@@ -127,13 +127,13 @@ def recorded_answer(study: Study, asking: Asking) -> Answer:
 
 
 def _here(question: Question, rows: Sequence[RunRow]) -> Question:
-    """On the hardware that most runs are from: time and memory of two are not to be mixed."""
+    """The question on the hardware of most runs: time and memory of two are not to be mixed."""
     hardware = Counter(row.hardware for row in rows).most_common(1)[0][0]
     return replace(question, hardware=hardware)
 
 
 def as_json(answer: Answer) -> dict[str, Any]:
-    """For machines: `answer` is a batch size or null, `status` shown or not_shown."""
+    """The answer for machines: `answer` is a size or null, `status` shown or not_shown."""
     found, around = answer.found, answer.around
     return {
         "answer": found.answer,

@@ -48,7 +48,7 @@ class SizeRuns:
 
 
 def evidence(rows: Sequence[RunRow], found: Walk, hardware: str | None = None) -> list[SizeRuns]:
-    """Of the sizes that were looked at, largest first; times and memory of one hardware."""
+    """The runs of each size looked at, largest first; times and memory of one hardware."""
     states = sorted(found.looked, key=lambda state: -state.batch_size)
     answer = next((s for s in states if s.batch_size == found.answer), None)
     target = math.inf if found.target is None else found.target

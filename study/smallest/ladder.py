@@ -29,7 +29,7 @@ class Walk:
 
 
 def walk(question: Question, rows: Sequence[RunRow]) -> Walk:
-    """As far as the recorded runs lead: down from the baseline, or up where that fails.
+    """Walk as far as the recorded runs lead: down from the baseline, or up where that fails.
 
     The answer is the smallest size such that every size from where the walk found one that counts
     down to it counts.

@@ -105,7 +105,7 @@ def _target(
 
 
 def _attributes(study: Study) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Those of people and of us, and those of Optuna and its dashboard."""
+    """The attributes that people and we have set, and those of Optuna and its dashboard."""
     storage: BaseStorage = study._storage
     return study.user_attrs, storage.get_study_system_attrs(study._study_id)
 

@@ -209,7 +209,7 @@ def _curve(table: Recordings, run: Recording) -> list[float]:
 
 
 def _planned_seconds(table: Recordings, run: Recording) -> float | None:
-    """Of the whole run, at the pace of the epochs recorded of it; None where that is unknown."""
+    """The whole run's seconds at the pace of its recorded epochs; None where unknown."""
     seconds = run.outcome("train_seconds")
     if run.verdict is Verdict.COMPLETED or seconds is None:
         return seconds

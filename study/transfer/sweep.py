@@ -39,7 +39,7 @@ class Grid:
     seeds: list[int]
 
     def points(self) -> list[Key]:
-        """In the order they are recorded: seed by seed, so that an unfinished sweep is even."""
+        """The points in the order of their runs: by seed, so that an unfinished sweep is even."""
         return [
             (b, r, s) for s in self.seeds for b in self.batch_sizes for r in self.learning_rates
         ]

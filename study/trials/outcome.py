@@ -90,7 +90,7 @@ def attributes_of(measured: Measurement, known: SizeCost | None) -> dict[str, An
 
 
 def time_off(measured: Measurement, known: SizeCost | None) -> float | None:
-    """By what share a completed run took longer than its size is known to; None where unknown."""
+    """The share by which a completed run took longer than its size is known to, if known."""
     if measured.verdict is not Verdict.COMPLETED or known is None or not known.step_seconds:
         return None
     return round(measured.train_seconds / (known.step_seconds * measured.steps) - 1, 3)
@@ -131,7 +131,7 @@ def ended_early(trial: FrozenTrial) -> bool:
 
 
 def share_taken(trial: FrozenTrial) -> float:
-    """Of the steps that it announced; 1 unless it ended early."""
+    """The share of the announced steps that it took; 1 unless it ended early."""
     if not ended_early(trial):
         return 1.0
     return (steps_taken(trial) or 0) / float(trial.user_attrs["total_steps"])

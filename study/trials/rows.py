@@ -114,7 +114,7 @@ class RunRow:
 def runs_of(
     trials: Iterable[FrozenTrial], metric_names: Sequence[str], *, schedule: str | None = None
 ) -> list[RunRow]:
-    """Those that know their batch size and learning rate, also the ones that wait or run.
+    """The runs that know their batch size and learning rate, also those that wait or run.
 
     `metric_names`: the study's, in its order. `schedule`: only runs that a protocol asked for with
     another schedule of the batch size than the study's; None: only the others.

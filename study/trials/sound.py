@@ -114,7 +114,7 @@ class Rules:
 
     @staticmethod
     def of(study: Study) -> Rules:
-        """Those of a study, by its record."""
+        """The rules that a study's record sets."""
         record = study.user_attrs.get(AGREEMENT, {})
         space = None if IMPORTED in record else record.get("space")
         search = {} if space is None else space.get("search", {})
@@ -234,7 +234,7 @@ class SoundTrials:
         self._judged: dict[int, str | None] = {}  # by id
 
     def of(self, study: Study) -> list[FrozenTrial]:
-        """Those of the study that are ours."""
+        """The trials of the study that are ours."""
         trials = study.get_trials(deepcopy=False)
         return [trial for trial in trials if self.why_not(study, trial) is None]
 

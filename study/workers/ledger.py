@@ -167,7 +167,7 @@ class Ledger:
             self._storage.set_trial_attrs(id_of(trial), _without_none(attributes), system)
 
     def _tell(self, trial: Trial, state: TrialState, values: Values | None = None) -> None:
-        """As `Study.tell`, without reading the trial twice from the database on the way.
+        """Do what `Study.tell` does, without reading the trial twice from the database.
 
         That would also let the sampler have its say after a trial; none of ours has any.
         """

@@ -64,7 +64,7 @@ class Pulse:
 
     @property
     def lease_seconds(self) -> float:
-        """For how long this worker may be silent: longer where its beats have been late."""
+        """The seconds this worker may be silent: more where its beats have been late."""
         wanted = self._grace_seconds + 2 * self._late_seconds
         return min(wanted, LONGEST_LEASE * self._grace_seconds)
 

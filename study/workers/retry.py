@@ -155,7 +155,7 @@ def _is_to_run_again(trial: FrozenTrial) -> bool:
 
 
 def _successors(trials: Iterable[FrozenTrial]) -> dict[int, int]:
-    """By the number of a trial: that of the first one which goes on with its run."""
+    """The number of the first trial that goes on with each one's run, by that one's number."""
     found: dict[int, int] = {}
     for trial in trials:  # in the order of their numbers
         before = _predecessor(trial)

@@ -49,7 +49,7 @@ class Silence:
         return silent
 
     def _allowed(self, trial: FrozenTrial, heartbeats: Mapping[int, Any]) -> float:
-        """For how many seconds this trial may be silent."""
+        """The seconds that this trial may be silent."""
         lease = trial.system_attrs.get(LEASE)
         asked = lease if isinstance(lease, int | float) else 0.0
         clock = CLOCK_SECONDS if id_of(trial) in heartbeats else 0.0

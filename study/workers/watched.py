@@ -140,7 +140,7 @@ class WatchedRun:
         return Stopped(decision.verdict, decision.reason)
 
     def _leave_if_asked(self) -> None:
-        """After the epoch and its checkpoint, where the loop goes on to the next one."""
+        """Leave, if asked to, between an epoch with its checkpoint and the next one."""
         if self._interrupts.signum is not None:
             self._run.leaving = Interrupted(self._interrupts.signum)
 

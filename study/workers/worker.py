@@ -148,7 +148,7 @@ class Worker:
         return True
 
     def _probe_again(self) -> None:
-        """Before the next trial, check the sizes whose last run took another time than known."""
+        """Check the sizes whose last run took another time than known, before the next trial."""
         for size in sorted(self._doubted - self._checked):
             with self._storage.claim_lock(self._plan.study_name):
                 before = stored_costs(self._study, self._plan.hardware)

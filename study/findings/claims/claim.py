@@ -52,7 +52,7 @@ class Runs:
 
     @cached_property
     def sizes(self) -> list[int]:
-        """Ascending."""
+        """The batch sizes that the claim is about, ascending."""
         return sorted({row.batch_size for row in self.rows})
 
     @cached_property

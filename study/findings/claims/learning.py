@@ -195,7 +195,7 @@ def _signed(interval: Sequence[float]) -> str:
 
 
 def _normal_interval(a: RateEstimate, b: RateEstimate, tail: float) -> tuple[float, float]:
-    """Of the accuracy at `a` less that at `b`: draws are too few for so thin tails."""
+    """The interval of `a`'s accuracy less `b`'s: draws are too few for so thin tails."""
     from statistics import NormalDist
 
     middle = float(b.error_draws.mean() - a.error_draws.mean())

@@ -105,7 +105,7 @@ def critical_table(found: Critical, data: ToTarget) -> Table:
 
 
 def as_json(found: Critical, data: ToTarget, target: float | None) -> dict[str, Any]:
-    """For machines. Estimates are null unless `status` is `shown`."""
+    """The answer for machines. Estimates are null unless `status` is `shown`."""
     line = found.line
     estimates: dict[str, Estimate | None] = dict.fromkeys(
         ("e_min", "b_crit", "overhead_20", "s_min")

@@ -61,7 +61,7 @@ def front_cells(front: Sequence[FrozenTrial], metric_names: Sequence[str]) -> li
 def front_rows(
     fronts: Mapping[str, Sequence[FrozenTrial]], metric_names: Sequence[str]
 ) -> list[dict[str, Any]]:
-    """For machines; with the hardware where there is more than one."""
+    """The rows of the fronts for machines; each names its hardware where there is more than one."""
     return [
         {**trial_row(trial, metric_names), **({"hardware": hardware} if len(fronts) > 1 else {})}
         for hardware, trials in fronts.items()
