@@ -11,12 +11,12 @@ export BATCHFRONT_TO := $(or $(value TO),$(value BATCHFRONT_TO))
 export BATCHFRONT_TYPED := $(foreach name,STORAGE FROM TO,$(if $(findstring command,$(origin $(name)) $(origin BATCHFRONT_$(name))),$(name)))
 
 # What make itself needs, or what travels in the environment; everything else goes to the verb.
-ours := PYTHON PY PYTEST_ARGS CHAOS_ARGS STORAGE FROM TO BATCHFRONT_STORAGE BATCHFRONT_FROM BATCHFRONT_TO
+ours := PYTHON PY PYTEST_ARGS FAULTS_ARGS CHAOS_ARGS STORAGE FROM TO BATCHFRONT_STORAGE BATCHFRONT_FROM BATCHFRONT_TO
 typed := $(foreach name,$(filter-out $(ours) MAKE%,$(.VARIABLES)),$(if $(filter command,$(firstword $(origin $(name)))),$(name)))
 quote = '$(subst ','\'',$(1))'
 words = $(foreach name,$(sort $(typed)),$(call quote,$(name)=$(value $(name))))
 
-VERBS := smallest probe record noise-scale lr-range front ls rates claims critical-batch export report \
+VERBS := advise smallest probe record noise-scale lr-range front ls rates claims critical-batch export report \
   dashboard serve copy delete import
 
 .DEFAULT_GOAL := help
@@ -30,6 +30,7 @@ help: ## show this text
 study: .venv/.run $(if $(filter ray,$(LAUNCHER)),.venv/.ray) ## search batch size and learning rate; run again to resume
 	@$(PY) -m study run $(words)
 
+advise: ## which batch size and learning rate to train with
 smallest: ## smallest batch size that reaches TARGET=0.95, with evidence
 probe: ## step time and memory of each batch size
 record: ## sweep a grid into a table of training curves
@@ -59,7 +60,8 @@ test: .venv/.test ## run the tests
 test-all: .venv/.test ## run also the slow tests: browsers, clusters, long faults
 	@$(PY) -m pytest $(BESIDE) $(PYTEST_ARGS)
 
-chaos: .venv/.test ## kill and pause workers for minutes; nothing may be lost
+chaos: .venv/.test ## end, kill and pause workers for an hour; nothing may be lost
+	@$(PY) -m tests.faults $(FAULTS_ARGS)
 	@$(PY) -m tests.chaos $(CHAOS_ARGS)
 
 lint: .venv/.lint ## check style and types

@@ -21,6 +21,7 @@ from batchfront.study.plan.limits import Limits
 from batchfront.study.plan.settings import SAMPLERS
 from batchfront.study.plan.space import SearchSpace
 from batchfront.study.search.by_name import make_sampler
+from batchfront.study.search.samplers import stock_sampler
 from batchfront.study.trials.attributes import CONSTRAINT, CURVE, SO_FAR, VERDICT, batch_size_of
 from batchfront.study.trials.costs import SizeCost
 from batchfront.study.trials.outcome import GRADES
@@ -75,7 +76,7 @@ def limits() -> Limits:
             predicted_peak_memory_bytes=None,
             total_steps=1,
         )
-        for size in SPACE.sizes()
+        for size in SPACE.batch_sizes
     }
     return Limits(costs=costs, budgets=Budgets(), failed_size=None, device_bytes=2**40)
 
@@ -84,7 +85,7 @@ def grown(n_trials: int) -> optuna.Study:
     """A study of random trials on a bowl."""
     study = optuna.create_study(
         directions=["maximize", "minimize", "minimize"],
-        sampler=optuna.samplers.RandomSampler(seed=0),
+        sampler=stock_sampler("random", space=SPACE, seed=0),
     )
     costs = limits().costs
     for number in range(n_trials):

@@ -1,8 +1,10 @@
 """How well rules that look only at the training loss find runs that fail: real runs, side by side.
 
-    python -m benchmarks.divergence [TASK…] [--json OUT]
+    python -m benchmarks.divergence [TASK…] [--seeds 0,1] [--keep FOLDER] [--json OUT]
 
-Every run is trained to its end (or until its loss is no number) with all rules watching. Columns:
+Every run is trained to its end (or until its loss is no number); then all rules look at its course.
+With --keep the courses are written to a folder, and read from there the next time: a rule that was
+changed is judged in seconds. The folder knows nothing of changes to tasks or to training. Columns:
   recall       share stopped of the failed runs: no number in the end, or a final training loss of
                at least 0.9 of the constant predictor's and no metric clearly above its
   false_stops  stopped runs of the upper half by that metric at their batch size; no failed one is
@@ -13,16 +15,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from contextlib import suppress
-from dataclasses import dataclass
+from pathlib import Path
 from statistics import mean, median
 from typing import Any
 
 from batchfront.objectives.load import load_objective
-from batchfront.objectives.measurement import Stopped, TrialParams, Verdict
-from batchfront.objectives.run import Run
 from batchfront.objectives.training.recipe import PLAIN, Recipe
 from benchmarks.divergence_rules import FourTimesBest, Guard, NanOnly, Rule, TwiceTheWindow
+from benchmarks.recorded_losses import Course, keep, read, recorded
 from benchmarks.rows import parser, write
 
 ODD = "benchmarks/odd_losses.py:"
@@ -37,87 +37,16 @@ LEARNING_RATES = tuple(10 ** (e / 2) for e in range(-7, 3))  # 3e-4 .. 10
 FINER = 0.01  # times those, for Adam on the odd tasks: larger ones fail by luck
 WARM_UPS = {f"{ODD}pixels_warm_up_adam": Recipe(warmup_examples=2154)}  # 2 of its 20 epochs
 SEEDS = (0, 1)
-FAILED = 0.9  # of the constant predictor's loss
-SKILLED = 0.1  # of the way from its metric to a perfect one
 COUNTS = ("runs", "failed", "upper_half", "false_stops")
 RULES = ("guard", "nan only", "4 x best", "2 x window mean")
-
-
-class WatchedByAll(Run):
-    """Trains on whatever the rules say, and notes when each would have stopped it."""
-
-    def __init__(self, **options: Any) -> None:
-        super().__init__(measure_memory=False, **options)
-        self.rules: dict[str, Rule] = {}
-        self.stops: dict[str, int] = {}  # rule: after how many steps
-        self.steps = 0
-        self.total_steps = 0
-        self.baseline = math.inf
-        self.skilled_from = math.inf  # metric
-        self.failed = False
-        self._losses: list[float] = []  # of this epoch
-
-    def begin(
-        self,
-        total_steps: int,
-        baseline_loss: float | None = None,
-        baseline_metric: float | None = None,
-    ) -> None:
-        super().begin(total_steps, baseline_loss, baseline_metric)
-        self.total_steps = total_steps
-        self.baseline = math.inf if baseline_loss is None else baseline_loss
-        if baseline_metric is not None:
-            self.skilled_from = baseline_metric + SKILLED * (1 - baseline_metric)
-        guard = Guard(total_steps, baseline_loss, baseline_metric)
-        self.rules = dict(
-            zip(RULES, (guard, NanOnly(), FourTimesBest(), TwiceTheWindow()), strict=True)
-        )
-
-    def step(self, loss: Any) -> None:
-        self._raise_latched()
-        self.steps += 1
-        value = float(loss.detach() if hasattr(loss, "detach") else loss)
-        if not math.isfinite(value):
-            self._end_for_all()
-        self._losses.append(value)
-        self._note({name: rule.step(value) for name, rule in self.rules.items()})
-
-    def report(self, val_accuracy: float, *, train_accuracy: float | None = None) -> None:
-        self._raise_latched()
-        if not math.isfinite(val_accuracy):
-            self._end_for_all()
-        self.curve.append(float(val_accuracy))
-        unlearned = mean(self._losses) >= FAILED * self.baseline
-        self.failed = unlearned and val_accuracy < self.skilled_from
-        self._losses.clear()
-        self._note({name: rule.report(val_accuracy) for name, rule in self.rules.items()})
-
-    def _note(self, said: dict[str, bool]) -> None:
-        for name, stops in said.items():
-            if stops:
-                self.stops.setdefault(name, self.steps)
-
-    def _end_for_all(self) -> None:
-        self.failed = True
-        self._note(dict.fromkeys(self.rules, True))
-        self._stop(Verdict.NON_FINITE, "no number")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Seen:
-    """One run to its end."""
-
-    batch_size: int
-    final: float  # metric; -inf when it ended in no number
-    failed: bool
-    total_steps: int
-    stops: dict[str, int]
 
 
 def main() -> None:
     """Parse, train, print."""
     arguments = parser(__doc__)
     arguments.add_argument("tasks", nargs="*", default=TASKS, metavar="TASK")
+    arguments.add_argument("--seeds", type=_numbers, default=SEEDS, metavar="0,1")
+    arguments.add_argument("--keep", type=Path, metavar="FOLDER", help="of recorded courses")
     args = arguments.parse_args()
     rows = []
     print(
@@ -125,7 +54,7 @@ def main() -> None:
         f"{'false stops':>11} {'steps saved':>11}"
     )
     for task in args.tasks:
-        for row in compare(task):
+        for row in compare(task, args.seeds, args.keep):
             rows.append(row)
             print_row(row)
     if len(args.tasks) > 1:
@@ -135,40 +64,82 @@ def main() -> None:
     write(rows, args.json)
 
 
-def compare(task: str) -> list[dict[str, Any]]:
+def _numbers(text: str) -> tuple[int, ...]:
+    return tuple(map(int, text.split(",")))
+
+
+def compare(task: str, seeds: Sequence[int], folder: Path | None) -> list[dict[str, Any]]:
     """Train the grid of one task, a row for each rule."""
     import torch
-    from rich.progress import track
 
     torch.set_num_threads(1)
     objective = load_objective(task, device="cpu", recipe=WARM_UPS.get(task, PLAIN))
-    sizes = [b for b in BATCH_SIZES if b <= (objective.batch_sizes[1] or b)]
-    finer = FINER if task.startswith(ODD) and "adam" in task else 1.0
-    grid = [(b, finer * r, s) for b in sizes for r in LEARNING_RATES for s in SEEDS]
-    seen = [_train(objective, *key) for key in track(grid, task, transient=True)]
-    half = _upper_half(seen)
+    name = objective.name.rpartition(":")[2]
+    optimizer = objective.fingerprint["optimizer"]
+    seen = [
+        course
+        for seed in seeds
+        for course in _grid(objective, task, seed, folder and folder / f"{name}-{seed}.pickle")
+    ]
+    stops = [stops_of(course) for course in seen]
     return [
-        {
-            "task": objective.name.rpartition(":")[2],
-            "optimizer": objective.fingerprint["optimizer"],
-            "rule": rule,
-            **judged(rule, seen, half),
-        }
+        {"task": name, "optimizer": optimizer, "rule": rule, **judged(rule, seen, stops)}
         for rule in RULES
     ]
 
 
-def judged(rule: str, seen: Sequence[Seen], half: Sequence[Seen]) -> dict[str, Any]:
+def _grid(objective: Any, task: str, seed: int, path: Path | None) -> list[Course]:
+    """The runs of one seed, from the file where there is one."""
+    from rich.progress import track
+
+    known = read(path) if path else None
+    if known is not None:
+        return known
+    sizes = [b for b in BATCH_SIZES if b <= (objective.batch_sizes[1] or b)]
+    finer = FINER if task.startswith(ODD) and "adam" in task else 1.0
+    grid = [(b, finer * r) for b in sizes for r in LEARNING_RATES]
+    made = [
+        recorded(objective, batch_size=size, learning_rate=rate, seed=seed)
+        for size, rate in track(grid, f"{task}, seed {seed}", transient=True)
+    ]
+    if path:
+        keep(made, path)
+    return made
+
+
+def stops_of(course: Course) -> dict[str, int]:
+    """After how many steps each rule that stops the run does so."""
+    guard = Guard(course.total_steps, course.baseline_loss, course.baseline_metric)
+    rules: tuple[Rule, ...] = (guard, NanOnly(), FourTimesBest(), TwiceTheWindow())
+    found = {name: _stop_of(rule, course) for name, rule in zip(RULES, rules, strict=True)}
+    return {name: steps for name, steps in found.items() if steps is not None}
+
+
+def _stop_of(rule: Rule, course: Course) -> int | None:
+    """Losses and metrics that are no number end a run for every rule."""
+    steps = 0
+    for losses, metric in course.epochs:
+        for loss in losses:
+            steps += 1
+            if not math.isfinite(loss) or rule.step(loss):
+                return steps
+        if not math.isfinite(metric) or rule.report(metric):
+            return steps
+    return None
+
+
+def judged(rule: str, seen: Sequence[Course], stops: Sequence[dict[str, int]]) -> dict[str, Any]:
     """One rule's row."""
-    failed = [run for run in seen if run.failed]
-    found = [run for run in failed if rule in run.stops]
-    saved = [1 - run.stops[rule] / run.total_steps for run in found]
+    half = upper_half(seen)
+    failed = [i for i, run in enumerate(seen) if run.failed]
+    found = [i for i in failed if rule in stops[i]]
+    saved = [1 - stops[i][rule] / seen[i].total_steps for i in found]
     return {
         "runs": len(seen),
         "failed": len(failed),
         "recall": len(found) / len(failed) if failed else None,
         "upper_half": len(half),
-        "false_stops": sum(rule in run.stops for run in half),
+        "false_stops": sum(rule in stops[i] for i in half),
         "steps_saved": mean(saved) if saved else None,
     }
 
@@ -189,34 +160,13 @@ def pooled(rule: str, rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
-def _train(objective: Any, size: int, rate: float, seed: int) -> Seen:
-    params = TrialParams(
-        batch_size=size,
-        learning_rate=rate,
-        epochs=objective.default_epochs,
-        seed=seed,
-        device="cpu",
-    )
-    run = WatchedByAll(metric=objective.metric)
-    with run, suppress(Stopped):
-        objective(params, run)
-    final = run.curve[-1] if run.latched is None else -math.inf
-    return Seen(
-        batch_size=size,
-        final=final,
-        failed=run.failed,
-        total_steps=run.total_steps,
-        stops=run.stops,
-    )
-
-
-def _upper_half(seen: Sequence[Seen]) -> list[Seen]:
-    """The better half of each batch size, by the metric; a failed run is never good."""
+def upper_half(seen: Sequence[Course]) -> list[int]:
+    """Which are the better half of their batch size, by the metric; a failed run is never good."""
     upper = []
     for size in {run.batch_size for run in seen}:
-        here = [run for run in seen if run.batch_size == size]
-        least = median(max(run.final, -1e9) for run in here)
-        upper += [run for run in here if run.final >= least and not run.failed]
+        here = [i for i, run in enumerate(seen) if run.batch_size == size]
+        least = median(max(seen[i].final, -1e9) for i in here)
+        upper += [i for i in here if seen[i].final >= least and not seen[i].failed]
     return upper
 
 

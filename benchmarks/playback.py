@@ -61,11 +61,10 @@ def _one(
     guarded: bool,
 ) -> Played:
     size, rate, seed = key
-    params = {"log2_batch_size": size.bit_length() - 1, "learning_rate": rate}
-    study.enqueue_trial(params)
+    study.enqueue_trial({"batch_size": size, "learning_rate": rate})
     trial = study.ask(
         {
-            "log2_batch_size": optuna.distributions.IntDistribution(0, 20),
+            "batch_size": optuna.distributions.IntDistribution(1, 2**20, log=True),
             "learning_rate": optuna.distributions.FloatDistribution(1e-6, 1e3, log=True),
         }
     )

@@ -25,6 +25,7 @@ from statistics import mean, median, quantiles, stdev
 from typing import Any
 
 from batchfront.objectives.curves.table import RecordedRun, Table, read_table
+from batchfront.objectives.length import Length
 from batchfront.study.pruning.by_name import stock_pruner
 from batchfront.study.pruning.decision import NeverStop, StopRule
 from batchfront.study.pruning.front import FrontPruner
@@ -134,10 +135,12 @@ def make_rule(table: Table, name: str, *, seed: int, risk: float) -> StopRule:
     if name == "multi-metric":
         return MultiMetricRule(table)
     if name == "front":
-        return FrontPruner(risk=risk, seed=seed, hardware="", costs=dict, epochs=table.epochs)
+        return FrontPruner(
+            risk=risk, seed=seed, hardware="", costs=dict, length=Length(amount=table.epochs)
+        )
     lowest_quarter = quantiles(finals(table), n=4)[0]
-    pruner = stock_pruner(name, epochs=table.epochs, min_metric=lowest_quarter)
-    return StockPruner(pruner, name=name, epochs=table.epochs)
+    pruner = stock_pruner(name, n_evaluations=table.epochs, min_metric=lowest_quarter)
+    return StockPruner(pruner, name=name, length=Length(amount=table.epochs))
 
 
 def in_hindsight(table: Table, free: Sequence[Played]) -> list[Played]:

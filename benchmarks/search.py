@@ -214,7 +214,7 @@ def play_study(table: Table, *, name: str, pruner: str, seed: int) -> Score:
 
     rates = [rate for size in table.batch_sizes for rate in table.learning_rates(size)]
     space = SearchSpace(
-        batch_sizes=(table.batch_sizes[0], table.batch_sizes[-1]),
+        batch_sizes=tuple(table.batch_sizes),
         learning_rates=(min(rates), max(rates)),
     )
     study = optuna.create_study(

@@ -44,7 +44,7 @@ from benchmarks.rows import parser, write
 
 EPOCHS = 20
 DIRECTIONS = ("maximize", "minimize", "minimize")
-SPACE = SearchSpace(batch_sizes=(1, 512))
+SPACE = SearchSpace()
 WARM_UP = 3  # trials a worker runs before its clock starts
 
 
@@ -77,7 +77,7 @@ def cost(batch_size: int) -> SizeCost:
     )  # fmt: skip
 
 
-COSTS = {size: cost(size) for size in SPACE.sizes()}
+COSTS = {size: cost(size) for size in SPACE.batch_sizes}
 
 
 def plan(n_trials: int, seed: int) -> Plan:

@@ -20,6 +20,7 @@ from typing import Any
 
 import torch
 
+from batchfront.objectives.length import Length
 from batchfront.objectives.load import load_objective
 from batchfront.objectives.measurement import TrialParams
 from batchfront.objectives.objective import Objective
@@ -59,7 +60,7 @@ def run_once(objective: Objective) -> tuple[float, float]:
 
 def probe_once(objective: Objective) -> float:
     """Seconds of the same run, told from a fresh probe."""
-    prober = Prober(objective, epochs=EPOCHS, device="cpu", rate=1e-4)
+    prober = Prober(objective, length=Length(amount=EPOCHS), device="cpu", rate=1e-4)
     return prober.sizes([BATCH_SIZE])[BATCH_SIZE].train_seconds or 0.0
 
 

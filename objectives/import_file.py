@@ -10,6 +10,7 @@ from pathlib import Path
 from types import ModuleType
 
 from batchfront.objectives.measurement import ObjectiveError
+from batchfront.objectives.raised import Halted, words_of
 
 FORMER = ("study", "objectives", "storage")  # as our packages were imported up to version 0.7
 
@@ -32,9 +33,12 @@ def import_file(path: Path) -> ModuleType:
     sys.modules[name] = module
     try:
         spec.loader.exec_module(module)
-    except (Exception, SystemExit) as error:
+    except Halted:
         del sys.modules[name]
-        said = _former_import(error, path) or f"{type(error).__name__}: {error}"
+        raise
+    except BaseException as error:  # user code may raise anything
+        del sys.modules[name]
+        said = _former_import(error, path) or words_of(error)
         raise ObjectiveError(f"task file {path.name!r} fails on import: {said}") from error
     return module
 

@@ -18,8 +18,10 @@ from batchfront.objectives.device.names import devices_of
 from batchfront.objectives.import_file import import_file
 from batchfront.objectives.measurement import ObjectiveError
 from batchfront.objectives.meters.early_stopping import ending_of
+from batchfront.objectives.metric import AS_DECLARED, AskedMetric, Metric, as_metric
 from batchfront.objectives.objective import CustomLoop, Objective
 from batchfront.objectives.parameter import check_search
+from batchfront.objectives.raised import Halted, words_of
 from batchfront.objectives.ranks.members import FollowingRank, Leader, Member, follow
 from batchfront.objectives.ranks.processes import Ranks, Seat, join
 from batchfront.objectives.ranks.step import LockStep
@@ -47,11 +49,13 @@ def load_objective(
     batches: str = EXACT,
     data_dir: Path | None = None,
     rank: int = 0,
+    asked: AskedMetric = AS_DECLARED,
 ) -> Objective:
     """The objective that `spec` names, ready to train on `device`; its step compiled if asked for.
 
     `batches`: the rule by which our own loop cuts them, of `training.batches.RULES`. `data_dir`
-    keeps the data sets that are downloaded. Where the recipe has ranks, the one of rank 0 starts
+    keeps the data sets that are downloaded. `asked`: in place of what the
+    task declares. Where the recipe has ranks, the one of rank 0 starts
     the others when they are needed.
 
     Raises:
@@ -60,10 +64,11 @@ def load_objective(
     """
     if _is_table(spec):
         only_plain(recipe, f"{spec} is played back")
-        return _replay(spec, compiled=compiled)
+        return _replay(spec, compiled=compiled, asked=asked)
     name, found = (spec, bundled(spec)) if spec in NAMES else _own(spec)
     data_dir = data_dir or Path(DATA_DIR)
-    objective: Any = _prepare(
+    prepare = partial(
+        _prepare,
         found,
         name=name,
         device=device,
@@ -71,7 +76,9 @@ def load_objective(
         recipe=recipe,
         batches=batches,
         data_dir=data_dir,
+        asked=asked,
     )
+    objective: Any = _guarded(prepare, name)
     if recipe.data_parallel > 1 and rank == 0:
         _lead(objective, task=spec, device=device, data_dir=data_dir)
     return objective  # type: ignore[no-any-return]
@@ -108,17 +115,18 @@ def _own(spec: str) -> tuple[str, Any]:
         path = _text(spec)
         return TEXT + path.name, partial(text_task, path)
     path, name = _split(spec)
-    name, found = _find(import_file(path), name, path)
+    module = import_file(path)
+    name, found = _guarded(lambda: _find(module, name, path), path.name)
     return f"{path.name}:{name}", found
 
 
-def _replay(spec: str, *, compiled: bool) -> Objective:
+def _replay(spec: str, *, compiled: bool, asked: AskedMetric) -> Objective:
     from batchfront.objectives.curves.replay import load_replay
 
     path = _table(spec)
     if compiled:
         raise ObjectiveError(f"{spec} is played back, nothing is trained: run without --compile")
-    return load_replay(path)
+    return load_replay(path, asked)
 
 
 def _text(spec: str) -> Path:
@@ -175,6 +183,7 @@ def _prepare(
     recipe: Recipe,
     batches: str,
     data_dir: Path,
+    asked: AskedMetric,
 ) -> Objective:
     from batchfront.objectives.training.objective import TaskObjective
 
@@ -184,19 +193,15 @@ def _prepare(
             found = CustomLoop(function=found)
         elif n_parameters == 0:
             keeps = {"data_dir": data_dir} if _takes(found, "data_dir") else {}
-            found = _guarded(partial(found, **keeps), name)
+            found = found(**keeps)
     if isinstance(found, Task):
-        task = found
-        return _guarded(
-            lambda: TaskObjective(
-                task,
-                name=name,
-                device=device,
-                compiled=compiled,
-                recipe=recipe,
-                batches=batches,
-            ),
-            name,
+        return TaskObjective(
+            replace(found, metric=asked.of(found.metric) or found.metric),
+            name=name,
+            device=device,
+            compiled=compiled,
+            recipe=recipe,
+            batches=batches,
         )
     if isinstance(found, CustomLoop):
         only_plain(recipe, f"{name} is a training loop of your own")
@@ -206,7 +211,7 @@ def _prepare(
             "compile inside your loop and run without --compile"
         )
     if isinstance(found, CustomLoop):
-        return _named(found, name)
+        return _named(replace(found, metric=asked.of(found.metric)), name)
     raise ObjectiveError(
         f"{name} is {type(found).__name__}, wanted a Task, a function that returns one, or a "
         "function objective(params, run)"
@@ -215,8 +220,7 @@ def _prepare(
 
 def _named(loop: CustomLoop, name: str) -> CustomLoop:
     """Checked, and with its source as what must not change within a study."""
-    if loop.metric not in ("val_accuracy", "val_r2"):
-        raise ObjectiveError(f"{name}: metric is {loop.metric!r}, wanted val_accuracy or val_r2")
+    metric = _metric_of(loop, name)
     if loop.default_epochs < 1:
         raise ObjectiveError(f"{name}: default_epochs is {loop.default_epochs}, wanted at least 1")
     ending_of(loop).check()
@@ -225,7 +229,14 @@ def _named(loop: CustomLoop, name: str) -> CustomLoop:
     digest = hashlib.sha256(file.read_bytes() if file else b"").hexdigest()[:16]
     behaviour = {"files": sources(file), "python": python_version()} if file else {}
     fingerprint = {**loop.fingerprint, "source": digest}
-    return replace(loop, name=name, fingerprint=fingerprint, behaviour=behaviour)
+    return replace(loop, name=name, metric=metric, fingerprint=fingerprint, behaviour=behaviour)
+
+
+def _metric_of(loop: CustomLoop, name: str) -> Metric:
+    try:
+        return as_metric(loop.metric)
+    except ObjectiveError as error:
+        raise ObjectiveError(f"{name}: {error}") from None
 
 
 def _file_of(function: Any) -> Path | None:
@@ -244,10 +255,10 @@ def _file_of(function: Any) -> Path | None:
 def _guarded(make: Callable[[], Made], name: str) -> Made:
     try:
         return make()
-    except ObjectiveError:
+    except (ObjectiveError, Halted):
         raise
-    except (Exception, SystemExit) as error:
-        said = f"{type(error).__name__}: {error}{_place_of(error)}"
+    except BaseException as error:  # user code may raise anything
+        said = f"{words_of(error)}{_place_of(error)}"
         raise ObjectiveError(f"task {name!r} fails: {said}") from error
 
 

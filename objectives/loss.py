@@ -54,7 +54,11 @@ class Loss:
 
     def mean(self, parts: Iterable[tuple[Tensor, Tensor]], *, n: int) -> Tensor:
         """The loss of `n` examples in parts; for each of them where the loss is a sum."""
-        terms, weights = zip(*(self.part(output, y, n=n) for output, y in parts), strict=True)
+        return self.joined([self.part(output, y, n=n) for output, y in parts], n=n)
+
+    def joined(self, parts: Iterable[tuple[Tensor, Tensor | None]], *, n: int) -> Tensor:
+        """The same of terms and weights that `part` gave."""
+        terms, weights = zip(*parts, strict=True)
         loss: Tensor = over(sum(terms), weights) / (n if self.kind == SUM else 1)
         return loss
 
@@ -112,6 +116,43 @@ def looked_at(
             return _told(loss, output, y, classes=classes)
 
 
+def looked_at_in_parts(loss: Callable[..., Any], model: nn.Module, batch: Any) -> Loss:
+    """The loss with its kind, of a model whose outputs nobody else can read.
+
+    `batch`: of a form that can be cut, both inputs and targets.
+
+    Raises:
+        ObjectiveError: the loss is no scalar.
+    """
+    import torch
+
+    def at(some: Any) -> Any:
+        return loss(model(some), some)
+
+    with torch.no_grad(), torch.random.fork_rng(devices=[]):
+        model.eval()
+        found = at(batch)
+        given = found if isinstance(found, tuple) and len(found) == 2 else (found,)
+        if not all(isinstance(one, torch.Tensor) and one.ndim == 0 for one in given):
+            raise ObjectiveError(
+                "the loss of a batch must be a scalar tensor, or a sum and its weight, each a "
+                "scalar tensor"
+            )
+        kind = COUNTED if len(given) == 2 else _kind_in_parts(at, float(found), batch)
+    return Loss(of=loss, kind=kind)
+
+
+def _kind_in_parts(at: Callable[[Any], Any], whole: float, batch: Any) -> str:
+    n, cut = len(batch), max(1, len(batch) // 3)
+    if n == 1:
+        return MEAN
+    try:
+        parts = float(at(batch[:cut])), float(at(batch[cut:]))
+    except Exception:  # it needs more examples than a part has
+        return WHOLE
+    return _kind_of(whole, parts, n=n, cut=cut)
+
+
 def _picked(y: Tensor, *, classes: bool) -> Tensor:
     """Indices of examples from all over the targets, ascending in these."""
     import torch
@@ -144,6 +185,11 @@ def _kind(loss: Any, output: Tensor, y: Tensor) -> str:
         parts = float(loss(output[:cut], y[:cut])), float(loss(output[cut:], y[cut:]))
     except Exception:  # it needs more examples than a part has
         return WHOLE
+    return _kind_of(whole, parts, n=n, cut=cut)
+
+
+def _kind_of(whole: float, parts: tuple[float, float], *, n: int, cut: int) -> str:
+    """The kind of a loss of `n` examples, and of the first `cut` of them and the others."""
     if _close(whole, (cut * parts[0] + (n - cut) * parts[1]) / n):
         return MEAN
     return SUM if _close(whole, sum(parts)) else WHOLE

@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from itertools import accumulate
 from typing import Any, NamedTuple
 
-TO_TARGET = ("epochs_to_target", "steps_to_target", "examples_to_target")  # of recorded runs
+from batchfront.objectives.length import Length
+
+TO_TARGET = ("epochs_to_target", "steps_to_target", "examples_to_target", "tokens_to_target")
 
 
 class ObjectiveError(Exception):
     """A task, its data or its training loop is not usable; the message says what to change."""
+
+
+class MetricError(ObjectiveError):
+    """A loop reports another metric than the study is about, or a value that there cannot be."""
 
 
 DIAGNOSTICS = ("distance", "sharpness")
@@ -22,6 +29,8 @@ TECHNIQUE_FACTS = (  # of runs that a recipe changed, each only where it applies
     "statistics_batch_size",  # examples that share batch-norm statistics
     "batch_norm_micro",  # true: these are fewer than the batch has, since its gradient accumulates
     "scaler_overflows",  # steps that a gradient scaler skipped
+    "clipped_share",  # of the steps, whose gradient was clipped
+    "data_wait_share",  # of the training seconds, until batches of a loader were there
 )
 
 
@@ -56,7 +65,7 @@ class Stopped(Exception):
 
 
 class Phase(NamedTuple):
-    """Epochs of one batch size, of a run whose batch size grows."""
+    """Epochs of one batch size, of a run whose batch size grows: or points of its curve."""
 
     batch_size: int
     epochs: int
@@ -69,13 +78,49 @@ class TrialParams:
 
     batch_size: int  # examples per optimizer step
     learning_rate: float
-    epochs: int
+    epochs: int  # that are begun; where the length is none of epochs, and theirs is not known, 1
     seed: int  # of model initialisation and data order, 0..2**31-1
     device: str  # a torch device: "cpu", "cuda:0", "mps"
     score_test: bool = False  # at the end, on the test split: nothing may be chosen by that
     extra: Mapping[str, Any] = field(default_factory=dict)  # of the task's searched parameters
     schedule: str | None = None  # of the batch size, in place of the recipe's
     diagnostics: tuple[str, ...] = ()  # some of DIAGNOSTICS, to be computed when the run completes
+    length: Length | None = None  # None: `epochs`, evaluated after each of them
+
+    @staticmethod
+    def over(length: Length, *, batch_size: int, **others: Any) -> TrialParams:
+        """Parameters of a run of that length; `others` as for `TrialParams`."""
+        return TrialParams(
+            batch_size=batch_size,
+            epochs=length.epochs_begun(batch_size),
+            length=None if length.is_plain else length,
+            **others,
+        )
+
+    @property
+    def planned(self) -> Length:
+        """How long to train, in whatever unit was asked for."""
+        return self.length or Length(amount=self.epochs)
+
+    def evaluated_after(self, n_train: int | None = None) -> tuple[int, ...]:
+        """The optimizer steps after which a loop evaluates and reports; the last one is its end.
+
+        Args:
+            n_train: the examples of an epoch, where the length is one of epochs.
+
+        Raises:
+            ObjectiveError: it is, and they are not given.
+        """
+        length = self.planned if n_train is None else replace(self.planned, n_train=n_train)
+        try:
+            steps = length.steps([self.batch_size] * length.points)
+        except ValueError as error:
+            raise ObjectiveError(f"{error}: params.evaluated_after(n_train) needs them") from None
+        return tuple(step for n, step in zip(steps, accumulate(steps), strict=True) if n)
+
+    def total_steps(self, n_train: int | None = None) -> int:
+        """The optimizer steps of the whole run; arguments and errors as of `evaluated_after`."""
+        return self.evaluated_after(n_train)[-1]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,9 +129,12 @@ class Measurement:
 
     verdict: Verdict
     reason: str  # "" for a completed run
-    metric: float | None  # of the epoch that is told: accuracy as a fraction 0..1, or R2
+    metric: float | None  # of the epoch that is told
     best_metric: float | None  # of the best epoch
-    metric_curve: tuple[float, ...]  # one value per finished epoch
+    metric_curve: tuple[float, ...]  # one value per finished epoch, or other point of evaluation
+    length: Length | None = None  # that was asked for
+    also: Mapping[str, float] = field(default_factory=dict)  # other metrics of the epoch told
+    also_curves: Mapping[str, tuple[float | None, ...]] = field(default_factory=dict)
     train_seconds: float  # wall time of training steps only
     process_seconds: float  # CPU time of the same steps
     planned_train_seconds: float  # what the whole run takes at this run's pace
@@ -94,8 +142,8 @@ class Measurement:
     train_loss: float | None  # mean over the last window of steps
     test_metric: float | None  # on the test split, of the few runs that are scored there
     baseline_metric: float | None = None  # of a constant prediction, where it is known
-    generalization_gap: float | None  # train minus validation metric, of the epoch that is told
-    epochs_to_target: int | None
+    generalization_gap: float | None  # by how much the metric is better in training, as told
+    to_target: int | None  # points of the curve
     n_spikes: int  # loss spikes that recovered
     steps: int  # optimizer steps run, as reported: fewer than planned where it stopped itself
     total_steps: int  # optimizer steps planned

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
-from batchfront.objectives.measurement import ObjectiveError
+from batchfront.objectives.measurement import MetricError
+from batchfront.objectives.metric import R2, Metric, as_metric
+
+OLD_NAME, OLD_TRAIN_NAME = "val_accuracy", "train_accuracy"  # while there was no other metric
+Said = dict[str, float]  # by name
 
 
 class Remarks:
     """The part of `Run` that takes them down."""
 
-    def __init__(self, metric: str) -> None:
-        self.metric = metric
+    def __init__(self, metric: str | Metric | None) -> None:
+        self.metric = as_metric(metric)
         self._test_metric: float | None = None
         self._recorded: tuple[float, int] | None = None  # seconds a step and peak bytes
         self._diagnosed: dict[str, float | None] = {}
@@ -46,20 +51,36 @@ class Remarks:
         """What is to be known of how it trained, under the names of TECHNIQUE_FACTS."""
         self._techniques.update(facts)
 
-    def scored(self, test_accuracy: float) -> None:
+    def scored(self, test_metric: float) -> None:
         """Note the metric on the test split after the last epoch, where `params.score_test`.
 
         Raises:
-            ObjectiveError: the metric is out of range: accuracy is a fraction 0..1.
+            MetricError: the metric is out of range, say a fraction in percent.
         """
-        self._check_range(float(test_accuracy), "run.scored")
-        self._test_metric = float(test_accuracy)
+        self.metric.check_value(float(test_metric), "run.scored")
+        self._test_metric = float(test_metric)
 
-    def _check_range(self, value: float, where: str = "run.report") -> None:
-        if not math.isfinite(value) or (value <= 1 and (value >= 0 or self.metric == "val_r2")):
-            return
-        wanted = "at most 1" if self.metric == "val_r2" else "a fraction between 0 and 1"
-        raise ObjectiveError(f"{where} got {self.metric}={value:g}, wanted {wanted}")
+    def _told(self, value: float | None, named: Mapping[str, Any]) -> tuple[float, Said]:
+        """The metric of an epoch, and what else was said of it.
+
+        Raises:
+            MetricError: the metric is missing or out of range, or another is no number.
+        """
+        said = {name: _number(name, one) for name, one in named.items() if one is not None}
+        for name in (self.metric.name, *([OLD_NAME] if self.metric is R2 else [])):
+            value = said.pop(name, None) if value is None else _number(name, value)
+        if value is None:
+            got = f"{', '.join(said)} alone" if said else "nothing"
+            raise MetricError(f"run.report got {got}, wanted {self.metric} too")
+        self.metric.check_value(value, "run.report")
+        return value, said
+
+
+def _number(name: str, value: Any) -> float:
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        raise MetricError(f"run.report got {name}={value!r}, wanted a number") from None
 
 
 def _is_number(value: float | None) -> bool:

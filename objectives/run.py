@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from itertools import accumulate
-from typing import Any
+from itertools import accumulate, chain, repeat
+from typing import Any, TypeVar
 
 from batchfront.objectives.device.randomness import random_states, restore_random_states
+from batchfront.objectives.length import Length
 from batchfront.objectives.measurement import (
     Measurement,
     ObjectiveError,
@@ -20,13 +22,22 @@ from batchfront.objectives.measurement import (
 from batchfront.objectives.meters.clock import Clock, synchronizer
 from batchfront.objectives.meters.course import GuardSettings
 from batchfront.objectives.meters.divergence import DivergenceGuard
-from batchfront.objectives.meters.early_stopping import LAST_EPOCH, Ending, Epochs
+from batchfront.objectives.meters.early_stopping import (
+    LAST_EPOCH,
+    VAL_LOSS,
+    Ending,
+    Epochs,
+)
 from batchfront.objectives.meters.kept import check_kept
+from batchfront.objectives.meters.limit import TimeLimit
 from batchfront.objectives.meters.memory import NoMeter, memory_meter
 from batchfront.objectives.meters.metering import FirstSteps
 from batchfront.objectives.meters.steps import MissingSteps
-from batchfront.objectives.remarks import Remarks
+from batchfront.objectives.metric import Metric
+from batchfront.objectives.raised import Halted
+from batchfront.objectives.remarks import OLD_TRAIN_NAME, Remarks
 
+Batch = TypeVar("Batch")
 ShouldStop = Callable[[tuple[float, ...]], Stopped | None]
 
 
@@ -41,7 +52,7 @@ class Run(Remarks):
 
     - `begin(total_steps, ...)` once, when model and optimizer exist;
     - `step(loss)` after each optimizer step, or `step(mean, n=10)` after every tenth;
-    - `report(val_accuracy)` after each epoch, with the validation itself inside `validating()`;
+    - `report(val_accuracy=...)` after each epoch, with the validation itself inside `validating()`;
     - `save(state)` after that, where the loop can go on from what it saves: `restored` is then,
       in another process, what was saved last.
 
@@ -55,21 +66,25 @@ class Run(Remarks):
         self,
         *,
         device: str = "cpu",
-        metric: str = "val_accuracy",
+        metric: str | Metric | None = None,
         target: float | None = None,
         should_stop: ShouldStop = _never,
         measure_memory: bool = True,
         compiled: bool = False,
         guard: GuardSettings = GuardSettings(),
         ending: Ending = LAST_EPOCH,
+        limit: TimeLimit | None = None,
     ) -> None:
         super().__init__(metric)
+        self._limit = limit
         self._ended = False  # by early stopping
         self._ending = ending
-        self._reported = Epochs(ending, target=target)
+        self._reported = Epochs(ending, metric=self.metric, target=target)
         self.curve = self._reported.curve  # the metric after each epoch
-        self.n_epochs: int | None = None
+        self.length: Length | None = None
         """That the loop was asked for, where that is known."""
+        self.wants_steps: int | None = None
+        """That a loop of your own has to announce, where its length is none of plain epochs."""
         self.should_stop = should_stop
         self.restored: dict[str, Any] | None = None
         """What an earlier process saved last, to be loaded before `begin`; else None."""
@@ -81,6 +96,7 @@ class Run(Remarks):
         self._clock = Clock(synchronizer(device))
         meter = memory_meter(device, compiled=compiled) if measure_memory else NoMeter()
         self._meter = FirstSteps(meter)
+        self._waits = False  # for data, at every step
         self._guard: DivergenceGuard | None = None
         self._guard_settings = guard
         self._baseline_metric: float | None = None
@@ -112,20 +128,44 @@ class Run(Remarks):
             total_steps: optimizer steps the run will take.
             baseline_loss: loss of the best constant predictor (class-prior entropy, target
                 variance). Without it only explosions and non-finite losses are stopped.
-            baseline_metric: its metric (share of the largest class; 0 for R2).
+            baseline_metric: its metric (share of the largest class; 0 for R2); by default the
+                metric's own `chance`.
         """
         if total_steps < 1:
             raise ObjectiveError(f"run.begin got total_steps={total_steps}, wanted at least 1")
+        self._check_length(total_steps)
+        if baseline_metric is None:
+            baseline_metric = self.metric.chance
         self._baseline_metric = baseline_metric
         self._guard = DivergenceGuard(
             total_steps=total_steps,
             baseline_loss=baseline_loss,
             baseline_metric=baseline_metric,
             settings=self._guard_settings,
+            metric=self.metric,
         )
         if self._earlier is not None:
             self._go_on_from(self._earlier)
         self._clock.start()
+
+    def _check_length(self, total_steps: int) -> None:
+        """Raise ObjectiveError where a loop of your own trains for another length."""
+        wanted, length = self.wants_steps, self.length
+        # Each point may end with a smaller batch, as epochs do that drop nothing.
+        if wanted and length and abs(total_steps - wanted) > length.points:
+            raise ObjectiveError(
+                f"the loop announced {total_steps} steps, and a run of {length} takes {wanted}: "
+                "take params.total_steps(n_train), and report after the steps of "
+                "params.evaluated_after(n_train)"
+            )
+
+    def points(self, first: int, last: int) -> Iterable[int]:
+        """The points of its curve that a run goes to, from the `first` on.
+
+        A probe goes on for as long as it takes to time a step: a run may have few of them.
+        """
+        points = range(first, last + 1)
+        return chain.from_iterable(repeat(points)) if self.holds_batch_size else points
 
     def plan(self, phases: Sequence[Phase]) -> None:
         """Note all phases, as planned now, before each epoch of a run whose batch size grows.
@@ -198,7 +238,7 @@ class Run(Remarks):
             n: how many steps these are, where not each is reported.
 
         Raises:
-            Stopped: the loss is non-finite, exploded or never left chance level.
+            Stopped: the loss is non-finite, exploded or never left chance level; or time is up.
             ObjectiveError: `n` is no number of steps.
         """
         self._raise_latched()
@@ -211,6 +251,31 @@ class Run(Remarks):
             verdict = self._begun().step(loss)
             if verdict is not None:
                 self._stop(*verdict)
+        if self._limit is not None and self._steps < self._begun().total_steps:
+            self._check_time(self._limit)
+
+    def _check_time(self, limit: TimeLimit) -> None:
+        """End the run where it has trained for longer than it may: as far as it came is known."""
+        known = not self._missing.said and limit.step_seconds is not None
+        spent = self._steps * (limit.step_seconds or 0.0) if known else self._clock.now()
+        if spent > limit.seconds:
+            self._stop(Verdict.OVER_BUDGET, limit.words(spent))
+
+    def waited(self, batches: Iterable[Batch]) -> Iterator[Batch]:
+        """The batches, with the time until each of them is there told apart from training."""
+        coming = iter(batches)
+        self._waits = True
+        while True:
+            since = time.perf_counter()
+            with self._meter.looking_away():
+                found = next(coming, None)
+            self._note_wait(time.perf_counter() - since)
+            if found is None:
+                return
+            yield found
+
+    def _note_wait(self, seconds: float) -> None:
+        self._clock.waited(seconds)
 
     @contextmanager
     def validating(self) -> Iterator[None]:
@@ -222,62 +287,59 @@ class Run(Remarks):
             finally:
                 self._meter.resume()
 
-    def report(
-        self,
-        val_accuracy: float,
-        *,
-        train_accuracy: float | None = None,
-        val_loss: float | None = None,
-    ) -> None:
-        """Close an epoch with its validation metric (R2 for regression).
+    def report(self, value: float | None = None, /, **named: float | None) -> None:
+        """Close an epoch with its validation metric: `report(0.93)` or `report(val_accuracy=0.93)`.
 
-        `val_loss`: on the validation split, for an early stopping that watches it.
+        Args:
+            value: the metric that the study is about; here, or under its name.
+            named: other metrics by their names, recorded with the trial: `train_...` for the gap
+                between training and validation, `val_loss` for an early stopping that watches it.
 
         Raises:
             Stopped: the metric is non-finite, a stop rule says so, or the run gets no better.
-            ObjectiveError: the metric is out of range: accuracy is a fraction 0..1.
+            ObjectiveError: the metric is missing or out of range, say a fraction in percent.
         """
         self._raise_latched()
         guard = self._begun()
         with self._clock.standing_still():
             steps, self._steps_before = self._steps - self._steps_before, self._steps
             self._clock.lap(instrumented=self._meter.end_epoch(), steps=steps)
-            value = float(val_accuracy)
-            self._check_range(value)
+            value, said = self._told(value, named)
             verdict = guard.report(value)
             if verdict is not None:
                 self._stop(*verdict)
-            self._ended = self.ends_after(value, val_loss)
-            train_metric = None if train_accuracy is None else float(train_accuracy)
-            self._reported.add(value, train_metric=train_metric, loss=val_loss)
-            if self.n_epochs is not None and not self._phases:
+            self._ended = self.ends_after(value, said.get(VAL_LOSS))
+            train_metric = said.pop(self.metric.of_training, said.pop(OLD_TRAIN_NAME, None))
+            self._reported.add(value, train_metric=train_metric, also=said)
+            if self.length is not None and not self._phases:
                 self._missing.look(
                     self._steps,
                     announced=guard.total_steps,
                     n_done=len(self.curve),
-                    n_epochs=self.n_epochs,
+                    length=self.length,
                 )
             stopped = self.should_stop(tuple(self.curve))
             if stopped is not None:
                 self._stop(stopped.verdict, stopped.reason)
-            if self._ended:
-                self._stop(Verdict.COMPLETED, f"early stopping: {self._ending.early_stopping}")
+            rule, point = self._ending.early_stopping, self.length.point if self.length else "epoch"
+            if self._ended and rule is not None:
+                self._stop(Verdict.COMPLETED, f"early stopping: {rule.words(point)}")
 
     @property
     def wants_val_loss(self) -> bool:
         """Whether `report` needs the loss on the validation split."""
         return self._reported.wants_loss
 
-    def ends_after(self, val_accuracy: float, val_loss: float | None = None) -> bool:
+    def ends_after(self, value: float, val_loss: float | None = None) -> bool:
         """Whether early stopping will end the run when `report` is given these values."""
-        return self._reported.end_after(val_accuracy, val_loss)
+        return self._reported.end_after(value, val_loss)
 
-    def tells_of(self, val_accuracy: float, *, last: bool) -> bool:
+    def tells_of(self, value: float, *, last: bool) -> bool:
         """Whether the epoch about to be reported may be the one that is told.
 
         Then training and test split are worth scoring. `last`: it is the last one.
         """
-        return self._reported.tell_of(val_accuracy, last=last)
+        return self._reported.tell_of(value, last=last)
 
     def so_far(self) -> tuple[float, int]:
         """Training seconds and peak bytes up to now, free of warm-up: the whole run takes more."""
@@ -307,7 +369,8 @@ class Run(Remarks):
     def _share(self) -> float:
         """The share done by steps; by epochs where steps are not reported."""
         by_steps = self._steps / self._begun().total_steps
-        return len(self.curve) / (self.n_epochs or 1) if self._missing.said else by_steps
+        points = self.length.points if self.length else 1
+        return len(self.curve) / points if self._missing.said else by_steps
 
     def result(self) -> Measurement:
         """What the run showed, after the objective has returned or stopped.
@@ -336,26 +399,32 @@ class Run(Remarks):
             verdict=stopped.verdict if stopped else Verdict.COMPLETED,
             reason=reason,
             metric=self._reported.told,
-            best_metric=max(self.curve, default=None),
+            best_metric=self.metric.best(self.curve),
             baseline_metric=self._baseline_metric,
             metric_curve=tuple(self.curve),
+            length=self.length,
             train_seconds=wall,
             process_seconds=process,
             planned_train_seconds=wall / min(1.0, self._share() or 1 / guard.total_steps),
             peak_memory_bytes=peak_bytes,
             train_loss=guard.window_mean,
+            also=self._reported.told_also,
+            also_curves={name: tuple(one) for name, one in self._reported.also.items()},
             test_metric=self._test_metric,
             generalization_gap=self._reported.gap,
-            epochs_to_target=self._reported.to_target,
+            to_target=self._reported.to_target,
             n_spikes=guard.spikes.recovered,
             steps=steps,
             total_steps=guard.total_steps,
             phases=self._phases if len(self._phases) > 1 else (),
-            techniques=dict(self._techniques),
+            techniques={**self._techniques, **self._waiting()},
             evaluation_peak_bytes=self._meter.evaluation_peak_bytes,
             missing_steps=self._missing.said,
             **({} if stopped else self._diagnosed),
         )
+
+    def _waiting(self) -> dict[str, float]:
+        return {"data_wait_share": round(self._clock.wait_share, 3)} if self._waits else {}
 
     def _typical(self) -> tuple[float, float]:
         return self._clock.typical([phase.epochs for phase in self._phases])
@@ -392,12 +461,14 @@ def carry_out(objective: Callable[[TrialParams, Run], None], params: TrialParams
     Raises:
         Exception: what the objective raised, unless it had been stopped: the verdict wins.
     """
-    run.n_epochs = params.epochs
+    run.length = params.planned
     with run:
         try:
             objective(params, run)
         except Stopped as stopped:
             run.latched = run.latched or stopped  # an objective may stop itself
-        except (Exception, SystemExit):
+        except Halted:
+            raise
+        except BaseException:  # user code may raise anything
             if run.latched is None:
                 raise

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from batchfront.storage.errors import StorageError
-from batchfront.storage.files import open_own, replacing
+from batchfront.storage.files import nearest, open_own, replacing
 from batchfront.storage.plain import itself, plain
 
 FORMAT = 1
@@ -96,6 +96,16 @@ def _said(error: Exception) -> str:
     """The first line of what an error says."""
     words = getattr(error, "strerror", None) or str(error)
     return (words.splitlines() or [type(error).__name__])[0][:200]
+
+
+def check_checkpoint_folder(path: Path) -> None:
+    """Raise StorageError where `checkpoint_folder` would; nothing is made."""
+    there = nearest(path)
+    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
+        raise StorageError(
+            f"there can be no checkpoint folder {path}: {there} is no folder that can be written "
+            "to; choose another --checkpoint-dir, or none"
+        )
 
 
 def checkpoint_folder(path: Path) -> Path:

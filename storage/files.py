@@ -13,6 +13,13 @@ from typing import BinaryIO
 NEW = ".new"  # ends the name of a file that is not finished
 
 
+def nearest(path: Path) -> Path:
+    """The path itself where it is there, else the folder above it, or above that, that is."""
+    resolved = path.resolve()
+    # A folder that we may not look into is nearer than what may be in it.
+    return next(one for one in (resolved, *resolved.parents) if os.path.exists(one))
+
+
 @contextmanager
 def replacing(path: Path) -> Iterator[BinaryIO]:
     """A file to be written into, which takes the place of `path` when the block ends.

@@ -150,7 +150,10 @@ class JournalFile(JournalFileBackend):
     def read_logs(self, log_number_from: int) -> Generator[dict[str, Any], None, None]:
         """Read changes; positions in one file say nothing about another."""
         self._watch.check()
-        yield from super().read_logs(log_number_from)
+        try:
+            yield from super().read_logs(log_number_from)
+        except (ValueError, RecursionError) as error:  # of a line; it does not wait for a reader
+            raise _damaged(self._file_path, error) from error
 
     def append_logs(self, logs: list[dict[str, Any]]) -> None:
         """Write changes down as Optuna does; what was torn is cut off by whoever writes next."""
@@ -210,7 +213,7 @@ def open_worker(path: Path) -> SharedJournalStorage:
 def open_reader(path: Path) -> SharedJournalStorage:
     """Open an existing file."""
     if not path.is_file():
-        raise StorageError(f"there is no journal {path} yet: `make study` creates it")
+        raise StorageError(f"there is no journal {path} yet: the first run creates it")
     return _open(path)
 
 
@@ -219,16 +222,23 @@ def _open(path: Path) -> SharedJournalStorage:
     backend = JournalFile(path)
     try:
         storage = SharedJournalStorage(backend)
-    except (ValueError, KeyError, TypeError, UnicodeDecodeError) as error:
-        raise StorageError(
-            f"{path} cannot be read as a journal ({error}): restore a copy of it, or choose "
-            "another --storage"
-        ) from error
+    except StorageError:
+        raise
     except OSError as error:
         raise StorageError(f"cannot read the journal {path}: {error.strerror}") from error
+    except Exception as error:  # whatever a line that Optuna has not written makes it raise
+        raise _damaged(path, error) from error
     storage.path = path
     backend.exclusive.check = storage.check_fence
     return storage
+
+
+def _damaged(path: str | Path, error: Exception) -> StorageError:
+    why = str(error).strip() or "a line that is no change"
+    return StorageError(
+        f"{path} cannot be read as a journal ({type(error).__name__}: {why}): restore a copy of "
+        "it, or choose another --storage"
+    )
 
 
 def _check_file(path: Path) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
+from unicodedata import category
 
 from batchfront.storage.errors import StorageError
 
@@ -17,6 +19,8 @@ DRIVERS = {  # short names people write: the driver that is installed with this 
     "mysql+pymysql": "mysql+pymysql",
     "mariadb+pymysql": "mysql+pymysql",
 }
+# What file systems and SQLite take, less what stands after the names of logs and locks.
+NAME_BYTES, PATH_BYTES, SQLITE_PATH_BYTES = 180, 4000, 490
 WANTED = (
     "sqlite:///path/to/file.db, postgresql+psycopg://user@host/database, "
     "mysql+pymysql://user@host/database, journal:///path/to/file.log or grpc://host:port"
@@ -47,7 +51,29 @@ def sqlite_file_of(url: URL) -> Path:
         raise StorageError(
             f"options of an SQLite URL ({options}) are not supported: leave them out"
         )
-    return Path(name).expanduser().resolve()
+    return _file_named(name, "a database file", longest=SQLITE_PATH_BYTES)
+
+
+def _file_named(name: str, what: str, *, longest: int = PATH_BYTES) -> Path:
+    """The file of that name, links resolved; nothing is made or opened, so nothing is left behind.
+
+    Raises:
+        StorageError: there can be none of that name, or what is there is no file.
+    """
+    try:
+        path = Path(name).expanduser().resolve()
+        lengths = [len(part.encode()) for part in (str(path), *path.parts)]
+    except (RuntimeError, UnicodeEncodeError) as error:  # no such home; not UTF-8
+        raise StorageError(f"{name!r} cannot be {what}: {error}") from None
+    if lengths[0] > longest or max(lengths[1:]) > NAME_BYTES:
+        raise StorageError(
+            f"the name of {path} is too long for {what}: wanted at most {NAME_BYTES} bytes for "
+            f"each part and {longest} for all"
+        )
+    if os.path.exists(path) and not os.path.isfile(path):  # False where we may not look
+        kind = "a folder" if path.is_dir() else "no regular file"
+        raise StorageError(f"{path} is {kind}, wanted {what}")
+    return path
 
 
 def folder_of(url: str) -> Path | None:
@@ -86,6 +112,10 @@ def redacted(url: str) -> str:
     parsed = _taken_apart(url)
     if parsed is None or "@" in (parsed.host or ""):  # a host with half a password before it
         return url.split("://")[0] + "://…" if "://" in url else "(not a URL)"
+    return _shown(parsed)
+
+
+def _shown(parsed: URL) -> str:
     hidden = {key: "***" for key in parsed.query if _is_secret(key)}
     return parsed.update_query_dict(hidden).render_as_string(hide_password=True)
 
@@ -103,6 +133,7 @@ def _taken_apart(url: str) -> URL | None:
     from sqlalchemy.exc import ArgumentError
 
     try:
+        url.encode()  # else nothing could render it again
         return make_url(url)
     except (ArgumentError, ValueError):
         return None
@@ -112,7 +143,14 @@ def _is_secret(key: str) -> bool:
     return any(word in key.lower() for word in ("pass", "pwd", "secret", "token"))
 
 
-def secrets_in(url: str) -> list[str]:
+def without_secrets(url: str, text: str) -> str:
+    """The text without the passwords of the URL, which drivers quote."""
+    for secret in _secrets_in(url):
+        text = text.replace(secret, "***")
+    return text
+
+
+def _secrets_in(url: str) -> list[str]:
     """What no message may hold, also where a driver quotes it."""
     parsed = _taken_apart(url)
     if parsed is None:  # no driver has seen it
@@ -123,17 +161,14 @@ def secrets_in(url: str) -> list[str]:
 
 def parse(url: str) -> tuple[URL, str]:
     """The URL and its kind: sqlite, journal, grpc or server."""
-    from sqlalchemy.engine import make_url
-    from sqlalchemy.exc import ArgumentError
-
-    try:
-        parsed = make_url(url)
-    except (ArgumentError, ValueError):
-        raise StorageError(f"storage {redacted(url)!r} is not a URL: wanted {WANTED}") from None
+    parsed = _taken_apart(url)
+    if parsed is None:
+        raise StorageError(f"storage {redacted(url)!r} is not a URL: wanted {WANTED}")
     if "@" in (parsed.host or ""):  # drivers would quote the rest of the password as the host
         raise StorageError(
             f"storage {redacted(url)!r} has an @ too many: one in a password is written %40"
         )
+    _check_parts(parsed)
     if parsed.drivername in DRIVERS:
         return parsed, "server"
     if parsed.drivername not in ("sqlite", "journal", "grpc"):
@@ -144,16 +179,29 @@ def parse(url: str) -> tuple[URL, str]:
     return parsed, parsed.drivername
 
 
+def _check_parts(parsed: URL) -> None:
+    """Raise StorageError for what no driver takes, and some fail on without a word."""
+    texts = (parsed.username, parsed.password, parsed.host, parsed.database, *parsed.query.values())
+    if any(category(c) in ("Cc", "Cs") for text in texts for c in "".join(text or "")):
+        raise StorageError(
+            f"storage {_shown(parsed)!r} holds a control character, or what is not UTF-8: a "
+            "storage needs a name that can be printed"
+        )
+    if parsed.port is not None and not 0 < parsed.port < 2**16:
+        raise StorageError(f"the port of {_shown(parsed)!r} is out of range: wanted 1 to 65535")
+    try:
+        (parsed.host or "").encode("idna")
+    except UnicodeError as error:
+        raise StorageError(f"storage {_shown(parsed)!r} has no possible host: {error}") from None
+
+
 def journal_file_of(parsed: URL) -> Path:
     if parsed.host or not parsed.database:
         raise StorageError(
             f"journal URL {parsed!r} names no file: wanted journal:///path/to/file.log, with three "
             "slashes, or four for an absolute path"
         )
-    path = Path(parsed.database).expanduser().resolve()
-    if path.is_dir():
-        raise StorageError(f"{path} is a folder, wanted a journal file")
-    return path
+    return _file_named(parsed.database, "a journal file")
 
 
 def address_of(parsed: URL) -> tuple[str, int]:

@@ -2,25 +2,31 @@
 
 from __future__ import annotations
 
+import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 from batchfront.storage.errors import StorageError
+from batchfront.storage.files import nearest
 from batchfront.storage.names import (
     address_of,
     file_of,
     journal_file_of,
     parse,
     redacted,
-    secrets_in,
     sqlite_file_of,
+    without_secrets,
 )
+from batchfront.storage.patience import again_while_away
 
 if TYPE_CHECKING:
+    from sqlalchemy.engine import URL
+
     from batchfront.storage.shared import SharedStorage
 
+T = TypeVar("T")
 Mode = Literal["worker", "reader"]
 
 
@@ -33,7 +39,11 @@ def open_storage(url: str, *, mode: Mode) -> SharedStorage:
             answer, or that has no studies yet (readers).
     """
     parsed, kind = parse(url)
-    worker = mode == "worker"
+    with readable_errors(url):
+        return _open(parsed, kind, worker=mode == "worker")
+
+
+def _open(parsed: URL, kind: str, *, worker: bool) -> SharedStorage:
     if kind == "sqlite":
         from batchfront.storage import sqlite
 
@@ -53,6 +63,24 @@ def open_storage(url: str, *, mode: Mode) -> SharedStorage:
     return server.open_worker(parsed) if worker else server.open_reader(parsed)
 
 
+def waiting_for_server(url: str, call: Callable[[], T]) -> T:
+    """What `call` returns, made again while the server of a storage that was there is away."""
+    found: T = again_while_away(call, _away_test(url))
+    return found
+
+
+def _away_test(url: str) -> Callable[[BaseException], bool]:
+    """What tells that the server of a storage is away; files never are."""
+    kind = parse(url)[1]
+    if kind == "server":
+        from batchfront.storage.server import is_away
+    elif kind == "grpc":
+        from batchfront.storage.proxy import is_away
+    else:
+        return lambda error: False
+    return is_away
+
+
 def exists(url: str) -> bool:
     """Whether there are studies to read.
 
@@ -65,8 +93,31 @@ def exists(url: str) -> bool:
     if kind == "server":
         from batchfront.storage import server
 
-        return server.exists(parsed)
+        with readable_errors(url):
+            return server.exists(parsed)
     return file_of(parsed, kind).exists()
+
+
+def check_place(url: str) -> None:
+    """Raise StorageError for files that a worker could not make there; nothing is made.
+
+    Raises:
+        StorageError: also an unknown kind of URL.
+    """
+    parsed, kind = parse(url)
+    if kind in ("grpc", "server"):
+        return
+    path = file_of(parsed, kind)
+    if kind == "sqlite":
+        from batchfront.storage import sqlite
+
+        sqlite.refuse_network_file_system(path)
+    there = nearest(path.parent)
+    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
+        raise StorageError(
+            f"there can be no {path}: {there} is no folder that can be written to: change its "
+            "permissions or choose another --storage"
+        )
 
 
 def disk_bytes(url: str) -> int | None:
@@ -92,7 +143,7 @@ def readable_errors(url: str) -> Iterator[None]:
         cause: BaseException = error
         while cause.__cause__ is not None:
             cause = cause.__cause__
-        said = _without(secrets_in(url), _words(cause))
+        said = without_secrets(url, _words(cause))
         raise StorageError(f"storage {redacted(url)}: {said}{_remedy(said)}") from error
 
 
@@ -108,12 +159,6 @@ def _words(cause: BaseException) -> str:
     details = getattr(cause, "details", None)  # of a gRPC error
     text = details() if callable(details) else str(cause)
     return str(text).splitlines()[0] if text else type(cause).__name__
-
-
-def _without(secrets: list[str], text: str) -> str:
-    for secret in secrets:
-        text = text.replace(secret, "***")
-    return text
 
 
 def _remedy(said: str) -> str:

@@ -28,8 +28,13 @@ GONE = grpc.StatusCode.ABORTED  # how it says that it did not; Optuna's server n
 AWAY = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED)  # by a server that ends
 
 
-def _is_away(error: BaseException) -> bool:
-    return isinstance(error, grpc.RpcError) and error.code() in AWAY
+def is_away(error: BaseException) -> bool:
+    away = isinstance(error, grpc.RpcError) and error.code() in AWAY
+    return away or isinstance(error, NoAnswer)
+
+
+class NoAnswer(StorageError):
+    """Nobody answered when a client connected."""
 
 
 class _Call(NamedTuple):
@@ -73,7 +78,7 @@ class Fencing(grpc.UnaryUnaryClientInterceptor):  # type: ignore[misc]  # grpc h
         return call
 
 
-@waits_for_server(_is_away)
+@waits_for_server(is_away)
 class SharedProxyStorage(GrpcStorageProxy, SharedStorage):
     """Calls wait while the server restarts."""
 
@@ -106,7 +111,7 @@ def connect(host: str, port: int) -> SharedProxyStorage:
         storage.wait_server_ready(timeout=CONNECT_SECONDS)
     except ConnectionError:
         storage.close()
-        raise StorageError(
+        raise NoAnswer(
             f"no gRPC server answers on {where}: start one there with "
             f"`batchfront serve --storage URL --host HOST --port {port}`"
         ) from None

@@ -36,7 +36,7 @@ class Served:
         self._storage = storage
         self._lock = threading.Lock()
         self._view = get_storage(storage)
-        self._seen: dict[int, Any] = {}  # by the id of a study: the identity it had
+        self._seen: dict[int, str] = {}  # by the id of a study: the identity it had, or its name
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._storage, name)
@@ -45,14 +45,25 @@ class Served:
         self, study_id: int, deepcopy: bool = True, states: Container[TrialState] | None = None
     ) -> list[FrozenTrial]:
         """All trials of the study that has this id now."""
+        # One that is just being made, or is not ours, has no identity.
         identity = self._storage.get_study_user_attrs(study_id).get(IDENTITY)
+        identity = identity or self._storage.get_study_name_from_id(study_id)
         with self._lock:
-            if self._seen.get(study_id) not in (None, identity):
-                self._view = get_storage(self._storage)
-                self._seen.clear()
+            if self._seen.get(study_id, identity) != identity:
+                self._renew()
             self._seen[study_id] = identity
             view = self._view
         return view.get_all_trials(study_id, deepcopy=deepcopy, states=states)
+
+    def delete_study(self, study_id: int) -> None:
+        """Delete it, and know nothing of it any more."""
+        self._storage.delete_study(study_id)
+        with self._lock:
+            self._renew()
+
+    def _renew(self) -> None:
+        self._view = get_storage(self._storage)
+        self._seen.clear()
 
 
 class Fences(grpc.ServerInterceptor):  # type: ignore[misc]  # grpc has no types

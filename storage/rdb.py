@@ -3,34 +3,36 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Collection, Container, Mapping, Sequence
+from importlib import import_module
 from typing import Any
 
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.storages import RDBStorage
-from optuna.trial import TrialState
-from sqlalchemy import String, cast, column, select, table
-from sqlalchemy.dialects import mysql, postgresql, sqlite
+from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy import func, select
 from sqlalchemy.engine import Connection
 
 from batchfront.storage.errors import StorageError
 from batchfront.storage.fence import IDENTITY, OWNER
 from batchfront.storage.shared import NOTHING, SharedStorage
+from batchfront.storage.tables import (
+    HEARTBEATS,
+    STUDY_ATTRIBUTES,
+    SYSTEM_ATTRIBUTES,
+    TRIALS,
+    USER_ATTRIBUTES,
+    attribute_rows,
+    read_trials,
+    write_trials,
+)
 
-TRIALS = table("trials", column("trial_id"), column("study_id"), column("state"))
-HEARTBEATS = table("trial_heartbeats", column("trial_id"), column("heartbeat"))
-STUDY_ATTRIBUTES = table(
-    "study_user_attributes", column("study_id"), column("key"), column("value_json")
-)
-USER_ATTRIBUTES, SYSTEM_ATTRIBUTES = (
-    table(name, column("trial_id"), column("key"), column("value_json"))
-    for name in ("trial_user_attributes", "trial_system_attributes")
-)
 TABLES = {"studies", "trials", "version_info"}  # a database with these is one of Optuna's
 
 
 class SharedRDBStorage(RDBStorage, SharedStorage):
-    """Optuna's storage in tables, with several attributes written at once."""
+    """Optuna's storage in tables, read and written many trials or attributes at once."""
 
     def check_fence(self, connection: Connection) -> None:
         """Raise what the fence does, as the transaction finds the study and the trial.
@@ -66,22 +68,48 @@ class SharedRDBStorage(RDBStorage, SharedStorage):
             state = connection.execute(states).scalar_one_or_none()
             if state is None:
                 raise KeyError(f"there is no trial with id {trial_id}")
-            if TrialState[state].is_finished():
+            if state.is_finished():
                 raise UpdateFinishedTrialError(f"trial with id {trial_id} is finished")
             for into, attrs in ((USER_ATTRIBUTES, user), (SYSTEM_ATTRIBUTES, system)):
-                rows = [
-                    {"trial_id": trial_id, "key": key, "value_json": json.dumps(value)}
-                    for key, value in attrs.items()
-                ]
+                rows = list(attribute_rows(trial_id, attrs))
                 if rows:
                     connection.execute(_upsert(self.engine.name, into), rows)
+
+    def add_trials(self, study_id: int, trials: Sequence[FrozenTrial]) -> None:
+        """Add trials, as `SharedStorage` describes, in one transaction."""
+        with self.engine.begin() as connection:
+            write_trials(connection, study_id, trials)
+
+    def count_trials(self, study_id: int) -> Counter[TrialState]:
+        """The counts, as `SharedStorage` describes them."""
+        counts = select(TRIALS.c.state, func.count()).where(TRIALS.c.study_id == study_id)
+        with self.engine.connect() as connection:
+            rows = connection.execute(counts.group_by(TRIALS.c.state)).all()
+        return Counter(dict(map(tuple, rows)))
+
+    def _get_trials(
+        self,
+        study_id: int,
+        states: Container[TrialState] | None,
+        included_trial_ids: Collection[int],
+        trial_id_greater_than: int,
+    ) -> list[FrozenTrial]:
+        """What all of Optuna reads trials with; its cache asks for what is new to it."""
+        with self.engine.connect() as connection:
+            return read_trials(
+                connection,
+                study_id,
+                states=states,
+                newer_than=trial_id_greater_than,
+                and_those=included_trial_ids,
+            )
 
     def get_heartbeats(self, study_id: int) -> Mapping[int, Any]:
         """When the worker of each running trial has last shown that it lives, as it is stored."""
         running = select(HEARTBEATS.c.trial_id, HEARTBEATS.c.heartbeat).where(
             HEARTBEATS.c.trial_id == TRIALS.c.trial_id,
             TRIALS.c.study_id == study_id,
-            cast(TRIALS.c.state, String) == TrialState.RUNNING.name,  # an enum, on PostgreSQL
+            TRIALS.c.state == TrialState.RUNNING,
         )
         with self.engine.connect() as connection:
             return dict(connection.execute(running).all())
@@ -95,10 +123,10 @@ def _value(connection: Connection, attributes: Any, *where: Any) -> Any:
 
 def _upsert(dialect: str, into: Any) -> Any:
     """Insert attributes, over those of the same name."""
+    of = import_module(f"sqlalchemy.dialects.{dialect}")  # that one alone: each takes a while
+    insert = of.insert(into)
     if dialect == "mysql":
-        insert = mysql.insert(into)
         return insert.on_duplicate_key_update(value_json=insert.inserted.value_json)
-    insert = {"sqlite": sqlite, "postgresql": postgresql}[dialect].insert(into)
     return insert.on_conflict_do_update(
         index_elements=["trial_id", "key"], set_={"value_json": insert.excluded.value_json}
     )

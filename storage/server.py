@@ -13,7 +13,7 @@ from sqlalchemy import event, inspect, text
 from sqlalchemy.exc import DBAPIError, OperationalError, SQLAlchemyError
 
 from batchfront.storage.errors import StorageError
-from batchfront.storage.names import DRIVERS, redacted
+from batchfront.storage.names import DRIVERS, redacted, without_secrets
 from batchfront.storage.patience import again_while_away, waits_for_server
 from batchfront.storage.rdb import (
     TABLES,
@@ -36,7 +36,7 @@ AWAY_MYSQL = {1040, 1053, 1205, 1213, 1927, 2002, 2003, 2006, 2013, 2055}
 REFUSED = ("authentication failed", "does not exist", "pg_hba.conf")  # by a server that is there
 
 
-def _is_away(error: BaseException) -> bool:
+def is_away(error: BaseException) -> bool:
     """The connection was lost or refused, or the server broke a deadlock.
 
     Not a full disk or a missing right: these are told at once.
@@ -108,7 +108,7 @@ class FencedStorage(SharedRDBStorage):
             self.check_fence(connection)
 
 
-@waits_for_server(_is_away)
+@waits_for_server(is_away)
 class ServerStorage(FencedStorage):
     """Optuna's tables on a server; calls wait while the server restarts."""
 
@@ -121,7 +121,7 @@ class ServerStorage(FencedStorage):
         with ExitStack() as stack:
             yield again_while_away(
                 lambda: stack.enter_context(_named_lock(self.engine, lock, patience_seconds)),
-                _is_away,
+                is_away,
             )
 
 
@@ -140,7 +140,7 @@ def open_worker(url: URL) -> ServerStorage:
 def open_reader(url: URL) -> ServerStorage:
     """Open existing tables."""
     if not exists(url):
-        raise StorageError(f"{_shown(url)} has no studies yet: `make study` creates them")
+        raise StorageError(f"{_shown(url)} has no studies yet: the first run creates them")
     return _open(url, skip_table_creation=True)
 
 
@@ -166,9 +166,26 @@ def _open(url: URL, **options: Any) -> ServerStorage:
 
 
 def _engine_for_setup(url: URL) -> Any:
+    """An engine that has connected once.
+
+    Raises:
+        StorageError: the driver takes no such options.
+        SQLAlchemyError: the server cannot be reached.
+    """
     from sqlalchemy import create_engine
 
-    return create_engine(_full(url), connect_args=_connect_args(url))
+    try:
+        engine = create_engine(_full(url), connect_args=_connect_args(url))
+        engine.connect().close()
+    except SQLAlchemyError:
+        raise
+    except Exception as error:  # drivers hand options on to whatever these may break
+        said = without_secrets(_full(url), f"{type(error).__name__}: {error}")
+        raise StorageError(
+            f"no connection can be made as {_shown(url)} says ({said}): leave out its options, "
+            "or look at the host"
+        ) from error
+    return engine
 
 
 def _full(url: URL) -> str:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
 
 from optuna.storages import BaseStorage
+from optuna.trial import FrozenTrial, TrialState
 
 from batchfront.storage.fence import Fence, fence_of_this_call, fenced
 
@@ -55,6 +57,15 @@ class SharedStorage(BaseStorage):
             self.set_trial_user_attr(trial_id, key, value)
         for key, value in system.items():
             self.set_trial_system_attr(trial_id, key, value)
+
+    def add_trials(self, study_id: int, trials: Sequence[FrozenTrial]) -> None:
+        """Add trials to a study as `create_new_trial` does; all or none where the backend can."""
+        for trial in trials:
+            self.create_new_trial(study_id, template_trial=trial)
+
+    def count_trials(self, study_id: int) -> Counter[TrialState]:
+        """How many trials of a study are in each state; no trial is read where that can be."""
+        return Counter(trial.state for trial in self.get_all_trials(study_id, deepcopy=False))
 
     def get_heartbeats(self, study_id: int) -> Mapping[int, Any]:
         """The last sign of life of running trials, by id; none where the backend keeps none."""

@@ -51,7 +51,7 @@ def _marked_as_reading(cls: type[SqliteStorage]) -> type[SqliteStorage]:
         return call
 
     for name in dir(SharedRDBStorage):
-        if name.startswith(("get_", "_get_trials", "_get_stale")):
+        if name.startswith(("get_", "count_", "_get_trials", "_get_stale")):
             method = getattr(SharedRDBStorage, name)
             setattr(cls, name, marked(method))
     return cls
@@ -94,7 +94,7 @@ class WatchedConnection(sqlite3.Connection):
 
 def open_worker(path: Path) -> SqliteStorage:
     """Open for writing; creates folder, file and schema when they are missing."""
-    _refuse_network_file_system(path)
+    refuse_network_file_system(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -114,8 +114,8 @@ def open_worker(path: Path) -> SqliteStorage:
 def open_reader(path: Path) -> SqliteStorage:
     """Open an existing database for looking; its transactions take no lock that blocks a worker."""
     if _is_missing(path):
-        raise StorageError(f"there is no database {path} yet: `make study` creates it")
-    _refuse_network_file_system(path)
+        raise StorageError(f"there is no database {path} yet: the first run creates it")
+    refuse_network_file_system(path)
     _check_file(path)
     return _open(path, journal=None)
 
@@ -240,7 +240,8 @@ def _check_file(path: Path) -> None:
         )
 
 
-def _refuse_network_file_system(path: Path) -> None:
+def refuse_network_file_system(path: Path) -> None:
+    """Raise StorageError where SQLite's locks do not work."""
     kind = file_system(path)
     if kind in NETWORK_FILE_SYSTEMS:
         raise StorageError(

@@ -1,4 +1,4 @@
-"""Numbers as people read them."""
+"""Numbers and messages as people read them."""
 
 from __future__ import annotations
 
@@ -9,6 +9,25 @@ from batchfront.objectives.measurement import TO_TARGET
 
 if TYPE_CHECKING:
     from rich.table import Table
+
+
+LONGEST_LINE = 300
+HEAD = 200  # characters that are kept of the beginning of a longer one
+CUT = " … "
+SMALL, LARGE = 0.001, 1e6  # metrics between them are written in decimals
+
+
+def one_line(text: str) -> str:
+    """The text as one line that prints as it is, without the middle of a long one.
+
+    What would move the cursor, colour the terminal or break the encoding is written as Python
+    would write it. Remedies come last, so the end is kept too.
+    """
+    text = text[:HEAD] + CUT + text[-LONGEST_LINE:] if len(text) > 4 * LONGEST_LINE else text
+    line = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text.strip())
+    if len(line) <= LONGEST_LINE:
+        return line
+    return line[:HEAD] + CUT + line[HEAD + len(CUT) - LONGEST_LINE :]
 
 
 def human_bytes(n: float) -> str:
@@ -37,6 +56,13 @@ def human_seconds(seconds: float) -> str:
     return f"{minutes} min {rest:02d} s"
 
 
+def metric_form(*values: float | None, digits: int = 4) -> str:
+    """The format of values of one metric: decimals for fractions, digits where it is any number."""
+    sizes = [abs(value) for value in values if value]
+    plain = all(SMALL <= size < LARGE for size in sizes)
+    return f".{digits}f" if plain else f".{digits + 2}g"
+
+
 def said(name: str, value: float | None) -> str:
     """The value of an objective."""
     if value is None:
@@ -47,7 +73,7 @@ def said(name: str, value: float | None) -> str:
         return human_bytes(value)
     if name in TO_TARGET:
         return f"{value:.10g}"
-    return f"{value:.4f}" if abs(value) < 1e6 else f"{value:.6g}"  # a loss may be any number
+    return f"{value:{metric_form(value)}}"
 
 
 def short(value: Any) -> str:

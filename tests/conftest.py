@@ -10,13 +10,20 @@ import pytest
 import torch
 from alembic.script import ScriptDirectory
 
+from batchfront.study.commands import TYPED_VARIABLE
 from tests.turns import turn
 
 
 @pytest.fixture(autouse=True)
 def _one_thread() -> None:
-    """As workers run: results of one seed are bitwise equal only for equal thread counts."""
+    """Tests run as workers do: results of one seed are bitwise equal for equal thread counts."""
     torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def _nobody_typed_make(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`make test` says that it was make; tests are about what is typed without it."""
+    monkeypatch.delenv(TYPED_VARIABLE, raising=False)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -13,17 +13,17 @@ DEPLOY = ROOT / "deploy"
 
 
 def compose_file(file: str = "compose.yaml") -> dict:
-    """Of Docker Compose."""
+    """The file of Docker Compose."""
     return yaml.safe_load((DEPLOY / file).read_text())
 
 
 def dockerfile() -> str:
-    """With its long lines put together."""
+    """The Dockerfile, with its long lines put together."""
     return (DEPLOY / "Dockerfile").read_text().replace("\\\n", "")
 
 
 def manifests() -> list[dict]:
-    """Of Kubernetes."""
+    """The manifests of Kubernetes."""
     files = sorted(DEPLOY.glob("kubernetes*.yaml"))
     return [one for file in files for one in yaml.safe_load_all(file.read_text())]
 
@@ -34,6 +34,6 @@ def worker_job() -> dict:
 
 
 def entrypoint() -> list[str]:
-    """Of the image."""
+    """The entry point of the image."""
     (line,) = re.findall(r"^ENTRYPOINT (.*)$", dockerfile(), re.MULTILINE)
     return json.loads(line)

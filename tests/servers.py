@@ -5,8 +5,10 @@ from __future__ import annotations
 import contextlib
 import os
 import queue
+import random
 import re
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -35,6 +37,15 @@ def address(kind: str) -> URL:
     """Where the server of this kind is."""
     variable, usual = VARIABLES[kind]
     return make_url(os.environ.get(variable) or usual)
+
+
+def free_port() -> int:
+    """A port that nobody has, below those of connections: it is still free after a restart."""
+    while True:
+        port = random.randint(20000, 30000)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 @contextmanager

@@ -12,15 +12,58 @@ from batchfront.study.opening.open import the_study
 EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
 
 
-@pytest.mark.parametrize("name", ["wine", "own_loop"])
+REACHED = {  # a good value of the metric; with its sign turned where less is better
+    "wine": 0.9,
+    "own_loop": 0.9,
+    "images": 0.9,
+    "segmentation": 0.7,
+    "multilabel": 0.7,
+    "regression": -0.6,
+}
+NEW = ("images", "segmentation", "multilabel", "regression")  # of at most 30 lines
+
+
+@pytest.mark.parametrize("name", REACHED)
 def test_an_example_fills_a_study(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     argv = ["run", "--task", str(EXAMPLES / f"{name}.py"), "--batch-sizes", "16:64"]
     assert main([*argv, "--epochs", "5", "--n-trials", "6", "--learning-rates", "0.01:0.1"]) == 0
+    study = the_study("sqlite:///runs/batchfront.db", None)
+    assert [t.state.name for t in study.trials] == ["COMPLETE"] * 6
+    sign = 1 if study.directions[0].name == "MAXIMIZE" else -1
+    assert max(sign * t.values[0] for t in study.trials) > REACHED[name]
+
+
+@pytest.mark.parametrize("name", NEW)
+def test_an_example_is_short(name):
+    assert len((EXAMPLES / f"{name}.py").read_text().splitlines()) <= 30
+
+
+def test_a_table_with_few_positives_is_searched_by_auc(tmp_path, monkeypatch):
+    pytest.importorskip("pandas")
+    monkeypatch.chdir(tmp_path)
+    path = EXAMPLES / "rare_table.py"
+    assert len(path.read_text().splitlines()) <= 30
+    argv = ["run", "--task", str(path), "--batch-sizes", "32,100", "--epochs", "2"]
+    assert main([*argv, "--n-trials", "4", "--learning-rates", "0.003:0.03"]) == 0
+    study = the_study("sqlite:///runs/batchfront.db", None)
+    assert study.metric_names[0] == "val_auc"
+    assert max(t.values[0] for t in study.trials if t.values) > 0.9
+    assert {t.params["batch_size"] for t in study.trials} <= {32, 100}
+
+
+def test_the_language_model_is_trained_for_so_many_tokens(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    file = EXAMPLES / "language.py"
+    assert len(file.read_text().splitlines()) <= 30
+    argv = ["run", "--task", str(file), "--batch-sizes", "16:32", "--learning-rates", "0.01:0.05"]
+    assert main([*argv, "--tokens", "19200", "--n-trials", "3"]) == 0
     trials = the_study("sqlite:///runs/batchfront.db", None).trials
-    assert [t.state.name for t in trials] == ["COMPLETE"] * 6
-    assert max(t.values[0] for t in trials) > 0.9
+    assert [t.state.name for t in trials] == ["COMPLETE"] * 3
+    assert {t.user_attrs["run_length"]["tokens_per_example"] for t in trials} == {32}
+    assert min(t.values[0] for t in trials) < 2.9  # nats; characters alone have 3.2
 
 
 def test_every_example_has_a_test():
-    assert {p.stem for p in EXAMPLES.glob("*.py")} == {"wine", "own_loop"}
+    others = {"rare_table", "language"}  # with tests of their own
+    assert {p.stem for p in EXAMPLES.glob("*.py")} == set(REACHED) | others

@@ -8,7 +8,6 @@ import re
 import shlex
 import shutil
 import signal
-import socket
 import subprocess
 import time
 import urllib.request
@@ -18,6 +17,7 @@ import pytest
 
 from batchfront.study.cli.main import parser
 from batchfront.study.cli.words import as_options, variables
+from tests.servers import free_port
 
 ROOT = Path(__file__).resolve().parent.parent
 SMALL = {"N_TRIALS": "3", "EPOCHS": "2", "BATCH_SIZES": "64:512"}  # where a command says nothing
@@ -76,6 +76,16 @@ def _run(command: str, cwd: Path, **more: str) -> subprocess.CompletedProcess[st
     )
 
 
+@pytest.mark.parametrize("command", [line for line in _commands() if line != "make test"])
+def test_a_command_of_the_readme_is_understood(checkout, command):
+    make, target, *_ = shlex.split(command)
+    shown = _run(command.replace(make, "make -n", 1), checkout).stdout.splitlines()[-1]
+    _, _, module, *words = shlex.split(shown)
+    assert (make, module, words[0]) == ("make", "study", _targets()[target])
+    parser().parse_args(words)
+
+
+@pytest.mark.slow
 def test_the_commands_of_the_readme_run_in_order(checkout):
     ran = []
     for command in _commands():
@@ -97,14 +107,8 @@ def _quick(command: str) -> str:
     return " ".join([command, *(f"{k}={v}" for k, v in more.items() if f"{k}=" not in command)])
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 def _check_dashboard(checkout: Path) -> None:
-    port = _free_port()
+    port = free_port()
     process = subprocess.Popen(
         ["make", "dashboard", f"PORT={port}"],
         cwd=checkout,

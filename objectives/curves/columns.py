@@ -3,80 +3,18 @@
 from __future__ import annotations
 
 import math
-import unicodedata
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from difflib import get_close_matches
 
 from batchfront.objectives.measurement import TO_TARGET, Verdict
+from batchfront.objectives.metric import Metric
+from batchfront.objectives.number import EXACT, PERCENT, Number
 
 METRICS = ("val_accuracy", "val_r2")
 WORDS = ("task", "optimizer", "verdict", "diverged")
-EXACT = 2**53  # up to here a float holds every whole number; storages keep floats
-PERCENT = ": 91.2% is written 0.912"
+MOST_COLUMNS = 1000  # each that means nothing to us is kept with every run
 ONE_ROW = ": number epochs 1, 2, ... and keep one row for each"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Number:
-    """What a cell may hold."""
-
-    low: float = -math.inf
-    high: float = math.inf
-    above: bool = False  # `low` itself is excluded
-    whole: bool = False
-    lost: bool = False  # may be NaN or infinite: the run failed, or did not get there
-    advice: str = ""  # on a number out of range
-
-    def read(self, column: str, text: str) -> float:
-        """The number in a cell.
-
-        Raises:
-            ValueError: it is none, or not one for this column.
-        """
-        try:
-            value = int(text) if self.whole else float(text)
-        except ValueError:
-            value = self._unusual(column, text)
-        if -math.inf < value < math.inf:
-            if self.low <= value <= self.high and not (self.above and value == self.low):
-                return value
-        elif self.lost:
-            return value
-        most = f" and at most {self.high}" if self.whole and value > self.high else ""
-        raise ValueError(f"{column} is {text}, wanted {self}{most}{self.advice}")
-
-    def _unusual(self, column: str, text: str) -> int:
-        """A whole number that is written as 8.0 or 1e3."""
-        try:
-            value = float(text)
-        except ValueError:
-            raise ValueError(f"{column} is {text!r}, wanted {self}{_oddity(text)}") from None
-        if not value.is_integer():
-            raise ValueError(f"{column} is {text}, wanted {self}{self.advice}")
-        if abs(value) > EXACT:
-            raise ValueError(f"{column} is {text}, wanted {self} with all its digits")
-        return int(value)
-
-    def __str__(self) -> str:
-        words = "a whole number" if self.whole else "a number"
-        if self.above:
-            words += f" above {self.low:g}"
-        elif self.low > -math.inf:
-            words += f" of at least {self.low:g}"
-        elif self.high < math.inf:
-            words += f" of at most {self.high:g}"
-        return words + (", or nan" if self.lost else "")
-
-
-def _oddity(text: str) -> str:
-    """Why a cell that may look like a number is none."""
-    if text.endswith("%"):
-        return PERCENT
-    if "," in text:
-        return ": write a point before decimals, and nothing between thousands"
-    strange = next((c for c in text if not c.isascii()), None)
-    return "" if strange is None else f": it has a {unicodedata.name(strange, 'strange character')}"
 
 
 def value_as_written(text: str) -> float | str | None:
@@ -125,7 +63,15 @@ MEANT = {  # what people also write; never taken silently, since a guess could b
 CLOSE = 0.8  # of names that differ in a letter or two
 
 
-def check_header(header: Sequence[str], needed: Sequence[str]) -> None:
+def number_of(metric: Metric) -> Number:
+    """What a cell of a metric may hold; NaN where the run failed."""
+    low, high = (metric.worst, metric.bound) if metric.maximize else (metric.bound, metric.worst)
+    return Number(
+        low=-math.inf if low is None else low, high=math.inf if high is None else high, lost=True
+    )
+
+
+def check_header(header: Sequence[str], needed: Sequence[str], metric: Metric | None) -> None:
     """Raise ValueError unless the columns say what was run and what came out."""
     if not header:
         raise ValueError("the file is empty, wanted a header and rows")
@@ -136,15 +82,21 @@ def check_header(header: Sequence[str], needed: Sequence[str]) -> None:
     if "" in header:
         at = header.index("") + 1
         raise ValueError(f"column {at} has no name: name it or leave it out (pandas: index=False)")
+    if len(header) > MOST_COLUMNS:
+        raise ValueError(f"there are {len(header)} columns, wanted at most {MOST_COLUMNS}")
     twice = sorted({name for name in header if header.count(name) > 1})
     if twice:
         raise ValueError(f"there are two columns {', '.join(twice)}")
-    if set(METRICS) <= set(header):
+    if metric is not None and metric.name not in header:
+        raise ValueError(
+            f"lacks the column {metric.name} of the metric; it has {', '.join(header)}"
+        )
+    if metric is None and set(METRICS) <= set(header):
         raise ValueError(f"both {' and '.join(METRICS)} are there, wanted one metric")
     lacking = [name for name in needed if name not in header]
     if lacking:
         raise ValueError(f"lacks the columns {', '.join(lacking)}{_advice(header, lacking)}")
-    if not set(OUTCOMES) & set(header):
+    if metric is None and not set(OUTCOMES) & set(header):
         advice = _advice(header, OUTCOMES)
         raise ValueError(f"lacks an outcome, one of {', '.join(OUTCOMES)}{advice}")
 

@@ -10,14 +10,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from batchfront.objectives.curves.columns import (
-    METRICS,
     OUTCOMES,
     metric_of,
     nearly,
     value_as_written,
 )
 from batchfront.objectives.curves.rows import Key, Row, Sheet, read_rows
+from batchfront.objectives.curves.table import length_in
+from batchfront.objectives.length import Length
 from batchfront.objectives.measurement import TO_TARGET, ObjectiveError, Verdict
+from batchfront.objectives.metric import Metric, as_metric
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,34 +52,37 @@ class Recordings:
     digest: str
     task: str
     optimizer: str
-    metric: str | None  # its name in a study; the column may be called val_accuracy for R2
+    metric: Metric | None  # the column may be called val_accuracy for R2
     column: str | None  # of the metric
     objectives: tuple[str, ...]  # columns, the metric's as in the file
     epochs: int | None  # of a curve, or planned; None where unknown or not the same for all
     curves: bool  # one row an epoch
+    length: Length | None  # of runs whose rows are other points than epochs
     others: tuple[str, ...]  # columns that mean nothing to us
     numeric: frozenset[str]  # of these, where numbers print as they were written
     nearly: tuple[tuple[str, str], ...]  # of these, what looks like a column we know
     runs: tuple[Recording, ...]
 
 
-def read_recordings(path: Path) -> Recordings:
+def read_recordings(path: Path, metric: Metric | None = None) -> Recordings:
     """Read and check a CSV file, also a compressed one (`.csv.gz`).
+
+    `metric`: the one in a column of that name; None: the usual ones are looked for.
 
     Raises:
         ObjectiveError: unreadable, too large once unpacked, or malformed, with the line's number.
     """
-    return _Reader(read_rows(path)).recordings()
+    return _Reader(read_rows(path, metric=metric), metric).recordings()
 
 
 class _Reader:
     """A reader of what one file's rows say together."""
 
-    def __init__(self, sheet: Sheet) -> None:
-        self._sheet, self._rows = sheet, sheet.rows
+    def __init__(self, sheet: Sheet, metric: Metric | None) -> None:
+        self._sheet, self._rows, self._metric = sheet, sheet.rows, metric
         self._columns = {column for row in sheet.rows for column in row.numbers}
         self._curves = "epoch" in self._columns
-        self._objectives = _objectives(self._columns)
+        self._objectives = _objectives(self._columns, sheet.metrics)
 
     def recordings(self) -> Recordings:
         sheet = self._sheet
@@ -85,23 +90,30 @@ class _Reader:
             raise ObjectiveError(f"{sheet.file}: all outcomes are blank")
         runs = sheet.curves() if self._curves else self._single()
         epochs = self._epochs(runs)
-        column = next((name for name in self._objectives if name in METRICS), None)
+        column = next((name for name in self._objectives if name in sheet.metrics), None)
         others = tuple(dict.fromkeys(name for row in sheet.rows for name in row.others))
         return Recordings(
             file=sheet.file,
             digest=sheet.digest,
             task=sheet.word("task", sheet.file),
             optimizer=sheet.word("optimizer"),
-            metric=column and metric_of(column, (r.numbers.get(column, 0) for r in sheet.rows)),
+            metric=self._metric_of(column),
             column=column,
             objectives=self._objectives,
             epochs=epochs,
             curves=self._curves,
+            length=length_in(runs) if self._curves else None,
             others=others,
             numeric=frozenset(name for name in others if self._is_numeric(name)),
             nearly=tuple(nearly([*self._columns, *others])),
             runs=tuple(self._judged(run, epochs) for run in runs),
         )
+
+    def _metric_of(self, column: str | None) -> Metric | None:
+        if self._metric is not None or column is None:
+            return self._metric
+        values = (row.numbers.get(column, 0) for row in self._rows)
+        return as_metric(metric_of(column, values))
 
     def _single(self) -> list[list[Row]]:
         """Every row is a run; a seed tells repetitions apart, where there is one."""
@@ -137,7 +149,7 @@ class _Reader:
         if marked is not Verdict.COMPLETED:
             return _stopped(rows, marked, f"recorded as {marked.value}")
         for n, row in enumerate(rows, 1):
-            for name in (*METRICS, "train_loss"):
+            for name in (*self._sheet.metrics, "train_loss"):
                 value = row.numbers.get(name, 0.0)
                 if not math.isfinite(value):
                     after = f" after epoch {n}" if self._curves else ""
@@ -160,7 +172,7 @@ class _Reader:
 
     def _completed(self, rows: list[Row]) -> Recording:
         for name in self._objectives:
-            for row in rows if name in METRICS else rows[-1:]:  # a curve has no gaps
+            for row in rows if name in self._sheet.metrics else rows[-1:]:  # a curve has no gaps
                 if name not in row.numbers:
                     raise self._sheet.error(
                         row,
@@ -174,10 +186,10 @@ def _stopped(rows: list[Row], verdict: Verdict, reason: str) -> Recording:
     return Recording(rows=tuple(rows), verdict=verdict, reason=reason)
 
 
-def _objectives(columns: set[str]) -> tuple[str, ...]:
+def _objectives(columns: set[str], metrics: tuple[str, ...]) -> tuple[str, ...]:
     """The metric, or else what it took to reach a target, or else the loss; then what it cost."""
-    held = [name for name in OUTCOMES if name in columns]
-    for first in (METRICS, TO_TARGET, ("train_loss",)):
+    held = [name for name in dict.fromkeys((*metrics, *OUTCOMES)) if name in columns]
+    for first in (metrics, TO_TARGET, ("train_loss",)):
         found = [name for name in held if name in first]
         if found:
             break

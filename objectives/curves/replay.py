@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from batchfront.objectives.curves.table import RecordedRun, Table, read_table
-from batchfront.objectives.measurement import TrialParams
+from batchfront.objectives.curves.table import Table, read_table
+from batchfront.objectives.length import Length
+from batchfront.objectives.measurement import ObjectiveError, TrialParams
+from batchfront.objectives.metric import AS_DECLARED, AskedMetric, Metric, as_metric
 from batchfront.objectives.parameter import Parameter
 from batchfront.objectives.run import Run
 
@@ -18,16 +20,26 @@ STEPS_PER_EPOCH = 20
 were. From 15 epochs on these make two windows of the divergence guard, which wants three bad ones
 in a row: one bad epoch is not divergence. In shorter tables, as in short runs, it may be."""
 
+LOSS_COLUMN = "train_loss"
+LOSS_METRIC = Metric(LOSS_COLUMN, direction="minimize")
+
 
 class ReplayObjective:
     """Plays a `Table`: parameters snap to the recorded grid, the seed picks a recorded seed."""
 
-    def __init__(self, table: Table, *, name: str, digest: str = "") -> None:
+    def __init__(
+        self, table: Table, *, name: str, digest: str = "", asked: AskedMetric = AS_DECLARED
+    ) -> None:
         self.table = table
         self.name = name
-        self.metric = table.metric
+        self.metric = _metric_of(table, asked, name)
         self.default_epochs = table.epochs
         self.max_epochs: int | None = table.epochs
+        self.recorded_sizes = tuple(table.batch_sizes)
+        self.recorded: Length | None = None if table.length.is_plain else table.length
+        self.whole_epochs = False  # `recorded` says more
+        self.n_train: int | None = None  # a table does not say them
+        self.tokens_per_example: int | None = None
         self.batch_sizes: tuple[int, int | None] = (table.batch_sizes[0], table.batch_sizes[-1])
         self.search: Mapping[str, Parameter] = {}
         self.compiled = False
@@ -41,20 +53,32 @@ class ReplayObjective:
     def __call__(self, params: TrialParams, run: Run) -> None:
         table = self.table
         recorded = table.nearest(params.batch_size, params.learning_rate, params.seed)
+        by_loss, n_rows = self.metric.name == LOSS_COLUMN, params.planned.points
         run.begin(
-            params.epochs * STEPS_PER_EPOCH,
+            n_rows * STEPS_PER_EPOCH,
             baseline_loss=table.baseline_loss,
-            baseline_metric=table.baseline_metric,
+            baseline_metric=table.baseline_loss if by_loss else table.baseline_metric,
         )
         run.told_cost(
             step_seconds=table.epoch_seconds(recorded.batch_size) / STEPS_PER_EPOCH,
             peak_memory_bytes=table.peak_memory_bytes(recorded.batch_size),
         )
-        _play(recorded, params.epochs, run)
+        values = recorded.train_loss if by_loss else recorded.val_accuracy
+        _play(recorded.train_loss[:n_rows], values[:n_rows], n_rows, run)
 
 
-def _play(recorded: RecordedRun, epochs: int, run: Run) -> None:
-    losses, values = recorded.train_loss[:epochs], recorded.val_accuracy[:epochs]
+def _metric_of(table: Table, asked: AskedMetric, name: str) -> Metric:
+    """The table's validation metric, or its training loss where that is asked for."""
+    declared = LOSS_METRIC if asked.name == LOSS_COLUMN else as_metric(table.metric)
+    metric = as_metric(asked.of(declared) or declared)
+    if metric.name != declared.name:
+        raise ObjectiveError(
+            f"{name} has {table.metric} and {LOSS_COLUMN} to be played back, not {metric}"
+        )
+    return metric
+
+
+def _play(losses: Sequence[float], values: Sequence[float], epochs: int, run: Run) -> None:
     for loss, value in zip(losses, values, strict=True):
         for _ in range(STEPS_PER_EPOCH):
             run.step(loss)
@@ -64,7 +88,7 @@ def _play(recorded: RecordedRun, epochs: int, run: Run) -> None:
             run.step(math.nan)
 
 
-def load_replay(path: Path) -> ReplayObjective:
+def load_replay(path: Path, asked: AskedMetric = AS_DECLARED) -> ReplayObjective:
     """The table in a file as an objective, named after the file.
 
     Raises:
@@ -72,4 +96,4 @@ def load_replay(path: Path) -> ReplayObjective:
     """
     table = read_table(path)
     digest = hashlib.sha256(path.read_bytes()).hexdigest()[:16]
-    return ReplayObjective(table, name=path.name, digest=digest)
+    return ReplayObjective(table, name=path.name, digest=digest, asked=asked)

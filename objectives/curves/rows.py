@@ -14,15 +14,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from batchfront.objectives.curves.columns import (
-    KNOWN,
+    METRICS,
     NEEDED,
     NUMBERS,
     WORDS,
     check_header,
+    number_of,
     verdict_of,
 )
 from batchfront.objectives.curves.unpack import unpacked
+from batchfront.objectives.files import read_file
 from batchfront.objectives.measurement import ObjectiveError, Verdict
+from batchfront.objectives.metric import Metric
+from batchfront.objectives.number import Number
 
 BLANK = " \t\r\n\xa0\ufeff\u200b"  # around the names of columns; some are invisible
 HARDLY = 0.1  # of the first epoch's seconds: the others take no less
@@ -66,6 +70,7 @@ class Sheet:
     file: str  # its name
     digest: str
     rows: tuple[Row, ...]  # at least one
+    metrics: tuple[str, ...] = METRICS  # columns that may be the metric
 
     def error(self, row: Row, words: str) -> ObjectiveError:
         """What is wrong with a row among the others."""
@@ -139,24 +144,31 @@ class Sheet:
             )
 
 
-def read_rows(path: Path, *, needed: Sequence[str] = NEEDED) -> Sheet:
-    """Read and check a CSV file, also a compressed one (`.csv.gz`); `needed` are its columns.
+def read_rows(path: Path, *, needed: Sequence[str] = NEEDED, metric: Metric | None = None) -> Sheet:
+    """Read and check a CSV file, also a compressed one (`.csv.gz`).
+
+    `needed` are its columns, and `metric` is the column that holds it, where that was said.
 
     Raises:
         ObjectiveError: unreadable or malformed, with the line's number.
     """
     try:
-        data = path.read_bytes()
+        data = read_file(path)
         text = _decoded(_unpacked(path, data), path.name)
     except (OSError, EOFError, zlib.error) as error:
-        raise ObjectiveError(f"cannot read the table {path}: {error}") from error
-    rows = _parsed(text, path.name, needed)
+        raise ObjectiveError(f"cannot read the table {path}: {_why(error)}") from error
+    rows = _parsed(text, path.name, needed, metric)
     if not rows:
         raise ObjectiveError(f"{path.name} holds no runs")
     digest = hashlib.sha256(data).hexdigest()[:16]
-    sheet = Sheet(file=path.name, digest=digest, rows=tuple(rows))
+    metrics = METRICS if metric is None else (metric.name,)
+    sheet = Sheet(file=path.name, digest=digest, rows=tuple(rows), metrics=metrics)
     _check_one_task(sheet)
     return sheet
+
+
+def _why(error: Exception) -> str:
+    return getattr(error, "strerror", None) or str(error)
 
 
 def _unpacked(path: Path, data: bytes) -> bytes:
@@ -174,24 +186,28 @@ def _decoded(data: bytes, name: str) -> str:
     raise ObjectiveError(f"{name} line {line}: not UTF-8, save the file as such")
 
 
-def _parsed(text: str, name: str, needed: Sequence[str]) -> list[Row]:
+def _parsed(text: str, name: str, needed: Sequence[str], metric: Metric | None) -> list[Row]:
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     try:
         header = [cell.strip(BLANK) for cell in next(filter(None, reader), [])]
-        check_header(header, needed)
-        row = _row_of(header, needed)
+        check_header(header, needed, metric)
+        own = {} if metric is None else {metric.name: number_of(metric)}
+        row = _row_of(header, needed, NUMBERS | own)
         return [row(reader.line_num, cells) for cells in reader if cells]
     except (ValueError, csv.Error) as error:
         line = max(reader.line_num, 1)
         raise ObjectiveError(f"{name} line {line}: {error}") from None
 
 
-def _row_of(header: list[str], needed: Iterable[str]) -> Callable[[int, list[str]], Row]:
+def _row_of(
+    header: list[str], needed: Iterable[str], kinds: Mapping[str, Number]
+) -> Callable[[int, list[str]], Row]:
     """What makes a row of a line's number and cells."""
-    numbers = [(at, name, NUMBERS[name]) for at, name in enumerate(header) if name in NUMBERS]
+    numbers = [(at, name, kinds[name]) for at, name in enumerate(header) if name in kinds]
     words = [(at, name) for at, name in enumerate(header) if name in WORDS]
-    others = [(at, name) for at, name in enumerate(header) if name not in KNOWN]
-    filled = [n for n in (*needed, "epoch") if n in header and n in NUMBERS]
+    known = {*kinds, *WORDS}
+    others = [(at, name) for at, name in enumerate(header) if name not in known]
+    filled = [n for n in (*needed, "epoch") if n in header and n in kinds]
 
     def row(line: int, cells: list[str]) -> Row:
         if len(cells) != len(header):
@@ -200,7 +216,7 @@ def _row_of(header: list[str], needed: Iterable[str]) -> Callable[[int, list[str
         read = {name: kind.read(name, cells[at]) for at, name, kind in numbers if cells[at]}
         for name in filled:
             if name not in read:
-                raise ValueError(f"{name} is blank, wanted {NUMBERS[name]}")
+                raise ValueError(f"{name} is blank, wanted {kinds[name]}")
         said = {name: cells[at] for at, name in words if cells[at]}
         return Row(
             line=line,

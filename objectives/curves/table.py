@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 from batchfront.objectives.curves.columns import metric_of
 from batchfront.objectives.curves.rows import Row, read_rows
+from batchfront.objectives.length import UNITS, Length
 
 COLUMNS = (
     "task", "optimizer", "batch_size", "learning_rate", "seed", "epoch", "train_loss",
@@ -43,11 +45,20 @@ class Table:
     task: str
     optimizer: str
     runs: dict[Key, RecordedRun]
+    unit: str = UNITS[0]  # of the runs' length
+    amount: int | None = None  # of it; None: as many epochs as points
 
     @cached_property
     def epochs(self) -> int:
-        """The number of epochs of the longest run."""
+        """The number of epochs of the longest run, or of other points of its curve."""
         return max(len(run.train_loss) for run in self.runs.values())
+
+    @property
+    def length(self) -> Length:
+        """How long the longest run trained."""
+        if self.amount is None:
+            return Length(amount=self.epochs)
+        return Length(unit=self.unit, amount=self.amount, evaluations=self.epochs)
 
     @cached_property
     def batch_sizes(self) -> list[int]:
@@ -134,12 +145,31 @@ def read_table(path: str | Path) -> Table:
             backwards.
     """
     sheet = read_rows(Path(path), needed=COLUMNS)
-    runs = [_run(curve) for curve in sheet.curves()]
+    curves = sheet.curves()
+    runs, length = [_run(curve) for curve in curves], length_in(curves)
     return Table(
+        unit=UNITS[0] if length is None else length.unit,
+        amount=None if length is None else length.amount,
         task=sheet.word("task"),
         optimizer=sheet.word("optimizer"),
         runs={(run.batch_size, run.learning_rate, run.seed): run for run in runs},
     )
+
+
+def length_in(curves: Sequence[Sequence[Row]]) -> Length | None:
+    """What a column named after its unit says of the length of runs, at equal shares in each row.
+
+    None where there is none: then the rows are epochs.
+    """
+    longest = max(curves, key=len)
+    for unit in UNITS[1:]:
+        cells = [row.others.get(unit, "") for row in longest]
+        if not all(cell.isdecimal() and int(cell) > 0 for cell in cells):
+            continue
+        amount, n = int(cells[-1]), len(cells)
+        if all(int(cell) == amount * k // n for k, cell in enumerate(cells, 1)):
+            return Length(unit=unit, amount=amount, evaluations=n)
+    return None
 
 
 def _run(curve: list[Row]) -> RecordedRun:

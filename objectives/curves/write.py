@@ -14,16 +14,16 @@ from pathlib import Path
 from typing import Any
 
 from batchfront.objectives.curves.table import COLUMNS, Key, Table, read_table
+from batchfront.objectives.length import Length
 from batchfront.objectives.measurement import ObjectiveError, TrialParams, Verdict
+from batchfront.objectives.metric import Metric
 from batchfront.objectives.run import Run, carry_out
-
-HEAD = (",".join(COLUMNS) + "\n").encode()
 
 
 class RecordingRun(Run):
     """A `Run` that writes down and lets go on: only a non-finite loss or metric ends it."""
 
-    def __init__(self, *, device: str, metric: str) -> None:
+    def __init__(self, *, device: str, metric: str | Metric | None) -> None:
         super().__init__(device=device, metric=metric, measure_memory=False)
         self.losses: list[float] = []  # mean over each epoch
         self._sum: Any = 0.0
@@ -37,17 +37,10 @@ class RecordingRun(Run):
         self._count += n
         self._sum += n * (loss.detach() if hasattr(loss, "detach") else loss)
 
-    def report(
-        self,
-        val_accuracy: float,
-        *,
-        train_accuracy: float | None = None,
-        val_loss: float | None = None,
-    ) -> None:
+    def report(self, value: float | None = None, /, **named: float | None) -> None:
         """Close an epoch."""
         self._raise_latched()
-        value = float(val_accuracy)
-        self._check_range(value)
+        value, _ = self._told(value, named)
         self.losses.append(float(self._sum) / max(self._count, 1))
         self.curve.append(value)
         self._sum, self._count = 0.0, 0
@@ -56,7 +49,10 @@ class RecordingRun(Run):
 
 
 def record_run(
-    objective: Callable[[TrialParams, Run], None], params: TrialParams, *, metric: str
+    objective: Callable[[TrialParams, Run], None],
+    params: TrialParams,
+    *,
+    metric: str | Metric | None,
 ) -> list[tuple[float, float]]:
     """Mean loss and metric of each epoch.
 
@@ -65,11 +61,11 @@ def record_run(
     """
     run = RecordingRun(device=params.device, metric=metric)
     carry_out(objective, params, run)
-    n_reports, finite = len(run.curve), run.latched is None
-    if n_reports == 0 or (n_reports != params.epochs and finite):
+    n_reports, finite, length = len(run.curve), run.latched is None, params.planned
+    if n_reports == 0 or (n_reports != length.points and finite):
         raise ObjectiveError(
-            f"the objective reported {n_reports} times in {params.epochs} epochs: a table has one "
-            "row an epoch, so call run.report once an epoch"
+            f"the objective reported {n_reports} times in {length.points} {length.point}s: a table "
+            f"has one row an {length.point}, so call run.report once an {length.point}"
         )
     return list(zip(run.losses, run.curve, strict=True))
 
@@ -81,7 +77,7 @@ class TableFile:
     path: Path
     task: str
     optimizer: str
-    epochs: int
+    length: Length
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -92,6 +88,8 @@ class TableFile:
         """
         if self.path.suffix == ".gz":
             raise ObjectiveError(f"{self.path}: a table is recorded uncompressed; gzip it after")
+        if self.path.exists() and not (self.path.is_file() or self.path.is_dir()):
+            raise ObjectiveError(f"{self.path} is no regular file: choose another file")
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with self.path.open("ab") as stream:
             try:
@@ -100,7 +98,17 @@ class TableFile:
                 raise ObjectiveError(
                     f"another process is recording into {self.path}: choose another file"
                 ) from None
-            yield
+            try:
+                yield
+            finally:
+                if self.path.exists() and self.path.stat().st_size <= len(self._head):
+                    self.path.unlink()  # nothing was recorded
+
+    @property
+    def _head(self) -> bytes:
+        """The columns; how far each row is, where that is none of plain epochs, is the last."""
+        more = () if self.length.is_plain else (self.length.unit,)
+        return (",".join((*COLUMNS, *more)) + "\n").encode()
 
     def open(self) -> Table | None:
         """What is recorded so far, cut back to whole runs; None for a new table.
@@ -109,9 +117,9 @@ class TableFile:
             ObjectiveError: not a table, or one of another task, optimizer or number of epochs.
         """
         if not self.path.exists() or not self._cut_torn_line():
-            self.path.write_bytes(HEAD)
+            self.path.write_bytes(self._head)
             return None
-        if self.path.stat().st_size == len(HEAD):
+        if self.path.stat().st_size == len(self._head):
             return None
         table = read_table(self.path)
         self._check(table)
@@ -127,9 +135,14 @@ class TableFile:
             [
                 self.task, self.optimizer, size, f"{rate:g}", seed, epoch,
                 f"{loss:.6g}", f"{value:.6g}", f"{epoch * seconds:.6g}", peak,
+                *self._so_far(epoch),
             ]
             for epoch, (loss, value) in enumerate(curve, 1)
         )  # fmt: skip
+
+    def _so_far(self, point: int) -> list[int]:
+        """What a run was given up to a point, where its length is none of plain epochs."""
+        return [] if self.length.is_plain else [self.length.amount * point // self.length.points]
 
     def _append(self, rows: Iterable[Iterable[object]]) -> None:
         text = io.StringIO()
@@ -147,13 +160,14 @@ class TableFile:
     def _cut_torn_line(self) -> bool:
         """Cut back to the last newline; returns whether the head is whole."""
         content = self.path.read_bytes()
-        if not (content.startswith(HEAD) or HEAD.startswith(content)):
+        head = self._head
+        if not (content.startswith(head) or head.startswith(content)):
             raise ObjectiveError(
-                f"{self.path} does not begin like a table of training curves: "
+                f"{self.path} does not begin like a table of training curves of {self.length}: "
                 "record into another file"
             )
         os.truncate(self.path, content.rfind(b"\n") + 1)
-        return content.startswith(HEAD)
+        return content.startswith(head)
 
     def _check(self, table: Table) -> None:
         found, wanted = (table.task, table.optimizer), (self.task, self.optimizer)
@@ -163,18 +177,20 @@ class TableFile:
                 "record into another file"
             )
         *whole, last = [len(run.val_accuracy) for run in table.runs.values() if run.is_finite] or [
-            self.epochs
+            self.length.points
         ]
-        wrong = {n for n in whole if n != self.epochs} | ({last} if last > self.epochs else set())
-        if wrong:
+        most, there = self.length.points, table.length
+        wrong = {n for n in whole if n != most} | ({last} if last > most else set())
+        if wrong or (there.points == most and there.amount != self.length.amount):
+            held = f"{max(wrong)} {there.point}s" if wrong else str(there)
             raise ObjectiveError(
-                f"{self.path} holds runs of {max(wrong)} epochs, this asks for {self.epochs}: "
+                f"{self.path} holds runs of {held}, this asks for {self.length}: "
                 "record into another file"
             )
 
     def _is_short(self, table: Table, key: Key) -> bool:
         run = table.runs[key]
-        return run.is_finite and len(run.val_accuracy) < self.epochs
+        return run.is_finite and len(run.val_accuracy) < self.length.points
 
     def _without_last(self, table: Table) -> Table | None:
         """Runs are written one after the other, so a torn one is the file's end."""

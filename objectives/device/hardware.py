@@ -10,6 +10,8 @@ import re
 from pathlib import Path
 from typing import Any
 
+from batchfront.objectives.raised import kind_of, text_of
+
 SHORTAGE = re.compile(
     # CUDA, HIP, MPS, XPU, drivers; but not "out of memory slots"
     r"out of memory(?=\s*(?:$|\n|[^\w\s])|\s+(?:\w+ing|while|when|on|in|at|for|error)\b)"
@@ -95,11 +97,11 @@ def _says_so(error: BaseException) -> bool:
         return True
     if isinstance(error, OSError):
         return error.errno == errno.ENOMEM
-    if "ResourceExhausted" in type(error).__name__:  # TensorFlow's
+    if "ResourceExhausted" in kind_of(error):  # TensorFlow's
         return True
     if not isinstance(error, RuntimeError):
         return False
-    said = str(error)
+    said = text_of(error)
     return bool(SHORTAGE.search(said)) or (bool(NO_PLAN.search(said)) and _is_nearly_full())
 
 

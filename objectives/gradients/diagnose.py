@@ -20,6 +20,7 @@ from batchfront.objectives.loss import SUM, over
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from batchfront.objectives.loading.examples import Examples
     from batchfront.objectives.loss import Loss
     from batchfront.objectives.task import Task
 
@@ -35,19 +36,18 @@ def diagnose(
     *,
     task: Task,
     loss: Loss,
-    x: Tensor,
-    y: Tensor,
+    examples: Examples,
     seed: int,
     device: str,
 ) -> dict[str, float | None]:
-    """Figures by name; None for one that could not be had. `x`, `y`: the training split."""
+    """Figures by name; None for one that could not be had. `examples`: the training split."""
     states = random_states(device)
     try:
         found: dict[str, float | None] = {}
         if "distance" in asked:
             found.update(_distances(model, task, seed))
         if "sharpness" in asked:
-            found["sharpness"] = _sharpness_on_subset(model, loss, x, y, device)
+            found["sharpness"] = _sharpness_on_subset(model, loss, examples, device)
         return found
     finally:
         restore_random_states(states, device)
@@ -70,7 +70,7 @@ def _distances(model: nn.Module, task: Task, seed: int) -> dict[str, float | Non
 
 
 def _sharpness_on_subset(
-    model: nn.Module, loss: Loss, x: Tensor, y: Tensor, device: str
+    model: nn.Module, loss: Loss, examples: Examples, device: str
 ) -> float | None:
     """The sharpness of a copy of the model on a subset; None where the device lacks room for it.
 
@@ -78,8 +78,9 @@ def _sharpness_on_subset(
     """
     import torch
 
-    picked = torch.linspace(0, len(x) - 1, min(SUBSET, len(x))).long()
-    parts = list(zip(x[picked].split(CHUNK), y[picked].split(CHUNK), strict=True))
+    n = len(examples)
+    picked = torch.linspace(0, n - 1, min(SUBSET, n)).long()
+    parts = [examples.at(some) for some in picked.split(CHUNK)]
     try:
         trial = copy.deepcopy(model).eval()
 

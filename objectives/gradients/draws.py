@@ -8,7 +8,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from batchfront.objectives.gradients.parts import n_parts
+from batchfront.objectives.loading.examples import Examples, Pair
+from batchfront.objectives.loading.tree import alone, by_example
 from batchfront.objectives.loss import SUM, as_loss, over
+from batchfront.objectives.raised import text_of
 
 if TYPE_CHECKING:
     import torch
@@ -38,17 +41,16 @@ class Gradients:
         self,
         model: nn.Module,
         loss: Callable[[Tensor, Tensor], Tensor],
-        x: Tensor,
-        y: Tensor,
+        examples: Examples,
         *,
         device: str,
         part: int | None = None,  # examples of one pass at most; None: whole batches
     ) -> None:
         self._part = part
         self.model = model.to(device).train()
-        self.n_train = len(x)
+        self.n_train = len(examples)
         self._loss = as_loss(loss)
-        self._x, self._y = x, y
+        self._examples = examples
         self._device = device
         self._parameters = {n: p for n, p in model.named_parameters() if p.requires_grad}
 
@@ -89,19 +91,19 @@ class Gradients:
             batch = self._of_batch(x, y)
             try:
                 each = self._of_each(x, y)
-            except (RuntimeError, ValueError) as error:  # as batch norm's in-place statistics
-                return (str(error).splitlines() or [type(error).__name__])[0][:120]
+            except (RuntimeError, ValueError, TypeError) as error:  # as batch norm's statistics
+                return (text_of(error).splitlines() or [type(error).__name__])[0][:120]
         means = [grads.mean(dim=0) for grads in each]
         off = _square([a - b for a, b in zip(means, batch, strict=True)])
         if off <= TOLERANCE**2 * max(_square(batch), _square(means)):
             return ""
         return "the gradient of a batch is not the mean of its examples' gradients"
 
-    def _batch(self, indices: Tensor) -> tuple[Tensor, Tensor]:
-        kept_at = indices.to(self._x.device)
-        return self._x[kept_at].to(self._device), self._y[kept_at].to(self._device)
+    def _batch(self, indices: Tensor) -> Pair:
+        x, y = self._examples.at(indices)
+        return x.to(self._device), y.to(self._device)
 
-    def _of_batch(self, x: Tensor, y: Tensor) -> list[Tensor]:
+    def _of_batch(self, x: Any, y: Any) -> list[Tensor]:
         import torch
 
         parameters = list(self._parameters.values())
@@ -117,16 +119,16 @@ class Gradients:
         whole = len(x) if self._loss.kind == SUM else 1
         return [over(grads, weights) / whole for grads in total]
 
-    def _of_each(self, x: Tensor, y: Tensor) -> list[Tensor]:
+    def _of_each(self, x: Any, y: Any) -> list[Tensor]:
         from torch.func import functional_call, grad, vmap
 
-        def loss_of(parameters: dict[str, Tensor], x_i: Tensor, y_i: Tensor) -> Tensor:
-            output: Any = functional_call(self.model, parameters, (x_i[None],))
-            return self._loss(output, y_i[None])
+        def loss_of(parameters: dict[str, Tensor], x_i: list[Tensor], y_i: list[Tensor]) -> Tensor:
+            output: Any = functional_call(self.model, parameters, (alone(x, x_i),))
+            return self._loss(output, alone(y, y_i))
 
         detached = {name: p.detach() for name, p in self._parameters.items()}
         each = vmap(grad(loss_of), in_dims=(None, 0, 0), randomness="different")
-        grads: dict[str, torch.Tensor] = each(detached, x, y)
+        grads: dict[str, torch.Tensor] = each(detached, by_example(x), by_example(y))
         return list(grads.values())
 
 

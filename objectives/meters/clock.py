@@ -28,6 +28,7 @@ class Lap:
     process_seconds: float  # CPU
     warm: bool  # not the first epoch, and no step of it was instrumented
     steps: int = 0  # optimizer steps, of which epochs may have one more or less; 0: not known
+    waited: float = 0.0  # of the seconds, for data
 
 
 class Clock:
@@ -36,7 +37,7 @@ class Clock:
     def __init__(self, synchronize: Callable[[], None] = lambda: None) -> None:
         self._synchronize = synchronize
         self._laps: list[Lap] = []
-        self._wall = self._process = 0.0  # of the lap in progress
+        self._wall = self._process = self._waited = 0.0  # of the lap in progress
         self._since: tuple[float, float] | None = None  # None while standing still
         self._cold = True  # the next lap is the first one of this process
 
@@ -71,13 +72,34 @@ class Clock:
         warm = not self._cold and not instrumented
         self._cold = False
         self._laps.append(
-            Lap(seconds=self._wall, process_seconds=self._process, warm=warm, steps=steps)
+            Lap(
+                seconds=self._wall,
+                process_seconds=self._process,
+                warm=warm,
+                steps=steps,
+                waited=self._waited,
+            )
         )
-        self._wall = self._process = 0.0
+        self._wall = self._process = self._waited = 0.0
 
-    def laps(self) -> list[tuple[float, float, bool, int]]:
+    def waited(self, seconds: float) -> None:
+        """So many seconds of the lap in progress went by until there was data."""
+        self._waited += seconds
+
+    @property
+    def wait_share(self) -> float:
+        """The share of the time that was waited for data: of warm laps, where there are any."""
+        laps = [lap for lap in self._laps if lap.warm] or self._laps
+        seconds = sum(lap.seconds for lap in laps) or self._wall
+        return (sum(lap.waited for lap in laps) or self._waited) / seconds if seconds else 0.0
+
+    def laps(self) -> list[tuple[float, ...]]:
         """All laps so far, to go on from in another process."""
-        return [(lap.seconds, lap.process_seconds, lap.warm, lap.steps) for lap in self._laps]
+        return [
+            (lap.seconds, lap.process_seconds, lap.warm, lap.steps)
+            + ((lap.waited,) if lap.waited else ())
+            for lap in self._laps
+        ]
 
     def go_on_from(self, laps: Sequence[tuple[Any, ...]]) -> None:
         """Take the laps of an earlier process; what was between them and now does not count.
@@ -85,7 +107,8 @@ class Clock:
         Those of older versions do not tell their steps.
         """
         self._laps = [
-            Lap(seconds=s, process_seconds=p, warm=w, steps=sum(steps)) for s, p, w, *steps in laps
+            Lap(seconds=s, process_seconds=p, warm=w, steps=sum(more[:1]), waited=sum(more[1:]))
+            for s, p, w, *more in laps
         ]
 
     def spent(self) -> tuple[float, float]:
@@ -94,6 +117,11 @@ class Clock:
             sum(lap.seconds for lap in self._laps) + self._wall,
             sum(lap.process_seconds for lap in self._laps) + self._process,
         )
+
+    def now(self) -> float:
+        """Wall seconds so far, without waiting for the device; it may be running."""
+        running = 0.0 if self._since is None else time.perf_counter() - self._since[0]
+        return self.spent()[0] + running
 
     def typical(self, phases: Sequence[int] = ()) -> tuple[float, float]:
         """Wall and CPU seconds of the laps at the median warm pace: free of warm-up and hiccups.

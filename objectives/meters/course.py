@@ -8,6 +8,7 @@ from itertools import accumulate
 from typing import Any
 
 from batchfront.objectives.meters.outlook import falls, outlook
+from batchfront.objectives.metric import ACCURACY, Metric
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,9 +45,16 @@ class GuardSettings:
     fallen: float = 0.5
     """A loss has fallen: by this share of its start."""
     skill: float = 0.2
-    """A run whose metric has come this share of the way from chance to perfect is spared."""
-    hint: float = 0.1
-    """One that has come this far speaks against a baseline that nothing confirms."""
+    """A run whose metric has come this share of the way from chance to perfect is spared ..."""
+    skilled_for: int = 2
+    """... until so many metrics in a row say otherwise, where its loss began far away."""
+    hint: float = 0.04
+    """One that has come this far in one of the last ..."""
+    hinted_for: int = 3
+    """... so many metrics speaks against a baseline that nothing confirms."""
+    hopeful_until: float = 0.6
+    """A loss that falls from far above is taken to go on at its pace until this share of the budget
+    is spent; then it slows down as it did."""
     agreement: float = 3.0
     """Loss and metric confirm the baseline when, up to this factor, they say the same of it."""
 
@@ -58,11 +66,19 @@ class Course:
     """What a run has shown so far; a loss or metric of the constant predictor may be unknown."""
 
     def __init__(
-        self, *, baseline: float | None, chance: float | None, settings: GuardSettings
+        self,
+        *,
+        baseline: float | None,
+        chance: float | None,
+        settings: GuardSettings,
+        metric: Metric = ACCURACY,
     ) -> None:
+        """`chance`: of use where the metric has a bound that is not reached by it."""
         self.settings = settings
         self.baseline = baseline if baseline is not None and math.isfinite(baseline) else None
-        self.chance = chance if chance is not None and chance < 1 else None
+        known = chance is not None and metric.shortfall(chance, chance) is not None
+        self.chance = chance if known else None
+        self._metric = metric
         self.first: float | None = None  # loss
         self.means: list[float] = []  # loss of all windows
         self.exploded = False  # some window was far above the start
@@ -78,8 +94,11 @@ class Course:
 
     def report(self, metric: float, *, steps: int) -> None:
         """Take a validation metric, after so many steps."""
-        if self.chance is not None:
-            self.shortfalls.append((1 - metric) / (1 - self.chance))
+        if self.chance is None:
+            return
+        shortfall = self._metric.shortfall(metric, self.chance)
+        if shortfall is not None:
+            self.shortfalls.append(shortfall)
             self.reported_at = steps
 
     def state(self) -> dict[str, Any]:
@@ -140,9 +159,28 @@ class Course:
         return self.chance is not None and not self.shortfalls
 
     @property
-    def skill(self) -> float:
-        """The skill in the last metric: 0 at chance, or where nothing is known; 1 perfect."""
-        return 1 - self.shortfalls[-1] if self.shortfalls else 0.0
+    def is_skilled(self) -> bool:
+        """Clearly better than chance by its last metric.
+
+        Where the loss began far above the baseline metrics jump about, and one before counts too.
+        """
+        rule = self.settings
+        return self._best_of(rule.skilled_for if self._began_far else 1) >= rule.skill
+
+    @property
+    def hints_at_skill(self) -> bool:
+        """The metric says that something is learned, where the loss is far from saying so.
+
+        One that jumps about says it now and then. Where the loss has settled near the baseline,
+        the last metric counts alone: a run that has lost its skill is lost.
+        """
+        rule, recent = self.settings, self.means[-max(1, len(self.means) // 4) :]
+        far = self._far_above(max(recent))
+        return self._best_of(rule.hinted_for if far else 1) >= rule.hint
+
+    def _best_of(self, n: int) -> float:
+        """The best skill in the last `n` metrics: 0 at chance or where none is known, 1 perfect."""
+        return 1 - min(self.shortfalls[-n:], default=1.0)
 
     def returns(self, left: float) -> bool:
         """Whether it was no explosion: it will be back at its start within `left` windows."""
@@ -151,7 +189,8 @@ class Course:
 
     def may_arrive(self, left: float, *, total_steps: int) -> bool:
         """Clearly below the baseline within `left` windows, at the pace of loss or metric."""
-        hopeful = self._began_far and not self.exploded
+        spent = len(self.means) / (len(self.means) + left)
+        hopeful = self._began_far and not self.exploded and spent <= self.settings.hopeful_until
         if outlook(self.means, left, damped=not hopeful) <= self._goal:
             return True
         if len(self.shortfalls) < 3 or not self.is_below_chance:
@@ -159,7 +198,8 @@ class Course:
         best, small = list(accumulate(self.shortfalls, min)), self.settings.clearly
         epochs = (total_steps - self.reported_at) * len(best) / self.reported_at
         if best[-1] > 1 + small:  # still below chance: that is where it has to arrive
-            return outlook(best, epochs, damped=False, spreads=0.0) <= 1
+            late = spent > self.settings.hopeful_until
+            return outlook(best, epochs, damped=late, spreads=0.0) <= 1
         if self.is_fallen and best[-1] < 1:
             return True
         return hopeful and outlook(best, epochs, damped=False, spreads=0.0) <= 1 - small / 2
@@ -168,7 +208,7 @@ class Course:
         """The loss began near it, or the metric says the same as the loss."""
         if self.exploded or not self._began_far:
             return True
-        if self.baseline is None or not self.is_below_chance:
+        if self.hints_at_skill or self.baseline is None or not self.is_below_chance:
             return False
         windows = round(self.reported_at / len(self.shortfalls) / window_steps)  # of an epoch
         mean = self.means[min(len(self.means), max(1, windows)) - 1]
@@ -178,7 +218,10 @@ class Course:
     def doubts_baseline(self, *, spent: float) -> bool:
         """One far below the start, that nothing confirms, may be mistyped or of another scale."""
         rule, start = self.settings, self._highest_start
-        if self.skill >= rule.hint or falls(self.means):
+        if self.hints_at_skill:
+            return True
+        mute = self.shortfalls and not self.is_below_chance  # at chance, whatever the loss does
+        if falls(self.means) and not (mute and spent > rule.fallen_after):
             return True
         needed = rule.fallen if self.shortfalls else rule.clearly
         if self.means[-1] > start - needed * abs(start):

@@ -17,6 +17,7 @@ from typing import Any
 from batchfront.objectives.measurement import Verdict
 from batchfront.objectives.meters.course import Course, GuardSettings
 from batchfront.objectives.meters.outlook import outlook
+from batchfront.objectives.metric import ACCURACY, Metric
 
 STATE = ("steps", "window_mean", "_sum", "_count", "_exploded_streak", "_above_streak")
 
@@ -36,6 +37,7 @@ class DivergenceGuard:
         baseline_loss: float | None = None,
         baseline_metric: float | None = None,
         settings: GuardSettings = GuardSettings(),
+        metric: Metric = ACCURACY,
     ) -> None:
         self.settings = settings
         self.total_steps = total_steps
@@ -43,7 +45,9 @@ class DivergenceGuard:
         self.spikes = SpikeCounter()
         self.steps = 0
         self.window_mean: float | None = None  # of the last closed window
-        self._course = Course(baseline=baseline_loss, chance=baseline_metric, settings=settings)
+        self._course = Course(
+            baseline=baseline_loss, chance=baseline_metric, settings=settings, metric=metric
+        )
         self._sum: Any = 0.0  # stays a device tensor when losses are tensors: no sync per step
         self._count = 0
         self._exploded_streak = 0
@@ -113,7 +117,7 @@ class DivergenceGuard:
         above = course.is_above and (late or course.is_still_far)
         self._above_streak = self._above_streak + 1 if above else 0
         waits = course.is_unseen and spent <= rule.unseen_after
-        if waits or course.skill >= rule.skill:
+        if waits or course.is_skilled:
             return None
         if self._exploded_streak >= rule.patience and not course.returns(self._left):
             said = f"training loss {self.window_mean:.4g} against {course.start:.4g} at the start"
@@ -121,7 +125,7 @@ class DivergenceGuard:
         return self._lost(spent) if late and self._above_streak >= self._patience else None
 
     def _lost(self, spent: float) -> tuple[Verdict, str] | None:
-        """Above the baseline, and without hope of getting clearly below it within the budget."""
+        """The verdict on a loss above the baseline, without hope of getting clearly below it."""
         course = self._course
         if course.may_arrive(self._left, total_steps=self.total_steps):
             return None

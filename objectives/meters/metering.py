@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from batchfront.objectives.meters.memory import MEASURED_STEPS, CpuMeter, MemoryMeter
 
 
@@ -55,6 +58,18 @@ class FirstSteps:
             self._meter.stop()
             self._evaluates = False
         self._meter.resume()
+
+    @contextmanager
+    def looking_away(self) -> Iterator[None]:
+        """What is made inside is data, in the memory of the host: no part of training."""
+        looks = self._watching and isinstance(self._meter, CpuMeter)
+        if looks:
+            self._meter.stop()
+        try:
+            yield
+        finally:
+            if looks:
+                self._meter.start()
 
     def end_epoch(self) -> bool:
         """Whether some step of it was slowed down."""

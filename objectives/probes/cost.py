@@ -12,6 +12,7 @@ from typing import Any
 from batchfront.objectives.measurement import ObjectiveError, TrialParams, Verdict
 from batchfront.objectives.meters.clock import synchronizer
 from batchfront.objectives.meters.memory import MEASURED_STEPS
+from batchfront.objectives.metric import Metric
 from batchfront.objectives.run import Run, carry_out
 
 WARMUP_STEPS = MEASURED_STEPS + 1  # the metered ones, and one that finds warm caches
@@ -29,6 +30,7 @@ class Cost:
     total_steps: int  # optimizer steps of a whole run
     busy: float  # CPU seconds per wall second; below 1 on the CPU something else was running
     evaluation_peak_bytes: int | None = None  # of a validation; None: there was none
+    data_wait_share: float | None = None  # of the step; None: its data was in memory
 
 
 class ProbeRun(Run):
@@ -40,8 +42,12 @@ class ProbeRun(Run):
 
     holds_batch_size = True
 
-    def __init__(self, *, seconds: float, device: str, **options: Any) -> None:
+    def __init__(
+        self, *, seconds: float, device: str, to_report: bool = False, **options: Any
+    ) -> None:
+        """`to_report`: go on to the first one, if it comes soon: what is reported may be wrong."""
         super().__init__(device=device, **options)
+        self._to_report = to_report
         self._seconds = seconds
         self._synchronize = synchronizer(device)
         self._created = time.perf_counter()
@@ -51,7 +57,8 @@ class ProbeRun(Run):
         self._epoch: list[tuple[float, int]] | None = None  # None: the epoch began before warm-up
         self._epochs: list[float] = []  # seconds a step, of whole epochs
         self._blocks: list[float] = []  # seconds a step
-        self._wall = self._process = 0.0  # timed in all
+        self._wall = self._process = self._waited = 0.0  # timed in all
+        self._block_waited = 0.0
         self._known: Cost | None = None
 
     def step(self, loss: Any, n: int = 1) -> None:
@@ -74,16 +81,10 @@ class ProbeRun(Run):
             yield
         self._resume()
 
-    def report(
-        self,
-        val_accuracy: float,
-        *,
-        train_accuracy: float | None = None,
-        val_loss: float | None = None,
-    ) -> None:
+    def report(self, value: float | None = None, /, **named: float | None) -> None:
         """Close an epoch."""
         self._close_block()
-        self.curve.append(float(val_accuracy))
+        self.curve.append(self._told(value, named)[0])
         if self._epoch:
             self._epochs.append(sum(s for s, _ in self._epoch) / sum(n for _, n in self._epoch))
         self._epoch = [] if self._seen >= WARMUP_STEPS else None
@@ -122,9 +123,14 @@ class ProbeRun(Run):
             step_seconds=median(samples),
             peak_memory_bytes=self._meter.peak_bytes,
             total_steps=self._begun().total_steps,
-            busy=self._process / self._wall,
+            busy=self._process / max(self._wall - self._waited, 1e-9),
             evaluation_peak_bytes=self._meter.evaluation_peak_bytes,
+            data_wait_share=self._waited / self._wall if self._waits else None,
         )
+
+    def _note_wait(self, seconds: float) -> None:
+        if self._since is not None:
+            self._block_waited += seconds
 
     def _now(self) -> tuple[float, float]:
         self._synchronize()
@@ -139,14 +145,16 @@ class ProbeRun(Run):
             wall, process = (now - then for now, then in zip(self._now(), self._since, strict=True))
             self._wall += wall
             self._process += process
+            self._waited += self._block_waited
             self._blocks.append(wall / self._block_steps)
             if self._epoch is not None:
                 self._epoch.append((wall, self._block_steps))
             self._block_steps = 0
+            self._block_waited = 0.0
             self._since = self._now()
 
     def _stop_when_known(self) -> None:
-        blocks_do = len(self._blocks) >= MIN_SAMPLES and not self.curve
+        blocks_do = len(self._blocks) >= MIN_SAMPLES and not (self.curve or self._to_report)
         known = blocks_do or len(self._epochs) >= MIN_SAMPLES
         waited = time.perf_counter() - self._created
         too_long = len(self._blocks) >= MIN_SAMPLES and waited > PATIENCE * self._seconds
@@ -158,12 +166,13 @@ def probe(
     objective: Callable[[TrialParams, Run], None],
     params: TrialParams,
     *,
-    metric: str,
+    metric: str | Metric | None,
     seconds: float,
     measure_memory: bool = True,
     compiled: bool = False,
+    to_report: bool = False,
 ) -> Cost:
-    """Train for about `seconds` and say what a step costs.
+    """Train for about `seconds` and say what a step costs; `to_report` as in `ProbeRun`.
 
     Raises:
         ObjectiveError: too few steps to time.
@@ -174,6 +183,7 @@ def probe(
         metric=metric,
         measure_memory=measure_memory,
         compiled=compiled,
+        to_report=to_report,
     )
     carry_out(objective, params, run)
     return run.cost()

@@ -19,8 +19,8 @@ from batchfront.objectives.training.optimizer import build_optimizer, step_funct
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from batchfront.objectives.training.batches import Order
     from batchfront.objectives.training.objective import TaskObjective
+    from batchfront.objectives.training.source import AnyOrder
 
 LOWEST, HIGHEST = 1e-6, 10.0  # rates of the test
 MIN_STEPS, MAX_STEPS = 200, 2000  # of it; one epoch in between
@@ -140,7 +140,7 @@ def _losses(
 
 
 def _endless(
-    objective: TaskObjective, batch_size: int, order: Order
+    objective: TaskObjective, batch_size: int, order: AnyOrder
 ) -> Iterator[tuple[Tensor, Tensor]]:
     while True:
         yield from objective.batches(order, batch_size)

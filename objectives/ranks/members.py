@@ -16,6 +16,7 @@ from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING, Any
 
 from batchfront.objectives.device.randomness import seed_everything
+from batchfront.objectives.loading.part import Part
 from batchfront.objectives.measurement import Stopped, TrialParams, Verdict
 from batchfront.objectives.ranks.processes import RankFailed, Ranks
 from batchfront.objectives.ranks.shards import own_part
@@ -39,18 +40,24 @@ class Member:
         # One for all steps: gloo's threads let go of theirs at any time, and peaks would vary.
         self._said = torch.zeros(3, dtype=torch.float64)
         self._shards = recipe.shards
+        self.least = 1  # examples that a rank needs, if it has any
 
-    def own(self, x: Tensor, y: Tensor, *, least: int) -> tuple[Tensor, Tensor, float]:
-        """This rank's part of a batch, and by how much it counts.
+    def own(self, x: Any, y: Any) -> tuple[Any, Any, float]:
+        """This rank's part of a batch, and by how much it counts."""
+        if isinstance(x, Part):  # that was loaded as such
+            return x.own, y, x.share
+        part, share = self.part_of(len(x))
+        return x[part], y[part], share
+
+    def part_of(self, n: int) -> tuple[slice, float]:
+        """This rank's examples of a batch of `n`, and by how much they count.
 
         A rank without any takes the first ones, of which nothing counts: the others wait for it.
         """
         part = own_part(
-            len(x), rank=self.rank, n_ranks=self.n_ranks, shards=self._shards, least=least
+            n, rank=self.rank, n_ranks=self.n_ranks, shards=self._shards, least=self.least
         )
-        if part is None:
-            return x[:least], y[:least], 0.0
-        return x[part], y[part], 1.0
+        return (slice(0, self.least, 1), 0.0) if part is None else (part, 1.0)
 
     def take_part(self, train: Callable[[], None], params: TrialParams, run: Run) -> None:
         """Train one run, beside the others."""
@@ -246,13 +253,7 @@ class FollowingRun(Run):
         """Count it."""
         self._meter.step(n)
 
-    def report(
-        self,
-        val_accuracy: float,
-        *,
-        train_accuracy: float | None = None,
-        val_loss: float | None = None,
-    ) -> None:
+    def report(self, value: float | None = None, /, **named: float | None) -> None:
         """Rank 0 has validated."""
 
     def save(self, state: Any) -> None:

@@ -26,6 +26,7 @@ from typing import Any
 
 from batchfront.objectives.device.hardware import is_out_of_memory
 from batchfront.objectives.measurement import ObjectiveError
+from batchfront.objectives.raised import words_of
 from batchfront.objectives.training.recipe import Recipe
 
 STEP_SECONDS = 120.0  # a rank that keeps the others waiting longer within a step hangs
@@ -258,7 +259,7 @@ def _rank(seat: Seat, pipe: Connection, follow: Follow) -> None:
         except (EOFError, ConnectionError):
             raise
         except BaseException as error:
-            said, out_of_memory = f"{type(error).__name__}: {error}", is_out_of_memory(error)
+            said, out_of_memory = words_of(error), is_out_of_memory(error)
             pipe.send(LastWord(said=said, out_of_memory=out_of_memory, at=time.monotonic()))
     except (EOFError, ConnectionError):  # rank 0 has gone, perhaps without tidying up
         shutil.rmtree(seat.folder, ignore_errors=True)

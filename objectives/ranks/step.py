@@ -24,7 +24,7 @@ class LockStep(Stepper):
 
         super().__init__(model, *args, **options)
         self._member = member
-        self._least = least_of(model)
+        member.least = least_of(model)
         self._replica = DistributedDataParallel(
             model,
             gradient_as_bucket_view=True,  # else every gradient is there twice
@@ -42,13 +42,15 @@ class LockStep(Stepper):
         super().epoch(batches)
         self._member.end_epoch()
 
-    def _gradient(self, x: Tensor, y: Tensor) -> Tensor:
+    def _gradient(self, x: Any, y: Any) -> Tensor:
         """Compute the gradient of the whole batch's loss; returns that loss."""
+        import torch
+
         n, world = len(x), self._member.n_ranks
-        x, y, counts = self._member.own(x, y, least=self._least)
+        x, y, counts = self._member.own(x, y)
         passes: Any = _Passes(self._replica, n_parts(len(x), self._recipe.micro_batch_size(len(x))))
         own: list[Tensor] = []  # terms of the batch's loss
-        loss = x.new_zeros(())
+        loss = torch.zeros((), device=self._device)
 
         def scale(term: Tensor) -> Tensor:
             nonlocal loss
@@ -91,7 +93,7 @@ class _Passes:
         parameters: Iterator[nn.Parameter] = self._replica.parameters()
         return parameters
 
-    def __call__(self, x: Tensor) -> Any:
+    def __call__(self, x: Any) -> Any:
         self._done += 1
         if self._done == self.n:
             return self._replica(x)

@@ -36,6 +36,7 @@ def text_task(path: Path) -> Task:
         loss=cross_entropy,
         optimizer=adamw,
         epochs=10,
+        tokens_per_example=WINDOW,
     )
 
 

@@ -8,9 +8,10 @@ smaller steps; what they began goes on by that rule.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from batchfront.objectives.length import Length
 from batchfront.objectives.measurement import ObjectiveError
 
 if TYPE_CHECKING:
@@ -34,15 +35,14 @@ def check_rule(rule: str) -> None:
         raise ObjectiveError(f"batches are {rule!r}, wanted {' or '.join(RULES)}")
 
 
-def steps_of(batch_sizes: Sequence[int], n_train: int, *, rule: str = EXACT) -> list[int]:
-    """Optimizer steps of each epoch of a run, from the batch size of each."""
+def steps_of(batch_sizes: Sequence[int], length: Length, *, rule: str = EXACT) -> list[int]:
+    """Optimizer steps up to each point of a run's curve, from the batch size up to each.
+
+    The older rule knows epochs alone.
+    """
     if rule == RAGGED:
-        return [-(-n_train // size) for size in batch_sizes]
-    steps, n_left = [], 0
-    for size in batch_sizes:
-        n_steps, n_left = _whole(n_left + n_train, size, n_train)
-        steps.append(n_steps)
-    return steps
+        return [-(-(length.n_train or 0) // size) for size in batch_sizes]
+    return length.steps(batch_sizes)
 
 
 def sizes_of_steps(batch_size: int, n_train: int, *, rule: str = EXACT) -> set[int]:
@@ -50,11 +50,6 @@ def sizes_of_steps(batch_size: int, n_train: int, *, rule: str = EXACT) -> set[i
     if rule == EXACT or batch_size >= n_train:
         return {min(batch_size, n_train)}
     return {batch_size, n_train % batch_size or batch_size}
-
-
-def _whole(n: int, batch_size: int, n_train: int) -> tuple[int, int]:
-    """Steps in `n` examples, and what they leave over; a batch is at most the training split."""
-    return divmod(n, min(batch_size, n_train))
 
 
 def order_memory(n_train: int) -> Tensor:
@@ -83,16 +78,45 @@ class Order:
 
         They are (n,) int64, and lie in the order's memory until the next call.
         """
+        self._shuffle()
+        if self.rule == RAGGED:
+            return self._next(self.n_left)
+        return self._next(self.n_left // self._batch(batch_size) * self._batch(batch_size))
+
+    def take(self, batch_size: int, n_steps: int) -> Iterator[Tensor]:
+        """The examples of so many steps, those of one epoch at a time; else as `epoch`.
+
+        Another epoch is shuffled for once this one has too few left for a batch.
+        """
+        size = self._batch(batch_size)
+        while n_steps > 0:
+            if self.rule == RAGGED:
+                yield self.epoch(batch_size)
+                return
+            if self.n_left < size:
+                self._shuffle()
+            n = min(n_steps, self.n_left // size)
+            yield self._next(n * size)
+            n_steps -= n
+
+    def _batch(self, batch_size: int) -> int:
+        return min(batch_size, self._n_train)  # there are no more examples than that
+
+    def _shuffle(self) -> None:
         import torch
 
         rest = self._memory[self._used : self._used + self.n_left]
-        self._memory[: self.n_left] = rest  # a step took more than there was left: no overlap
+        if self._used < self.n_left:  # a larger batch than before has not got enough: they overlap
+            rest = rest.clone()
+        self._memory[: self.n_left] = rest
         n = self.n_left + self._n_train
         torch.randperm(self._n_train, generator=self._generator, out=self._memory[self.n_left : n])
-        if self.rule == EXACT:
-            self.n_left = _whole(n, batch_size, self._n_train)[1]
-        self._used = n - self.n_left
-        return self._memory[: self._used]
+        self._used, self.n_left = 0, n
+
+    def _next(self, n: int) -> Tensor:
+        start, self._used = self._used, self._used + n
+        self.n_left -= n
+        return self._memory[start : self._used]
 
     def state(self) -> Any:
         """What a checkpoint keeps; of the older rule what older versions kept."""

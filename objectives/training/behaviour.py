@@ -14,6 +14,7 @@ from batchfront.objectives.device.randomness import (
 )
 from batchfront.objectives.loss import as_loss
 from batchfront.objectives.measurement import ObjectiveError
+from batchfront.objectives.training.own_schedule import rates_of
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -96,6 +97,7 @@ def _measured(task: Task, data: Data) -> dict[str, Any]:
     return {
         "loss": _rounded(float(loss.detach())),
         "gradient_norms": [_rounded(math.sqrt(sum(part))) for part in _parts(squares)],
+        **({} if task.scheduler is None else {"learning_rates": rates_of(task, model)}),
         "torch": torch.__version__.split("+")[0],
     }
 

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from batchfront.objectives.loss import as_loss
 from batchfront.objectives.measurement import ObjectiveError
+from batchfront.objectives.raised import text_of
+from batchfront.objectives.training.clipping import clipped
 from batchfront.objectives.training.optimizer import build_optimizer
 
 if TYPE_CHECKING:
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
 CHECKED_STEPS = 4
 TOLERANCE = 1e-3  # relative, of losses and outputs after that many steps
 RATES = (1e-2, 3e-3)  # two, so that a learning rate baked into the graph would show
+
+CLIPPED = "clipped"  # in the state: clipped steps and all steps, which no optimizer looks at
 
 Update = Callable[..., None]  # (params, grads, state, lr): changes params and state in place
 
@@ -55,12 +59,14 @@ class CompiledStep:
             none that we can put into a graph, or the compiled step gives other results.
     """
 
-    def __init__(self, task: Task, data: Data, *, device: str) -> None:
+    def __init__(self, task: Task, data: Data, *, device: str, clip: float | None = None) -> None:
+        """`clip`: the largest norm of a step's gradient."""
         import torch
 
         self._task = task
         self._data = data
         self._device = device
+        self._clip = clip
         self._checked: set[int] = set()
         with torch.random.fork_rng():
             torch.manual_seed(0)
@@ -83,6 +89,8 @@ class CompiledStep:
         state = {name: [torch.zeros_like(p) for p in params] for name in self._state_names}
         if "step" in state:
             state["step"] = [torch.zeros((), device=p.device) for p in params]
+        if self._clip is not None:
+            state[CLIPPED] = [torch.zeros(2, dtype=torch.int64, device=self._device)]
         rate = torch.tensor(learning_rate, device=self._device)
         if self._device.startswith("cuda"):  # else each replay would copy them into its graph
             for tensor in [*params, rate, *(t for some in state.values() for t in some)]:
@@ -94,7 +102,7 @@ class CompiledStep:
         from torch.func import functional_call, grad_and_value
 
         names = [name for name, _ in template.named_parameters()]
-        loss_of, update = as_loss(self._task.loss), self._update
+        loss_of, update, clip = as_loss(self._task.loss), self._update, self._clip
 
         def loss_at(params: dict[str, Tensor], x: Tensor, y: Tensor) -> Tensor:
             return loss_of(functional_call(template, params, (x,)), y)
@@ -104,7 +112,10 @@ class CompiledStep:
         ) -> Tensor:
             loss: Tensor
             grads, loss = grad_and_value(loss_at)(dict(zip(names, params, strict=True)), x, y)
-            update(params, list(grads.values()), state, rate)
+            gradients = list(grads.values())
+            if clip is not None:
+                gradients = clipped(gradients, clip, state[CLIPPED][0])
+            update(params, gradients, state, rate)
             return loss
 
         mode = "reduce-overhead" if self._device.startswith("cuda") else None  # CUDA graphs
@@ -131,6 +142,8 @@ class CompiledStep:
 
     def _ordinary(self, x: Tensor, y: Tensor, rate: float) -> Tensor:
         """Losses of some steps and the model's outputs after them, in one vector."""
+        import torch
+
         model = self._task.model().to(self._device).train()
         optimizer = build_optimizer(self._task, model, learning_rate=rate, device=self._device)
         before = _random_state(self._device)
@@ -139,6 +152,8 @@ class CompiledStep:
             optimizer.zero_grad()
             loss = as_loss(self._task.loss)(model(x), y)
             loss.backward()
+            if self._clip is not None:
+                torch.nn.utils.clip_grad_norm_(model.parameters(), self._clip)
             optimizer.step()
             losses.append(loss.detach())
         if _random_state(self._device) != before:
@@ -157,7 +172,7 @@ class CompiledStep:
         try:
             losses = [step(x, y).clone() for _ in range(CHECKED_STEPS)]
         except Exception as error:  # compilers fail in many ways
-            said = (str(error).strip() or type(error).__name__).splitlines()[0]
+            said = (text_of(error).strip() or type(error).__name__).splitlines()[0]
             raise self._refusal(f"its step does not compile: {said[:300]}") from error
         return _seen(model, x, losses)
 

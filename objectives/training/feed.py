@@ -13,13 +13,15 @@ if TYPE_CHECKING:
 RESIDENT_SHARE = 0.5  # of the device's memory that data and its shuffled copy may take
 LOADER_WORKERS = 0  # indexing a tensor is cheap; processes would cost more than they save
 
-Batches = Iterable[tuple["Tensor", "Tensor"]]  # x: (B, ...), y: (B,) or (B, K)
+Batches = Iterable[tuple[Any, Any]]  # tensors, x: (B, ...), y: (B,) or (B, K); or see `Form`
 
 
-def make_feed(x: Tensor, y: Tensor, *, device: str) -> ResidentFeed | LoaderFeed:
-    """Resident on the device where data and a shuffled copy fit, else from host memory."""
+def make_feed(
+    x: Tensor, y: Tensor, *, device: str, on_disk: bool = False
+) -> ResidentFeed | LoaderFeed:
+    """Resident on the device where data and a shuffled copy fit, else from host memory, or disk."""
     n_bytes = 2 * (x.nbytes + y.nbytes)
-    if n_bytes <= RESIDENT_SHARE * device_memory_bytes(device):
+    if not on_disk and n_bytes <= RESIDENT_SHARE * device_memory_bytes(device):
         return ResidentFeed(x, y, device=device)
     return LoaderFeed(x, y, device=device)
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from batchfront.objectives.length import Length
 from batchfront.objectives.measurement import ObjectiveError
 from batchfront.objectives.training.feed import Batches
 from batchfront.objectives.training.recipe import Recipe
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 @dataclass(frozen=True, kw_only=True)
 class RateSchedule:
     """The factor of its learning rate at which a run takes a step; counted in examples, so that all
-    batch sizes warm up and decay over the same data."""
+    batch sizes warm up and decay over the same data, or the same share of equal steps."""
 
     warmup_examples: int = 0
     cosine_examples: int | None = None  # of the whole run; None: constant after warm-up
@@ -58,19 +59,28 @@ class RateDriver:
     """Sets what a recipe makes of an optimizer's learning rates and beta2, batch by batch."""
 
     def __init__(
-        self, optimizer: torch.optim.Optimizer, recipe: Recipe, *, epochs: int, n_train: int
+        self, optimizer: torch.optim.Optimizer, recipe: Recipe, length: Length, *, batch_size: int
     ) -> None:
-        """Note the rates as they are now; load a checkpoint later, as it holds its last step's."""
+        """Note the rates as they are now; load a checkpoint later, as it holds its last step's.
+
+        `batch_size`: that the run starts with.
+        """
         self._optimizer = optimizer
+        self._each = batch_size if length.counts_steps else None
         self._rates = [float(group["lr"]) for group in optimizer.param_groups]
         self._half_life = recipe.beta2_half_life
         self._schedule = RateSchedule(
             warmup_examples=recipe.warmup_examples,
-            cosine_examples=epochs * n_train if recipe.rate_schedule == "cosine" else None,
+            cosine_examples=(
+                length.examples_of(batch_size) if recipe.rate_schedule == "cosine" else None
+            ),
         )
 
     def over(self, batches: Batches, *, seen: int, batch_size: int) -> Batches:
-        """The batches after the first `seen` examples, each handed on with its rate in place."""
+        """The batches after the first `seen` examples, each handed on with its rate in place.
+
+        Of equal steps each counts as many examples as the first one took.
+        """
         if self._half_life is not None:
             beta2 = beta2_of(batch_size, self._half_life)
             for group in self._optimizer.param_groups:
@@ -79,11 +89,12 @@ class RateDriver:
 
     def _stepwise(self, batches: Batches, seen: int) -> Iterator[tuple[Any, Any]]:
         for x, y in batches:
-            factor = self._schedule.factor(seen, len(x))
+            n = self._each or len(x)
+            factor = self._schedule.factor(seen, n)
             # Not kept: loading a state puts new groups in place.
             for group, rate in zip(self._optimizer.param_groups, self._rates, strict=True):
                 set_rate(group, rate * factor)
-            seen += len(x)
+            seen += n
             yield x, y
 
 
@@ -95,9 +106,11 @@ def set_rate(group: dict[str, Any], rate: float) -> None:
         group["lr"].fill_(rate)
 
 
-def rate_driver(optimizer: Any, recipe: Recipe, *, epochs: int, n_train: int) -> RateDriver | None:
+def rate_driver(
+    optimizer: Any, recipe: Recipe, length: Length, *, batch_size: int
+) -> RateDriver | None:
     """The driver of a run's learning rate; None where the recipe leaves the optimizer as is."""
     plain = recipe.rate_schedule == "constant" and recipe.warmup_examples == 0
     if plain and recipe.beta2_half_life is None:
         return None
-    return RateDriver(optimizer, recipe, epochs=epochs, n_train=n_train)
+    return RateDriver(optimizer, recipe, length, batch_size=batch_size)

@@ -10,37 +10,39 @@ from typing import TYPE_CHECKING, Any, Protocol
 from batchfront.objectives.device.randomness import seed_everything
 from batchfront.objectives.gradients.diagnose import diagnose
 from batchfront.objectives.gradients.draws import Gradients
-from batchfront.objectives.loss import SUM, Loss, as_loss, looked_at
+from batchfront.objectives.length import Length
+from batchfront.objectives.loading.examples import Examples
+from batchfront.objectives.loading.loader import deaths_told
+from batchfront.objectives.loss import SUM
 from batchfront.objectives.measurement import ObjectiveError, TrialParams
+from batchfront.objectives.metric import LOSS, OURS
 from batchfront.objectives.parameter import usual_values
 from batchfront.objectives.run import Run
 from batchfront.objectives.task import (
-    Data,
     Task,
-    baseline,
-    check_data,
     check_forward,
     check_task,
-    evaluation_batch,
     fingerprint,
+    metrics_of,
 )
-from batchfront.objectives.training.batches import (
-    BATCHES,
-    EXACT,
-    Order,
-    check_rule,
-    order_memory,
-    sizes_of_steps,
-)
+from batchfront.objectives.training.batches import BATCHES, EXACT, check_rule, sizes_of_steps
 from batchfront.objectives.training.behaviour import behaviour, built, check_fresh
-from batchfront.objectives.training.compiled import CompiledStep
-from batchfront.objectives.training.evaluate import evaluate, mean_loss
-from batchfront.objectives.training.feed import Batches, make_feed
+from batchfront.objectives.training.clipping import share_of
+from batchfront.objectives.training.compiled import CLIPPED, BoundStep, CompiledStep
+from batchfront.objectives.training.feed import Batches
 from batchfront.objectives.training.learning_rate import check_betas, rate_driver
 from batchfront.objectives.training.optimizer import build_optimizer, step_function
+from batchfront.objectives.training.own_schedule import (
+    check_scheduler,
+    own_scheduler,
+    stepped,
+)
 from batchfront.objectives.training.predict import predict_peak_bytes
 from batchfront.objectives.training.recipe import PLAIN, Recipe
 from batchfront.objectives.training.schedules import BatchSizes, Growth
+from batchfront.objectives.training.scores import Scorer
+from batchfront.objectives.training.source import AnyOrder
+from batchfront.objectives.training.sources import source_of
 from batchfront.objectives.training.step import (
     Stepper,
     build_model,
@@ -70,6 +72,9 @@ class Member(Protocol):
 
     def take_part(self, train: Callable[[], None], params: TrialParams, run: Run) -> None:
         """Train, beside the others."""
+
+    def part_of(self, n: int) -> tuple[slice, float]:
+        """Examples of a batch of `n` that it trains on, and by how much they count."""
 
 
 class TaskObjective:
@@ -104,29 +109,37 @@ class TaskObjective:
         self.search = {**task.search, **recipe.search}
         self.task = task = task.at(usual_values(task.search))
         self.name = name
-        self.metric = "val_accuracy" if task.metric == "accuracy" else "val_r2"
+        self.metric, *also = metrics_of(task)
         self.default_epochs = task.epochs
         self.early_stopping, self.report = task.early_stopping, task.report
-        data = task.data()
-        check_data(data, task=name)
-        model = built(task)
-        check_targets(task, model, data)
-        check_forward(task, model, data)
+        self._source = source = source_of(task, name=name, device=device)
+        source.check_recipe(recipe)
+        self._data = data = source.look
+        given, self.task = task, source.form.adapt(task)
+        task, model = self.task, built(self.task)
+        judged = source.judged(given, model)
+        if judged is not None:
+            check_targets(*judged)
+            check_forward(*judged)
         check_fresh(task, model, data)
         self.behaviour = behaviour(task, data)
-        self.loss = _loss_of(task, model, data, batches)
+        self.loss = source.loss(given, task, model, batches)
         self.max_epochs: int | None = None
-        self.fingerprint = fingerprint(task, model, data)
-        self._baseline_loss: float | None
-        self._baseline_metric: float | None
-        self._baseline_loss, self._baseline_metric = baseline(task, model, data, self.loss)
+        self.recorded: Length | None = None
+        self.fingerprint = fingerprint(given, model, source.fingerprint())
+        self._scorer = Scorer(
+            metric=self.metric,
+            also=tuple(also),
+            loss=self.loss,
+            device=device,
+            read=source.form.read,
+            apart=source.form.apart,
+        )
+        self._baseline_loss, self._baseline_metric = source.baseline(judged, self.loss)
         if recipe.beta2_half_life is not None:
             check_betas(task.optimizer(model.parameters(), lr=1.0), task=name)
         self.device = device
-        self._data = data
-        self._feed = make_feed(data.x_train, data.y_train, device=device)
         self._rule = batches
-        self._order_memory = order_memory(len(data.x_train))
         if batches == EXACT:
             self.fingerprint[BATCHES] = batches
         if recipe.stored:
@@ -136,19 +149,41 @@ class TaskObjective:
         if recipe.data_parallel > 1:
             least = least_of(model) * recipe.data_parallel
             self.some_unused = leave_unused(task, recipe, data)
-        self.batch_sizes: tuple[int, int | None] = (least, len(data.x_train))
+        self.batch_sizes: tuple[int, int | None] = (least, source.n_train)
+        self.n_train: int | None = source.n_train
+        self.whole_epochs = source.steps is not None
+        self.tokens_per_example = task.tokens_per_example
         self.member: Member | None = None
         self._stepper: Callable[..., Stepper] = Stepper
-        self.notes = notes_on(recipe, model)
+        check_scheduler(task, recipe, compiled=compiled)
+        self._check_scores(model)
+        self.notes = (*notes_on(recipe, model), *source.notes)
         self.why_least = why_least(least, recipe)
         self._compiled = self._compile() if compiled else None
         self.compiled = compiled
 
+    def _check_scores(self, model: nn.Module) -> None:
+        """Raise ObjectiveError where a metric fails, before any run does."""
+        ours = all(metric.function is None and metric.name in OURS for metric in self._scorer.all)
+        if ours and not self._source.waits:
+            return
+        self._source.form.check_metrics(self._scorer.all, task=self.name)
+        examples = self._source.few
+        found = self._scored(model.to(self.device), "float32", examples, with_loss=False)
+        model.cpu()
+        for metric in self._scorer.all:
+            metric.check_value(found[metric.name], f"task {self.name!r}")
+
     def _compile(self) -> CompiledStep:
         """Raises ObjectiveError where one step cannot serve all runs."""
-        if self.recipe != PLAIN:
+        if replace(self.recipe, clip_grad_norm=None) != PLAIN:
             raise ObjectiveError(
                 f"a compiled step knows nothing of {self.recipe.stored}: run without --compile"
+            )
+        if self._source.form.whole:
+            raise ObjectiveError(
+                "a compiled step takes batches that are pairs of tensors, and this task's are of "
+                "another shape: run without --compile"
             )
         if self.search:
             raise ObjectiveError(
@@ -156,14 +191,21 @@ class TaskObjective:
                 "for all runs: run without --compile"
             )
         self.fingerprint["step"] = "compiled"
-        return CompiledStep(self.task, self._data, device=self.device)
+        clip = self.recipe.clip_grad_norm
+        return CompiledStep(self.task, self._data, device=self.device, clip=clip)
+
+    @property
+    def starts_processes(self) -> bool:
+        """Whether others load data for it, which need cores of their own."""
+        return self._source.starts_processes
 
     def train_in_ranks(self, member: Member, stepper: Callable[..., Stepper]) -> None:
         """Train every run from now on as one of several ranks, whose steps `stepper` makes."""
         self.member, self._stepper = member, stepper
+        self._source.share(member.part_of)
 
     def __call__(self, params: TrialParams, run: Run) -> None:
-        train = partial(self._train, params, run)
+        train = deaths_told()(partial(self._train, params, run))
         if self.member is not None:
             self.member.take_part(train, params, run)
         elif self.recipe.data_parallel > 1:
@@ -174,7 +216,7 @@ class TaskObjective:
     def _train(self, params: TrialParams, run: Run) -> None:
 
         seed_everything(params.seed)
-        order, n_train = self.order(params.seed), len(self._data.x_train)
+        order, n_train = self.order(params.seed), self._source.n_train
         if run.restored is not None:
             order.go_on_from(run.restored["order"])
         if self._compiled is not None:
@@ -184,11 +226,16 @@ class TaskObjective:
         recipe = self.recipe.at(params.extra)
         model = build_model(task, recipe).to(self.device)
         schedule = "constant" if run.holds_batch_size else params.schedule
-        growth = replace(self.growth(params.epochs, schedule), rule=order.rule)
+        length = replace(params.planned, n_train=n_train)
+        growth = self.growth(length, schedule)
+        growth = replace(growth, rule=order.rule, of_epoch=self._source.steps)
         sizes = BatchSizes(growth, params.batch_size)
         run.trained_with(**facts_of(recipe, sizes.largest, batch_norm=has_batch_norm(model)))
-        train_epoch, parts = self._trainer(task, model, params, run, recipe, sizes.largest)
-        rates = rate_driver(parts["optimizer"], recipe, epochs=params.epochs, n_train=n_train)
+        train_epoch, parts = self._trainer(task, model, params, run, recipe, sizes)
+        scheduler = parts.get("scheduler")
+        rates = rate_driver(
+            parts["optimizer"], recipe, length, batch_size=length.batch(params.batch_size)
+        )
         states = {"model": model, **parts, **({"sizes": sizes} if sizes.grow else {})}
         most_steps = sum(phase.steps for phase in sizes.phases)
         first = 1 if run.restored is None else _go_on_from(run.restored, states)
@@ -196,23 +243,30 @@ class TaskObjective:
         if sizes.grow and self.loss.kind == SUM:
             baseline_loss = None  # it grows with the batch
         run.begin(most_steps, baseline_loss=baseline_loss, baseline_metric=self._baseline_metric)
-        for epoch in range(first, params.epochs + 1):
+        for epoch in run.points(first, length.points):  # or other points between evaluations
             size = sizes.of(epoch)
             if sizes.grow:
                 run.plan(sizes.phases)
             model.train()
-            seen = (epoch - 1) * n_train - order.n_left
-            batches = self.batches(order, size)
+            batches = self.batches(order, size, None if length.is_plain else sizes.steps(epoch))
+            if self._source.waits:
+                batches = run.waited(batches)
             if rates is not None:
-                batches = rates.over(batches, seen=seen, batch_size=size)
+                batches = rates.over(batches, seen=sizes.seen(epoch), batch_size=size)
+            if scheduler is not None:
+                batches = stepped(batches, scheduler)
             train_epoch(batches)
-            self._report(task, model, params, run, epoch=epoch, precision=recipe.precision)
+            is_last = epoch == length.points
+            self._report(task, model, params, run, is_last=is_last, precision=recipe.precision)
             if sizes.grow:
                 with run.validating():
                     gradients = self.gradients(model, recipe.micro_batch_size(size))
                     sizes.look(epoch, gradients, seed=params.seed, device=self.device)
             kept = {name: part.state_dict() for name, part in states.items()}
-            run.save({"epoch": epoch, "order": order.state(), **kept})
+            with run.validating():  # a copy of what an epoch has left is no part of the run
+                state = {"epoch": epoch, "order": order.state(), **kept}
+            run.save(state)
+            del state  # nor is it while the next epoch trains
         self._diagnose(params, task, model, run)
 
     def _report(
@@ -222,47 +276,45 @@ class TaskObjective:
         params: TrialParams,
         run: Run,
         *,
-        epoch: int,
+        is_last: bool,
         precision: str,
     ) -> None:
         """Validate after an epoch; after one that is told score the other splits, too."""
-        train = loss = None
-        watched = {}
         with run.validating():
-            data = self._data
-            score = partial(self._evaluate, model, precision=precision)
-            val = score(data.x_val, data.y_val)
-            if run.wants_val_loss:
-                loss = watched["val_loss"] = self._val_loss(task, model, precision)
-            ends = run.ends_after(val, loss)
-            if run.tells_of(val, last=ends or epoch == params.epochs):
-                train = score(data.x_train, data.y_train)
-                if params.score_test:
-                    run.scored(score(data.x_test, data.y_test))
+            source, name = self._source, self.metric.name
+            score = partial(self.score, model, precision=precision)
+            found = self._scored(model, precision, source.val, with_loss=run.wants_val_loss)
+            ends = run.ends_after(found[name], found.get(LOSS.name))
+            if run.tells_of(found[name], last=ends or is_last):
+                if source.train is not None:
+                    found[self.metric.of_training] = score(source.train)
+                if params.score_test and source.test is not None:
+                    run.scored(score(source.test))
         if ends:
             self._diagnose(params, task, model, run)
-        run.report(val, train_accuracy=train, **watched)
+        run.report(found.pop(name), **found)
 
-    def growth(self, epochs: int, schedule: str | None = None) -> Growth:
-        """How the batch size grows in runs of so many epochs; `schedule` None: the recipe's."""
+    def growth(self, length: Length, schedule: str | None = None) -> Growth:
+        """How the batch size grows in runs of this length; `schedule` None: the recipe's."""
         return Growth(
             schedule=schedule or self.recipe.schedule,
-            epochs=epochs,
-            n_train=len(self._data.x_train),
+            length=replace(length, n_train=self.n_train),
             rule=self._rule,
         )
 
     def _diagnose(self, params: TrialParams, task: Task, model: nn.Module, run: Run) -> None:
-        if not params.diagnostics:
+        asked = params.diagnostics
+        if not self._source.draws:
+            asked = tuple(one for one in asked if one != "sharpness")
+        if not asked:
             return
         with run.validating():
             found = diagnose(
-                params.diagnostics,
+                asked,
                 model,
                 task=task,
                 loss=self.loss,
-                x=self._data.x_train,
-                y=self._data.y_train,
+                examples=self._source.drawn,
                 seed=params.seed,
                 device=self.device,
             )
@@ -270,23 +322,29 @@ class TaskObjective:
 
     def task_of(self, params: TrialParams) -> Task:
         """The task with a trial's values of its searched parameters."""
-        return self._declared.at(params.extra) if self.search else self.task
+        if not self.search:
+            return self.task
+        return self._source.form.adapt(self._declared.at(params.extra))
 
     def gradients(self, model: nn.Module, part: int | None = None) -> Gradients:
         """The gradients of the task's training loss, in passes of at most `part` examples."""
-        x, y = self._data.x_train, self._data.y_train
-        return Gradients(model, self.loss, x, y, device=self.device, part=part)
+        examples = self._source.drawn
+        return Gradients(model, self.loss, examples, device=self.device, part=part)
 
-    def order(self, seed: int) -> Order:
+    def order(self, seed: int) -> AnyOrder:
         """The order in which a run takes the training examples; one run at a time."""
-        return Order(self._order_memory, seed=seed, rule=self._rule)
+        return self._source.order(seed, self._rule)
 
-    def batches(self, order: Order, batch_size: int) -> Batches:
-        """The batches of the order's next epoch."""
-        return self._feed.epoch(order.epoch(batch_size), batch_size)
+    def batches(self, order: AnyOrder, batch_size: int, n_steps: int | None = None) -> Batches:
+        """The batches of the order's next epoch, or of its next steps."""
+        if n_steps is None:
+            return self._source.epoch(order, batch_size)
+        return self._source.take(order, batch_size, n_steps)
 
     def predict_peak_bytes(self, batch_size: int) -> int | None:
         """Peak memory without running it; None where no prediction can be trusted."""
+        if self._source.shapes_vary:
+            return None
         recipe = self.recipe.at(usual_values(self.recipe.search))
         return predict_peak_bytes(
             self.task,
@@ -303,59 +361,44 @@ class TaskObjective:
         params: TrialParams,
         run: Run,
         recipe: Recipe,
-        largest: int,
+        sizes: BatchSizes,
     ) -> tuple[Callable[[Batches], None], dict[str, Any]]:
         """A function that trains `model` for one epoch, and what else holds state, by name.
 
-        `largest`: batch size that the run may come to.
+        `sizes`: that the run may come to.
         """
         rate = params.learning_rate
         if self._compiled is not None:
             bound = self._compiled.bind(model, rate)
-            return partial(_compiled_epoch, bound.step, run), {"optimizer": bound}
+            return partial(_compiled_epoch, bound, run), {"optimizer": bound}
         optimizer = build_optimizer(task, model, learning_rate=rate, device=self.device)
-        if self.member is None and not changes_step(recipe, largest):
-            epoch = partial(_ordinary_epoch, model, self.loss.scalar, optimizer, run)
-            return epoch, {"optimizer": optimizer}
+        parts: dict[str, Any] = {"optimizer": optimizer}
+        scheduler = own_scheduler(task, optimizer, sum(phase.steps for phase in sizes.phases))
+        if scheduler is not None:  # it looks at the optimizer's steps, and is there before any
+            parts["scheduler"] = scheduler
+        if self.member is None and not changes_step(recipe, sizes.largest):
+            return partial(_ordinary_epoch, model, self.loss.scalar, optimizer, run), parts
         stepper = self._stepper(model, self.loss, optimizer, run, recipe=recipe, device=self.device)
-        return stepper.epoch, {"optimizer": optimizer, "stepper": stepper}
+        return stepper.epoch, {**parts, "stepper": stepper}
 
-    def _val_loss(self, task: Task, model: nn.Module, precision: str) -> float:
-        data = self._data
-        return mean_loss(
-            model,
-            self.loss,
-            data.x_val,
-            data.y_val,
-            part=evaluation_batch(data),
-            precision=precision,
-            device=self.device,
-        )
-
-    def _evaluate(
-        self, model: nn.Module, x: Tensor, y: Tensor, precision: str = "float32"
-    ) -> float:
+    def score(self, model: nn.Module, examples: Examples, precision: str = "float32") -> float:
+        """The metric of a model on some examples."""
         if self.member is not None and self.member.rank > 0:
             return 0.0  # what rank 0 finds counts
-        part, metric = evaluation_batch(self._data), self.task.metric
-        return evaluate(
-            model,
-            x,
-            y,
-            metric=metric,
-            part=part,
-            precision=precision,
-            device=self.device,
-            counted=self.loss.counted if self.loss.ignored else None,
-        )
+        alone = replace(self._scorer, also=())
+        part = self._source.part
+        return alone.of(model, examples, part=part, precision=precision)[self.metric.name]
 
-
-def _loss_of(task: Task, model: nn.Module, data: Data, batches: str) -> Loss:
-    """The task's loss, looked at; studies of older versions take every loss for a mean."""
-    if batches != EXACT:
-        return as_loss(task.loss)
-    classes = task.metric == "accuracy"
-    return looked_at(task.loss, model, data.x_train, data.y_train, classes=classes)
+    def _scored(
+        self, model: nn.Module, precision: str, examples: Examples, *, with_loss: bool
+    ) -> dict[str, float]:
+        """All metrics of a model on some examples, by name."""
+        if self.member is not None and self.member.rank > 0:
+            return dict.fromkeys([self.metric.name, LOSS.name], 0.0)
+        scorer = self._scorer
+        if with_loss and LOSS.name not in [metric.name for metric in scorer.all]:
+            scorer = replace(scorer, also=(*scorer.also, LOSS))
+        return scorer.of(model, examples, part=self._source.part, precision=precision)
 
 
 def _go_on_from(kept: dict[str, Any], states: dict[str, Any]) -> int:
@@ -395,6 +438,10 @@ def _ordinary_epoch(
         run.step(loss)
 
 
-def _compiled_epoch(step: Callable[[Tensor, Tensor], Tensor], run: Run, batches: Batches) -> None:
-    for x, y in batches:
-        run.step(step(x, y))
+def _compiled_epoch(bound: BoundStep, run: Run, batches: Batches) -> None:
+    try:
+        for x, y in batches:
+            run.step(bound.step(x, y))
+    finally:
+        if CLIPPED in bound.state:
+            run.trained_with(clipped_share=share_of(bound.state[CLIPPED][0]))

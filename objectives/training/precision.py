@@ -7,9 +7,11 @@ gradient scaler. Losses are computed in float32 from outputs that are not.
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
 
+from batchfront.objectives.loading.tree import mapped
 from batchfront.objectives.measurement import ObjectiveError
 
 if TYPE_CHECKING:
@@ -30,9 +32,12 @@ def autocast_to(precision: str, device: str) -> AbstractContextManager[Any]:
     return torch.autocast(device.split(":")[0], dtype=getattr(torch, precision))
 
 
-def in_float32(output: Tensor) -> Tensor:
-    """What 16 bits gave; float32 and float64 stay what they are."""
-    return output.float() if output.element_size() < 4 else output
+def in_float32(output: Any) -> Any:
+    """What 16 bits gave, also in tuples and dicts; everything else stays what it is."""
+    if not hasattr(output, "element_size"):
+        nested = isinstance(output, Mapping | list | tuple)
+        return mapped(in_float32, output) if nested else output
+    return output.float() if output.element_size() < 4 and output.is_floating_point() else output
 
 
 def check_precision(precision: str, device: str) -> None:
@@ -70,16 +75,27 @@ class LossScaler:
         """The scaled loss, to be sent backward in place of the loss itself."""
         return self._scaler.scale(loss)
 
-    def step(self, optimizer: torch.optim.Optimizer, loss: Tensor) -> Tensor:
-        """One step of the optimizer, or none; returns the loss to report for it."""
+    def step(
+        self,
+        optimizer: torch.optim.Optimizer,
+        loss: Tensor,
+        clip: Callable[[], None] | None = None,
+    ) -> Tensor:
+        """One step of the optimizer, or none; returns the loss to report for it.
+
+        `clip`: of the gradient as it is without the scale.
+        """
         import torch
 
         before = self.scale(self._one)
+        if clip is not None:
+            self._scaler.unscale_(optimizer)
+            clip()
         # torch's fused SGD makes its momentum without filling it, even where it skips that step.
         self._has_stepped = self._has_stepped or _gradients_are_finite(optimizer)
         if self._has_stepped:
             self._scaler.step(optimizer)
-        else:
+        elif clip is None:
             self._scaler.unscale_(optimizer)  # which sees the overflow, too
         self._scaler.update()
         skipped = self.scale(self._one) < before

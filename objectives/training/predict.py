@@ -12,15 +12,15 @@ import warnings
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from batchfront.objectives.loading.tree import Nested, mapped
 from batchfront.objectives.loss import as_loss
 from batchfront.objectives.meters.memory import MEASURED_STEPS, CpuMeter
+from batchfront.objectives.training.clipping import Clipper
 from batchfront.objectives.training.optimizer import build_optimizer
 from batchfront.objectives.training.recipe import PLAIN, Recipe
 from batchfront.objectives.training.step import build_model, changes_step, gradient
 
 if TYPE_CHECKING:
-    import torch
-
     from batchfront.objectives.task import Data, Task
 
 CUDA_GRANULARITY = 512  # bytes; the caching allocator rounds every block up to a multiple
@@ -46,9 +46,9 @@ def predict_peak_bytes(
     with torch.random.fork_rng(devices=[]), _fake_mode(), warnings.catch_warnings():
         # A deep copy of a fake tensor asks for its address, which does no harm here.
         warnings.filterwarnings("ignore", ".*data pointer of FakeTensor")
-        x, y = _fake_batch(data.x_train, batch_size), _fake_batch(data.y_train, batch_size)
-        meter.start()
         try:
+            x, y = _fake_batch(data.x_train, batch_size), _fake_batch(data.y_train, batch_size)
+            meter.start()
             _two_steps(task, x, y, like_device=device, recipe=recipe)
         except Exception:  # fake tensors refuse in many ways; each means: no prediction
             return None
@@ -69,15 +69,25 @@ def _fake_mode() -> Any:
     return CopyableMode()
 
 
-def _fake_batch(like: torch.Tensor, batch_size: int) -> torch.Tensor:
+def _fake_batch(like: Any, batch_size: int) -> Any:
+    """A batch of so many examples with the shapes of another; what is no tensor stays."""
     import torch
 
-    return torch.empty((batch_size, *like.shape[1:]), dtype=like.dtype)
+    n = len(like)
+
+    def resized(leaf: Any) -> Any:
+        if not isinstance(leaf, torch.Tensor):
+            return leaf
+        if leaf.ndim > 0 and len(leaf) != n:
+            raise NotImplementedError("its examples do not lie along the first dimension")
+        return torch.empty((batch_size, *leaf.shape[1:]) if leaf.ndim else (), dtype=leaf.dtype)
+
+    if isinstance(like, Nested):
+        return Nested(mapped(resized, like.tree), batch_size)
+    return resized(like)
 
 
-def _two_steps(
-    task: Task, x: torch.Tensor, y: torch.Tensor, *, like_device: str, recipe: Recipe
-) -> None:
+def _two_steps(task: Task, x: Any, y: Any, *, like_device: str, recipe: Recipe) -> None:
     model = build_model(task, recipe).train()
     optimizer = build_optimizer(task, model, learning_rate=1e-3, device=like_device)
     if type(optimizer).__name__ not in PREDICTABLE:
@@ -86,6 +96,8 @@ def _two_steps(
     for _ in range(MEASURED_STEPS):
         if changes_step(recipe, len(x)):
             gradient(model, loss, x, y, recipe=recipe, device="cpu")
+            if recipe.clip_grad_norm is not None:
+                Clipper(model, recipe.clip_grad_norm, device="cpu")()
             optimizer.step()
             continue
         for parameter in model.parameters():

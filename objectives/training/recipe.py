@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
 from batchfront.objectives.measurement import ObjectiveError
+from batchfront.objectives.number import EXACT, SIZE, Number, check_numbers
 from batchfront.objectives.parameter import Parameter
 
 PRECISIONS = ("float32", "bfloat16", "float16")
@@ -19,13 +20,19 @@ PRECISION = "precision"
 
 
 def technique(
-    words: str, *, default: Any = None, kind: str | None = None, option: str | None = None
+    words: str,
+    *,
+    default: Any = None,
+    kind: str | None = None,
+    option: str | None = None,
+    number: Number | None = None,
 ) -> Any:
     """A field that people name: by its own name, unless `option` is another.
 
-    `words` are its help; `kind` is how its text is read, where it is no plain type.
+    `words` are its help; `kind` is how its text is read, where it is no plain type; `number` is
+    which ones it may be.
     """
-    said = {"words": words, "kind": kind, "option": option}
+    said = {"words": words, "kind": kind, "option": option, "number": number}
     return field(default=default, metadata={k: v for k, v in said.items() if v is not None})
 
 
@@ -49,17 +56,30 @@ class Recipe:
         "of the batch size: constant, doubling or noise-scale", default="constant"
     )
     rate_schedule: str = technique("of the learning rate: constant or cosine", default="constant")
-    warmup_examples: int = technique("over which the learning rate rises; default: 0", default=0)
+    warmup_examples: int = technique(
+        "over which the learning rate rises; default: 0",
+        default=0,
+        number=Number(low=0, high=EXACT, whole=True),
+    )
     beta2_half_life: float | None = technique(
-        "of Adam's second moment, in examples; default: the task's beta2"
+        "of Adam's second moment, in examples; default: the task's beta2",
+        number=Number(low=1e-9, high=1e15),
+    )
+    clip_grad_norm: float | None = technique(
+        "the largest norm of a step's gradient; default: any",
+        number=Number(low=1e-9, high=1e15),
     )
     ghost_batch_size: int | None = technique(
-        "examples that share batch-norm statistics; default: the batch"
+        "examples that share batch-norm statistics; default: the batch", number=SIZE
     )
     checkpoint_activations: bool = technique(
         "compute activations again in the backward pass: less memory, more time", default=False
     )
-    data_parallel: int = technique("ranks that train one trial together; default: 1", default=1)
+    data_parallel: int = technique(
+        "ranks that train one trial together; default: 1",
+        default=1,
+        number=Number(low=1, high=4096, whole=True),
+    )
     shards: str = technique(
         "what each rank gets of a batch: striped or block; default: striped", default="striped"
     )
@@ -124,17 +144,10 @@ class Recipe:
                 raise ObjectiveError(f"{name} is {value!r}, wanted {', '.join(choices)}")
         if len(set(self.precisions)) < max(1, len(self.precisions)):
             raise ObjectiveError(f"precision is {','.join(self.precisions)}, which repeats itself")
-        for name, number, low in (
-            ("warmup_examples", self.warmup_examples, 0),
-            ("ghost_batch_size", self.ghost_batch_size, 1),
-            ("data_parallel", self.data_parallel, 1),
-        ):
-            if number is not None and number < low:
-                raise ObjectiveError(f"{name} is {number}, wanted at least {low}")
-        if self.beta2_half_life is not None and not 0 < self.beta2_half_life < float("inf"):
-            raise ObjectiveError(
-                f"beta2_half_life is {self.beta2_half_life:g}, wanted examples above 0"
-            )
+        try:
+            check_numbers(self)
+        except ValueError as error:
+            raise ObjectiveError(str(error)) from None
 
 
 PLAIN = Recipe()

@@ -1,15 +1,17 @@
 """The batch size of every epoch: constant, doubling at fixed times, or following the noise scale.
 
+Where a run is evaluated between epochs, what is said of epochs holds for the points of its curve.
+
 A larger batch late in training stands in for a smaller learning rate (arXiv:1711.00489).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import groupby, islice
+from itertools import accumulate, groupby, islice
 from typing import TYPE_CHECKING, Any
 
 from batchfront.objectives.device.randomness import (
@@ -18,8 +20,9 @@ from batchfront.objectives.device.randomness import (
     seed_everything,
 )
 from batchfront.objectives.gradients.noise_scale import measure_two_sizes, noise_scale
+from batchfront.objectives.length import Length
 from batchfront.objectives.measurement import Phase
-from batchfront.objectives.training.batches import EXACT, steps_of
+from batchfront.objectives.training.batches import EXACT, RAGGED, steps_of
 
 if TYPE_CHECKING:
     from torch import nn
@@ -27,7 +30,7 @@ if TYPE_CHECKING:
     from batchfront.objectives.gradients.draws import Gradients
 
 MILESTONES = (0.5, 0.75, 0.875)
-"""Shares of the epochs after which `doubling` doubles: as if the rate were halved there."""
+"""Shares of the run after which `doubling` doubles: as if the rate were halved there."""
 MULTIPLE = 2.0
 """`noise-scale` doubles when the noise scale is clearly above so many batches: the doubled batch
 is then still at most the noise scale, where examples begin to be wasted (arXiv:1812.06162)."""
@@ -37,39 +40,47 @@ N_DRAWS = 10  # for each look at the noise scale
 
 @dataclass(frozen=True, kw_only=True)
 class Growth:
-    """How the batch size grows in runs of so many epochs over so many examples."""
+    """How the batch size grows in runs of a length, whose examples of an epoch are known."""
 
     schedule: str = "constant"  # of recipe.SCHEDULES
-    epochs: int
-    n_train: int
+    length: Length
     rule: str = EXACT  # of batches.RULES
+    of_epoch: Callable[[int], int] | None = None  # its steps, where loaders say how many
 
     def planned(self, first: int) -> list[int]:
-        """The batch size of every epoch, as far as it is known when a run starts."""
+        """The batch size up to every point, as far as it is known when a run starts."""
         times = MILESTONES if self.schedule == "doubling" else ()
-        sizes = [first] * self.epochs
+        sizes = [first] * self.length.points
         for milestone in times:
-            done = math.ceil(milestone * self.epochs)
+            done = math.ceil(milestone * self.length.points)
             sizes[done:] = [self.doubled(size) for size in sizes[done:]]
         return sizes
 
     def doubled(self, size: int) -> int:
         """The next size, or the same where a run cannot grow any more."""
         least = MIN_STEPS if self.schedule == "noise-scale" else 1
-        return 2 * size if 2 * size * least <= self.n_train else size
+        n_train = self.length.n_train or 0
+        room = min(n_train // least, self.length.room or n_train)
+        return 2 * size if 2 * size <= room else size
 
     def reachable(self, first: int) -> list[int]:
         """All sizes that a run which starts at `first` may come to, ascending."""
         if self.schedule != "noise-scale":
             return sorted(set(self.planned(first)))
         sizes = [first]
-        while len(sizes) < self.epochs and self.doubled(sizes[-1]) > sizes[-1]:
+        while len(sizes) < self.length.points and self.doubled(sizes[-1]) > sizes[-1]:
             sizes.append(self.doubled(sizes[-1]))
         return sizes
 
+    def steps(self, sizes: Sequence[int]) -> list[int]:
+        """Optimizer steps up to every point from the one before."""
+        if self.of_epoch is not None:
+            return [self.of_epoch(size) for size in sizes]
+        return steps_of(sizes, self.length, rule=self.rule)
+
     def phases(self, sizes: Sequence[int]) -> tuple[Phase, ...]:
-        """Epochs of one size each, from the size of every epoch."""
-        steps = iter(steps_of(sizes, self.n_train, rule=self.rule))
+        """Epochs of one size each, or other points, from the size up to every one."""
+        steps = iter(self.steps(sizes))
         return tuple(
             Phase(batch_size=size, epochs=n, steps=sum(islice(steps, n)))
             for size, n in ((size, len(list(some))) for size, some in groupby(sizes))
@@ -77,11 +88,23 @@ class Growth:
 
 
 class BatchSizes:
-    """The batch sizes of one run, epoch by epoch."""
+    """The batch sizes of one run, from point to point of its curve: as a rule, epoch by epoch."""
 
     def __init__(self, growth: Growth, first: int) -> None:
         self._growth = growth
-        self._sizes = growth.planned(first)
+        self._plan(growth.planned(first))
+
+    def _plan(self, sizes: list[int]) -> None:
+        """Note the size up to each point, its steps, and how far the run is before it."""
+        growth = self._growth
+        self._sizes, self._steps = sizes, growth.steps(sizes)
+        pairs = zip(self._steps, map(growth.length.batch, sizes), strict=True)
+        taken = [n * size for n, size in pairs]
+        if growth.rule == RAGGED:  # whole epochs, whose last step is a smaller one
+            taken = [growth.length.n_train or 0] * len(sizes)
+        if growth.length.counts_steps:  # nobody knows how many examples there will be
+            taken = [n * growth.length.batch(sizes[0]) for n in self._steps]
+        self._seen = [0, *accumulate(taken)]
 
     @property
     def grow(self) -> bool:
@@ -102,6 +125,14 @@ class BatchSizes:
         """The batch size of an epoch; the first is epoch 1."""
         return self._sizes[epoch - 1]
 
+    def steps(self, epoch: int) -> int:
+        """Its optimizer steps."""
+        return self._steps[epoch - 1]
+
+    def seen(self, epoch: int) -> int:
+        """The examples before it; of equal steps, as if the batch had never grown."""
+        return self._seen[epoch - 1]
+
     def look(self, epoch: int, gradients: Gradients, *, seed: int, device: str) -> None:
         """Double the size after this epoch, where the noise scale says so."""
         size = self.of(epoch)
@@ -110,7 +141,7 @@ class BatchSizes:
             return
         with _undisturbed(gradients.model, device):
             if is_noisy(gradients, size, seed=seed + (epoch << 32)):
-                self._sizes[epoch:] = [larger] * (len(self._sizes) - epoch)
+                self._plan(self._sizes[:epoch] + [larger] * (len(self._sizes) - epoch))
 
     def state_dict(self) -> dict[str, Any]:
         """What a checkpoint keeps."""
@@ -118,7 +149,7 @@ class BatchSizes:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from what `state_dict` gave."""
-        self._sizes = list(state["sizes"])
+        self._plan(list(state["sizes"]))
 
 
 def is_noisy(gradients: Gradients, batch_size: int, *, seed: int) -> bool:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from batchfront.objectives.gradients.parts import largest_part, n_parts
 from batchfront.objectives.loss import Loss, as_loss
 from batchfront.objectives.measurement import ObjectiveError
+from batchfront.objectives.training.clipping import Clipper
 from batchfront.objectives.training.feed import Batches
 from batchfront.objectives.training.optimizer import step_function
 from batchfront.objectives.training.precision import (
@@ -106,7 +107,8 @@ def why_least(least: int, recipe: Recipe) -> str:
 
 def changes_step(recipe: Recipe, batch_size: int) -> bool:
     """Whether the loop's ordinary step will not do, for a recipe that `Recipe.at` gave."""
-    return recipe.micro_batch_size(batch_size) < batch_size or recipe.precision != "float32"
+    whole = recipe.micro_batch_size(batch_size) >= batch_size
+    return not whole or recipe.precision != "float32" or recipe.clip_grad_norm is not None
 
 
 def facts_of(recipe: Recipe, batch_size: int, *, batch_norm: bool) -> dict[str, Any]:
@@ -149,6 +151,8 @@ class Stepper:
         self._device = device
         self._step = step_function(optimizer)
         self._scaler = LossScaler(device) if recipe.precision == "float16" else None
+        most = recipe.clip_grad_norm
+        self._clip = None if most is None else Clipper(model, most, device=device)
 
     def epoch(self, batches: Batches) -> None:
         """Train on every batch once."""
@@ -159,6 +163,8 @@ class Stepper:
         finally:
             if self._scaler is not None:
                 self._run.trained_with(scaler_overflows=self._scaler.n_skipped)
+            if self._clip is not None:
+                self._run.trained_with(clipped_share=self._clip.share)
 
     def _gradient(self, x: Tensor, y: Tensor) -> Tensor:
         scale = _as_it_is if self._scaler is None else self._scaler.scale
@@ -169,18 +175,23 @@ class Stepper:
     def _update(self, loss: Tensor) -> Tensor:
         """Step the optimizer; returns the loss to report."""
         if self._scaler is not None:
-            return self._scaler.step(self._optimizer, loss)
+            return self._scaler.step(self._optimizer, loss, clip=self._clip)
+        if self._clip is not None:
+            self._clip()
         self._step()
         return loss
 
     def state_dict(self) -> dict[str, Any]:
         """What a checkpoint keeps of it."""
-        return {} if self._scaler is None else {"scaler": self._scaler.state_dict()}
+        parts = {"scaler": self._scaler, "clip": self._clip}
+        return {name: part.state_dict() for name, part in parts.items() if part is not None}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from what `state_dict` gave."""
         if self._scaler is not None:
             self._scaler.load_state_dict(state["scaler"])
+        if self._clip is not None:
+            self._clip.load_state_dict(state["clip"])
 
 
 def _as_it_is(loss: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from batchfront.objectives.loss import as_loss
 from batchfront.objectives.measurement import ObjectiveError
+from batchfront.objectives.task import has_classes
 
 if TYPE_CHECKING:
     from torch import nn
@@ -20,10 +21,11 @@ def check_targets(task: Task, model: nn.Module, data: Data) -> None:
     """Raise ObjectiveError for targets outside of 0..C-1 that the loss does not take."""
     import torch
 
-    if task.metric != "accuracy":
-        return
     with torch.inference_mode():
-        n_classes = int(model.eval()(data.x_train[:2]).shape[1])
+        output = model.eval()(data.x_train[:2])
+    if not has_classes(task, output, data.y_train[:2]):
+        return
+    n_classes = int(output.shape[1])
     for split in ("train", "val", "test"):
         values = torch.unique(getattr(data, f"y_{split}")).tolist()
         outside = (value for value in values if not 0 <= value < n_classes)

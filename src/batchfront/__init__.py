@@ -10,22 +10,26 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from batchfront.objectives.loading.datasets import Datasets
     from batchfront.objectives.measurement import Stopped, TrialParams, Verdict
     from batchfront.objectives.meters.early_stopping import EarlyStopping
+    from batchfront.objectives.metric import Metric
     from batchfront.objectives.objective import CustomLoop
     from batchfront.objectives.parameter import Parameter
     from batchfront.objectives.run import Run
     from batchfront.objectives.task import Data, Task
 
 __all__ = [
-    "CustomLoop", "Data", "EarlyStopping", "Parameter", "Run", "Stopped", "Task", "TrialParams",
-    "Verdict",
+    "CustomLoop", "Data", "Datasets", "EarlyStopping", "Metric", "Parameter", "Run", "Stopped",
+    "Task", "TrialParams", "Verdict",
 ]  # fmt: skip
 
 _HOMES = {
     "CustomLoop": "batchfront.objectives.objective",
     "Data": "batchfront.objectives.task",
+    "Datasets": "batchfront.objectives.loading.datasets",
     "EarlyStopping": "batchfront.objectives.meters.early_stopping",
+    "Metric": "batchfront.objectives.metric",
     "Parameter": "batchfront.objectives.parameter",
     "Run": "batchfront.objectives.run",
     "Stopped": "batchfront.objectives.measurement",

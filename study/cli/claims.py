@@ -7,8 +7,8 @@ import json
 import sys
 from typing import Any
 
-from batchfront.study.cli.options import add_look, console_of, looked_at
-from batchfront.study.errors import StudyError
+from batchfront.objectives.number import FINITE
+from batchfront.study.cli.options import add_look, add_number, console_of, looked_at
 
 
 def add_claims_verbs(verbs: Any) -> None:
@@ -25,7 +25,7 @@ def add_claims_verbs(verbs: Any) -> None:
         """,
         as_json=True,
     )
-    claims_.add_argument("--target", type=float, help="validation metric, for the time to it")
+    add_number(claims_, "--target", FINITE, help="validation metric, for the time to it")
 
 
 def claims(args: argparse.Namespace) -> None:
@@ -35,15 +35,15 @@ def claims(args: argparse.Namespace) -> None:
     from batchfront.study.plan.agreement import AGREEMENT
     from batchfront.study.plan.recipe import recipe_in
     from batchfront.study.trials.rows import runs_of
-    from batchfront.study.trials.sound import sound_trials
+    from batchfront.study.trials.yardstick import check_target, standard
 
-    if args.target is not None and not args.target <= 1:
-        raise StudyError(f"--target is {args.target:g}, wanted a fraction of at most 1")
-    study, names = looked_at(args)
-    rows = runs_of(sound_trials(study), names)
+    study, names, trials, _ = looked_at(args)
+    by = names.yardstick(trials)
+    rows = runs_of(standard(trials, by), names)
+    check_target(args.target, by.metric)
     recipe = recipe_in(study.user_attrs[AGREEMENT])
     steady = (recipe.schedule, recipe.rate_schedule) == ("constant", "constant")
-    found = all_claims(rows, target=args.target, steady=steady)
+    found = all_claims(rows, target=args.target, steady=steady, by=by)
     if args.json:
         print(json.dumps([claim_row(claim) for claim in found], indent=2))
         return

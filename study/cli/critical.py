@@ -8,7 +8,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from batchfront.study.cli.options import add_look, console_of, looked_at, write_out
+from batchfront.objectives.number import FINITE
+from batchfront.study.cli.options import add_look, add_number, console_of, looked_at, write_out
 from batchfront.study.errors import StudyError
 
 
@@ -26,7 +27,7 @@ def add_critical_verbs(verbs: Any) -> None:
         """,
         as_json=True,
     )
-    look.add_argument("--target", type=float, help="validation metric that runs should reach")
+    add_number(look, "--target", FINITE, help="validation metric that runs should reach")
     look.add_argument("-o", "--output", type=Path, help="write the figure to this HTML file")
 
 
@@ -38,16 +39,18 @@ def critical_batch(args: argparse.Namespace) -> None:
     from batchfront.study.findings.critical.to_target import to_target
     from batchfront.study.plan.agreement import AGREEMENT
     from batchfront.study.trials.rows import runs_of
-    from batchfront.study.trials.sound import sound_trials
+    from batchfront.study.trials.yardstick import check_target, standard
 
-    study, names = looked_at(args)
+    study, names, trials, _ = looked_at(args)
     if '"schedule"' in study.user_attrs[AGREEMENT].get("recipe", ""):
         raise StudyError(
             f"the batch size of study {study.study_name!r} grows within its runs, so no run says "
             "what one batch size takes: look at a study without --schedule"
         )
-    data = to_target(runs_of(sound_trials(study), names), args.target)
-    found = fit(data.sizes, resolution=data.resolution)
+    by = names.yardstick(trials)
+    check_target(args.target, by.metric)
+    data = to_target(runs_of(standard(trials, by), names), args.target, by)
+    found = fit(data.sizes, resolution=data.resolution, of_steps=data.of_steps)
     if args.output is not None:
         page = critical_figure(found, unit=data.unit).to_html(include_plotlyjs=True)
         write_out(args.output, page)

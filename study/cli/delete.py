@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from batchfront.study.cli.options import add_verb, chosen_storage
+from batchfront.study.cli.options import add_verb, chosen_storage, study_name
 from batchfront.study.errors import StudyError
 from batchfront.study.plan.options import options
 
@@ -25,7 +25,7 @@ def add_delete_verb(verbs: Any) -> None:
             delete --study-name digits --yes
         """,
     )
-    delete_.add_argument("--study-name", required=True, help="the study to delete")
+    delete_.add_argument("--study-name", type=study_name, required=True, help="the study to delete")
     delete_.add_argument("--storage", help=options()["storage"].words)
     words = "where its runs are kept; default: beside an SQLite file or journal"
     delete_.add_argument("--checkpoint-dir", type=Path, help=words)

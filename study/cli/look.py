@@ -4,13 +4,23 @@ from __future__ import annotations
 
 import argparse
 import json
+import signal
 import sys
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from batchfront.study.cli.options import add_look, chosen_storage, console_of, looked_at, write_out
+from batchfront.objectives.number import PORT
+from batchfront.study.cli.options import (
+    add_look,
+    add_number,
+    chosen_storage,
+    console_of,
+    host,
+    looked_at,
+    write_out,
+)
 from batchfront.study.errors import StudyError
+from batchfront.study.machine.interrupts import Interrupted
 
 
 def add_looking_verbs(verbs: Any) -> None:
@@ -74,8 +84,8 @@ def add_looking_verbs(verbs: Any) -> None:
         """,
         study=False,
     )
-    dashboard_.add_argument("--host", default="127.0.0.1", help="default: %(default)s")
-    dashboard_.add_argument("--port", type=int, default=8080, help="default: %(default)s")
+    dashboard_.add_argument("--host", type=host, default="127.0.0.1", help="default: %(default)s")
+    add_number(dashboard_, "--port", PORT, default=8080, help="default: %(default)s")
     dashboard_.add_argument(
         "--allow-host",
         action="append",
@@ -105,36 +115,38 @@ def ls(args: argparse.Namespace) -> None:
 
 def front(args: argparse.Namespace) -> None:
     """Show the Pareto front of a study: completed trials that no other beats everywhere."""
+    from batchfront.study.answer.show import answer_lines
     from batchfront.study.findings.overview.export import to_csv, to_json
     from batchfront.study.findings.overview.tables import front_rows, front_table
     from batchfront.study.trials.attributes import own_params
     from batchfront.study.trials.hardware import fronts_by_hardware
 
-    study, names = looked_at(args)
-    fronts = fronts_by_hardware(study)
+    study, names, trials, _ = looked_at(args)
+    fronts = fronts_by_hardware(study, trials)
     rows = front_rows(fronts, names)
     if args.json:
         print(to_json(rows))
     elif args.csv:
-        own = own_params(trial for trials in fronts.values() for trial in trials)
+        own = own_params(trial for some in fronts.values() for trial in some)
         extra = ("hardware",) if len(fronts) > 1 else ()
         columns = ("number", "batch_size", "learning_rate", *own, *names, *extra)
         print(to_csv(rows, columns), end="")
     else:
-        for hardware, trials in fronts.items():
-            console_of(sys.stdout).print(front_table(trials, names, hardware=hardware))
+        console = console_of(sys.stdout)
+        for hardware, some in fronts.items():
+            console.print(front_table(some, names, hardware=hardware))
+        for line in answer_lines(study, trials):
+            console.print(line)
 
 
 def export(args: argparse.Namespace) -> None:
     """Print every trial of a study with parameters, values, verdict and attributes."""
     from batchfront.study.findings.overview.export import export_columns, to_csv, to_json
     from batchfront.study.plan.agreement import AGREEMENT, KEPT
-    from batchfront.study.trials.attributes import full_row, own_params
-    from batchfront.study.trials.sound import sound_trials
+    from batchfront.study.trials.attributes import also_names, full_row, own_params
 
-    study, names = looked_at(args)
-    trials = sound_trials(study)
-    kept = study.user_attrs[AGREEMENT].get(KEPT, [])
+    study, names, trials, _ = looked_at(args)
+    kept = [*study.user_attrs[AGREEMENT].get(KEPT, []), *also_names(trials)]
     rows = [full_row(trial, names, kept) for trial in trials]
     columns = export_columns(names, own_params(trials), kept)
     text = to_csv(rows, columns) if args.format == "csv" else to_json(rows) + "\n"
@@ -146,33 +158,37 @@ def export(args: argparse.Namespace) -> None:
 
 def report(args: argparse.Namespace) -> None:
     """Write one self-contained HTML page of figures that needs no network to be read."""
-    from batchfront.study.findings.overview.board import stored_note
+    from batchfront.study.findings.overview.board_pages import stored_note
     from batchfront.study.findings.overview.report import report_html
 
-    study, _ = looked_at(args)
+    study, _, trials, foreign = looked_at(args)
     safe = "".join(c if c.isalnum() or c in "-_." else "_" for c in study.study_name)
-    write_out(
-        args.output or Path("runs") / f"{safe}.html", report_html(study, note=stored_note(study))
-    )
+    page = report_html(study, trials, foreign=foreign, note=stored_note(study))
+    write_out(args.output or Path("runs") / f"{safe}.html", page)
 
 
 def dashboard(args: argparse.Namespace) -> None:
     """Serve optuna-dashboard on the storage; only this machine can reach it unless told so."""
-    from batchfront.storage.open import open_storage
+    from batchfront.storage.open import open_storage, readable_errors
     from batchfront.study.findings.overview.board_server import board_server
     from batchfront.study.findings.overview.same_origin import checked_host
     from batchfront.study.transfer.serving import LOOPBACK
 
     allow_hosts = [checked_host(name) for name in args.allow_host]
-    storage = open_storage(chosen_storage(args), mode="reader")
+    url = chosen_storage(args)
+    storage = open_storage(url, mode="reader")
     try:
         server = board_server(storage, host=args.host, port=args.port, allow_hosts=allow_hosts)
-    except (OSError, OverflowError) as error:
+    except OSError as error:
         raise StudyError(f"cannot serve on {args.host}:{args.port}: {error}; try --port") from error
     if args.host not in LOOPBACK:
         print(f"warning: anyone who reaches {args.host} can change the studies", file=sys.stderr)
-    host = f"[{args.host}]" if ":" in args.host else args.host
-    address = f"http://{host}:{server.server_port}/"
+    name = f"[{args.host}]" if ":" in args.host else args.host
+    address = f"http://{name}:{server.server_port}/"
     print(f"dashboard on {address} (Ctrl-C ends it)", file=sys.stderr, flush=True)
-    with server, suppress(KeyboardInterrupt):
-        server.serve_forever()
+    with server, readable_errors(url):
+        try:
+            server.serve_forever()
+        except Interrupted as ended:
+            if ended.signum != signal.SIGINT:
+                raise

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import shlex
 import sys
 from pathlib import Path
 from typing import Any
 
-from batchfront.study.cli.options import add_verb, console_of, write_out
+from batchfront.objectives.number import SEED, SIZE
+from batchfront.study.cli.options import add_number, add_verb, console_of, write_out
+from batchfront.study.commands import command
 from batchfront.study.plan.options import options
 
 
@@ -27,8 +28,8 @@ def add_lr_range_verb(verbs: Any) -> None:
         """,
     )
     verb.add_argument("--task", default="digits", help=options()["task"].words)
-    verb.add_argument("--batch-size", type=int, default=64, help="default: %(default)s")
-    verb.add_argument("--seed", type=int, default=0, help="of model and data; default: %(default)s")
+    add_number(verb, "--batch-size", SIZE, default=64, help="default: %(default)s")
+    add_number(verb, "--seed", SEED, default=0, help="of model and data; default: %(default)s")
     verb.add_argument("--device", default="auto", help=options()["device"].words)
     verb.add_argument("-o", "--output", type=Path, help="write the figure to this HTML file")
     verb.add_argument("--json", action="store_true", help="print JSON")
@@ -56,4 +57,4 @@ def lr_range(args: argparse.Namespace) -> None:
     rates = rates_text([found])
     say(f"the loss starts to fall at {found.low:.2g} and is back where it was at {found.high:.2g}")
     say(f"LEARNING_RATES={rates}")
-    say(f"try: make study TASK={shlex.quote(args.task)} LEARNING_RATES={rates}", soft_wrap=True)
+    say(f"try: {command('run', {'task': args.task, 'learning_rates': rates})}", soft_wrap=True)

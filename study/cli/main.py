@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import argparse
-import errno
-import os
-import signal
 import sys
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
-from batchfront.objectives.measurement import ObjectiveError
-from batchfront.storage.errors import StorageError
+from batchfront.study.cli.advise import add_advise_verb
 from batchfront.study.cli.claims import add_claims_verbs
 from batchfront.study.cli.critical import add_critical_verbs
 from batchfront.study.cli.delete import add_delete_verb
+from batchfront.study.cli.door import told
 from batchfront.study.cli.imports import add_import_verb
 from batchfront.study.cli.look import add_looking_verbs
 from batchfront.study.cli.lr_range import add_lr_range_verb
@@ -26,10 +23,7 @@ from batchfront.study.cli.storage import add_storage_verbs
 from batchfront.study.cli.typed import password_warning
 from batchfront.study.cli.words import as_options
 from batchfront.study.errors import StudyError
-from batchfront.study.machine.interrupts import Interrupted, ending_by_exception
-
-FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-USER_ERRORS = (StudyError, ObjectiveError, StorageError)
+from batchfront.study.machine.interrupts import ending_by_exception
 
 
 class Parser(argparse.ArgumentParser):
@@ -42,6 +36,9 @@ class Parser(argparse.ArgumentParser):
         """Parse as argparse does, and the words that a Makefile hands on too."""
         if args is not None and self._subparsers is None:  # of one verb
             args = as_options(args, self._actions, verb=self.prog.split()[-1])
+            for word in args:
+                if word.startswith("--") and word.endswith("=--"):  # argparse would drop the value
+                    self.error(f"argument {word[:-3]}: expected a value, found --")
         return super().parse_known_args(args, namespace)
 
     def error(self, message: str) -> NoReturn:
@@ -50,6 +47,8 @@ class Parser(argparse.ArgumentParser):
 
 def command() -> int:
     """The `batchfront` command: what was typed, run."""
+    # Names of files are not always text that can be printed: shown, they must not be the end.
+    sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     return main(sys.argv[1:])
 
 
@@ -57,6 +56,8 @@ def main(argv: Sequence[str]) -> int:
     """Run one verb; returns the exit code."""
     try:
         with ending_by_exception():
+            if any("\0" in word for word in argv):  # from Python: no command line can hold one
+                raise StudyError("an argument holds a NUL, which no name does")
             args = parser().parse_args(argv)
             warning = password_warning(args)
             if warning is not None:
@@ -64,38 +65,11 @@ def main(argv: Sequence[str]) -> int:
             code = int(args.verb(args) or 0)
             sys.stdout.flush()  # while an error can still be told
             return code
-    except USER_ERRORS as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except BrokenPipeError:  # `... | head` has read enough, as the shell counts it
-        _forget_output()
-        return 141
-    except OSError as error:
-        if error.errno not in FULL:
+    except BaseException as error:
+        exit_code = told(error)
+        if exit_code is None:
             raise
-        _forget_output()
-        where = error.filename or "the output"
-        said = f"error: cannot write {where}: {error.strerror}: make room, run it again"
-        print(said, file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        return _ended_by(signal.SIGINT)
-    except Interrupted as ended:
-        return _ended_by(ended.signum)
-
-
-def _ended_by(signum: int) -> int:
-    name = signal.Signals(signum).name
-    print(f"ended by {name}: give the same command again", file=sys.stderr)
-    return 128 + signum
-
-
-def _forget_output() -> None:
-    """Let nobody write again, at the latest at the end of the process, what cannot be written."""
-    try:
-        sys.stdout.flush()
-    except OSError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return exit_code
 
 
 def parser() -> argparse.ArgumentParser:
@@ -103,6 +77,7 @@ def parser() -> argparse.ArgumentParser:
     top = Parser(prog="batchfront", description="Which batch size and learning rate?")
     verbs = top.add_subparsers(title="verbs", metavar="VERB", required=True)
     add_training_verbs(verbs)
+    add_advise_verb(verbs)
     add_looking_verbs(verbs)
     add_smallest_verb(verbs)
     add_rates_verbs(verbs)

@@ -8,9 +8,11 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from batchfront.study.cli.options import add_verb, console_of
+from batchfront.objectives.number import RATE, SEED, SIZE, WHOLE, Number
+from batchfront.study.cli.options import add_number, add_verb, console_of
 from batchfront.study.errors import StudyError
 from batchfront.study.plan.options import options
 
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
 
 SHOW_AFTER_SECONDS = 2.0
 NORM_DRAWS = 1000
+EPOCH = replace(WHOLE, low=0)
 
 
 def add_noise_verbs(verbs: Any) -> None:
@@ -37,15 +40,17 @@ def add_noise_verbs(verbs: Any) -> None:
     noise.add_argument("--task", default="digits", help=options()["task"].words)
     noise.add_argument("--epochs", help="such as 0,1,5; default: 0, with a learning rate 0,1,5")
     text = "of the run; default: %(default)s"
-    noise.add_argument("--batch-size", type=int, default=64, help=text)
-    noise.add_argument("--learning-rate", type=float, help="of the run, to train past epoch 0")
-    noise.add_argument("--seed", type=int, default=0, help="of run and draws; default: %(default)s")
+    add_number(noise, "--batch-size", SIZE, default=64, help=text)
+    add_number(noise, "--learning-rate", RATE, help="of the run, to train past epoch 0")
+    add_number(noise, "--seed", SEED, default=0, help="of run and draws; default: %(default)s")
     noise.add_argument("--device", default="auto", help=options()["device"].words)
     text = "for each estimate; default: %(default)s"
-    noise.add_argument("--n-draws", type=int, default=200, help=text)
-    noise.add_argument(
+    draws = Number(low=2, high=10**6, whole=True)
+    add_number(noise, "--n-draws", draws, default=200, help=text)
+    add_number(
+        noise,
         "--norms",
-        type=int,
+        replace(draws, low=0),
         nargs="?",
         const=NORM_DRAWS,
         default=0,
@@ -88,7 +93,7 @@ def _numbers(text: str | None) -> tuple[int, ...] | None:
     if text is None:
         return None
     try:
-        return tuple(int(part) for part in text.split(","))
+        return tuple(int(EPOCH.read("--epochs", part)) for part in text.split(","))
     except ValueError:
         raise StudyError(f"--epochs is {text!r}, wanted numbers such as 0,1,5") from None
 

@@ -8,11 +8,13 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+from batchfront.objectives.number import Number
 from batchfront.storage.files import replace_text
 from batchfront.study.errors import StudyError
 from batchfront.study.plan.options import GROUPS, Option, options, settings_from
+from batchfront.study.plan.parsers import check_study_name
 from batchfront.study.plan.settings import (
     DATA_VARIABLE,
     DEFAULT_STORAGE,
@@ -20,9 +22,11 @@ from batchfront.study.plan.settings import (
     StudySettings,
 )
 from batchfront.study.plan.settings_file import settings_in
+from batchfront.study.trials.yardstick import Objectives
 
 if TYPE_CHECKING:
     from optuna import Study
+    from optuna.trial import FrozenTrial
     from rich.console import Console
 
 
@@ -73,6 +77,37 @@ def add_option(section: Any, option: Option) -> None:
         section.add_argument(option.flag, type=option.read, **how)
 
 
+def add_number(section: Any, flag: str, number: Number, **how: Any) -> None:
+    """An option of one verb that is a number."""
+
+    def read(text: str) -> float:
+        try:
+            return number.read(flag, text)
+        except ValueError as error:
+            raise StudyError(str(error)) from None
+
+    section.add_argument(flag, type=read, **how)
+
+
+def study_name(text: str) -> str:
+    """The name of a study, of any verb."""
+    check_study_name(text)
+    return text
+
+
+def host(text: str) -> str:
+    """A name or address to listen on.
+
+    Raises:
+        StudyError: there can be no such name.
+    """
+    try:
+        text.encode("idna")
+    except UnicodeError:
+        raise StudyError(f"--host is {text!r}, wanted a name or address of this machine") from None
+    return text
+
+
 def add_look(
     verbs: Any,
     name: str,
@@ -87,7 +122,7 @@ def add_look(
     look = add_verb(verbs, name, verb, text, tries=tries)
     look.add_argument("--storage", help=options()["storage"].words)
     if study:
-        look.add_argument("--study-name", help="default: the only study there is")
+        look.add_argument("--study-name", type=study_name, help="default: the only study there is")
     if as_json:
         look.add_argument("--json", action="store_true", help="print JSON")
     return look
@@ -115,20 +150,37 @@ def chosen_storage(args: argparse.Namespace) -> str:
     return args.storage or os.environ.get(STORAGE_VARIABLE) or DEFAULT_STORAGE
 
 
-def looked_at(args: argparse.Namespace) -> tuple[Study, list[str]]:
-    """The study that was named, or the only one; and its metrics."""
-    from batchfront.study.opening.open import the_study
+class LookedAt(NamedTuple):
+    """A study, read once."""
 
-    study = the_study(chosen_storage(args), args.study_name)
-    say_foreign(study)
-    return study, list(study.metric_names or [])
+    study: Study
+    names: Objectives
+    trials: list[FrozenTrial]  # that are ours
+    foreign: str | None  # how many are not
+
+
+def looked_at(args: argparse.Namespace) -> LookedAt:
+    """The study that was named, or the only one; says how many of its trials are set aside."""
+    # Before NumPy is loaded: of matrices as small as those of findings, threads of OpenBLAS wait
+    # for one another longer than they compute.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    from batchfront.study.opening.open import the_study
+    from batchfront.study.trials.sound import SoundTrials
+
+    study, sound = the_study(chosen_storage(args), args.study_name), SoundTrials()
+    trials, foreign = sound.of(study), sound.foreign_line(study)
+    _say(foreign)
+    return LookedAt(study, Objectives.of(study), trials, foreign)
 
 
 def say_foreign(study: Study) -> None:
     """Say how many trials of a study are set aside, where there are any."""
     from batchfront.study.trials.sound import foreign_line
 
-    line = foreign_line(study)
+    _say(foreign_line(study))
+
+
+def _say(line: str | None) -> None:
     if line is not None:
         print(line, file=sys.stderr)
 

@@ -38,10 +38,10 @@ def rates(args: argparse.Namespace) -> None:
         rates_table,
     )
     from batchfront.study.trials.rows import runs_of
-    from batchfront.study.trials.sound import sound_trials
+    from batchfront.study.trials.yardstick import standard
 
-    study, names = looked_at(args)
-    estimates = rate_estimates(runs_of(sound_trials(study), names))
+    _, names, trials, _ = looked_at(args)
+    estimates = rate_estimates(runs_of(standard(trials, names.yardstick(trials)), names))
     law = rate_law(estimates)
     if args.output is not None:
         figure = rates_figure(estimates, law)

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import argparse
-import shlex
+import json
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from batchfront.study.cli.options import add_settings, chosen_settings, console_of
+from batchfront.objectives.number import Number
+from batchfront.study.cli.options import add_number, add_settings, chosen_settings, console_of
+from batchfront.study.commands import command
+from batchfront.study.errors import StudyError
+from batchfront.study.show import counted
 
 
 def add_training_verbs(verbs: Any) -> None:
@@ -30,10 +35,15 @@ def add_training_verbs(verbs: Any) -> None:
         "step time and memory of each batch size",
         tries="""
             probe --task digits-cnn
-            probe --task path/to/mine.py --device cuda --json
+            probe --task path/to/mine.py --largest --max-memory 2GiB
         """,
     )
     probe_.add_argument("--again", action="store_true", help="measure even if the study knows")
+    probe_.add_argument(
+        "--largest",
+        action="store_true",
+        help="find the largest batch size that fits into memory, or into MAX_MEMORY",
+    )
     probe_.add_argument("--json", action="store_true", help="print JSON")
     record_ = add_settings(
         verbs,
@@ -45,8 +55,9 @@ def add_training_verbs(verbs: Any) -> None:
             record --task path/to/mine.py -o runs/mine.csv
         """,
     )
-    record_.add_argument("--n-rates", type=int, default=9, help="default: %(default)s")
-    record_.add_argument("--n-seeds", type=int, default=3, help="default: %(default)s")
+    many = Number(low=1, high=1000, whole=True)
+    add_number(record_, "--n-rates", many, default=9, help="default: %(default)s")
+    add_number(record_, "--n-seeds", many, default=3, help="default: %(default)s")
     record_.add_argument("-o", "--output", type=Path, help="default: runs/TASK-curves.csv")
 
 
@@ -66,9 +77,16 @@ def probe(args: argparse.Namespace) -> None:
     """Measure step time, throughput and peak memory of every batch size of the space."""
     from batchfront.study.findings.overview.export import to_json
     from batchfront.study.findings.overview.tables import advice_lines, cost_row, costs_table
-    from batchfront.study.session.probe import probe_costs
+    from batchfront.study.session.probe import probe_costs, probe_largest
 
-    costs = probe_costs(chosen_settings(args), console_of(sys.stderr), again=args.again)
+    settings, console = chosen_settings(args), console_of(sys.stderr)
+    if args.largest:
+        largest = probe_largest(settings, console)
+        print(json.dumps(asdict(largest), indent=2) if args.json else "\n".join(largest.lines()))
+        return
+    if settings.max_memory is not None:
+        raise StudyError("--max-memory is for probe --largest: add it, or leave the budget out")
+    costs = probe_costs(settings, console, again=args.again)
     if args.json:
         print(to_json([cost_row(cost) for cost in costs.values()]))
         return
@@ -92,5 +110,5 @@ def record(args: argparse.Namespace) -> None:
         n_seeds=args.n_seeds,
         console=console_of(sys.stderr),
     )
-    command = f"make study TASK={shlex.quote(str(path))}"
-    print(f"{n_runs} runs in {path}; try: {command}", file=sys.stderr)
+    again = command("run", {"task": path})
+    print(f"{counted(n_runs, 'run')} in {path}; try: {again}", file=sys.stderr)

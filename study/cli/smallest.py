@@ -5,10 +5,13 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from batchfront.objectives.number import FINITE, WHOLE, Number
 from batchfront.study.cli.options import (
+    add_number,
     add_settings,
     chosen_settings,
     console_of,
@@ -33,17 +36,14 @@ def add_smallest_verb(verbs: Any) -> None:
             smallest --study-name digits --target 0.95 --max-trials 0
         """,
     )
-    words = "validation accuracy (R2) that a run must end at or above"
-    verb.add_argument("--target", type=float, default=argparse.SUPPRESS, help=words)
-    verb.add_argument(
-        "--within", type=float, help="instead of --target: so much below the best that is known"
-    )
-    verb.add_argument(
-        "--seeds", type=int, default=10, help="nine of ten must reach it; default: %(default)s"
-    )
-    verb.add_argument(
-        "--max-trials", type=int, help="of this call; 0 judges what is recorded; default: no limit"
-    )
+    words = "the metric that a run must end at, or better"
+    add_number(verb, "--target", FINITE, default=argparse.SUPPRESS, help=words)
+    words = "instead of --target: so much worse than the best that is known"
+    add_number(verb, "--within", FINITE, help=words)
+    words = "nine of ten must reach it; default: %(default)s"
+    add_number(verb, "--seeds", Number(low=1, high=10_000, whole=True), default=10, help=words)
+    words = "of this call; 0 judges what is recorded; default: no limit"
+    add_number(verb, "--max-trials", replace(WHOLE, low=0), help=words)
     verb.add_argument("-o", "--output", type=Path, help="write a figure of it to this HTML file")
     verb.add_argument("--json", action="store_true", help="print JSON")
 
@@ -93,16 +93,16 @@ def _walked(settings: StudySettings, asking: Asking) -> tuple[int, Answer | None
 def _show(answer: Answer) -> None:
     from batchfront.study.smallest import show as words
 
-    console, found = console_of(sys.stdout), answer.found
+    console, found, by = console_of(sys.stdout), answer.found, answer.question.yardstick
     say = console.print
-    say(words.answer_line(answer.table, found, answer.question.sizes[0]), soft_wrap=True)
+    say(words.answer_line(answer.table, found, answer.question.sizes[0], by), soft_wrap=True)
     if answer.advised is not None:
         say(words.advice_line(found, answer.advised), soft_wrap=True)
     if answer.table:
-        say(words.ladder_table(answer.table, found.target))
+        say(words.ladder_table(answer.table, found.target, by))
         say(words.price_table(answer.table, answer.advised))
         say(words.stability_table(answer.table))
     if answer.around:
-        say(words.sensitivity_table(answer.around, answer.adaptive))
-    for line in words.more_lines(answer.table, found, answer.frozen, answer.around):
+        say(words.sensitivity_table(answer.around, answer.adaptive, by))
+    for line in words.more_lines(answer.table, found, answer.frozen, answer.around, by):
         say(line, soft_wrap=True)

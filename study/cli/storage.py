@@ -7,8 +7,9 @@ import os
 import sys
 from typing import Any
 
+from batchfront.objectives.number import PORT
 from batchfront.storage.names import DEFAULT_PORT
-from batchfront.study.cli.options import add_verb, chosen_storage
+from batchfront.study.cli.options import add_number, add_verb, chosen_storage, host, study_name
 from batchfront.study.errors import StudyError
 from batchfront.study.plan.settings import (
     DEFAULT_STORAGE,
@@ -33,8 +34,8 @@ def add_storage_verbs(verbs: Any) -> None:
         """,
     )
     serve_.add_argument("--storage", help=f"default: ${STORAGE_VARIABLE}, else {DEFAULT_STORAGE}")
-    serve_.add_argument("--host", default="127.0.0.1", help="default: %(default)s")
-    serve_.add_argument("--port", type=int, default=DEFAULT_PORT, help="default: %(default)s")
+    serve_.add_argument("--host", type=host, default="127.0.0.1", help="default: %(default)s")
+    add_number(serve_, "--port", PORT, default=DEFAULT_PORT, help="default: %(default)s")
     text = "copy a study to another storage"
     copy_ = add_verb(
         verbs,
@@ -48,7 +49,7 @@ def add_storage_verbs(verbs: Any) -> None:
     )
     copy_.add_argument("--from", dest="from_url", help=f"default: ${FROM_VARIABLE}")
     copy_.add_argument("--to", dest="to_url", help=f"default: ${TO_VARIABLE}")
-    copy_.add_argument("--study-name", help="default: the only study there is")
+    copy_.add_argument("--study-name", type=study_name, help="default: the only study there is")
 
 
 def serve(args: argparse.Namespace) -> int:
@@ -58,8 +59,6 @@ def serve(args: argparse.Namespace) -> int:
     """
     from batchfront.study.transfer.serving import serve as serve_storage
 
-    if not 0 <= args.port < 2**16:
-        raise StudyError(f"--port is {args.port}: choose one of 1 to 65535, or 0 for any free one")
     with only_errors():
         return serve_storage(chosen_storage(args), host=args.host, port=args.port, say=_say)
 

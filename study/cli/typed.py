@@ -6,9 +6,9 @@ import argparse
 import os
 
 from batchfront.storage.names import holds_password
+from batchfront.study.commands import TYPED_VARIABLE
 from batchfront.study.plan.settings import FROM_VARIABLE, STORAGE_VARIABLE, TO_VARIABLE
 
-TYPED_VARIABLE = "BATCHFRONT_TYPED"  # variables that stood on make's command line, by our Makefile
 OPTIONS = {  # by their names once parsed
     "storage": ("--storage", STORAGE_VARIABLE),
     "from_url": ("--from", FROM_VARIABLE),

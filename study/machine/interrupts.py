@@ -15,14 +15,16 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
 
+from batchfront.objectives.raised import Halted
+
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 MAX_SIGNALS = 3
 EPOCH_SECONDS = 12.0
 EXIT_SECONDS = 18.0
 
 
-class Interrupted(BaseException):
-    """Raised inside an objective; no `Exception`, so that user code does not swallow it."""
+class Interrupted(Halted):
+    """Raised where a signal is to end what runs."""
 
     def __init__(self, signum: int) -> None:
         super().__init__(signum)
@@ -46,14 +48,16 @@ def handled_by(
 
 @contextmanager
 def ending_by_exception() -> Iterator[None]:
-    """Inside, signals raise `Interrupted` as Ctrl-C raises KeyboardInterrupt: files are closed.
+    """Inside, signals raise `Interrupted`, Ctrl-C too: files are closed.
 
-    For what no `Interrupts` looks after; does nothing on other threads than the main one.
+    A KeyboardInterrupt is then what code of the user's own has raised. For what no `Interrupts`
+    looks after; does nothing on other threads than the main one.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    with handled_by(_raise, SIGNALS[1:]):
+    plain = signal.getsignal(signal.SIGINT) is signal.default_int_handler  # nobody else's, on
+    with handled_by(_raise, SIGNALS if plain else SIGNALS[1:]):
         yield
 
 

@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from batchfront.objectives.objective import CustomLoop
 from batchfront.objectives.ranks.members import ranks_on
 from batchfront.objectives.training.recipe import n_ranks
 
@@ -146,7 +145,8 @@ def measuring_alone(
 ) -> Iterator[None]:
     """One thread, and on the CPU one core that no other worker uses; one for each rank.
 
-    A training loop of your own is not pinned: it may start processes, which would share the core.
+    What starts processes, as a training loop of your own may, is not pinned: they would share the
+    core.
     The other ranks that are started inside end with it, unless they are to stay for the next time.
     """
     import torch
@@ -154,7 +154,8 @@ def measuring_alone(
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        wanted = device.startswith("cpu") and not isinstance(objective, CustomLoop)
+        shares = getattr(objective, "starts_processes", False)
+        wanted = device.startswith("cpu") and not shares
         with (
             pinned_core(wanted=wanted, n=n_ranks(objective)) as spare,
             ranks_on(objective, spare, stay=ranks_stay),

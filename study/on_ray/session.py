@@ -15,6 +15,7 @@ from contextlib import ExitStack, contextmanager, redirect_stdout
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from batchfront.objectives.length import Length
 from batchfront.storage.names import redacted
 from batchfront.storage.open import readable_errors
 from batchfront.study.errors import StudyError
@@ -31,10 +32,12 @@ from batchfront.study.quiet import quiet_optuna
 from batchfront.study.session.follow import Follower
 from batchfront.study.session.progress import Progress
 from batchfront.study.session.session import Session, n_finished
+from batchfront.study.show import counted
 from batchfront.study.trials.attributes import is_finished
 from batchfront.study.trials.front import pareto_front
 from batchfront.study.trials.hardware import by_hardware
 from batchfront.study.trials.sound import sound_trials
+from batchfront.study.trials.yardstick import Objectives
 from batchfront.study.workers.team import SAME_CRASHES, WorkerDied
 
 if TYPE_CHECKING:
@@ -107,8 +110,8 @@ class RaySession(Session):
     def _say_what(self, cluster: Cluster, theirs: StudySettings) -> None:
         say = self._console.print
         n_workers, n_hosts = self._n_workers(cluster), len(cluster.hosts)
-        where = "this machine" if n_hosts == 1 else f"{n_hosts} machines"
-        workers = "1 worker" if n_workers == 1 else f"{n_workers} workers"
+        where = "this machine" if n_hosts == 1 else counted(n_hosts, "machine")
+        workers = counted(n_workers, "worker")
         say(f"study {theirs.study_name!r}: {workers} of 1 {cluster.slot} on a Ray cluster, {where}")
         say(f"storage {redacted(self._settings.storage)}")
         self._look(theirs)
@@ -120,7 +123,7 @@ class RaySession(Session):
         if self._nothing_to_do():
             say("nothing to do: for more trials pass a larger N_TRIALS")
         elif done:
-            say(f"resuming: {done} of {self._settings.n_trials} trials are recorded")
+            say(f"resuming: {done} of {counted(self._settings.n_trials, 'trial')} recorded")
 
     def _n_workers(self, cluster: Cluster) -> int:
         return self._settings.n_workers or cluster.n_slots
@@ -209,16 +212,17 @@ class RaySession(Session):
     def _shown(self, study: Study, stack: ExitStack) -> Callable[[], None]:
         """Shows, whenever it is called, what happened in the study since."""
         finished = [trial for trial in self._before if is_finished(trial)]
-        fronts = by_hardware(study, finished).values()
+        fronts, names = by_hardware(study, finished).values(), Objectives.of(study)
         progress = stack.enter_context(
             Progress(
                 self._console,
                 n_trials=self._settings.n_trials,
                 n_done=len(finished),
                 n_stopped=sum(trial.state.name == "PRUNED" for trial in finished),
-                n_epochs=study.user_attrs[AGREEMENT]["epochs"],
+                length=Length.from_record(study.user_attrs[AGREEMENT]) or Length(amount=1),
                 n_workers=1,  # the storage does not say which one a trial belongs to
-                front=[trial.values for trials in fronts for trial in pareto_front(trials)],
+                front=[trial.values for some in fronts for trial in pareto_front(some, names)],
+                names=names,
             )
         )
         follower = Follower(study, self._before)

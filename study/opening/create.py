@@ -6,8 +6,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from batchfront.objectives.device.hardware import hardware
-from batchfront.objectives.measurement import TECHNIQUE_FACTS
+from batchfront.objectives.measurement import TECHNIQUE_FACTS, ObjectiveError
 from batchfront.objectives.meters.early_stopping import ending_of
+from batchfront.objectives.metric import Metric, as_metric
 from batchfront.storage.fence import IDENTITY
 from batchfront.study.errors import StudyError
 from batchfront.study.opening.open import open_study
@@ -15,7 +16,6 @@ from batchfront.study.opening.terms import agree_on_grace, given_identity, guard
 from batchfront.study.plan.agreement import (
     AGREEMENT,
     DEFAULTS,
-    DIRECTIONS,
     IMPORTED,
     agreement_of,
     compare,
@@ -24,9 +24,16 @@ from batchfront.study.plan.agreement import (
 )
 from batchfront.study.plan.behaviour import ACCEPTED, check_behaviour
 from batchfront.study.plan.budgets import Budgets, cut_by_cost
+from batchfront.study.plan.length import (
+    asked_length,
+    fitting,
+    with_evaluations,
+    with_stored_length,
+)
 from batchfront.study.plan.plan import DEFAULT_GRACE_SECONDS, DEFAULT_RISK, Plan
-from batchfront.study.plan.recipe import check_length, searched_recipe
+from batchfront.study.plan.recipe import check_warmup, searched_recipe
 from batchfront.study.plan.settings import StudySettings
+from batchfront.study.plan.sizes import MOST_SIZES
 from batchfront.study.plan.space import SearchSpace
 from batchfront.study.probes.lr_range import with_rates
 from batchfront.study.probes.prober import Prober, Watch
@@ -45,7 +52,6 @@ from batchfront.study.trials.hardware import (
 
 if TYPE_CHECKING:
     from optuna import Study
-    from optuna.storages import BaseStorage
 
     from batchfront.objectives.objective import Objective
     from batchfront.storage.shared import SharedStorage
@@ -58,12 +64,14 @@ def create_or_resume(
     *,
     device: str,
     watch: Watch,
+    planned: Plan | None = None,
 ) -> tuple[Study, Plan, bool]:
     """The study the settings name, what to do with it, and whether it is new.
 
     A new study's batch sizes are probed first, and its space is cut to those that can be run
     within the budgets; from then on the space never changes. Creation happens under the claim
-    lock, so that whoever sees the study sees all of it.
+    lock, so that whoever sees the study sees all of it. `planned`: by `new_plan_with_costs`, where
+    the storage was not there yet.
 
     Raises:
         StudyError: the stored study differs in what must not change; nothing is written then.
@@ -73,22 +81,18 @@ def create_or_resume(
     name = settings.study_name or objective.name
     with storage.claim_lock(name):
         names = optuna.get_all_study_names(storage)
-        exists = name in names and not _is_to_be_made(storage, name)
+        exists = name in names and not _is_to_be_made(storage, name, objective)
     if not exists:
-        plan = new_plan(with_rates(settings, objective, device), objective, name, device)
-        check_pruner(plan, asked_risk=settings.pruner_risk)
-        plan = with_costs(plan, objective, watch)
-        if not searched_recipe(plan.space.search):  # else another value may fit
-            runs = whole_runs(plan.costs, plan.growth)
-            budgets = plan.budgets.beforehand(stops_early=plan.ending.early_stopping is not None)
-            plan = replace(plan, space=cut_by_cost(plan.space, runs, budgets))
-        with storage.claim_lock(name):
-            if name not in optuna.get_all_study_names(storage) or _is_to_be_made(storage, name):
-                return _create(storage, plan, objective), plan, True
+        plan = planned or new_plan_with_costs(settings, objective, device=device, watch=watch)
+        with storage.claim_lock(name) as alone:
+            if name not in optuna.get_all_study_names(storage) or _is_to_be_made(
+                storage, name, objective
+            ):
+                return *_create(storage, plan, objective, alone=alone), True
     study = open_study(storage, name)
     plan = resumed_plan(study, settings, objective, device)
     check_pruner(plan, asked_risk=settings.pruner_risk)
-    compare(study, agreement_of(plan, objective))
+    compare(study, agreement_of(plan, objective), plan.directions)
     refuse_other_recipe(study, objective)
     check_hardware(study, device, mixed=settings.mixed_hardware)
     with storage.claim_lock(name):
@@ -102,7 +106,26 @@ def create_or_resume(
     return study, plan, False
 
 
-def _is_to_be_made(storage: BaseStorage, name: str) -> bool:
+def new_plan_with_costs(
+    settings: StudySettings, objective: Objective, *, device: str, watch: Watch
+) -> Plan:
+    """The plan of a study that is not there yet, its space cut to what can be run.
+
+    Raises:
+        StudyError: nothing can.
+    """
+    name = settings.study_name or objective.name
+    plan = new_plan(with_rates(settings, objective, device), objective, name, device)
+    check_pruner(plan, asked_risk=settings.pruner_risk)
+    plan = with_costs(plan, objective, watch)
+    if searched_recipe(plan.space.search):  # another value may fit
+        return plan
+    runs = whole_runs(plan.costs, plan.growth)
+    budgets = plan.budgets.beforehand(stops_early=plan.ending.early_stopping is not None)
+    return replace(plan, space=cut_by_cost(plan.space, runs, budgets))
+
+
+def _is_to_be_made(storage: SharedStorage, name: str, objective: Objective) -> bool:
     """A study of ours of which nothing is to be kept: it has our directions, and no result.
 
     Its creator was killed before it wrote the record, or whatever ran has failed: then the next one
@@ -112,26 +135,30 @@ def _is_to_be_made(storage: BaseStorage, name: str) -> bool:
 
     study = optuna.load_study(study_name=name, storage=storage)
     found = [direction.name.lower() for direction in study.directions]
-    trials = study.get_trials(deepcopy=False)
-    failed = bool(trials) and all(trial.state.name == "FAIL" for trial in trials)
-    without_result = failed if AGREEMENT in study.user_attrs else not trials
-    return found == list(DIRECTIONS) and without_result
+    states = {state.name for state in storage.count_trials(study._study_id)}
+    without_result = states == ({"FAIL"} if AGREEMENT in study.user_attrs else set())
+    ours = [as_metric(objective.metric).direction, "minimize", "minimize"]
+    return found == ours and without_result
 
 
 def new_plan(settings: StudySettings, objective: Objective, name: str, device: str) -> Plan:
     """What the settings say, with defaults for the rest; costs are yet unknown."""
     _check_names(objective)
-    epochs = epochs_of(settings.epochs, objective)
-    check_length(objective, epochs)
-    asked = settings.space(SearchSpace(search=objective.search))
+    metric = as_metric(objective.metric)
+    check_limits(metric, settings)
+    asked = settings.space(usual_space(objective))
+    length = asked_length(settings, objective)
+    space = fitting(asked, length, objective.batch_sizes)
+    length = with_evaluations(length, space)
+    check_warmup(objective, length, space.batch_sizes[0])
     return Plan(
         study_name=name,
         task=objective.name,
-        metric_names=(objective.metric, "train_seconds", "peak_memory_bytes"),
-        space=asked.cut_to(objective.batch_sizes),
+        metric=replace(metric, function=None),  # it travels to other processes
+        space=space,
         asked=asked,
         budgets=settings.budgets(),
-        epochs=epochs,
+        length=length,
         sampler=settings.sampler or "cost-aware",
         pruner=settings.pruner or "front",
         pruner_risk=DEFAULT_RISK if settings.pruner_risk is None else settings.pruner_risk,
@@ -142,7 +169,7 @@ def new_plan(settings: StudySettings, objective: Objective, name: str, device: s
         device=device,
         hardware=hardware_id(hardware(device)),
         costs={},
-        growth=growth_of(objective, epochs),
+        growth=growth_of(objective, length),
         n_trials=settings.n_trials,
         timeout=settings.timeout,
         grace_seconds=settings.grace or DEFAULT_GRACE_SECONDS,
@@ -150,10 +177,37 @@ def new_plan(settings: StudySettings, objective: Objective, name: str, device: s
     )
 
 
+def usual_space(objective: Objective) -> SearchSpace:
+    """What is searched where nobody says otherwise; of recorded runs the sizes that there are."""
+    usual = SearchSpace(search=objective.search)
+    recorded = getattr(objective, "recorded_sizes", ())
+    return replace(usual, batch_sizes=recorded) if 0 < len(recorded) <= MOST_SIZES else usual
+
+
+def check_limits(metric: Metric, settings: StudySettings) -> None:
+    """Raise StudyError for a target or a limit that no value can reach, or of the other direction.
+
+    A fraction given in percent is one.
+    """
+    wanted = {"target": settings.target, **settings.budgets().metric_limits}
+    for name, value in wanted.items():
+        try:
+            if value is not None:
+                metric.check_value(value, name)
+        except ObjectiveError as error:
+            raise StudyError(str(error)) from None
+    other = "max_metric" if metric.maximize else "min_metric"
+    if wanted[other] is not None:
+        raise StudyError(
+            f"{metric} is {metric.direction}d, and {other} would forbid what is better: give "
+            f"{'min' if metric.maximize else 'max'}_metric"
+        )
+
+
 def _check_names(objective: Objective) -> None:
     """Raise StudyError where a searched parameter has the name of another column."""
     columns = {"number", "state", "hardware", FAIL_REASON, *ATTRIBUTES}
-    columns |= {objective.metric, "train_seconds", "peak_memory_bytes"}
+    columns |= {str(objective.metric), "train_seconds", "peak_memory_bytes"}
     columns -= set(TECHNIQUE_FACTS)  # of few studies, and one that searches them has them so
     taken = sorted(columns & set(objective.search))
     if taken:
@@ -161,21 +215,6 @@ def _check_names(objective: Objective) -> None:
             f"{objective.name} searches {', '.join(taken)}, which is the name of a column of every "
             "study: choose another name"
         )
-
-
-def epochs_of(asked: int | None, objective: Objective) -> int:
-    """What was asked for, or else the objective's own.
-
-    Raises:
-        StudyError: more than the objective can train for.
-    """
-    most = objective.max_epochs
-    if asked is not None and most is not None and asked > most:
-        raise StudyError(
-            f"epochs is {asked}, and {objective.name} holds curves of {most} epochs: "
-            f"choose --epochs {most} or fewer"
-        )
-    return asked or objective.default_epochs
 
 
 def resumed_plan(study: Study, settings: StudySettings, objective: Objective, device: str) -> Plan:
@@ -188,8 +227,7 @@ def resumed_plan(study: Study, settings: StudySettings, objective: Objective, de
         )
     defaults = study.user_attrs.get(DEFAULTS, {})
     filled = replace(
-        settings,
-        epochs=settings.epochs or stored["epochs"],
+        with_stored_length(settings, stored),
         sampler=settings.sampler or defaults.get("sampler"),
         pruner=settings.pruner or defaults.get("pruner", "none"),  # older versions had no other
         pruner_risk=(
@@ -210,7 +248,7 @@ def resumed_plan(study: Study, settings: StudySettings, objective: Objective, de
     asked = replace(asked, search=objective.search)
     if settings.space(space) != space:  # the same command again names what was asked for
         named = settings.space(asked)
-        space = space if named == asked else named.cut_to(objective.batch_sizes)
+        space = space if named == asked else fitting(named, plan.length, objective.batch_sizes)
     budgets = Budgets(**(stored.get("budgets", {}) | plan.budgets.as_dict()))
     ending = settings.ending(ending_in(stored))
     return replace(plan, space=space, asked=asked, budgets=budgets, ending=ending)
@@ -218,25 +256,32 @@ def resumed_plan(study: Study, settings: StudySettings, objective: Objective, de
 
 def with_costs(plan: Plan, objective: Objective, watch: Watch) -> Plan:
     """The plan with every batch size of its space probed here, and those that runs grow to."""
-    prober, sizes = prober_of(plan, objective), set(plan.space.sizes())
+    prober, sizes = prober_of(plan, objective), set(plan.space.batch_sizes)
     if plan.growth is not None:
-        sizes.update(*map(plan.growth.reachable, plan.space.sizes()))
+        sizes.update(*map(plan.growth.reachable, plan.space.batch_sizes))
     return replace(plan, costs=prober.sizes(sizes, watch))
 
 
 def prober_of(plan: Plan, objective: Objective) -> Prober:
     """A prober at the smallest learning rate: a probe must not diverge."""
     rate = plan.space.learning_rates[0]
-    return Prober(objective, epochs=plan.epochs, device=plan.device, rate=rate)
+    return Prober(objective, length=plan.length, device=plan.device, rate=rate)
 
 
-def _create(storage: SharedStorage, plan: Plan, objective: Objective) -> Study:
+def _create(
+    storage: SharedStorage, plan: Plan, objective: Objective, *, alone: bool
+) -> tuple[Study, Plan]:
+    """The study, and the plan with its identity.
+
+    Without a lock others may make it at the same moment: then the identity that is there counts, or
+    each would take the others' for a study that was made after theirs had been deleted.
+    """
     import optuna
 
     study = optuna.create_study(
         storage=storage,
         study_name=plan.study_name,
-        directions=list(DIRECTIONS),
+        directions=plan.directions,
         load_if_exists=True,  # one whose creation was cut off, or whose trials have all failed
     )
     with quiet_optuna():
@@ -252,14 +297,16 @@ def _create(storage: SharedStorage, plan: Plan, objective: Objective) -> Study:
     )
     defaults = {name: getattr(plan, name) for name in names}
     study.set_user_attr(DEFAULTS, {**defaults, "asked": plan.asked.as_dict()})
-    study.set_user_attr(IDENTITY, plan.study_id)
+    if alone:
+        study.set_user_attr(IDENTITY, plan.study_id)
+    plan = replace(plan, study_id=given_identity(study))
     guard(storage, study, plan.study_id)
     study.set_user_attr(FINGERPRINT + plan.hardware, hardware(plan.device))
     store_costs(study, plan.hardware, plan.costs)
     if ACCEPTED in study.user_attrs:
         study.set_user_attr(ACCEPTED, [])  # of trials that have all failed
     study.set_user_attr(AGREEMENT, agreement_of(plan, objective))
-    return study
+    return study, plan
 
 
 def remember_hardware(study: Study, plan: Plan) -> None:

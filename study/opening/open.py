@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from batchfront.storage.open import exists, open_storage, readable_errors
 from batchfront.study.errors import StudyError
 from batchfront.study.opening.terms import stored_identity
-from batchfront.study.plan.agreement import AGREEMENT
+from batchfront.study.plan.agreement import AGREEMENT, check_record
 from batchfront.study.trials.attributes import is_finished
 from batchfront.study.trials.kept import bytes_of, kept_beside, kept_files
 from batchfront.study.trials.sound import sound_trials
@@ -27,17 +27,22 @@ def study_rows(url: str) -> list[dict[str, Any]]:
 
     The bytes are of the folder beside the storage; None where there is none.
     """
-    import optuna
-
     with readable_errors(url):
         storage = open_storage(url, mode="reader")
-        names = optuna.get_all_study_names(storage)
         folder = kept_beside(url)
-        studies = [optuna.load_study(study_name=name, storage=storage) for name in names]
-        return [_row(study, folder) for study in studies if AGREEMENT in study.user_attrs]
+        return [_row(study, folder) for study in _our_studies(storage)]
+
+
+def _our_studies(storage: BaseStorage) -> list[Study]:
+    import optuna
+
+    names = optuna.get_all_study_names(storage)
+    studies = [optuna.load_study(study_name=name, storage=storage) for name in names]
+    return [study for study in studies if AGREEMENT in study.user_attrs]
 
 
 def _row(study: Study, folder: Path | None) -> dict[str, Any]:
+    check_record(study)
     trials = sound_trials(study)
     finished = Counter(t.state.name for t in trials if is_finished(t))
     return {
@@ -64,7 +69,7 @@ def the_study(url: str, name: str | None) -> Study:
     with readable_errors(url):
         storage = open_storage(url, mode="reader")
         if name is None:
-            names = [row["study_name"] for row in study_rows(url)]
+            names = [study.study_name for study in _our_studies(storage)]
             if len(names) != 1:
                 found = ", ".join(map(repr, names)) or "none"
                 raise StudyError(f"which study? there are {found}: choose with --study-name")
@@ -82,7 +87,10 @@ def study_so_far(url: str, name: str) -> Study | None:
     if name not in optuna.get_all_study_names(storage):
         return None
     study = optuna.load_study(study_name=name, storage=storage)
-    return study if AGREEMENT in study.user_attrs else None
+    if AGREEMENT not in study.user_attrs:
+        return None
+    check_record(study)
+    return study
 
 
 def find_study(url: str, name: str) -> Study | None:
@@ -114,6 +122,7 @@ def open_study(storage: BaseStorage, study_name: str) -> Study:
             f"study {study_name!r} was not made by batchfront, or is a copy that was cut off: "
             "choose another --study-name, or give the copy (or import) command again"
         )
+    check_record(study)
     return study
 
 

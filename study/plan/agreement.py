@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Literal
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
+from batchfront.objectives.length import UNITS, Length
 from batchfront.objectives.meters.early_stopping import REPORTS, EarlyStopping, Ending
 from batchfront.study.errors import StudyError
 from batchfront.study.plan.space import SearchSpace
 from batchfront.study.trials.attributes import AGREEMENT as AGREEMENT
 from batchfront.study.trials.attributes import IMPORTED as IMPORTED
+from batchfront.study.trials.yardstick import stored_metric
 
 if TYPE_CHECKING:
     from optuna import Study
@@ -20,10 +22,17 @@ if TYPE_CHECKING:
 
 DEFAULTS = "batchfront_defaults"  # study attribute: what a resume uses unless told otherwise
 KEPT = "kept"  # in the same: attributes of its trials that no other study has
-FORMAT = 3  # 1 did not record architecture, loss and source, 2 not how the code behaves
+FORMAT = 4
+"""1 did not record architecture, loss and source, 2 not how the code behaves; up to 3 trials held
+the logarithm of the batch size."""
 BEHAVIOUR = "behaviour"  # in the record: compared by its numbers, see study/plan/behaviour.py
-BY_TEXT = ("architecture", "loss", "source")  # what was compared before there was a behaviour
-DIRECTIONS: tuple[Literal["maximize", "minimize"], ...] = ("maximize", "minimize", "minimize")
+SHOWN = 230  # letters of all values that differ
+BY_TEXT = (
+    "architecture",
+    "loss",
+    "scheduler",
+    "source",
+)  # what was compared before there was a behaviour
 
 
 def agreement_of(plan: Plan, objective: Objective) -> dict[str, Any]:
@@ -32,13 +41,45 @@ def agreement_of(plan: Plan, objective: Objective) -> dict[str, Any]:
         "format": FORMAT,
         "task": plan.task,
         "objectives": list(plan.metric_names),
+        **stored_metric(plan.metric),
         "space": plan.space.as_dict(),
-        "epochs": plan.epochs,
+        **plan.length.as_record(),
         **({"budgets": budgets} if budgets else {}),
         **stored_ending(plan.ending),
         **objective.fingerprint,
         BEHAVIOUR: dict(objective.behaviour),
     }
+
+
+def check_record(study: Study) -> None:
+    """Raise StudyError for a record that no version of ours has written: all else relies on it."""
+    record = study.user_attrs[AGREEMENT]
+    try:
+        sizes = SearchSpace.from_dict(record["space"]).batch_sizes
+        ending_in(record)
+        length = Length.from_record(record)
+        sound = all(
+            (
+                {type(one) for one in (*sizes, record.get("format", 1))} == {int},
+                len(sizes) > 0,
+                isinstance(record["task"], str),
+                isinstance(record["objectives"], list),
+                isinstance(record["epochs"], int | None),
+                length is None or _is_whole(length),
+            )
+        )
+    except (AttributeError, KeyError, TypeError, ValueError):
+        sound = False
+    if not sound:
+        raise StudyError(
+            f"the record of study {study.study_name!r} is damaged: restore a copy of its storage, "
+            "or choose another --study-name"
+        )
+
+
+def _is_whole(length: Length) -> bool:
+    known = length.amount, length.points, length.tokens_per_example or 1
+    return all(type(number) is int and number > 0 for number in known)
 
 
 def stored_ending(ending: Ending) -> dict[str, Any]:
@@ -58,24 +99,30 @@ def ending_in(stored: Mapping[str, Any]) -> Ending:
     )
 
 
-def compare(study: Study, asked: dict[str, Any]) -> None:
+def compare(study: Study, asked: dict[str, Any], directions: Sequence[str]) -> None:
     """Optuna ignores directions and ranges of an existing study, so we compare them ourselves."""
     stored = study.user_attrs[AGREEMENT]
     found = [direction.name.lower() for direction in study.directions]
-    differences = []
-    if found != list(DIRECTIONS):
-        differences.append(f"directions ({', '.join(found)}, now {', '.join(DIRECTIONS)})")
+    differences: dict[str, tuple[str, str]] = {}
+    if found != list(directions):
+        differences["directions"] = ", ".join(found), ", ".join(directions)
     ending = {key: asked[key] for key in ("early_stopping", "report") if key in asked}
-    known = {**stored, **(ending if stored.get("format", 1) < 2 else asked)}
+    length = {key: asked[key] for key in (*UNITS, "evaluations") if key in asked}
+    known = {**stored, **length, **(ending if stored.get("format", 1) < 2 else asked)}
     told_by_behaviour = BY_TEXT if stored.get(BEHAVIOUR) else ()
     for key in known:
         if key in ("format", BEHAVIOUR, *told_by_behaviour):
             continue
         if stored.get(key) != asked.get(key):
-            differences.append(f"{key} ({_short(stored.get(key))}, now {_short(asked.get(key))})")
+            differences[key] = _short(stored.get(key)), _short(asked.get(key))
     if differences:
+        each = SHOWN // (2 * len(differences))  # all are named, however long they are
+        said = [
+            f"{key} ({_cut(before, each)}, now {_cut(now, each)})"
+            for key, (before, now) in differences.items()
+        ]
         raise StudyError(
-            f"study {study.study_name!r} was made with other {'; '.join(differences)}: "
+            f"study {study.study_name!r} was made with other {'; '.join(said)}: "
             "results would not be comparable, choose another --study-name"
         )
 
@@ -86,6 +133,10 @@ def _short(value: Any) -> str:
     if value is None:
         return "none"
     return value if isinstance(value, str) else json.dumps(value)
+
+
+def _cut(text: str, letters: int) -> str:
+    return text if len(text) <= letters else f"{text[: max(letters - 1, 1)]}…"
 
 
 def refuse_other_recipe(study: Study, objective: Objective) -> None:

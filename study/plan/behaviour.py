@@ -62,6 +62,9 @@ def changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
     n_off = sum(not _near(a, b) for a, b in zip(*norms, strict=False))
     if n_off or len(norms[0]) != len(norms[1]):
         found.append(f"{n_off or len(norms[1])} of {len(norms[1])} gradients differ")
+    rates = [[r for step in one.get("learning_rates", []) for r in step] for one in (before, after)]
+    if len(rates[0]) != len(rates[1]) or not all(map(_near, *rates)):
+        found.append("the scheduler of the learning rate differs")
     files = before.get("files", {}), after.get("files", {})
     for name in sorted({*files[0], *files[1]}):
         if files[0].get(name) != files[1].get(name):

@@ -20,7 +20,19 @@ class Budgets:
 
     max_memory_bytes: int | None = None
     max_seconds: float | None = None
+    max_trial_seconds: float | None = None  # after which a run is ended
     min_metric: float | None = None
+    max_metric: float | None = None
+
+    @property
+    def least_metric(self) -> float | None:
+        """What a run has to end at, or better."""
+        return self.max_metric if self.min_metric is None else self.min_metric
+
+    @property
+    def metric_limits(self) -> dict[str, float | None]:
+        """The limits on the metric, by name."""
+        return {"min_metric": self.min_metric, "max_metric": self.max_metric}
 
     def __str__(self) -> str:
         words = []
@@ -28,8 +40,12 @@ class Budgets:
             words.append(f"memory at most {human_bytes(self.max_memory_bytes)}")
         if self.max_seconds is not None:
             words.append(f"time at most {human_seconds(self.max_seconds)}")
+        if self.max_trial_seconds is not None:
+            words.append(f"runs end after {human_seconds(self.max_trial_seconds)}")
         if self.min_metric is not None:
             words.append(f"metric at least {self.min_metric:g}")
+        if self.max_metric is not None:
+            words.append(f"metric at most {self.max_metric:g}")
         return ", ".join(words)
 
     def as_dict(self) -> dict[str, float]:
@@ -41,7 +57,15 @@ class Budgets:
 
         What runs take that end early shows when they have ended.
         """
-        return replace(self, max_seconds=None) if stops_early else self
+        if not stops_early:
+            return self
+        return replace(self, max_seconds=None, max_trial_seconds=None)
+
+    @property
+    def most_seconds(self) -> float | None:
+        """The most seconds that a whole run may take."""
+        limits = [self.max_seconds, self.max_trial_seconds]
+        return min((limit for limit in limits if limit is not None), default=None)
 
     def overshoot(self, values: Sequence[float | None]) -> float:
         """The share by which the worst budget is violated; 0 when none is.
@@ -52,10 +76,12 @@ class Budgets:
         over = [0.0]
         if self.max_memory_bytes is not None and memory is not None:
             over.append(memory / self.max_memory_bytes - 1)
-        if self.max_seconds is not None and seconds is not None:
-            over.append(seconds / self.max_seconds - 1)
+        if self.most_seconds is not None and seconds is not None:
+            over.append(seconds / self.most_seconds - 1)
         if self.min_metric is not None and metric is not None:
             over.append((self.min_metric - metric) / max(abs(self.min_metric), 1e-9))
+        if self.max_metric is not None and metric is not None:
+            over.append((metric - self.max_metric) / max(abs(self.max_metric), 1e-9))
         return max(over)
 
     def overshoot_of(self, cost: SizeCost, costs: Costs) -> float:
@@ -86,7 +112,7 @@ def parse_bytes(text: str) -> int:
         size = float(found.group(1)) * UNITS[(found.group(2) or "").upper()] if found else 0.0
     except ValueError:
         size = 0.0
-    if size < 1:
+    if not 1 <= size < 2**63:
         raise StudyError(f"max_memory is {text!r}, wanted a size like 512MiB, 2GiB or 4GB")
     return int(size)
 
@@ -102,13 +128,14 @@ def cut_by_cost(space: SearchSpace, costs: Costs, budgets: Budgets) -> SearchSpa
     kept = [
         cost.batch_size
         for cost in costs.values()
-        if cost.batch_size in space.sizes()
+        if cost.batch_size in space.batch_sizes
         and not cost.cannot_fit
         and budgets.overshoot_of(cost, costs) <= 0
     ]
     if not kept:
         raise StudyError(f"no batch size fits: {_cheapest(costs, budgets)}")
-    return replace(space, batch_sizes=(min(kept), max(kept)))
+    sizes = tuple(size for size in space.batch_sizes if min(kept) <= size <= max(kept))
+    return replace(space, batch_sizes=sizes)
 
 
 def _cheapest(costs: Costs, budgets: Budgets) -> str:
@@ -118,7 +145,8 @@ def _cheapest(costs: Costs, budgets: Budgets) -> str:
     if budgets.max_memory_bytes is not None and memory is not None:
         allowed = human_bytes(budgets.max_memory_bytes)
         said.append(f"the least memory is {human_bytes(memory)}, max_memory allows {allowed}")
-    if budgets.max_seconds is not None and times:
-        allowed = human_seconds(budgets.max_seconds)
-        said.append(f"the shortest run takes {human_seconds(min(times))}, max_seconds is {allowed}")
+    if budgets.most_seconds is not None and times:
+        name = "max_seconds" if budgets.most_seconds == budgets.max_seconds else "max_trial_seconds"
+        allowed = human_seconds(budgets.most_seconds)
+        said.append(f"the shortest run takes {human_seconds(min(times))}, {name} is {allowed}")
     return "; ".join(said) or "the device has not the memory for any of them"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -94,17 +94,39 @@ class Limits:
         return Excuse(verdict=Verdict.OUT_OF_MEMORY, grade=OVER_BUDGET_GRADE + over, reason=reason)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Sizes:
+    """What trials on one hardware say about batch sizes."""
+
+    failed: int | None = None  # the smallest that ran out of memory
+    completed: frozenset[int] = frozenset()
+    ended_early: bool = False  # some run did
+
+    def and_of(self, trials: Sequence[FrozenTrial], hardware: str) -> Sizes:
+        """What more trials say, too."""
+        lost = [self.failed, smallest_out_of_memory(trials, hardware)]
+        return Sizes(
+            failed=min((size for size in lost if size is not None), default=None),
+            completed=self.completed | _completed_sizes(trials, hardware),
+            ended_early=self.ended_early or any(map(ended_early, trials)),
+        )
+
+
 def known_limits(trials: Iterable[FrozenTrial], plan: Plan, costs: Costs) -> Limits:
     """What the trials so far and the probes say."""
-    trials = list(trials)
+    return limits_of(Sizes().and_of(list(trials), plan.hardware), plan, costs)
+
+
+def limits_of(sizes: Sizes, plan: Plan, costs: Costs) -> Limits:
+    """What is known of sizes, and the probes, say."""
     return Limits(
         costs=costs,
         budgets=plan.budgets,
-        failed_size=smallest_out_of_memory(trials, plan.hardware),
+        failed_size=sizes.failed,
         device_bytes=device_memory_bytes(plan.device),
         growth=plan.growth,
-        completed=frozenset(_completed_sizes(trials, plan.hardware)),
-        stops_early=plan.ending.early_stopping is not None or any(map(ended_early, trials)),
+        completed=sizes.completed,
+        stops_early=plan.ending.early_stopping is not None or sizes.ended_early,
     )
 
 

@@ -13,6 +13,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from batchfront.objectives.number import as_float, shown
 from batchfront.objectives.training.recipe import Recipe
 from batchfront.study.errors import StudyError
 from batchfront.study.plan.parsers import PARSERS
@@ -64,10 +65,12 @@ class Option:
         wanted = self.kind if self.kind in PLAIN_KINDS else "str"
         kinds = (int, float) if wanted == "float" else (PLAIN_KINDS[wanted],)
         if type(value) not in kinds:  # exactly: True is no number here
-            raise StudyError(f"{where}: {self.name} is {value!r}, wanted {wanted}")
-        return (
-            float(value) if self.kind == "float" else value if wanted != "str" else self.read(value)
-        )
+            raise StudyError(f"{where}: {self.name} is {shown(value)}, wanted {wanted}")
+        if self.kind == "float":
+            return as_float(value)
+        if isinstance(value, str) and "\0" in value:  # no command line can hold one
+            raise StudyError(f"{where}: {self.name} holds a NUL, which no name does")
+        return self.read(value) if wanted == "str" else value
 
 
 @cache

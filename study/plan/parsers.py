@@ -9,11 +9,14 @@ from typing import Any
 
 from batchfront.objectives.measurement import DIAGNOSTICS
 from batchfront.objectives.meters.early_stopping import EarlyStopping
+from batchfront.objectives.metric import DIRECTIONS, Direction
 from batchfront.study.errors import StudyError
 from batchfront.study.plan.budgets import parse_bytes
-from batchfront.study.plan.space import parse_batch_sizes, parse_learning_rates
+from batchfront.study.plan.sizes import parse_batch_sizes, parse_powers
+from batchfront.study.plan.space import parse_learning_rates
 
 AUTO = "auto"  # learning rates
+LONGEST_NAME = 512  # of a study: Optuna's tables take no longer ones
 
 
 def check_choice(what: str, value: str, choices: tuple[str, ...]) -> None:
@@ -22,6 +25,16 @@ def check_choice(what: str, value: str, choices: tuple[str, ...]) -> None:
         near = get_close_matches(value, choices, n=1)
         hint = f"did you mean {near[0]!r}? " if near else ""
         raise StudyError(f"unknown {what} {value!r}: {hint}choose from {', '.join(choices)}")
+
+
+def check_study_name(name: str) -> None:
+    """Raise StudyError for what would break lines, tables or databases."""
+    if not name.strip():
+        raise StudyError("study_name is empty, wanted a name")
+    if not name.isprintable():
+        raise StudyError(f"study_name is {name!r}, wanted one printable line")
+    if len(name) > LONGEST_NAME:
+        raise StudyError(f"study_name has {len(name)} characters, wanted at most {LONGEST_NAME}")
 
 
 def parse_rates_or_auto(text: str) -> tuple[float, float] | str:
@@ -55,6 +68,18 @@ def parse_early_stopping(text: str) -> EarlyStopping | str:
     return EarlyStopping.parse(text) or "none"
 
 
+def parse_direction(text: str) -> Direction:
+    """`maximize` or `minimize`.
+
+    Raises:
+        StudyError: neither.
+    """
+    if text == "maximize":
+        return "maximize"
+    check_choice("direction", text, DIRECTIONS)
+    return "minimize"
+
+
 PARSERS: Mapping[str, Callable[[str], Any]] = {
     "batch sizes": parse_batch_sizes,
     "learning rates": parse_rates_or_auto,
@@ -62,5 +87,6 @@ PARSERS: Mapping[str, Callable[[str], Any]] = {
     "words": parse_words,
     "diagnostics": parse_diagnostics,
     "early stopping": parse_early_stopping,
-    "micro-batch sizes": partial(parse_batch_sizes, what="micro_batch_sizes"),
+    "direction": parse_direction,
+    "micro-batch sizes": partial(parse_powers, what="micro_batch_sizes"),
 }

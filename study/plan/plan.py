@@ -5,10 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from batchfront.objectives.length import Length
 from batchfront.objectives.meters.early_stopping import LAST_EPOCH, Ending
+from batchfront.objectives.metric import Direction, Metric
 from batchfront.study.plan.budgets import Budgets
 from batchfront.study.plan.space import SearchSpace
+from batchfront.study.trials.attributes import OBJECTIVES
 from batchfront.study.trials.costs import Costs
+from batchfront.study.trials.yardstick import Objectives
 
 if TYPE_CHECKING:
     from batchfront.objectives.training.schedules import Growth
@@ -23,11 +27,11 @@ class Plan:
 
     study_name: str
     task: str
-    metric_names: tuple[str, str, str]
+    metric: Metric
     space: SearchSpace
     asked: SearchSpace  # the space before data, memory and budgets cut it
     budgets: Budgets
-    epochs: int
+    length: Length  # of every run
     sampler: str
     pruner: str
     pruner_risk: float
@@ -43,3 +47,20 @@ class Plan:
     timeout: float | None
     grace_seconds: int  # the same for all workers: it is also how often they show that they live
     study_id: str  # its identity, which tells it from all others, also of its name
+
+    @property
+    def objectives(self) -> Objectives:
+        """The study's objectives, which know their metric."""
+        found = Objectives(self.metric_names)
+        found.metric = self.metric
+        return found
+
+    @property
+    def metric_names(self) -> tuple[str, str, str]:
+        """The study's objectives."""
+        return (self.metric.name, *OBJECTIVES[1:])
+
+    @property
+    def directions(self) -> list[Direction]:
+        """Their directions."""
+        return [self.metric.direction or "maximize", "minimize", "minimize"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from batchfront.objectives.length import Length
 from batchfront.objectives.training.recipe import MICRO, PRECISION, Recipe
 from batchfront.study.errors import StudyError
 
@@ -17,13 +18,16 @@ def recipe_in(fingerprint: Mapping[str, str]) -> Recipe:
     return Recipe.from_stored(fingerprint.get("recipe", ""))
 
 
-def check_length(objective: Objective, epochs: int) -> None:
-    """Raise StudyError for a warm-up that no run would come to the end of."""
-    warmup, n_train = recipe_in(objective.fingerprint).warmup_examples, objective.batch_sizes[1]
-    if n_train is not None and warmup >= epochs * n_train:
+def check_warmup(objective: Objective, length: Length, smallest: int) -> None:
+    """Raise StudyError for a warm-up that a run of the smallest batch would not come to the end of.
+
+    With equal steps it sees the fewest examples.
+    """
+    warmup, seen = recipe_in(objective.fingerprint).warmup_examples, length.examples_of(smallest)
+    if seen is not None and warmup and warmup >= seen:
         raise StudyError(
-            f"warmup_examples is {warmup}, and a run sees {epochs * n_train} in all: wanted fewer, "
-            "or more epochs"
+            f"warmup_examples is {warmup}, and a run sees {seen} in all: wanted fewer, or more "
+            f"{length.unit}"
         )
 
 

@@ -9,12 +9,16 @@ from pathlib import Path
 from typing import Any
 
 from batchfront.objectives.datasets import DATA_DIR
+from batchfront.objectives.length import UNITS
 from batchfront.objectives.measurement import DIAGNOSTICS, ObjectiveError
 from batchfront.objectives.meters.early_stopping import LAST_EPOCH, EarlyStopping, Ending
+from batchfront.objectives.metric import Direction
+from batchfront.objectives.number import EXACT, FINITE, SEED, SIZE, WHOLE, Number, check_numbers
 from batchfront.objectives.training.recipe import PLAIN, Recipe
 from batchfront.study.errors import StudyError
 from batchfront.study.plan.budgets import Budgets
-from batchfront.study.plan.parsers import check_choice
+from batchfront.study.plan.parsers import check_choice, check_study_name
+from batchfront.study.plan.sizes import is_powers
 from batchfront.study.plan.space import (
     SCALE_RULES,
     Scale,
@@ -31,15 +35,29 @@ PRUNERS = (
     "none",
 )  # fmt: skip
 LAUNCHERS = ("local", "ray")
+MOST_WORKERS = 4096  # processes of one machine
+SECONDS = Number(low=1e-9, high=1e9)
+LONG = Number(low=1, high=EXACT, whole=True)  # examples, steps, tokens
 SAMPLERS = ("cost-aware", "tpe", "nsgaii", "nsgaiii", "gp", "qmc", "random", "grid")
 
 
 def setting(
-    words: str, *, group: str, verbs: str, default: Any = None, kind: str | None = None
+    words: str,
+    *,
+    group: str,
+    verbs: str,
+    default: Any = None,
+    kind: str | None = None,
+    number: Number | None = None,
 ) -> Any:
-    """A field that is an option of these verbs; `kind`: of PARSERS, where it is no plain type."""
-    said = {"words": words, "group": group, "verbs": tuple(verbs.split())}
-    return field(default=default, metadata=said if kind is None else {**said, "kind": kind})
+    """A field that is an option of these verbs.
+
+    `kind`: of PARSERS, where it is no plain type. `number`: which ones it may be.
+    """
+    said: dict[str, Any] = {"words": words, "group": group, "verbs": tuple(verbs.split())}
+    more = {"kind": kind, "number": number}
+    said.update((name, value) for name, value in more.items() if value is not None)
+    return field(default=default, metadata=said)
 
 
 TRAINING = "run smallest probe record"
@@ -77,11 +95,19 @@ class StudySettings:
         default=30,
         group="search",
         verbs="run",
+        number=WHOLE,
+    )
+    confirm: int | None = setting(
+        "fresh seeds of what is recommended, run once the search has ended; default: none",
+        group="search",
+        verbs="run",
+        number=Number(low=1, high=1000, whole=True),
     )
     n_workers: int | None = setting(
         "local processes, one thread each; default: 1, on Ray every GPU or CPU",
         group="workers",
         verbs=SEARCHING,
+        number=Number(low=1, high=MOST_WORKERS, whole=True),
     )
     launcher: str = setting(
         f"{' or '.join(LAUNCHERS)}: where workers run; default: local",
@@ -108,8 +134,42 @@ class StudySettings:
         group="search",
         verbs="run",
     )
-    seed: int | None = setting("of sampler and trials; default: 0", group="search", verbs=SEARCHING)
-    epochs: int | None = setting("default: the task's own", group="task", verbs=TRAINING)
+    seed: int | None = setting(
+        "of sampler and trials; default: 0",
+        group="search",
+        verbs=SEARCHING,
+        number=SEED,
+    )
+    epochs: int | None = setting(
+        "length of every run; default: the task's own",
+        group="task",
+        verbs=TRAINING,
+        number=WHOLE,
+    )
+    examples: int | None = setting(
+        "length of every run in training examples, in place of epochs",
+        group="task",
+        verbs=TRAINING,
+        number=LONG,
+    )
+    steps: int | None = setting(
+        "length of every run in optimizer steps: small batches see fewer examples",
+        group="task",
+        verbs=TRAINING,
+        number=LONG,
+    )
+    tokens: int | None = setting(
+        "length of every run in tokens, of a task that says how many an example has",
+        group="task",
+        verbs=TRAINING,
+        number=LONG,
+    )
+    evaluations: int | None = setting(
+        "points of every curve, at equal shares of a run; default: one each epoch",
+        group="task",
+        verbs=TRAINING,
+        number=WHOLE,
+    )
     device: str = setting(
         "cpu, cuda, cuda:1, mps or auto; default: auto",
         default="auto",
@@ -117,7 +177,10 @@ class StudySettings:
         verbs=TRAINING,
     )
     target: float | None = setting(
-        "validation metric for epochs-to-target", group="budgets", verbs="run"
+        "validation metric for epochs, examples, steps or tokens to target",
+        group="budgets",
+        verbs="run",
+        number=FINITE,
     )
     diagnostics: tuple[str, ...] | None = setting(
         f"{', '.join(DIAGNOSTICS)}: of completed runs; default: none",
@@ -136,8 +199,8 @@ class StudySettings:
         group="task",
         verbs="run smallest",
     )
-    batch_sizes: tuple[int, int] | None = setting(
-        "LOW:HIGH, powers of two; default: 1:512",
+    batch_sizes: tuple[int, ...] | None = setting(
+        "8:512 (powers of two), 24,48,96 or 16:128:16 (in steps); default: 1:512",
         group="search",
         verbs=TRAINING,
         kind="batch sizes",
@@ -157,21 +220,57 @@ class StudySettings:
         "batch size at which they are not; default: 64",
         group="search",
         verbs="run smallest probe",
+        number=SIZE,
     )
     timeout: float | None = setting(
-        "seconds after which no new trial starts", group="workers", verbs=SEARCHING
+        "seconds after which no new trial starts",
+        group="workers",
+        verbs=SEARCHING,
+        number=Number(low=0.0, above=True, high=1e9),
     )
     max_memory: int | None = setting(
         "budget for a run's peak memory, like 2GiB",
         group="budgets",
-        verbs=SEARCHING,
+        verbs="run smallest probe",
         kind="bytes",
     )
     max_seconds: float | None = setting(
-        "budget for a run's training time", group="budgets", verbs=SEARCHING
+        "budget for a run's training time",
+        group="budgets",
+        verbs=SEARCHING,
+        number=SECONDS,
+    )
+    max_trial_seconds: float | None = setting(
+        "training time after which a run is ended, and infeasible",
+        group="budgets",
+        verbs=SEARCHING,
+        number=SECONDS,
+    )
+    metric: str | None = setting(
+        "of your own loop or a table: the name that it reports; default: what it declares",
+        group="task",
+        verbs="run smallest probe",
+    )
+    direction: Direction | None = setting(
+        "maximize or minimize: of that metric",
+        group="task",
+        verbs="run smallest probe",
+        kind="direction",
+    )
+    min_metric: float | None = setting(
+        "a run that ends below it is infeasible",
+        group="budgets",
+        verbs="run",
+        number=FINITE,
+    )
+    max_metric: float | None = setting(
+        "a run that ends above it is infeasible: of what is minimized",
+        group="budgets",
+        verbs="run",
+        number=FINITE,
     )
     min_accuracy: float | None = setting(
-        "a run that ends below it is infeasible", group="budgets", verbs="run"
+        "the older name of --min-metric", group="budgets", verbs="run", number=FINITE
     )
     compile: bool = setting(
         "compile the whole training step: worth it for small batches and long runs",
@@ -183,6 +282,7 @@ class StudySettings:
         "seconds after which a silent worker's trial goes to another; default: 60",
         group="workers",
         verbs=SEARCHING,
+        number=Number(low=2, high=10**9, whole=True),
     )
     checkpoint_dir: str | None = setting(
         "default: beside an SQLite file or journal; none: lose started runs",
@@ -206,50 +306,55 @@ class StudySettings:
 
     def check(self) -> None:
         """Raise StudyError for values that no study could use."""
-        _at_least("n_trials", self.n_trials, 1)
-        _at_least("n_workers", self.n_workers, 1)
-        _at_least("epochs", self.epochs, 1)
-        _at_least("seed", self.seed, 0)
-        if self.seed is not None and self.seed >= 2**31:
-            raise StudyError(f"seed is {self.seed}, wanted less than 2**31")
-        _at_least("grace", self.grace, 2)
+        try:
+            check_numbers(self)
+        except ValueError as error:
+            raise StudyError(str(error)) from None
         if self.checkpoint_dir is not None and not self.checkpoint_dir.strip():
             raise StudyError("checkpoint_dir is empty, wanted a folder, or none")
         if not self.data_dir.strip():
             raise StudyError("data_dir is empty, wanted a folder")
-        if self.timeout is not None and not self.timeout > 0:
-            raise StudyError(f"timeout is {self.timeout:g}, wanted seconds above 0")
-        if self.target is not None and not self.target <= 1:
-            raise StudyError(f"target is {self.target:g}, wanted a fraction of at most 1")
         check_choice("launcher", self.launcher, LAUNCHERS)
+        if self.confirm is not None and self.launcher == "ray":
+            raise StudyError(
+                "confirm is for workers of this machine: leave out --launcher ray once the search "
+                "has ended"
+            )
         if self.sampler is not None:
             check_choice("sampler", self.sampler, SAMPLERS)
         if self.pruner is not None and ":" not in self.pruner:
             check_choice("pruner", self.pruner, (*PRUNERS, "path/to/mine.py:name"))
         if self.pruner_risk is not None and not 0 < self.pruner_risk < 1:
             raise StudyError(f"pruner_risk is {self.pruner_risk:g}, wanted between 0 and 1")
-        if self.study_name is not None and not self.study_name.strip():
-            raise StudyError("study_name is empty, wanted a name")
-        if self.study_name is not None and not self.study_name.isprintable():
-            raise StudyError(f"study_name is {self.study_name!r}, wanted one printable line")
+        if self.study_name is not None:
+            check_study_name(self.study_name)
         if self.scale_rule is not None:
             check_choice("scale_rule", self.scale_rule, tuple(SCALE_RULES))
-        _at_least("scale_reference", self.scale_reference, 1)
         if self.scale_reference is not None and self.scale_rule in (None, "none"):
             raise StudyError("scale_reference is for a scale rule: give --scale-rule too")
-        if self.max_seconds is not None and not self.max_seconds > 0:
-            raise StudyError(f"max_seconds is {self.max_seconds:g}, wanted seconds above 0")
-        if self.min_accuracy is not None and not self.min_accuracy <= 1:
-            raise StudyError(f"min_accuracy is {self.min_accuracy:g}, wanted at most 1")
+        if self.min_accuracy is not None and self.min_metric is not None:
+            raise StudyError("min_accuracy is the older name of min_metric: give one of them")
+        if len(self.lengths) > 1:
+            raise StudyError(
+                f"found {' and '.join(self.lengths)}, wanted one of {', '.join(UNITS)}"
+            )
         recipe_of(self)
         self.ending(LAST_EPOCH)
+
+    @property
+    def lengths(self) -> dict[str, int]:
+        """The length of a run that the user named, by its unit; more than one is refused."""
+        given = {unit: getattr(self, unit) for unit in UNITS}
+        return {unit: amount for unit, amount in given.items() if amount is not None}
 
     def budgets(self) -> Budgets:
         """The limits the user named."""
         return Budgets(
             max_memory_bytes=self.max_memory,
             max_seconds=self.max_seconds,
-            min_metric=self.min_accuracy,
+            max_trial_seconds=self.max_trial_seconds,
+            min_metric=self.min_accuracy if self.min_metric is None else self.min_metric,
+            max_metric=self.max_metric,
         )
 
     def ending(self, base: Ending) -> Ending:
@@ -272,26 +377,23 @@ class StudySettings:
 
     def space(self, base: SearchSpace) -> SearchSpace:
         """`base` with the ranges the user named in place of its own."""
-        sizes, rates = base.batch_sizes, base.learning_rates
-        if self.batch_sizes is not None:
-            sizes = self.batch_sizes
+        rates = base.learning_rates
+        sizes = base.batch_sizes if self.batch_sizes is None else self.batch_sizes
         if isinstance(self.learning_rates, tuple):  # neither left out nor AUTO
             rates = self.learning_rates
         scale = Scale(
             rule=base.scale.rule if self.scale_rule is None else self.scale_rule,
             reference=self.scale_reference or base.scale.reference,
         )
-        return replace(base, batch_sizes=sizes, learning_rates=rates, scale=scale)
+        exponents = base.exponents and is_powers(sizes)
+        return replace(
+            base, batch_sizes=sizes, learning_rates=rates, scale=scale, exponents=exponents
+        )
 
 
 def chosen_data_dir() -> Path:
     """The folder of downloaded data sets that the environment names, else the usual one."""
     return Path(os.environ.get(DATA_VARIABLE) or DATA_DIR)
-
-
-def _at_least(name: str, value: int | None, low: int) -> None:
-    if value is not None and value < low:
-        raise StudyError(f"{name} is {value}, wanted at least {low}")
 
 
 def recipe_of(settings: StudySettings, base: Recipe = PLAIN) -> Recipe:

@@ -7,8 +7,11 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
+from batchfront.objectives.files import read_file
 from batchfront.study.errors import StudyError
 from batchfront.study.plan.options import options
+
+MOST_BYTES = 2**20  # all settings together take a few thousand
 
 
 def settings_in(path: Path) -> dict[str, Any]:
@@ -18,10 +21,12 @@ def settings_in(path: Path) -> dict[str, Any]:
         StudyError: unreadable file, unknown key, value of the wrong type.
     """
     try:
-        table = tomllib.loads(path.read_text())
-    except (OSError, UnicodeDecodeError) as error:
-        raise StudyError(f"cannot read the config file {path}: {error}") from error
-    except tomllib.TOMLDecodeError as error:
+        table = tomllib.loads(read_file(path, most_bytes=MOST_BYTES).decode())
+    except OSError as error:
+        raise StudyError(f"cannot read the config file {path}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise StudyError(f"cannot read the config file {path}: it is not UTF-8") from error
+    except (ValueError, RecursionError) as error:  # also numbers of thousands of digits
         raise StudyError(f"{path} is not valid TOML: {error}") from error
     known = options()
     for key, value in table.items():

@@ -5,19 +5,18 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
+from batchfront.objectives.number import RATE
 from batchfront.objectives.parameter import Parameter
 from batchfront.study.errors import StudyError
-from batchfront.study.trials.attributes import batch_size_of
+from batchfront.study.plan.sizes import RANGE, SIZES, ends, powers_of_two, said_sizes, span_of
+from batchfront.study.trials.attributes import BATCH_SIZE, LOG2_BATCH_SIZE, SCALED, batch_size_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from optuna.distributions import BaseDistribution
 
 RATES_PER_DECADE = 2  # of the sampler grid
-Number = TypeVar("Number", int, float)
 SCALE_RULES = {"none": 0.0, "linear": 1.0, "sqrt": 0.5}  # powers of the batch size
 SCALE_REFERENCE = 64
 
@@ -39,29 +38,50 @@ UNSCALED = Scale()
 
 @dataclass(frozen=True, kw_only=True)
 class SearchSpace:
-    """Both ranges include their ends."""
+    """The range of learning rates includes its ends."""
 
-    batch_sizes: tuple[int, int] = (1, 512)  # powers of two
+    batch_sizes: tuple[int, ...] = powers_of_two(1, 512)  # all of them, ascending
     learning_rates: tuple[float, float] = (1e-4, 3.0)
     search: Mapping[str, Parameter] = field(default_factory=dict)  # the task's own parameters
     scale: Scale = UNSCALED
+    exponents: bool = False
+    """Whether trials hold the logarithm of the batch size, as in studies up to format 3."""
 
     def distributions(self) -> dict[str, BaseDistribution]:
         """What Optuna samples from.
 
-        The batch size is an integer exponent: a categorical one would hide from samplers that 8
-        lies between 4 and 16, and Optuna would refuse any later change of its choices.
+        The batch size is an integer: a categorical one would hide from samplers that 24 lies
+        between 16 and 48, and Optuna would refuse any later change of its choices. Whoever draws
+        it draws one of `batch_sizes`.
         """
-        from optuna.distributions import FloatDistribution, IntDistribution
+        from optuna.distributions import FloatDistribution
 
         more = {name: _distribution(parameter) for name, parameter in self.search.items()}
-
-        low, high = (size.bit_length() - 1 for size in self.batch_sizes)
         return {
-            "log2_batch_size": IntDistribution(low, high),
+            **self._size_distribution(),
             "learning_rate": FloatDistribution(*self.learning_rates, log=True),
             **more,
         }
+
+    def _size_distribution(self) -> dict[str, BaseDistribution]:
+        from optuna.distributions import IntDistribution
+
+        low, high = self.batch_sizes[0], self.batch_sizes[-1]
+        if self.exponents:
+            return {LOG2_BATCH_SIZE: IntDistribution(low.bit_length() - 1, high.bit_length() - 1)}
+        return {BATCH_SIZE: IntDistribution(low, high, log=True)}
+
+    def size_param(self, size: int) -> dict[str, int]:
+        """A batch size as trials hold it."""
+        return {LOG2_BATCH_SIZE: size.bit_length() - 1} if self.exponents else {BATCH_SIZE: size}
+
+    def asked(self, size: int, rate: float) -> dict[str, Any]:
+        """A batch size and the learning rate to train with, as trials hold them."""
+        return {**self.size_param(size), "learning_rate": rate / self.scale.factor(size)}
+
+    def scaled(self, rate: float) -> dict[str, float]:
+        """The attribute of a trial that is asked for: repeated runs share the rate to the bit."""
+        return {SCALED: rate} if self.scales else {}
 
     def holding(self, params: Mapping[str, Any]) -> SearchSpace:
         """Wide enough for a learning rate that was queued: tuning may leave the range."""
@@ -78,19 +98,15 @@ class SearchSpace:
         """The learning rate to train with."""
         return float(params["learning_rate"] * self.scale.factor(batch_size_of(params)))
 
-    def sizes(self) -> list[int]:
-        """All batch sizes, ascending."""
-        low, high = (size.bit_length() - 1 for size in self.batch_sizes)
-        return [2**exponent for exponent in range(low, high + 1)]
-
     def grid(self) -> dict[str, list[Any]]:
         """Every batch size with learning rates at most half a decade apart."""
+        (name,) = self._size_distribution()
         low, high = self.learning_rates
         n_rates = 1 + math.ceil(RATES_PER_DECADE * math.log10(high / low) - 1e-9)
         ratio = (high / low) ** (1 / max(n_rates - 1, 1))
         rates = [low * ratio**n for n in range(n_rates)]
         return {
-            "log2_batch_size": [size.bit_length() - 1 for size in self.sizes()],
+            name: [self.size_param(size)[name] for size in self.batch_sizes],
             "learning_rate": [min(max(rate, low), high) for rate in rates],
             **{name: _grid_values(parameter) for name, parameter in self.search.items()},
         }
@@ -101,14 +117,15 @@ class SearchSpace:
         Raises:
             StudyError: nothing is left.
         """
-        (low, high), (least, most) = self.batch_sizes, limits
-        sizes = [b for b in self.sizes() if b >= least and (most is None or b <= most)]
+        least, most = limits
+        sizes = [b for b in self.batch_sizes if b >= least and (most is None or b <= most)]
         if not sizes:
-            allowed = f"at least {least}" if low < least else f"at most {most}"
+            allowed = f"at least {least}" if self.batch_sizes[0] < least else f"at most {most}"
             raise StudyError(
-                f"batch sizes {low}:{high} do not fit the data of the task: wanted {allowed}"
+                f"batch sizes {span_of(self.batch_sizes)} do not fit the data of the task: "
+                f"wanted {allowed}"
             )
-        return replace(self, batch_sizes=(sizes[0], sizes[-1]))
+        return replace(self, batch_sizes=tuple(sizes))
 
     def own(self, params: Mapping[str, Any]) -> dict[str, Any]:
         """The task's own parameters among a trial's params, by name."""
@@ -129,8 +146,9 @@ class SearchSpace:
 
     def as_dict(self) -> dict[str, Any]:
         """The space as it is stored with the study."""
+        sizes = self.batch_sizes
         stored: dict[str, Any] = {
-            "batch_sizes": list(self.batch_sizes),
+            **({RANGE: [sizes[0], sizes[-1]]} if self.exponents else {SIZES: list(sizes)}),
             "learning_rates": list(self.learning_rates),
         }
         if self.search:
@@ -143,17 +161,19 @@ class SearchSpace:
     def from_dict(stored: Mapping[str, Any]) -> SearchSpace:
         """The space that `as_dict` returned."""
         search = stored.get("search", {})
+        exponents = SIZES not in stored
         return SearchSpace(
-            batch_sizes=tuple(stored["batch_sizes"]),
+            batch_sizes=powers_of_two(*stored[RANGE]) if exponents else tuple(stored[SIZES]),
+            exponents=exponents,
             learning_rates=tuple(stored["learning_rates"]),
             search={name: Parameter.from_dict(value) for name, value in search.items()},
             scale=Scale(**stored.get("scale", {})),
         )
 
     def __str__(self) -> str:
-        (low, high), (slow, fast) = self.batch_sizes, self.learning_rates
+        slow, fast = self.learning_rates
         rate = "base learning rate" if self.scales else "learning rate"
-        known = f"batch size {low}..{high} (powers of two) x {rate} {slow:g}..{fast:g} (log)"
+        known = f"batch size {said_sizes(self.batch_sizes)} x {rate} {slow:g}..{fast:g} (log)"
         if self.scales:
             power = f"{SCALE_RULES[self.scale.rule]:g}"
             known += f", times (batch size / {self.scale.reference})^{power}"
@@ -186,43 +206,16 @@ def _said(name: str, parameter: Parameter) -> str:
     return f"{name} {parameter.low:g}..{parameter.high:g}{log}"
 
 
-def parse_batch_sizes(text: str, what: str = "batch_sizes") -> tuple[int, int]:
-    """`8:64`, or `8` for one size.
-
-    Raises:
-        StudyError: not whole numbers, below 1, reversed, or not powers of two.
-    """
-    low, high = _ends(what, text, int)
-    if low < 1:
-        raise StudyError(f"{what} is {text!r}, wanted sizes of at least 1")
-    for size in (low, high):
-        if size & (size - 1):
-            near = 2 ** round(math.log2(size))
-            raise StudyError(f"{what} is {text!r}, wanted powers of two: {near} is near {size}")
-    return low, high
-
-
 def parse_learning_rates(text: str) -> tuple[float, float]:
     """`1e-4:3`, or `0.1` for one rate.
 
     Raises:
-        StudyError: not numbers, not above 0, infinite, or reversed.
+        StudyError: not numbers, out of range, or reversed.
     """
-    low, high = _ends("learning_rates", text, float)
-    if not (low > 0 and math.isfinite(high)):
-        raise StudyError(f"learning_rates is {text!r}, wanted finite rates above 0")
-    return low, high
-
-
-def _ends(what: str, text: str, kind: Callable[[str], Number]) -> tuple[Number, Number]:
-    parts = text.split(":")
-    try:
-        numbers = [kind(part) for part in parts]
-    except ValueError:
-        numbers = []
-    if len(numbers) not in (1, 2):
-        raise StudyError(f"{what} is {text!r}, wanted LOW:HIGH")
-    low, high = numbers[0], numbers[-1]
-    if not low <= high:
-        raise StudyError(f"{what} is {text!r}, wanted LOW:HIGH with LOW at most HIGH")
+    low, high = ends("learning_rates", text, float)
+    if not (RATE.holds(low) and RATE.holds(high)):
+        raise StudyError(
+            f"learning_rates is {text!r}, wanted finite rates above 0, from {RATE.low:g} to "
+            f"{RATE.high:g}"
+        )
     return low, high

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from batchfront.objectives.device.names import resolve_device
 from batchfront.objectives.load import load_objective
 from batchfront.objectives.measurement import ObjectiveError
+from batchfront.objectives.raised import Halted, words_of
 from batchfront.study.errors import StudyError
 from batchfront.study.plan.parsers import AUTO
 from batchfront.study.plan.settings import StudySettings, chosen_data_dir
@@ -45,9 +46,10 @@ def with_rates(settings: StudySettings, objective: Objective, device: str) -> St
     if settings.learning_rates != AUTO:
         return settings
     space = settings.space(SearchSpace())
+    sizes = space.cut_to(objective.batch_sizes).batch_sizes
     tests = [
         _test(objective, settings.task, batch_size=size, seed=settings.seed or 0, device=device)
-        for size in dict.fromkeys(space.cut_to(objective.batch_sizes).batch_sizes)
+        for size in dict.fromkeys((sizes[0], sizes[-1]))
     ]
     return replace(settings, learning_rates=suggested_rates(tests, space.scale))
 
@@ -91,7 +93,7 @@ def _test(objective: Objective, task: str, *, batch_size: int, seed: int, device
         raise StudyError(f"batch size is {batch_size}, wanted {least} to {most}")
     try:
         return range_test(model, batch_size=batch_size, seed=seed, device=device)
-    except ObjectiveError:
+    except (ObjectiveError, Halted):
         raise
-    except (Exception, SystemExit) as error:  # user code may raise anything
-        raise ObjectiveError(f"{objective.name} fails: {type(error).__name__}: {error}") from error
+    except BaseException as error:  # user code may raise anything
+        raise ObjectiveError(f"{objective.name} fails: {words_of(error)}") from error

@@ -24,6 +24,7 @@ from batchfront.objectives.measurement import ObjectiveError, TrialParams
 from batchfront.objectives.objective import CustomLoop
 from batchfront.objectives.parameter import usual_values
 from batchfront.objectives.probes.models_after import models_after
+from batchfront.objectives.raised import Halted, words_of
 from batchfront.study.errors import StudyError
 from batchfront.study.machine.slots import measuring_alone
 from batchfront.study.plan.settings import chosen_data_dir
@@ -120,16 +121,14 @@ def measure(settings: NoiseSettings, *, begin: Callable[[int], Callable[[int], N
                 _at(epoch, metric, objective.gradients(model), sizes, settings, watch)
                 for epoch, model, metric in models_after(objective, params, settings.looked_at)
             ]
-    except ObjectiveError:
+    except (ObjectiveError, Halted):
         raise
-    except (Exception, SystemExit) as error:  # user code may raise anything
+    except BaseException as error:  # user code may raise anything
         hint = f"; {LARGE} examples are taken at once" if is_out_of_memory(error) else ""
-        raise ObjectiveError(
-            f"{objective.name} fails: {type(error).__name__}: {error}{hint}"
-        ) from error
+        raise ObjectiveError(f"{objective.name} fails: {words_of(error)}{hint}") from error
     return TaskNoise(
         name=objective.name,
-        metric=objective.metric,
+        metric=str(objective.metric),
         optimizer=objective.fingerprint["optimizer"],
         epochs=found,
     )

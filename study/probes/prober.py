@@ -8,9 +8,11 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from batchfront.objectives.device.hardware import device_memory_bytes, free_memory, is_out_of_memory
-from batchfront.objectives.measurement import TrialParams
+from batchfront.objectives.length import Length
+from batchfront.objectives.measurement import MetricError, TrialParams
 from batchfront.objectives.parameter import usual_values
 from batchfront.objectives.probes.cost import Cost, probe
+from batchfront.objectives.raised import Halted, words_of
 from batchfront.objectives.training.predict import calibrated
 from batchfront.objectives.training.recipe import n_ranks
 from batchfront.study.trials.costs import TIME_OFF, Costs, SizeCost
@@ -30,15 +32,20 @@ Watch = Callable[[int, int], None]  # probes done, probes in all
 class Prober:
     """Measures batch sizes for one objective on one device."""
 
-    def __init__(self, objective: Objective, *, epochs: int, device: str, rate: float) -> None:
+    def __init__(self, objective: Objective, *, length: Length, device: str, rate: float) -> None:
         self._objective = objective
-        self._epochs = epochs
+        self._length = length
         self._device = device
         self._rate = rate  # a small one: a probe must not diverge
         self._patience = REPEATS
+        self._to_report = False  # the size being probed goes on to its first report
 
     def sizes(self, batch_sizes: Iterable[int], watch: Watch = lambda done, all_: None) -> Costs:
-        """Probe every size, small ones first; sizes that cannot fit are predicted, never run."""
+        """Probe every size, small ones first; sizes that cannot fit are predicted, never run.
+
+        Raises:
+            MetricError: what is reported is not what the study is about.
+        """
         sizes = sorted(batch_sizes)
         predicted = {size: self._objective.predict_peak_bytes(size) for size in sizes}
         costs: Costs = {}
@@ -48,6 +55,7 @@ class Prober:
                 seen = costs.get(size)
                 if seen is not None and seen.step_seconds is None:
                     continue
+                self._to_report = seen is None and size == sizes[-1]  # the quickest to come to it
                 new = self._one(size, predicted, costs)
                 costs[size] = new if seen is None else faster(seen, new)
         return costs
@@ -75,12 +83,21 @@ class Prober:
             return _unrun(size, expected)
         return self._measure(size, predicted[size])
 
+    def measure(self, size: int) -> SizeCost:
+        """Probe one size once, for its memory: time may be disturbed, and others are not known."""
+        self._patience = 0
+        return self._measure(size, self._objective.predict_peak_bytes(size))
+
     def _measure(self, size: int, predicted: int | None) -> SizeCost:
         try:
             best = self._quiet_probe(size)
-        except Exception as error:  # user code may raise anything
+        except Halted:
+            raise
+        except BaseException as error:  # user code may raise anything
+            if isinstance(error, MetricError) and self._to_report:
+                raise  # trials would fail as well
             if not is_out_of_memory(error):
-                return _unrun(size, predicted, error=f"{type(error).__name__}: {error}"[:500])
+                return _unrun(size, predicted, error=words_of(error)[:500])
             free_memory(error)
             return _unrun(size, predicted)
         return SizeCost(
@@ -91,6 +108,7 @@ class Prober:
             total_steps=best.total_steps,
             evaluation_peak_bytes=best.evaluation_peak_bytes,
             disturbed=self._disturbed(best),
+            data_wait_share=best.data_wait_share,
         )
 
     def _quiet_probe(self, size: int) -> Cost:
@@ -106,10 +124,10 @@ class Prober:
         return best
 
     def _probe(self, size: int) -> Cost:
-        params = TrialParams(
+        params = TrialParams.over(
+            self._length,
             batch_size=size,
             learning_rate=self._rate,
-            epochs=self._epochs,
             seed=0,
             device=self._device,
             extra=usual_values(self._objective.search),
@@ -120,6 +138,7 @@ class Prober:
             metric=self._objective.metric,
             seconds=PROBE_SECONDS,
             compiled=self._objective.compiled,
+            to_report=self._to_report,
         )
 
     def _disturbed(self, cost: Cost) -> bool:

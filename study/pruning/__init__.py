@@ -1,1 +1,1 @@
-"""Stop rules over a trial's accuracy curve."""
+"""Stop rules over a trial's metric curve."""

@@ -13,25 +13,16 @@ conformal prediction, arXiv:1604.04173, here with leave-one-out scores).
 from __future__ import annotations
 
 import math
-from collections import Counter
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
-
-from batchfront.study.trials.attributes import CURVE, SCHEDULE, SPARED
-from batchfront.study.trials.hardware import at_known_cost
-from batchfront.study.trials.outcome import ended_early, n_points
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
     Array = NDArray[np.float64]
-    from optuna.trial import FrozenTrial
 
-    from batchfront.study.trials.costs import Costs
-
-MAX_CURVES = 400  # learned from: the newest
 SPARED_SHARE = 0.05
 """Of the runs that would be stopped: they go on, or the bound would learn from survivors only."""
 
@@ -217,37 +208,3 @@ def _jitter(curves: Array, residual: Array) -> Array:
     if freedom > 0:
         jitter = np.maximum(jitter, np.sqrt((residual**2).sum(axis=1) / freedom))
     return jitter
-
-
-def learn_from(completed: list[FrozenTrial], costs: Costs) -> History | None:
-    """Curves of the most common length, the newest `MAX_CURVES`; None when there are none.
-
-    A spared run stands for all that were stopped as it would have been. A run whose batch size grew
-    where the others' did not says nothing about theirs.
-    """
-    import numpy as np
-
-    runs = [(t, _to_its_end(t)) for t in completed if SCHEDULE not in t.user_attrs]
-    lengths = Counter(len(curve) for _, curve in runs)
-    if not lengths:
-        return None
-    usual = lengths.most_common(1)[0][0]
-    same = [(trial, curve) for trial, curve in runs if len(curve) == usual][-MAX_CURVES:]
-    kept, curves = zip(*same, strict=True)
-    values = np.array([at_known_cost(t, costs).values for t in kept], dtype=float)  # (N, 3)
-    return History(
-        curves=np.array(curves, dtype=float),
-        final=np.maximum(values[:, 0], LOWEST),
-        log2_batch_size=np.array([t.params["log2_batch_size"] for t in kept], dtype=float),
-        train_seconds=values[:, 1],
-        peak_memory_bytes=values[:, 2],
-        weight=np.array([1 / SPARED_SHARE if SPARED in t.user_attrs else 1.0 for t in kept]),
-    )
-
-
-def _to_its_end(trial: FrozenTrial) -> list[float]:
-    """The curve of a completed run; where it ended early, what it was told with stays."""
-    curve: list[float] = trial.user_attrs[CURVE]
-    if not ended_early(trial):
-        return curve
-    return curve + [trial.values[0]] * (n_points(trial.user_attrs["epochs"]) - len(curve))

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from batchfront.objectives.raised import words_of
 from batchfront.study.errors import StudyError
 from batchfront.study.pruning.decision import NeverStop, StopRule
 from batchfront.study.quiet import quiet_optuna
@@ -20,8 +21,10 @@ if TYPE_CHECKING:
 
 def check_pruner(plan: Plan, *, asked_risk: float | None) -> None:
     """Raise StudyError for a pruner that lacks what it needs, or is given what it cannot use."""
-    if plan.pruner == "threshold" and plan.budgets.min_metric is None:
-        raise StudyError("pruner threshold stops runs below --min-accuracy, which is not given")
+    if plan.pruner == "threshold" and plan.budgets.least_metric is None:
+        raise StudyError(
+            "pruner threshold stops runs beyond --min-metric or --max-metric: give one of them"
+        )
     if asked_risk is not None and plan.pruner != "front":
         raise StudyError(f"pruner_risk is for the pruner front, not for {plan.pruner}")
     if ":" in plan.pruner:
@@ -44,16 +47,29 @@ def make_stop_rule(plan: Plan, costs: Callable[[], Costs]) -> StopRule:
             seed=plan.seed,
             hardware=plan.hardware,
             costs=costs,
-            epochs=plan.epochs,
+            length=plan.length,
         )
     from batchfront.study.pruning.stock import StockPruner
 
-    pruner = stock_pruner(plan.pruner, epochs=plan.epochs, min_metric=plan.budgets.min_metric)
-    return StockPruner(pruner, name=plan.pruner, epochs=plan.epochs)
+    budgets = plan.budgets
+    pruner = stock_pruner(
+        plan.pruner,
+        n_evaluations=plan.length.points,
+        min_metric=budgets.min_metric,
+        max_metric=budgets.max_metric,
+    )
+    return StockPruner(pruner, name=plan.pruner, length=plan.length)
 
 
-def stock_pruner(name: str, *, epochs: int, min_metric: float | None = None) -> BasePruner:
-    """Optuna's pruners with its defaults, and what has none set from the number of epochs.
+def stock_pruner(
+    name: str,
+    *,
+    n_evaluations: int,
+    min_metric: float | None = None,
+    max_metric: float | None = None,
+) -> BasePruner:
+    """Optuna's pruners with its defaults, and what has none set from the number of epochs, or of
+    other points of a curve.
 
     Raises:
         StudyError: a pruner of your own that cannot be loaded.
@@ -62,13 +78,15 @@ def stock_pruner(name: str, *, epochs: int, min_metric: float | None = None) -> 
 
     if ":" in name:
         return own_pruner(name)
-    steps = epochs // grid_stride(epochs)  # those that pruners see
+    steps = n_evaluations // grid_stride(n_evaluations)  # those that pruners see
     makers: dict[str, Callable[[], BasePruner]] = {
         "median": pruners.MedianPruner,
         "percentile": lambda: pruners.PercentilePruner(25.0),
         "halving": pruners.SuccessiveHalvingPruner,
         "hyperband": lambda: pruners.HyperbandPruner(max_resource=steps),
-        "threshold": lambda: pruners.ThresholdPruner(lower=min_metric, n_warmup_steps=steps // 2),
+        "threshold": lambda: pruners.ThresholdPruner(
+            lower=min_metric, upper=max_metric, n_warmup_steps=steps // 2
+        ),
         "patient": lambda: pruners.PatientPruner(
             pruners.MedianPruner(), patience=max(1, steps // 5)
         ),
@@ -98,7 +116,7 @@ def own_pruner(spec: str) -> BasePruner:
     try:
         pruner = found if isinstance(found, BasePruner) else found()
     except Exception as error:
-        raise StudyError(f"pruner {spec!r} fails: {type(error).__name__}: {error}") from error
+        raise StudyError(f"pruner {spec!r} fails: {words_of(error)}") from error
     if not isinstance(pruner, BasePruner):
         raise StudyError(f"pruner {spec!r} is {type(pruner).__name__}, wanted an optuna BasePruner")
     return pruner

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from batchfront.objectives.measurement import Verdict
+from batchfront.objectives.metric import ACCURACY, Metric
 from batchfront.study.trials.outcome import MAX_GRADE, MIN_GRADE
 
 if TYPE_CHECKING:
@@ -27,11 +28,13 @@ class RunSoFar:
     peak_memory_bytes: float
     share_done: float  # of its training steps
     tells_best: bool = False  # epoch, and not the last one
+    metric: Metric = ACCURACY
 
     @property
     def reached(self) -> float:
         """The metric that it would be told with if it ended now."""
-        return max(self.curve) if self.tells_best else self.curve[-1]
+        best = max(self.curve, key=self.metric.good)
+        return best if self.tells_best else self.curve[-1]
 
 
 @dataclass(frozen=True, kw_only=True)

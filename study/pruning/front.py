@@ -9,27 +9,23 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from batchfront.objectives.length import Length
 from batchfront.objectives.measurement import Verdict
-from batchfront.study.pruning.bound import FIRST_EPOCH, SPARED_SHARE, Bound, learn_from
+from batchfront.objectives.metric import Metric
+from batchfront.study.pruning.bound import FIRST_EPOCH, SPARED_SHARE, Bound
 from batchfront.study.pruning.decision import Decision, RunSoFar
-from batchfront.study.trials.attributes import (
-    CURVE,
-    PREDICTED,
-    SO_FAR,
-    SPARED,
-    derive_seed,
-    is_feasible,
-)
-from batchfront.study.trials.hardware import at_known_cost, ran_on
+from batchfront.study.pruning.known_runs import KnownRuns, Rival
+from batchfront.study.trials.attributes import SPARED, derive_seed
+from batchfront.study.trials.followed import Followed
+from batchfront.study.trials.hardware import ran_on
 from batchfront.study.trials.outcome import grid_stride, on_grid
-from batchfront.study.trials.sound import SoundTrials
+from batchfront.study.trials.yardstick import AS_IT_IS, metric_in
 
 if TYPE_CHECKING:
     from optuna import Study
-    from optuna.trial import FrozenTrial, Trial
+    from optuna.trial import Trial
 
     from batchfront.study.trials.costs import Costs
 
@@ -42,99 +38,97 @@ REREAD_SECONDS = 1.0  # a stop may come that much late: reading a database takes
 RELEARN = 1.05  # learn anew when there are this many times the curves
 
 
-@dataclass(frozen=True, kw_only=True)
-class Rival:
-    """A feasible completed trial."""
-
-    number: int
-    metric: float
-    train_seconds: float
-    peak_memory_bytes: float
-
-
 class FrontPruner:
     """Stops a run whose optimistic final metric, at its known cost, is dominated."""
 
     def __init__(
-        self, *, risk: float, seed: int, hardware: str, costs: Callable[[], Costs], epochs: int
+        self, *, risk: float, seed: int, hardware: str, costs: Callable[[], Costs], length: Length
     ) -> None:
         self._risk = risk
         self._seed = seed
         self._hardware = hardware
         self._costs = costs  # as known now: a probe may be repeated while the study runs
-        self._epochs = epochs
-        self._sound = SoundTrials()
+        self._length = length
+        self._followed = Followed()
+        self._metric: Metric | None = None
+        self._known: KnownRuns | None = None
         self._bound: Bound | None = None
+        self._yardstick = AS_IT_IS
         self._n_learned = 0
-        self._finished: list[FrozenTrial] = []
         self._read_for = -1  # trial
         self._read_at = 0.0
 
     def judge(self, study: Study, trial: Trial, progress: RunSoFar) -> Decision | None:
         """Dominated, with the dominating trial and the bound as the reason; None to go on."""
-        curve = on_grid(progress.curve, self._epochs)
-        n_epochs = len(progress.curve)
-        if len(curve) < FIRST_EPOCH or n_epochs != len(curve) * grid_stride(self._epochs):
+        metric = self._metric_of(study)
+        n_points, planned = len(progress.curve), self._length.points
+        curve = on_grid(progress.curve, planned, metric)
+        if len(curve) < FIRST_EPOCH or n_points != len(curve) * grid_stride(planned):
             return None  # too early, or no point that other curves have
-        trials = self._finished_here(study, trial.number)
-        rival = self._strongest_rival(trials, progress)
-        mean_seconds = _mean_seconds(trials, self._costs())
+        known = self._finished_here(study, trial.number, metric)
+        rival = known.strongest_rival(progress)
+        mean_seconds = known.mean_seconds
         if rival is None or not mean_seconds:
             return None
         if progress.train_seconds * (1 - progress.share_done) < WORTH * mean_seconds:
             return None
-        reach = self._reach(trials, curve, progress, progress.train_seconds / mean_seconds)
-        if reach is None or reach >= rival.metric or self._is_spared(trial, reach, rival, progress):
+        reach = self._reach(known, curve, progress, progress.train_seconds / mean_seconds)
+        if reach is None or metric.reaches(reach, rival.metric):
+            return None
+        if self._is_spared(trial, reach, rival, progress):
             return None
         return Decision(
             verdict=Verdict.DOMINATED,
             reason=f"trial {rival.number} reached {rival.metric:.4g} at no more time and memory; "
-            f"this run could still reach {reach:.4g} after epoch {len(progress.curve)}",
-            shortfall=rival.metric - reach,
+            f"this run could still reach {reach:.4g} after {self._length.point} {n_points}",
+            shortfall=self._yardstick.standard(rival.metric) - self._yardstick.standard(reach),
         )
 
-    def _finished_here(self, study: Study, number: int) -> list[FrozenTrial]:
-        """Trials of this hardware; read anew for each trial, and within one once a second."""
-        now = time.monotonic()
+    def _metric_of(self, study: Study) -> Metric:
+        """Read once, which takes milliseconds: it never changes within a study."""
+        if self._metric is None:
+            self._metric = metric_in(study)
+        return self._metric
+
+    def _finished_here(self, study: Study, number: int, metric: Metric) -> KnownRuns:
+        """Runs of this hardware; read on for each trial, and within one once a second."""
+        now, costs = time.monotonic(), self._costs()
+        if self._known is None:
+            self._known = KnownRuns(costs, metric=metric)
         if number != self._read_for or now - self._read_at > REREAD_SECONDS:
             is_here = ran_on(study, self._hardware)
-            trials = self._sound.of(study)
-            self._finished = [t for t in trials if t.state.is_finished() and is_here(t)]
+            self._known.add(t for t in self._followed.look(study).finished if is_here(t))
             self._read_for, self._read_at = number, now
-        return self._finished
-
-    def _strongest_rival(self, trials: list[FrozenTrial], run: RunSoFar) -> Rival | None:
-        """The best metric at no more time and no more memory; none that this run has reached."""
-        costs = self._costs()
-        better = [t for t in trials if t.values and t.values[0] > run.reached and is_feasible(t)]
-        rivals = [
-            Rival(number=t.number, metric=metric, train_seconds=seconds, peak_memory_bytes=memory)
-            for t in (at_known_cost(trial, costs) for trial in better)
-            for metric, seconds, memory in [t.values]
-            if seconds <= run.train_seconds and memory <= run.peak_memory_bytes
-        ]
-        return max(rivals, key=lambda rival: rival.metric, default=None)
+            if self._bound is None:  # later it has to be the one that was learned with
+                self._yardstick = self._known.yardstick
+        if costs != self._known.costs:  # sizes were probed again
+            self._known = KnownRuns(costs, self._known.trials, metric=metric)
+        return self._known
 
     def _reach(
-        self, trials: list[FrozenTrial], curve: list[float], run: RunSoFar, cost: float
+        self, known: KnownRuns, curve: list[float], run: RunSoFar, cost: float
     ) -> float | None:
         """Optimistic final metric; None while too few curves are known. `cost`: in mean runs."""
         import numpy as np
 
-        completed = [t for t in trials if t.state.name == "COMPLETE" and t.user_attrs.get(CURVE)]
-        if self._bound is None or len(completed) >= RELEARN * self._n_learned:
-            history = learn_from(completed, self._costs())
+        n_completed = known.n_completed
+        if self._bound is None or n_completed >= RELEARN * self._n_learned:
+            yardstick = known.yardstick
+            history = known.curves.history(yardstick)
             if history is None or len(history) < MIN_CURVES:
                 return None
-            self._bound, self._n_learned = Bound(history), len(completed)
+            self._bound, self._n_learned = Bound(history), n_completed
+            self._yardstick = yardstick
         if len(curve) >= self._bound.n_epochs:
             return None
         upper = self._bound.upper(
-            np.array(curve),
+            self._yardstick.standard(np.array(curve)),
             float(np.log2(run.batch_size)),
             margin=self._bound.margin(self._risk * min(cost, MAX_RISK_SHARE)),
         )
-        return max(upper, run.reached) if run.tells_best else upper
+        reach: float = self._yardstick.own(upper)
+        metric = self._yardstick.metric
+        return max(reach, run.reached, key=metric.good) if run.tells_best else reach
 
     def _is_spared(self, trial: Trial, reach: float, rival: Rival, run: RunSoFar) -> bool:
         """A coin for each trial; the first decision that was not carried out is recorded."""
@@ -145,15 +139,3 @@ class FrontPruner:
             said = {"epoch": len(run.curve), "reach": round(reach, 6), "rival": rival.number}
             trial.set_user_attr(SPARED, said)
         return True
-
-
-def _mean_seconds(trials: list[FrozenTrial], costs: Costs) -> float:
-    """What a whole run takes, over all that were trained; 0 when none is known."""
-    seconds = []
-    for trial in trials:
-        if trial.values is not None:
-            seconds.append(at_known_cost(trial, costs).values[1])
-        elif SO_FAR in trial.user_attrs and not trial.user_attrs.get(PREDICTED):
-            seconds.append(trial.user_attrs[SO_FAR][1])
-    known = [value for value in seconds if value is not None]
-    return sum(known) / len(known) if known else 0.0

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     Array = NDArray[np.float64]
 
 DOUBT = 3.0  # power of the share of runs nearby that did not fail
+AT_A_TIME = 2**16  # distances
 NEAR_SIZE, NEAR_RATE, NEAR_OWN = 1.0, 1.5, 0.3  # doublings, and of a range: as near to a failure
 
 
@@ -36,14 +37,30 @@ def success(seen: Observations, candidates: Array) -> Array:
     would go on to hope.
     """
     import numpy as np
-    from scipy.spatial.distance import cdist
 
     near = np.array([NEAR_SIZE, NEAR_RATE] + [NEAR_OWN] * (candidates.shape[1] - 2))
-    weight = np.exp(-0.5 * cdist(candidates / near, seen.x / near, "sqeuclidean"))  # (M, N)
-    well = 1 + weight[:, ~seen.failed].sum(axis=1)
-    share = well / (well + weight[:, seen.failed].sum(axis=1))
+    to, runs = candidates / near, seen.x / near
+    well = 1 + _n_near(to, runs[~seen.failed])
+    share = well / (well + _n_near(to, runs[seen.failed]))
     hope: Array = share**DOUBT * _ever(seen, candidates[:, 0])
     return hope
+
+
+def _n_near(candidates: Array, runs: Array) -> Array:
+    """How many runs, (K, D), lie near each of the candidates, (M, D); the nearer, the more: (M,).
+
+    Some candidates at a time, whose distances fit into a processor's cache.
+    """
+    import numpy as np
+    from scipy.spatial.distance import cdist
+
+    n_near = np.zeros(len(candidates))
+    some = max(1, AT_A_TIME // max(len(runs), 1))
+    for first in range(0, len(candidates), some):
+        weight = cdist(candidates[first : first + some], runs, "sqeuclidean")
+        weight *= -0.5
+        n_near[first : first + some] = np.exp(weight, out=weight).sum(axis=1)
+    return n_near
 
 
 def _ever(seen: Observations, sizes: Array) -> Array:
@@ -53,7 +70,10 @@ def _ever(seen: Observations, sizes: Array) -> Array:
     """
     import numpy as np
 
-    same = sizes[:, None] == seen.x[:, 0]  # (M, N)
-    failures = (same & seen.failed).sum(axis=1)
-    well = (same & ~seen.failed).any(axis=1)
-    return np.where(well, 1.0, 1.0 / (1 + failures))
+    different, which = np.unique(sizes, return_inverse=True)
+    chance = np.ones(len(different))
+    for row, size in enumerate(different):
+        failed = seen.failed[seen.x[:, 0] == size]
+        if failed.all():
+            chance[row] = 1.0 / (1 + len(failed))
+    return chance[which.ravel()]

@@ -9,24 +9,27 @@ what people ask about.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from optuna.distributions import BaseDistribution
 from optuna.samplers import RandomSampler
 
-from batchfront.objectives.measurement import Verdict
 from batchfront.study.search.chances import news, success
 from batchfront.study.search.encoding import Encoding
+from batchfront.study.search.evidence import Evidence
 from batchfront.study.search.feasible import Feasible
+from batchfront.study.search.forwarding import Forwarding
 from batchfront.study.search.gains import Plane, expected_below
-from batchfront.study.search.observations import Observations, observations_of
+from batchfront.study.search.observations import Observations
 from batchfront.study.search.prices import Prices
-from batchfront.study.search.samplers import Forwarding, PerTrialSampler
+from batchfront.study.search.samplers import PerTrialSampler
 from batchfront.study.search.surface import TIE, Guess, Shape, Surface, fit_shape, usual_shape
-from batchfront.study.trials.attributes import UNPROBED, VERDICT, derive_seed
+from batchfront.study.trials.attributes import derive_seed
+from batchfront.study.trials.followed import Followed
 from batchfront.study.trials.hardware import ran_on
-from batchfront.study.trials.sound import SoundTrials
+from batchfront.study.trials.yardstick import metric_in
 
 if TYPE_CHECKING:
     import numpy as np
@@ -36,15 +39,16 @@ if TYPE_CHECKING:
 
     from batchfront.study.plan.limits import Limits
     from batchfront.study.plan.space import SearchSpace
+    from batchfront.study.trials.costs import Costs
 
     Array = NDArray[np.float64]
-    Here = Callable[[FrozenTrial], bool]  # whether a trial ran on this hardware
 
 N_START = 6  # trials of the cheap start
 START_POWER = 2.0  # a start's batch size is drawn with probability 1 / seconds ** this
 FIRST_FIT, GROWTH, LAST_FIT = 8, 1.5, 128
 """Observations to fit the shape to: so many, then anew whenever there are that much more."""
 MAX_OBSERVATIONS = 500  # of the process: the newest half, and every so many of the rest
+MAX_BEST = 128  # runs of a size that may be its best: the process is asked about each
 WORST = 2.0  # median errors: a run worse than that is worth nothing
 LEAST_WORST, LEAST_ALLOWED = 0.02, 0.001
 MAX_CORNERS, ROUNDED = 64, 16  # costs told apart; else to so many parts of the plane's width
@@ -69,7 +73,8 @@ class CostAwareSampler(Forwarding):
         super().__init__(PerTrialSampler(lambda number: RandomSampler(seed=number), seed=seed))
         self._space = space
         self._encoding = Encoding(space)
-        self._sound = SoundTrials()
+        self._followed = Followed()
+        self._evidence: Evidence | None = None
         self._seed = seed
         self._hardware = hardware
         self._limits = limits
@@ -87,71 +92,62 @@ class CostAwareSampler(Forwarding):
 
         draw = np.random.default_rng(derive_seed(self._seed, trial.number, purpose="cost-aware"))
         limits = self._limits(study)
-        trials = self._sound.of(study)
-        finished = [t for t in trials if t.state.is_finished()]
-        is_here = ran_on(study, self._hardware)
-        seen = self._observed(finished, limits, is_here)
-        running = self._running(trials)
+        evidence, unfinished = self._follow(study, limits.costs)
+        seen, running = evidence.observations(), self._running(unfinished)
         prices = self._prices(limits, seen)
-        feasible = self._feasible(list(filter(is_here, finished)), limits, prices)
+        feasible = Feasible(
+            encoding=self._encoding, limits=limits, prices=prices,
+            out_of_memory=evidence.out_of_memory,
+        )  # fmt: skip
         if len(seen) + len(running) < N_START or not seen.counts.any():
             row = self._cheap(feasible, prices, trial.number, draw)
         else:
-            shape = self._fitted_shape(
-                seen, lambda number: self._observed(_until(finished, number), limits, is_here)
-            )
+            shape = self._fitted_shape(seen, evidence)
             good = seen.x[seen.counts]
-            candidates = self._encoding.candidates(self._space.sizes(), good, draw)
+            candidates = self._encoding.candidates(self._space.batch_sizes, good, draw)
             share = feasible.share(candidates)
             if share.any():
                 candidates, share = candidates[share > 0], share[share > 0]
-            worst = _worst(seen, limits.budgets.min_metric)
+            least = limits.budgets.least_metric
+            worst = _worst(seen, None if least is None else evidence.yardstick.standard(least))
             worth = _worth(seen, running, candidates, prices, shape, worst)
             row = candidates[np.argmax(worth * share)]
         return self._encoding.params(row.tolist())
 
-    def _running(self, trials: list[FrozenTrial]) -> Array:
+    def _follow(self, study: optuna.Study, costs: Costs) -> tuple[Evidence, list[FrozenTrial]]:
+        """Take what has ended since the last time; all of that, and what has not ended."""
+        look = self._followed.look(study)
+        if self._evidence is None:
+            self._evidence = Evidence(
+                encoding=self._encoding, costs=costs,
+                is_here=ran_on(study, self._hardware), metric=metric_in(study),
+            )  # fmt: skip
+        if costs != self._evidence.costs:  # sizes were probed again
+            self._evidence = self._evidence.at(costs)
+        self._evidence.add(look.finished)
+        return self._evidence, look.unfinished
+
+    def _running(self, unfinished: list[FrozenTrial]) -> Array:
         """Rows, (R, D), of what is under way; not of the trial that is being asked for."""
         import numpy as np
 
         rows = [
             self._encoding.row(t.params)
-            for t in trials
+            for t in unfinished
             if t.state.name == "RUNNING" and self._encoding.knows(t.params)
         ]
         return np.array(rows).reshape(len(rows), self._encoding.n_columns)
-
-    def _feasible(self, finished: list[FrozenTrial], limits: Limits, prices: Prices) -> Feasible:
-        """What is feasible here, given runs that had no memory where no probe knows their cost."""
-        import numpy as np
-
-        rows = [
-            self._encoding.row(t.params)
-            for t in finished
-            if t.user_attrs.get(VERDICT) == Verdict.OUT_OF_MEMORY.value
-            and t.user_attrs.get(UNPROBED)
-        ]
-        lost = np.array(rows).reshape(len(rows), self._encoding.n_columns)
-        return Feasible(encoding=self._encoding, limits=limits, prices=prices, out_of_memory=lost)
 
     def _prices(self, limits: Limits, seen: Observations) -> Prices:
         import numpy as np
 
         encoding = self._encoding
         prices = Prices(limits.runs, costly=encoding.costly, probed=encoding.probed_row())
-        measured = ~np.isnan(seen.values[:, 1])
-        x, costs, share = (z[measured] for z in (seen.x, seen.values[:, 1:], seen.share))
+        measured = ~np.isnan(seen.costs[:, 0])
+        x, costs, share = (z[measured] for z in (seen.x, seen.costs, seen.share))
         prices.learn(x, costs / np.column_stack([share, np.ones(len(share))]))
         prices.learn_shares(x[:, 0], share)
         return prices
-
-    def _observed(self, finished: list[FrozenTrial], limits: Limits, is_here: Here) -> Observations:
-        return observations_of(
-            finished,
-            encoding=self._encoding,
-            costs=limits.costs,
-            is_here=is_here,
-        )
 
     def _cheap(
         self, feasible: Feasible, prices: Prices, number: int, draw: np.random.Generator
@@ -159,7 +155,7 @@ class CostAwareSampler(Forwarding):
         import numpy as np
 
         offset = derive_seed(self._seed, 0, purpose="start") / 2**31
-        logs = np.log2(np.array(self._space.sizes(), dtype=float))
+        logs = map(math.log2, self._space.batch_sizes)
         rows = np.array([self._encoding.start(size, number, offset, draw) for size in logs])
         weight = prices.of(rows)[:, 0] ** -START_POWER
         share = feasible.share(rows)
@@ -167,11 +163,10 @@ class CostAwareSampler(Forwarding):
         row: Array = rows[draw.choice(len(rows), p=weight / weight.sum())]
         return row
 
-    def _fitted_shape(self, seen: Observations, oldest: Callable[[int], Observations]) -> Shape:
-        """Fitted anew when the data has grown enough, to the oldest: a resume comes to the same.
+    def _fitted_shape(self, seen: Observations, evidence: Evidence) -> Shape:
+        """Fitted anew when the data has grown enough, to the oldest: a resume comes to the same."""
+        import numpy as np
 
-        `oldest`: what was known once the trial of a number had ended.
-        """
         n_seen = len(seen)
         if n_seen < FIRST_FIT:
             return self._shape[1]
@@ -179,20 +174,17 @@ class CostAwareSampler(Forwarding):
         while n_fit * GROWTH <= min(n_seen, LAST_FIT):
             n_fit = int(n_fit * GROWTH)
         if n_fit != self._shape[0]:
-            some = oldest(seen.numbers[n_fit - 1])
+            known = evidence.at(evidence.costs, up_to=int(seen.numbers[n_fit - 1])).observations()
+            some = known.part(np.arange(len(known)))
             self._shape = (n_fit, fit_shape(some.x, some.log_error, some.noise))
         return self._shape[1]
-
-
-def _until(trials: list[FrozenTrial], number: int) -> list[FrozenTrial]:
-    return [trial for trial in trials if trial.number <= number]
 
 
 def _worst(seen: Observations, min_metric: float | None) -> float:
     """The error from which on a run is worth nothing."""
     import numpy as np
 
-    usual = max(WORST * float(np.median(seen.error[seen.counts])), LEAST_WORST)
+    usual = max(WORST * float(np.median(seen.measured[seen.counts])), LEAST_WORST)
     allowed = 1.0 if min_metric is None else max(1 - min_metric, LEAST_ALLOWED)
     return min(usual, allowed, 1.0)
 
@@ -218,7 +210,7 @@ def _worth(
     corners, group = _grouped(scaled[len(told) :])
     plane = Plane(scaled[: len(told)], error, corners=corners, worst=worst)
     volume = plane.expected_gains(guess, corners, group) / max(plane.volume, 1e-9)
-    due = _due(told, surface, guess, candidates, worst) / worst
+    due = _due(told, error, surface, guess, candidates, worst) / worst
     times = price[:, 0] / price[:, 0].min()
     worth = volume / times + DUE * due
     chances: Array = worth * news(guess, shape) * success(seen, candidates)
@@ -232,13 +224,13 @@ def _known(seen: Observations, running: Array, shape: Shape) -> tuple[Surface, A
     """
     import numpy as np
 
-    some = _thinned(seen)
-    x, y, noise = seen.x[some], seen.log_error[some], seen.noise[some]
+    some = seen.part(_thinned(seen))
+    x, y, noise = some.x, some.log_error, some.noise
     surface = Surface(x, y, noise, shape)
-    told, error = seen.x[seen.counts], seen.error[seen.counts]
+    told, error = seen.x[seen.counts], seen.measured[seen.counts]
     if not len(running):
         return surface, told, error
-    believed = surface.guess(running).mean
+    believed = surface.mean(running)
     x, y = np.vstack([x, running]), np.append(y, believed)
     surface = Surface(x, y, np.append(noise, np.zeros(len(running))), shape)
     ended = np.maximum(np.exp(believed) - TIE, 0.0)
@@ -277,18 +269,24 @@ def _scale(costs: Array) -> Array:
     return scaled
 
 
-def _due(told: Array, surface: Surface, guess: Guess, candidates: Array, worst: float) -> Array:
+def _due(
+    told: Array, error: Array, surface: Surface, guess: Guess, candidates: Array, worst: float
+) -> Array:
     """How far below the best of its own batch size a candidate is expected to get; (M,).
 
-    The best by what the process makes of it: luck with a seed is no reason to look elsewhere.
+    The best by what the process makes of it: luck with a seed is no reason to look elsewhere. Of
+    many runs only those are asked about that did best.
     """
     import numpy as np
 
     sizes, group = np.unique(candidates[:, 0], return_inverse=True)
-    error = np.exp(surface.guess(told).mean) - TIE
     best = np.full(len(sizes), worst)
     for row, size in enumerate(sizes):
-        own = error[told[:, 0] == size]
-        best[row] = min(own.min(initial=worst), worst)
+        own = np.flatnonzero(told[:, 0] == size)
+        if len(own) > MAX_BEST:
+            own = own[np.argpartition(error[own], MAX_BEST)[:MAX_BEST]]
+        if len(own):
+            believed = np.exp(surface.mean(told[own])) - TIE
+            best[row] = min(believed.min(), worst)
     gains: Array = expected_below(guess, best)[np.arange(len(candidates)), group.ravel()]
     return gains

@@ -6,6 +6,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from batchfront.study.trials.attributes import BATCH_SIZE, has_batch_size, log2_batch_size_of
+
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
@@ -30,7 +32,7 @@ class Encoding:
 
     def __init__(self, space: SearchSpace) -> None:
         self._space = space
-        self._names = {"log2_batch_size", "learning_rate", *space.search}
+        self._names = {"learning_rate", *space.search}
         low, high = space.learning_rates
         self._rates = math.log2(low), math.log2(high)
 
@@ -52,11 +54,11 @@ class Encoding:
 
     def knows(self, params: Mapping[str, Any]) -> bool:
         """Whether all parameters are there: a trial that is just being asked for has none."""
-        return self._names <= set(params)
+        return has_batch_size(params) and self._names <= set(params)
 
     def row(self, params: Mapping[str, Any]) -> list[float]:
         """One row of numbers."""
-        row = [float(params["log2_batch_size"]), math.log2(params["learning_rate"])]
+        row = [log2_batch_size_of(params), math.log2(params["learning_rate"])]
         for name, parameter in self._space.search.items():
             row += _columns(parameter, params[name])
         return row
@@ -64,13 +66,14 @@ class Encoding:
     def probed_row(self) -> list[float]:
         """The task's own parameters as they were probed; the first two columns are 0."""
         probed = {name: parameter.probed for name, parameter in self._space.search.items()}
-        return self.row({"log2_batch_size": 0, "learning_rate": 1.0, **probed})
+        return self.row({BATCH_SIZE: 1, "learning_rate": 1.0, **probed})
 
     def params(self, row: Sequence[float]) -> dict[str, Any]:
         """Back to what Optuna stores."""
         low, high = self._space.learning_rates
         rate = min(max(2.0 ** row[1], low), high)  # powers do not give the ends back exactly
-        params: dict[str, Any] = {"log2_batch_size": round(row[0]), "learning_rate": rate}
+        size = min(self._space.batch_sizes, key=lambda size: abs(math.log2(size) - row[0]))
+        params: dict[str, Any] = {**self._space.size_param(size), "learning_rate": rate}
         at = 2
         for name, parameter in self._space.search.items():
             width = len(parameter.choices) or 1
@@ -96,7 +99,7 @@ class Encoding:
         low, high = self._rates
         rates, step = np.linspace(low, high, N_RATES, retstep=True)
         rates = np.clip(rates + (draw.random() - 0.5) * step, low, high)
-        logs = np.log2(np.array(sizes, dtype=float))
+        logs = list(map(math.log2, sizes))  # to the bit those of trials
         rows = np.column_stack([np.repeat(logs, len(rates)), np.tile(rates, len(logs))])
         if not self._space.search:
             return rows

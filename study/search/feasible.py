@@ -62,8 +62,8 @@ class Feasible:
 
         seconds, memory = self._prices.of(rows).T
         budgets, over = self._limits.known_budgets, np.zeros(len(rows), dtype=bool)
-        if budgets.max_seconds is not None:
-            over |= seconds > budgets.max_seconds
+        if budgets.most_seconds is not None:
+            over |= seconds > budgets.most_seconds
         if budgets.max_memory_bytes is not None:
             over |= memory > budgets.max_memory_bytes
         return over

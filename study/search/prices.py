@@ -71,9 +71,10 @@ class Prices:
         if self._ended is None:
             return np.ones(len(log2_sizes))
         known, shares = self._ended
-        near = np.exp(-0.5 * ((log2_sizes[:, None] - known) / NEAR_SIZE) ** 2) + FAR  # (M, K)
+        sizes, which = np.unique(log2_sizes, return_inverse=True)  # few, of many rows
+        near = np.exp(-0.5 * ((sizes[:, None] - known) / NEAR_SIZE) ** 2) + FAR  # (S, K)
         expected: Array = near @ shares / near.sum(axis=1)
-        return expected
+        return expected[which.ravel()]
 
     def whole(self, x: Array) -> Array:
         """Seconds and bytes, (M, 2), of runs to their last epoch."""

@@ -11,6 +11,8 @@ from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from batchfront.study.quiet import only_errors, quiet_optuna
+from batchfront.study.search.forwarding import Forwarding
+from batchfront.study.search.placed import PlacedSampler
 from batchfront.study.trials.attributes import CONSTRAINT, SO_FAR, derive_seed
 from batchfront.study.trials.sound import SoundTrials
 
@@ -20,6 +22,13 @@ if TYPE_CHECKING:
 
 def stock_sampler(name: str, *, space: SearchSpace, seed: int) -> BaseSampler:
     """One of Optuna's, whose draws depend only on the seed, the trial's number and the study."""
+    sampler = _stock_sampler(name, space=space, seed=seed)
+    if not space.exponents and name != "grid":  # which draws sizes as they are
+        sampler = PlacedSampler(sampler, space.batch_sizes)
+    return ProjectedSampler(sampler) if name == "gp" else sampler
+
+
+def _stock_sampler(name: str, *, space: SearchSpace, seed: int) -> BaseSampler:
     samplers = optuna.samplers
     makers: dict[str, Callable[[int], BaseSampler]] = {
         "tpe": lambda s: samplers.TPESampler(seed=s, multivariate=True, constant_liar=True),
@@ -39,49 +48,7 @@ def stock_sampler(name: str, *, space: SearchSpace, seed: int) -> BaseSampler:
             )
     if name == "grid":
         return EndlessGrid(samplers.GridSampler(space.grid(), seed=seed))
-    per_trial = PerTrialSampler(makers[name], seed=seed)
-    return ProjectedSampler(per_trial) if name == "gp" else per_trial
-
-
-class Forwarding(BaseSampler):
-    """Hands every call to another sampler."""
-
-    def __init__(self, inner: BaseSampler) -> None:
-        self.inner = inner
-
-    def reseed_rng(self) -> None:
-        self.inner.reseed_rng()
-
-    def before_trial(self, study: optuna.Study, trial: FrozenTrial) -> None:
-        self.inner.before_trial(study, trial)
-
-    def infer_relative_search_space(
-        self, study: optuna.Study, trial: FrozenTrial
-    ) -> dict[str, BaseDistribution]:
-        return self.inner.infer_relative_search_space(study, trial)
-
-    def sample_relative(
-        self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
-    ) -> dict[str, Any]:
-        return self.inner.sample_relative(study, trial, search_space)
-
-    def sample_independent(
-        self,
-        study: optuna.Study,
-        trial: FrozenTrial,
-        param_name: str,
-        param_distribution: BaseDistribution,
-    ) -> Any:
-        return self.inner.sample_independent(study, trial, param_name, param_distribution)
-
-    def after_trial(
-        self,
-        study: optuna.Study,
-        trial: FrozenTrial,
-        state: TrialState,
-        values: Sequence[float] | None,
-    ) -> None:
-        self.inner.after_trial(study, trial, state, values)
+    return PerTrialSampler(makers[name], seed=seed)
 
 
 class PerTrialSampler(Forwarding):
@@ -156,9 +123,14 @@ def projected(study: optuna.Study) -> optuna.Study:
     trials = study.get_trials(deepcopy=False)
     sound = SoundTrials()
     ours = {t.number for t in trials if sound.why_not(study, t) is None}
-    told = (t.values[0] for t in trials if t.number in ours and t.values is not None)
-    worst = min(told, default=0.0)
-    view.add_trials([_completed(t, worst) if t.number in ours else _nothing(t) for t in trials])
+    told = [t.values[0] for t in trials if t.number in ours and t.values is not None]
+    worse = min if study.directions[0].name == "MAXIMIZE" else max
+    worst = worse(told, default=0.0)
+
+    def not_below(metric: float | None) -> float:
+        return worst if metric is None or worse(metric, worst) == metric else metric
+
+    view.add_trials([_completed(t, not_below) if t.number in ours else _nothing(t) for t in trials])
     return view
 
 
@@ -167,7 +139,7 @@ def _nothing(trial: FrozenTrial) -> FrozenTrial:
     return create_trial(state=TrialState.FAIL)
 
 
-def _completed(trial: FrozenTrial, worst: float) -> FrozenTrial:
+def _completed(trial: FrozenTrial, not_below: Callable[[float | None], float]) -> FrozenTrial:
     """GPSampler wants the same constraints on every completed trial: ours, and only that."""
     if trial.state == TrialState.COMPLETE:
         values = trial.values
@@ -175,7 +147,7 @@ def _completed(trial: FrozenTrial, worst: float) -> FrozenTrial:
         trial.state == TrialState.PRUNED and None not in trial.user_attrs.get(SO_FAR, [0, None])[1:]
     ):
         metric, seconds, peak = trial.user_attrs[SO_FAR]
-        values = [worst if metric is None else max(metric, worst), seconds, peak]
+        values = [not_below(metric), seconds, peak]
     else:
         return trial
     return create_trial(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -36,11 +37,24 @@ JITTER = 1e-8  # on the diagonal, for the Cholesky factor
 
 
 @dataclass(frozen=True, kw_only=True)
+class Noise:
+    """What is believed of the noise before there is data."""
+
+    usual: float = USUAL_NOISE
+    spread: float = NOISE_SPREAD
+    rough: float = ROUGH
+
+
+SEARCHED = Noise()
+
+
+@dataclass(frozen=True, kw_only=True)
 class Shape:
     """Hyperparameters; the most probable ones of some data, or the usual ones."""
 
     tilt: float = USUAL_TILT
     theta: tuple[float, ...]  # logs of: amplitude, scales of size, rate and the rest, noise
+    rough: float = ROUGH
 
     @property
     def noise(self) -> float:
@@ -50,23 +64,28 @@ class Shape:
     @property
     def white(self) -> float:
         """The part of it that is taken for noise, and not for bumps."""
-        return (1 - ROUGH) * self.noise
+        return (1 - self.rough) * self.noise
+
+    @property
+    def bumps(self) -> float:
+        """The other part."""
+        return self.rough * self.noise
 
 
 def usual_shape(n_columns: int) -> Shape:
     """The shape that is used before there is enough data for another."""
-    return Shape(theta=tuple(_prior(n_columns)[0]))
+    return Shape(theta=tuple(_prior(n_columns, SEARCHED)[0]))
 
 
-def fit_shape(x: Array, y: Array, noise: Array) -> Shape:
+def fit_shape(x: Array, y: Array, noise: Array, believed: Noise = SEARCHED) -> Shape:
     """The shape of largest posterior density for x, (N, D), y and its extra variance, (N,)."""
     from scipy.optimize import minimize
 
-    usual, spread = _prior(x.shape[1])
+    usual, spread = _prior(x.shape[1], believed)
     bounds = list(zip(usual - WIDE * spread, usual + WIDE * spread, strict=True))
-    best = (math.inf, Shape(theta=tuple(usual)))
+    best = (math.inf, Shape(theta=tuple(usual), rough=believed.rough))
     for tilt in TILTS:
-        process = _process(usual, noise, white=True).fit(_tilted(x, tilt), y - y.mean())
+        process = _process(usual, noise).fit(_tilted(x, tilt), y - y.mean())
 
         def loss(theta: Array, process: Any = process) -> tuple[float, Array]:
             off = (theta - usual) / spread
@@ -78,7 +97,7 @@ def fit_shape(x: Array, y: Array, noise: Array) -> Shape:
         )
         value = found.fun + 0.5 * ((tilt - USUAL_TILT) / TILT_SPREAD) ** 2
         if value < best[0]:
-            best = (value, Shape(tilt=tilt, theta=tuple(found.x)))
+            best = (value, Shape(tilt=tilt, theta=tuple(found.x), rough=believed.rough))
     return best[1]
 
 
@@ -100,27 +119,43 @@ class Surface:
         self._tilt = shape.tilt
         self._mean = float(y.mean())
         theta = np.array(shape.theta)
-        process = _process(theta, noise + shape.white, white=False)
+        process = _process(theta, noise + shape.white, bumps=shape.bumps)
         self._process = process.fit(_tilted(x, shape.tilt), y - self._mean)
+
+    def mean(self, x: Array) -> Array:
+        """Log error at x, (M, D), as `guess` has it: (M,). Deviations take hundreds of times it."""
+        mean: Array = self._process.predict(_tilted(x, self._tilt)) + self._mean
+        return mean
 
     def guess(self, x: Array) -> Guess:
         """Log error at x, (M, D), without noise."""
         mean, deviation = self._process.predict(_tilted(x, self._tilt), return_std=True)
         return Guess(mean=mean + self._mean, deviation=deviation)
 
+    def draws(self, x: Array, n: int, *, seed: int) -> Array:
+        """Log error at x, (M, D), as n whole surfaces have it that the data allow: (n, M)."""
+        found: Array = self._process.sample_y(_tilted(x, self._tilt), n, random_state=seed).T
+        return found + self._mean
 
-def _prior(n_columns: int) -> tuple[Array, Array]:
+
+def _prior(n_columns: int, believed: Noise) -> tuple[Array, Array]:
     import numpy as np
 
     n_more = n_columns - 2
     scales = [USUAL_SIZE_SCALE, USUAL_RATE_SCALE] + n_more * [USUAL_SCALE]
     spreads = [SIZE_SPREAD, RATE_SPREAD] + n_more * [SCALE_SPREAD]
-    usual = np.array([USUAL_AMPLITUDE, *scales, USUAL_NOISE])
-    return usual, np.array([AMPLITUDE_SPREAD, *spreads, NOISE_SPREAD])
+    usual = np.array([USUAL_AMPLITUDE, *scales, believed.usual])
+    return usual, np.array([AMPLITUDE_SPREAD, *spreads, believed.spread])
 
 
-def _process(theta: Array, noise: Array, *, white: bool) -> Any:
-    """A Matern 5/2 process. `white`: noise is part of the kernel, to be fitted; else bumps are."""
+def load_libraries() -> None:
+    """Import what a process needs: a second of work, which nobody should wait for under a lock."""
+    for name in ("scipy.optimize", "scipy.special", "sklearn.gaussian_process"):
+        import_module(name)
+
+
+def _process(theta: Array, noise: Array, *, bumps: float | None = None) -> Any:
+    """A Matern 5/2 process with bumps of that variance; None: with noise, to be fitted."""
     import numpy as np
     from sklearn.gaussian_process import GaussianProcessRegressor
     from sklearn.gaussian_process.kernels import ConstantKernel, Matern, WhiteKernel
@@ -129,11 +164,11 @@ def _process(theta: Array, noise: Array, *, white: bool) -> Any:
     kernel = ConstantKernel(np.exp(theta[0]), anywhere) * Matern(
         np.exp(theta[1:-1]), length_scale_bounds=anywhere, nu=2.5
     )
-    if white:
+    if bumps is None:
         kernel += WhiteKernel(np.exp(theta[-1]), anywhere)
     else:
         near = np.array([ROUGH_SIZE, ROUGH_RATE] + (len(theta) - 4) * [ROUGH_OWN])
-        kernel += ConstantKernel(ROUGH * np.exp(theta[-1]), anywhere) * Matern(
+        kernel += ConstantKernel(bumps, anywhere) * Matern(
             near, length_scale_bounds=anywhere, nu=1.5
         )
     return GaussianProcessRegressor(kernel, alpha=noise + JITTER, optimizer=None)

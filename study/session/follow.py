@@ -16,6 +16,7 @@ from batchfront.study.trials.attributes import (
     VERDICT,
     batch_size_of,
     is_feasible,
+    length_of,
     rate_of,
 )
 from batchfront.study.trials.outcome import grid_stride
@@ -70,12 +71,13 @@ def _ended(trial: FrozenTrial) -> Event:
 def _event(trial: FrozenTrial) -> Event:
     """The event that tells how far a running trial is."""
     curve = trial.user_attrs.get(CURVE, [])
-    n_epochs = trial.user_attrs.get("epochs", 1)
+    length = length_of(trial.user_attrs)
     return Event(
         kind="epoch" if curve else "started",
         number=trial.number,
         batch_size=batch_size_of(trial.params),
         learning_rate=rate_of(trial),
-        epoch=len(curve) * grid_stride(n_epochs),  # long curves are kept at every so many
+        epoch=len(curve)
+        * grid_stride(length.points if length else 1),  # long curves are kept at every so many
         metric=curve[-1] if curve else None,
     )

@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from batchfront.objectives.device.hardware import device_memory_bytes
 from batchfront.objectives.device.names import resolve_device
+from batchfront.objectives.length import Length
 from batchfront.storage.open import readable_errors
+from batchfront.study.errors import StudyError
 from batchfront.study.machine.slots import measuring_alone
-from batchfront.study.opening.create import new_plan, resumed_plan, with_costs
+from batchfront.study.opening.create import new_plan, prober_of, resumed_plan, with_costs
 from batchfront.study.opening.open import find_study
 from batchfront.study.plan.agreement import refuse_other_recipe
 from batchfront.study.plan.settings import StudySettings
+from batchfront.study.probes.largest import Largest, find_largest
+from batchfront.study.probes.prober import SAFE_SHARE
 from batchfront.study.session.progress import watcher
 from batchfront.study.session.session import loaded
 from batchfront.study.trials.costs import Costs
 from batchfront.study.trials.hardware import store_costs, stored_costs
+
+LEAST_EPOCHS = 8  # so that a batch of all examples takes steps enough
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -45,3 +53,33 @@ def probe_costs(settings: StudySettings, console: Console, *, again: bool) -> Co
         if study is not None:
             store_costs(study, plan.hardware, costs)
         return costs
+
+
+def probe_largest(settings: StudySettings, console: Console) -> Largest:
+    """The largest batch size that fits here, or into MAX_MEMORY.
+
+    Raises:
+        StudyError: nothing fits, or nothing is trained.
+    """
+    device = resolve_device(settings.device)
+    objective = loaded(settings, device, console)
+    if "table" in objective.fingerprint:
+        raise StudyError(f"{objective.name} is played back, and takes no memory to be measured")
+    free = int(SAFE_SHARE * device_memory_bytes(device))
+    asked = settings.max_memory
+    budget = f"{SAFE_SHARE:.0%} of what {device} has free" if asked is None else "as asked for"
+    if asked is not None and asked > free:
+        asked, budget = None, f"{SAFE_SHARE:.0%} of what {device} has free, less than asked for"
+    plan = new_plan(settings, objective, settings.study_name or objective.name, device)
+    enough = Length(amount=LEAST_EPOCHS, n_train=objective.n_train)
+    prober = prober_of(replace(plan, length=enough), objective)
+    least, most = objective.batch_sizes
+    with measuring_alone(objective, device):
+        return find_largest(
+            predict=objective.predict_peak_bytes,
+            measure=prober.measure,
+            least=least,
+            most=most,
+            budget_bytes=free if asked is None else asked,
+            budget=budget,
+        )

@@ -7,8 +7,10 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
+from batchfront.objectives.length import Length
 from batchfront.objectives.measurement import Verdict
 from batchfront.study.probes.prober import Watch
+from batchfront.study.show import counted, metric_form
 from batchfront.study.trials.front import Values, non_dominated
 from batchfront.study.workers.events import QUEUED_AGAIN, Event
 
@@ -45,9 +47,10 @@ class Progress(Live):
         n_trials: int,
         n_done: int,
         n_stopped: int,
-        n_epochs: int,
+        length: Length,
         n_workers: int,
         front: Sequence[Values],
+        names: Sequence[str],
     ) -> None:
         from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
         from rich.progress import Progress as Bar
@@ -55,8 +58,9 @@ class Progress(Live):
         self._console = console
         self._n_trials = n_trials
         self._n_done = self._n_before = n_done
-        self._n_epochs = n_epochs
+        self._length = length
         self._front = list(front)
+        self._names = names
         self._n_stopped = n_stopped
         self._n_workers = n_workers
         self._workers: dict[int, str] = {}  # what each does, where there are several
@@ -103,7 +107,11 @@ class Progress(Live):
         self._n_done += 1
         if event.values is not None:
             points = [*self._front, event.values]
-            self._front = [p for p, keep in zip(points, non_dominated(points), strict=True) if keep]
+            self._front = [
+                p
+                for p, keep in zip(points, non_dominated(points, self._names), strict=True)
+                if keep
+            ]
         elif event.verdict != "failed":
             self._n_stopped += 1
 
@@ -117,7 +125,7 @@ class Progress(Live):
 
     def _did(self, event: Event) -> str:
         what = f"trial {event.number} batch {event.batch_size} lr {event.learning_rate:.2g} "
-        return did(event, what, self._n_epochs)
+        return did(event, what, self._length)
 
     def _sums(self) -> str:
         return f"front {len(self._front)} stopped {self._n_stopped} | {self._time_left()} left"
@@ -131,13 +139,13 @@ class Progress(Live):
         return f"{seconds // 60}:{seconds % 60:02d}"
 
 
-def did(event: Event, what: str, n_epochs: int) -> str:
+def did(event: Event, what: str, length: Length) -> str:
     """What a worker does, in words; `what` names the run."""
     if event.kind == "waiting":
-        return f"waiting for {event.n_running} trials that others run"
+        return f"waiting for {counted(event.n_running, 'trial')} that others run"
     metric = event.values[0] if event.values is not None else event.metric
-    state = event.verdict or f"epoch {event.epoch}/{n_epochs}"
-    return f"{what}{state} {'-' if metric is None else f'{metric:.3f}'}"
+    state = event.verdict or f"{length.point} {event.epoch}/{length.points}"
+    return f"{what}{state} {'-' if metric is None else f'{metric:{metric_form(metric, digits=3)}}'}"
 
 
 def watcher(console: Console) -> Watch:

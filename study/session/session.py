@@ -3,27 +3,32 @@
 from __future__ import annotations
 
 import os
-import shlex
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from batchfront.objectives.datasets import DATA_DIR
 from batchfront.objectives.device.names import resolve_device
 from batchfront.objectives.load import load_objective
+from batchfront.objectives.metric import AskedMetric
 from batchfront.objectives.training.batches import EXACT, rule_in
 from batchfront.objectives.training.recipe import n_ranks
-from batchfront.storage.checkpoint import checkpoint_folder
+from batchfront.storage.checkpoint import check_checkpoint_folder, checkpoint_folder
 from batchfront.storage.names import redacted
-from batchfront.storage.open import open_storage, readable_errors
-from batchfront.study.errors import RUN_AGAIN
+from batchfront.storage.open import check_place, exists, open_storage, readable_errors
+from batchfront.study.answer.confirm import Confirming
+from batchfront.study.answer.show import answer_here, answer_lines
+from batchfront.study.commands import command
+from batchfront.study.errors import RUN_AGAIN, StudyError
 from batchfront.study.findings.overview.tables import front_table, summary_lines
 from batchfront.study.machine.interrupts import Interrupts
 from batchfront.study.machine.slots import measuring_alone, n_cores, why_not_alone
-from batchfront.study.opening.create import create_or_resume, epochs_of
+from batchfront.study.opening.create import create_or_resume, new_plan_with_costs, usual_space
 from batchfront.study.opening.open import stored_record
 from batchfront.study.plan.behaviour import behaviour_notes
-from batchfront.study.plan.parsers import AUTO
+from batchfront.study.plan.length import asked_length
+from batchfront.study.plan.parsers import AUTO, check_study_name
 from batchfront.study.plan.plan import Plan
 from batchfront.study.plan.recipe import recipe_in
 from batchfront.study.plan.settings import (
@@ -32,14 +37,17 @@ from batchfront.study.plan.settings import (
     StudySettings,
     recipe_of,
 )
-from batchfront.study.plan.space import SearchSpace
+from batchfront.study.plan.sizes import span_of
 from batchfront.study.quiet import quiet_optuna
+from batchfront.study.session.price import price_lines
 from batchfront.study.session.progress import Progress, watcher
+from batchfront.study.show import counted, one_line
 from batchfront.study.trials.attributes import is_finished
 from batchfront.study.trials.front import pareto_front
 from batchfront.study.trials.hardware import at_known_cost, fronts_by_hardware, ran_on
 from batchfront.study.trials.kept import kept_beside
-from batchfront.study.trials.sound import foreign_line, sound_trials
+from batchfront.study.trials.sound import SoundTrials, sound_trials
+from batchfront.study.trials.yardstick import Objectives, metric_in, metric_of_record
 from batchfront.study.workers.launch import Job
 from batchfront.study.workers.team import WorkerDied, run_workers
 from batchfront.study.workers.worker import RepeatedFailure
@@ -83,8 +91,18 @@ class Session:
 
     def _check(self, objective: Objective) -> None:
         """Raise StudyError for what cannot be run."""
-        self._settings.space(SearchSpace()).cut_to(objective.batch_sizes)
-        epochs_of(self._settings.epochs, objective)
+        settings = self._settings
+        check_study_name(settings.study_name or objective.name)
+        settings.space(usual_space(objective)).cut_to(objective.batch_sizes)
+        asked_length(settings, objective)
+        check_place(settings.storage)
+        if settings.confirm is not None and "table" in objective.fingerprint:
+            raise StudyError(
+                f"{objective.name} is played back, so fresh seeds would be the recorded ones "
+                "again: leave out --confirm"
+            )
+        if settings.checkpoint_dir not in (None, "none"):
+            check_checkpoint_folder(Path(settings.checkpoint_dir))
 
     def _say_ranks(self, objective: Objective, device: str) -> None:
         n, n_workers = n_ranks(objective), self._settings.n_workers or 1
@@ -104,12 +122,17 @@ class Session:
             self._console.print(f"note: {reason}", soft_wrap=True)
 
     def _prepare(self, objective: Objective, device: str) -> tuple[Study, Plan]:
+        settings, watch = self._settings, watcher(self._console)
+        planned = None
+        if not exists(settings.storage):  # what is refused leaves no empty one behind
+            planned = new_plan_with_costs(settings, objective, device=device, watch=watch)
         study, plan, is_new = create_or_resume(
-            open_storage(self._settings.storage, mode="worker"),
-            self._settings,
+            open_storage(settings.storage, mode="worker"),
+            settings,
             objective,
             device=device,
-            watch=watcher(self._console),
+            watch=watch,
+            planned=planned,
         )
         self._header(study, plan, is_new=is_new)
         for note in [*_notes(objective, plan), *behaviour_notes(study, objective)]:
@@ -118,7 +141,7 @@ class Session:
 
     def _header(self, study: Study, plan: Plan, *, is_new: bool) -> None:
         say = self._console.print
-        say(f"study {plan.study_name!r}: task {plan.task} on {plan.device}, {plan.epochs} epochs")
+        say(f"study {plan.study_name!r}: task {plan.task} on {plan.device}, {plan.length}")
         say(f"storage {redacted(self._settings.storage)}")
         say(f"space {plan.space}; sampler {plan.sampler}, seed {plan.seed}")
         if is_new and self._settings.learning_rates == AUTO:
@@ -126,11 +149,8 @@ class Session:
         if str(plan.budgets):
             say(f"budgets: {plan.budgets}")
         if is_new and plan.space != plan.asked:
-            low, high = plan.asked.batch_sizes
-            say(
-                f"batch sizes {low}..{high} were cut to what data, memory and budgets allow: "
-                f"{plan.space.batch_sizes[0]}..{plan.space.batch_sizes[1]}"
-            )
+            asked, left = (span_of(s.batch_sizes) for s in (plan.asked, plan.space))
+            say(f"batch sizes {asked} were cut to what data, memory and budgets allow: {left}")
         if is_new and n_finished(study):
             say("all trials of the study had failed: it is made anew, and keeps their numbers")
         else:
@@ -139,24 +159,30 @@ class Session:
     def _say_resumed(self, n_done: int, plan: Plan) -> None:
         if n_done:
             say = self._console.print
-            say(f"resuming: {n_done} of {plan.n_trials} trials are recorded")
+            say(f"resuming: {n_done} of {counted(plan.n_trials, 'trial')} recorded")
 
     def _search(self, study: Study, plan: Plan, objective: Objective) -> int:
         from batchfront.study.findings.overview.board import note, publish
 
-        if n_finished(study) >= plan.n_trials:
+        complete = n_finished(study) >= plan.n_trials
+        if complete and self._confirming(study, plan) is None:
             self._console.print("nothing to do: for more trials pass a larger N_TRIALS")
             self._outcome(study)
             return 0
         begun = time.monotonic()
+        job = self._job(plan, objective)
+        for line in price_lines(plan, n_missing=plan.n_trials - n_finished(study)):
+            self._console.print(line, soft_wrap=True)
         with self._interrupts.installed():
-            failure = self._launch(study, plan, objective)
+            failure = None if complete else self._launch(study, objective, job)
+            if failure is None and n_finished(study) >= plan.n_trials:
+                failure = self._confirm(study, objective, job)
             self._outcome(study)
-            publish(study, note(plan), plan.metric_names)
+            publish(study, note(plan), Objectives.of(study))
         done = n_finished(study) >= plan.n_trials
         if failure is not None and not (done and isinstance(failure, WorkerDied)):
             self.failure = failure
-            self._console.print(f"error: {failure}", style="red", soft_wrap=True)
+            self._console.print(one_line(f"error: {failure}"), style="red", soft_wrap=True)
             return 1
         late = plan.timeout is not None and time.monotonic() - begun >= plan.timeout
         return self._exit_code(asked=done or late)
@@ -180,21 +206,46 @@ class Session:
             checkpoints=checkpoints_of(self._settings),
         )
 
-    def _launch(self, study: Study, plan: Plan, objective: Objective) -> Exception | None:
-        settings = self._settings
-        n_workers = settings.n_workers or 1
-        job = self._job(plan, objective)
+    def _confirming(self, study: Study, plan: Plan) -> Confirming | None:
+        """The fresh runs of the recommendation that were asked for and are missing."""
+        n_runs = self._settings.confirm
+        if n_runs is None:
+            return None
+        trials = sound_trials(study)
+        answer = answer_here(study, trials, plan.hardware)
+        if answer.recommended is None:
+            self._console.print(f"nothing to confirm: {answer.reason}", soft_wrap=True)
+            return None
+        agenda = Confirming.of(answer.recommended, plan.space, n_runs)
+        return agenda if agenda.n_missing(trials) else None
+
+    def _confirm(self, study: Study, objective: Objective, job: Job) -> Exception | None:
+        """Run what is recommended again, with fresh seeds."""
+        agenda = self._confirming(study, job.plan)
+        if agenda is None or self._interrupts.signum is not None:
+            return None
+        n_missing = agenda.n_missing(sound_trials(study))
+        size, rate = agenda.batch_size, agenda.learning_rate
+        runs = counted(n_missing, "fresh run")
+        self._console.print(f"confirming batch size {size} at learning rate {rate:.2g}: {runs}")
+        plan = replace(job.plan, n_trials=n_finished(study) + n_missing)
+        return self._launch(study, objective, replace(job, plan=plan, agenda=agenda))
+
+    def _launch(self, study: Study, objective: Objective, job: Job) -> Exception | None:
+        plan, n_workers = job.plan, self._settings.n_workers or 1
         is_here = ran_on(study, plan.hardware)
         here = [at_known_cost(trial, plan.costs) for trial in sound_trials(study) if is_here(trial)]
-        front = [trial.values for trial in pareto_front(here)]
+        names = Objectives.of(study)
+        front = [trial.values for trial in pareto_front(here, names)]
         progress = Progress(
             self._console,
             n_trials=plan.n_trials,
             n_done=n_finished(study),
             n_stopped=sum(is_finished(t) and t.state.name == "PRUNED" for t in here),
-            n_epochs=plan.epochs,
+            length=plan.length,
             n_workers=n_workers,
             front=front,
+            names=names,
         )
         with progress:
             try:
@@ -205,46 +256,46 @@ class Session:
 
     def _outcome(self, study: Study) -> None:
         say, n_trials = self._console.print, self._settings.n_trials
-        for hardware, front in fronts_by_hardware(study).items():
+        sound = SoundTrials()
+        trials = sound.of(study)
+        for hardware, front in fronts_by_hardware(study, trials).items():
             if front:
-                say(front_table(front, study.metric_names or [], hardware=hardware))
-        for line in summary_lines(sound_trials(study)):
+                say(front_table(front, Objectives.of(study), hardware=hardware))
+        for line in [*answer_lines(study, trials), *summary_lines(trials, metric_in(study))]:
             say(line)
-        foreign = foreign_line(study)
+        foreign = sound.foreign_line(study)
         if foreign is not None:
             say(foreign, soft_wrap=True)
-        n_done = n_finished(study)
+        n_done, total = sum(map(is_finished, trials)), counted(n_trials, "trial")
         if self._interrupts.signum is not None:
-            say(f"interrupted with {n_done} of {n_trials} trials; run it again to resume")
+            say(f"interrupted with {n_done} of {total}; run it again to resume")
         elif n_done < n_trials:
-            say(f"{n_done} of {n_trials} trials; run it again to go on")
+            say(f"{n_done} of {total}; run it again to go on")
         else:
-            command = self._next_command(study.study_name)
-            report = self._again("make report", study.study_name)
-            say(f"next: make dashboard, {report}, or {command}", soft_wrap=True)
+            more = command("run", self._more(study.study_name))
+            report = command("report", self._named(study.study_name))
+            board = command("dashboard", self._stored())
+            say(f"next: {board}, {report}, or {more}", soft_wrap=True)
 
-    def _next_command(self, study_name: str) -> str:
-        """How to go on from here, with what the person has to repeat."""
-        n_trials = 2 * self._settings.n_trials
-        command = "make study"
-        if self._settings.launcher != StudySettings.launcher:
-            command += f" LAUNCHER={self._settings.launcher}"
-        if self._settings.task != StudySettings.task:
-            command += f" TASK={shlex.quote(self._settings.task)}"
-        if self._settings.data_dir not in (DATA_DIR, os.environ.get(DATA_VARIABLE)):
-            command += f" DATA_DIR={shlex.quote(self._settings.data_dir)}"
-        if self._settings.study_name is None:
-            return f"{self._stored_where(command)} N_TRIALS={n_trials}"
-        return f"{self._again(command, study_name)} N_TRIALS={n_trials}"
+    def _more(self, study_name: str) -> dict[str, object]:
+        """The options that go on from here: what the person has to repeat."""
+        ours, found = self._settings, dict[str, object]()
+        if ours.launcher != StudySettings.launcher:
+            found["launcher"] = ours.launcher
+        if ours.task != StudySettings.task:
+            found["task"] = ours.task
+        if ours.data_dir not in (DATA_DIR, os.environ.get(DATA_VARIABLE)):
+            found["data_dir"] = ours.data_dir
+        where = self._stored() if ours.study_name is None else self._named(study_name)
+        return {**found, **where, "n_trials": 2 * ours.n_trials}
 
-    def _again(self, command: str, study_name: str) -> str:
-        return self._stored_where(f"{command} STUDY_NAME={shlex.quote(study_name)}")
+    def _named(self, study_name: str) -> dict[str, object]:
+        return {"study_name": study_name, **self._stored()}
 
-    def _stored_where(self, command: str) -> str:
+    def _stored(self) -> dict[str, object]:
         url = self._settings.storage
-        if url in (StudySettings.storage, os.environ.get(STORAGE_VARIABLE)):
-            return command
-        return f"{command} STORAGE={shlex.quote(redacted(url))}"
+        usual = url in (StudySettings.storage, os.environ.get(STORAGE_VARIABLE))
+        return {} if usual else {"storage": redacted(url)}
 
 
 def _notes(objective: Objective, plan: Plan) -> list[str]:
@@ -284,4 +335,9 @@ def loaded(settings: StudySettings, device: str, console: Console) -> Objective:
         recipe=recipe_of(settings, recipe_in(record or {})),
         batches=EXACT if record is None else rule_in(record),
         data_dir=Path(settings.data_dir),
+        asked=AskedMetric(
+            name=settings.metric,
+            direction=settings.direction,
+            usual=None if record is None else metric_of_record(record),
+        ),
     )

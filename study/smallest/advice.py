@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from batchfront.study.smallest.evidence import SizeRuns, seconds_to
 from batchfront.study.smallest.ladder import Walk
-from batchfront.study.smallest.question import Question, reaches
+from batchfront.study.smallest.question import SHARE, Question, reaches
 from batchfront.study.smallest.rate_model import is_crash
 from batchfront.study.trials.rows import RunRow
 
@@ -96,7 +97,7 @@ def frozen(rows: Sequence[RunRow], found: Walk, question: Question) -> Frozen | 
         n_reached[size] = sum(reaches(row, found.target) for row in known)
     answer = None
     for size, n in n_runs.items():
-        if 2 * n_reached[size] <= n:
+        if n_reached[size] < math.ceil(SHARE * n - 1e-9):
             break
         answer = size
     return Frozen(learning_rate=rate, answer=answer, n_runs=n_runs, n_reached=n_reached)

@@ -10,14 +10,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from batchfront.study.plan.space import UNSCALED, Scale
+from batchfront.study.plan.space import SearchSpace
 from batchfront.study.smallest import sensitivity
 from batchfront.study.smallest.ladder import walk
 from batchfront.study.smallest.question import ADAPTIVE, PURPOSES, Question
 from batchfront.study.smallest.sensitivity import adaptive_runs
 from batchfront.study.smallest.size import Asked
-from batchfront.study.trials.attributes import PURPOSE, SCALED, SCHEDULE, SCORE_TEST
+from batchfront.study.trials.attributes import PURPOSE, SCHEDULE, SCORE_TEST
 from batchfront.study.trials.rows import RunRow, runs_of
+from batchfront.study.trials.yardstick import Objectives, standard
 
 if TYPE_CHECKING:
     from optuna import Study
@@ -29,20 +30,25 @@ class Agenda:
     """What one call asks of the study; it travels to worker processes."""
 
     question: Question
-    metric_names: tuple[str, ...]
+    metric_names: Objectives
     own: Mapping[str, Any] = field(default_factory=dict)  # values of the task's own parameters
-    scale: Scale = UNSCALED
+    space: SearchSpace = field(default_factory=SearchSpace)
     adaptive: bool = False  # runs may follow another schedule than the study's
     limit: int | None = None  # of the study's trials that a question asked for
 
     def rows(self, trials: Sequence[FrozenTrial]) -> list[RunRow]:
-        """Runs that are evidence, or will be."""
-        return evidence_rows(trials, self.metric_names, self.own)
+        """Runs that are evidence, or will be; their metrics are standard values."""
+        by = self.metric_names.yardstick(trials)
+        return evidence_rows(standard(trials, by), self.metric_names, self.own)
+
+    def asked(self, trials: Sequence[FrozenTrial]) -> Question:
+        """The question in the standard values of `rows`."""
+        return self.question.measured_by(self.metric_names.yardstick(trials))
 
     def due(self, trials: Sequence[FrozenTrial]) -> list[Asked]:
         """What to queue now; nothing while runs are under way that must be seen first."""
         rows = self.rows(trials)
-        asked = next_runs(self.question, rows, adaptive=self.adaptive)
+        asked = next_runs(self.asked(trials), rows, adaptive=self.adaptive)
         if self.limit is None:
             return asked
         return asked[: max(0, self.limit - n_asked(rows))]
@@ -55,9 +61,7 @@ class Agenda:
         return len(asked)
 
     def _params(self, asked: Asked) -> dict[str, Any]:
-        log2 = asked.batch_size.bit_length() - 1
-        base = asked.learning_rate / self.scale.factor(asked.batch_size)
-        return {"log2_batch_size": log2, "learning_rate": base, **self.own}
+        return {**self.space.asked(asked.batch_size, asked.learning_rate), **self.own}
 
     def _attributes(self, asked: Asked) -> dict[str, Any]:
         found: dict[str, Any] = {PURPOSE: asked.purpose}
@@ -65,9 +69,7 @@ class Agenda:
             found[SCORE_TEST] = True
         if asked.schedule is not None:
             found[SCHEDULE] = asked.schedule
-        if self.scale.rule != "none":  # not computed again: seeds of one rate share it to the bit
-            found[SCALED] = asked.learning_rate
-        return found
+        return {**found, **self.space.scaled(asked.learning_rate)}
 
 
 def evidence_rows(

@@ -13,7 +13,7 @@ from batchfront.study.plan.agreement import AGREEMENT, IMPORTED
 from batchfront.study.plan.space import SearchSpace
 from batchfront.study.smallest.advice import Advice, Frozen, advice, frozen
 from batchfront.study.smallest.agenda import evidence_rows
-from batchfront.study.smallest.evidence import SizeRuns, evidence, mean
+from batchfront.study.smallest.evidence import SizeRuns, also_reach, evidence, mean
 from batchfront.study.smallest.ladder import Walk, walk
 from batchfront.study.smallest.question import ADAPTIVE, Question, check_question
 from batchfront.study.smallest.sensitivity import (
@@ -24,8 +24,10 @@ from batchfront.study.smallest.sensitivity import (
     neighbours,
     scores_on_test,
 )
+from batchfront.study.smallest.size import SizeState
 from batchfront.study.trials.rows import RunRow
 from batchfront.study.trials.sound import sound_trials
+from batchfront.study.trials.yardstick import Objectives, Yardstick, standard
 
 if TYPE_CHECKING:
     from optuna import Study
@@ -59,7 +61,7 @@ class Asking:
 
 def question_in(space: SearchSpace, asking: Asking) -> Question:
     """The question at the sizes of a space; base rates become what they are at the start."""
-    question = asking.of(space.sizes(), space.learning_rates)
+    question = asking.of(space.batch_sizes, space.learning_rates)
     low, high = space.learning_rates
     factor = space.scale.factor(question.start)
     return replace(question, learning_rates=(low * factor, high * factor))
@@ -83,7 +85,7 @@ def answer_of(question: Question, rows: Sequence[RunRow]) -> Answer:
     every = rows
     rows = [row for row in every if row.purpose != ADAPTIVE]
     found = judged(question, rows)
-    table = evidence(rows, found, question.hardware)
+    table = evidence(rows, found, question.hardware, question.yardstick)
     return Answer(
         question=question,
         found=found,
@@ -99,9 +101,9 @@ def recorded_answer(study: Study, asking: Asking) -> Answer:
     """The answer from what is recorded, whoever ran it and whatever for.
 
     Raises:
-        StudyError: the study holds no runs, no accuracy, or playbacks of the same few runs.
+        StudyError: the study holds no runs, no metric, or playbacks of the same few runs.
     """
-    record, names = study.user_attrs[AGREEMENT], study.metric_names or []
+    record, names = study.user_attrs[AGREEMENT], Objectives.of(study)
     if "table" in record:
         raise StudyError(
             f"study {study.study_name!r} plays recorded runs back, the same ones over and over: "
@@ -109,21 +111,35 @@ def recorded_answer(study: Study, asking: Asking) -> Answer:
         )
     space = SearchSpace.from_dict(record["space"]) if IMPORTED not in record else None
     own = usual_values(space.search) if space is not None else {}
-    known = evidence_rows(sound_trials(study), names, own)
+    trials = sound_trials(study)
+    yardstick = names.yardstick(trials)
+    known = evidence_rows(standard(trials, yardstick), names, own)
     rows = [row for row in known if row.finished]
     if not any(row.metric is not None for row in rows):
         raise StudyError(
-            f"study {study.study_name!r} holds no completed run with an accuracy: run make smallest"
+            f"study {study.study_name!r} holds no completed run with a metric: run smallest"
         )
     if space is not None:
-        return answer_of(_here(question_in(space, asking), rows), rows)
+        question = question_in(space, asking).measured_by(yardstick)
+        return answer_of(_here(question, rows), rows)
     rates = [row.learning_rate for row in rows]
     sizes = sorted({row.batch_size for row in rows})
-    answer = answer_of(asking.of(sizes, (min(rates), max(rates))), rows)
+    question = asking.of(sizes, (min(rates), max(rates))).measured_by(yardstick)
+    answer = answer_of(question, rows)
     if answer.found.missing is None:
         return answer
-    remedy = "record more runs where these come from, or ask for fewer --seeds"
+    remedy = _to_record(answer.found.missing, rows)
     return replace(answer, found=replace(answer.found, remedy=remedy))
+
+
+def _to_record(missing: SizeState, rows: Sequence[RunRow]) -> str:
+    """What to record where a size is not decided and nothing can be run."""
+    size, rate = missing.batch_size, missing.learning_rate
+    if rate is None or missing.bracketed or not missing.fresh:
+        return f"record more seeds of {size} where these come from, or ask for fewer --seeds"
+    beyond = any(r.batch_size == size and r.learning_rate > rate for r in rows)
+    where = "smaller" if beyond else "larger"
+    return f"record runs of {size} at {where} learning rates than {rate:.2g} where these come from"
 
 
 def _here(question: Question, rows: Sequence[RunRow]) -> Question:
@@ -134,36 +150,39 @@ def _here(question: Question, rows: Sequence[RunRow]) -> Question:
 
 def as_json(answer: Answer) -> dict[str, Any]:
     """The answer for machines: `answer` is a size or null, `status` shown or not_shown."""
-    found, around = answer.found, answer.around
+    found, around, by = answer.found, answer.around, answer.question.yardstick
     return {
         "answer": found.answer,
         "status": "not_shown" if found.answer is None else "shown",
+        "at_most": found.at_most,
+        "also_reach": [size.batch_size for size in also_reach(answer.table, found)],
         "reason": found.reason or None,
         "remedy": found.remedy or None,
-        "target": found.target,
+        "metric": by.metric.name,
+        "target": None if found.target is None else by.own(found.target),
         "n_seeds": answer.question.n_seeds,
         "ladder": [asdict(size) for size in answer.table],
         "advice": None if answer.advised is None else asdict(answer.advised),
         "frozen": None if answer.frozen is None else asdict(answer.frozen),
-        "sensitivity": [_neighbour(one) for one in around],
-        "adaptive": None if answer.adaptive is None else _adaptive(answer.adaptive),
+        "sensitivity": [_neighbour(one, by) for one in around],
+        "adaptive": None if answer.adaptive is None else _adaptive(answer.adaptive, by),
         "test": scores_on_test(found, around),
     }
 
 
-def _adaptive(one: Neighbour) -> dict[str, Any]:
-    return {**_neighbour(one), "schedule": GROWING, "last_batch_sizes": one.last_sizes}
+def _adaptive(one: Neighbour, by: Yardstick) -> dict[str, Any]:
+    return {**_neighbour(one, by), "schedule": GROWING, "last_batch_sizes": one.last_sizes}
 
 
-def _neighbour(one: Neighbour) -> dict[str, Any]:
+def _neighbour(one: Neighbour, by: Yardstick) -> dict[str, Any]:
     known = [run.metric for run in one.runs if run.metric is not None]
     return {
         "batch_size": one.batch_size,
         "learning_rate": one.learning_rate,
         "n_seeds": len(one.outcomes),
         "n_reached": sum(one.outcomes),
-        "accuracy": mean(known),
-        "lowest_accuracy": min(known, default=None),
+        "mean_metric": by.own(mean(known)) if known else None,
+        "worst_metric": by.own(min(known)) if known else None,
         "n_spikes": mean([run.n_spikes for run in one.runs if run.n_spikes is not None]),
         "n_stopped": one.n_stopped,
     }

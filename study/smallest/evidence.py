@@ -13,8 +13,9 @@ from batchfront.study.smallest.question import CONFIDENCE, reaches
 from batchfront.study.smallest.size import SizeState
 from batchfront.study.trials.epoch_examples import epoch_examples
 from batchfront.study.trials.rows import RunRow
+from batchfront.study.trials.yardstick import AS_IT_IS, Yardstick
 
-TIE = 0.005  # of accuracy: what is closer than this is a few validation examples
+TIE = 0.005  # of standard values: what is closer than this is a few validation examples
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,27 +33,39 @@ class SizeRuns:
     n_reached: int
     reached_low: float | None  # Clopper-Pearson interval of the share of seeds
     reached_high: float | None
-    accuracy: float | None  # mean of the completed ones
-    accuracy_low: float | None  # 95% interval of that mean, by Student's t
-    accuracy_high: float | None
+    metric: float | None  # mean of the completed ones, in its own units as all here
+    metric_low: float | None  # 95% interval of that mean, by Student's t
+    metric_high: float | None
     generalization_gap: float | None
     epochs_to_target: float | None  # medians of the seeds that reached it
     steps_to_target: float | None
     examples_to_target: float | None
+    tokens_to_target: float | None  # where the length of runs is one of tokens
     seconds_to_target: float | None
     train_seconds: float | None  # of a whole run
     n_spikes: float | None  # mean of a run
     n_stopped: int  # seeds that did not come to their end
     peak_memory_bytes: int | None
-    tied: bool | None  # its accuracy cannot be told from that of the answer
+    tied: bool | None  # its metric cannot be told from that of the answer
 
 
-def evidence(rows: Sequence[RunRow], found: Walk, hardware: str | None = None) -> list[SizeRuns]:
+def evidence(
+    rows: Sequence[RunRow],
+    found: Walk,
+    hardware: str | None = None,
+    by: Yardstick = AS_IT_IS,
+) -> list[SizeRuns]:
     """The runs of each size looked at, largest first; times and memory of one hardware."""
     states = sorted(found.looked, key=lambda state: -state.batch_size)
     answer = next((s for s in states if s.batch_size == found.answer), None)
     target = math.inf if found.target is None else found.target
-    return [_evidence(rows, state, answer, target, hardware) for state in states]
+    return [_evidence(rows, state, answer, target, hardware, by) for state in states]
+
+
+def also_reach(table: Sequence[SizeRuns], found: Walk) -> list[SizeRuns]:
+    """Sizes below what is sure that pass too, but on too few seeds to trust beyond a gap."""
+    least = math.inf if found.at_most is None else found.at_most
+    return [size for size in table if size.counts and size.batch_size < least]
 
 
 def _evidence(
@@ -61,15 +74,20 @@ def _evidence(
     answer: SizeState | None,
     target: float,
     hardware: str | None,
+    by: Yardstick,
 ) -> SizeRuns:
     size, fresh = state.batch_size, state.fresh
     here = [run for run in fresh if hardware in (None, run.hardware)]
     rate = best_rate(*rate_runs(rows, size))
     known = rate if isinstance(rate, RateEstimate) and state.learning_rate else None
     whole = _known(run.metric for run in fresh)
-    low, high = mean_interval(whole)
+    usual = mean(whole)
+    low, high = by.own_ends(*mean_interval(whole))
     good = [run for run in fresh if reaches(run, target)]
     epochs = _median(good, lambda run: run.epochs_to(target))
+    examples = _median(good, lambda run: run.examples_to(target))
+    if examples is None and epochs is not None:
+        examples = _examples(rows, epochs)
     return SizeRuns(
         batch_size=size,
         counts=state.counts,
@@ -82,13 +100,14 @@ def _evidence(
         n_reached=sum(state.outcomes),
         reached_low=state.interval[0] if state.interval else None,
         reached_high=state.interval[1] if state.interval else None,
-        accuracy=mean(whole),
-        accuracy_low=low,
-        accuracy_high=high,
+        metric=None if usual is None else by.own(usual),
+        metric_low=low,
+        metric_high=high,
         generalization_gap=mean(_known(run.generalization_gap for run in fresh)),
         epochs_to_target=epochs,
         steps_to_target=_median(good, lambda run: steps_to(run, target)),
-        examples_to_target=None if epochs is None else _examples(rows, epochs),
+        examples_to_target=examples,
+        tokens_to_target=_median(good, lambda run: run.tokens_to(target)),
         seconds_to_target=_median(
             [run for run in good if run in here], lambda run: seconds_to(run, target)
         ),
@@ -126,12 +145,12 @@ def mean_interval(values: Sequence[float]) -> tuple[float, float] | tuple[None, 
 
 def steps_to(run: RunRow, target: float) -> float | None:
     """Optimizer steps until an epoch ended at the target."""
-    return run.steps_until(run.epochs_to(target))
+    return run.steps_until(run.points_to(target))
 
 
 def seconds_to(run: RunRow, target: float) -> float | None:
     """Training seconds until then."""
-    return _times(run.epochs_to(target), run.epoch_seconds)
+    return _times(run.points_to(target), run.point_seconds)
 
 
 def _times(a: float | None, b: float | None) -> float | None:
@@ -150,7 +169,7 @@ def _examples(rows: Sequence[RunRow], epochs: float) -> float | None:
 
 
 def _tied(state: SizeState, answer: SizeState) -> bool | None:
-    """Whether mean accuracies are within TIE, or Welch's test at 5% cannot tell them apart.
+    """Whether mean metrics are within TIE, or Welch's test at 5% cannot tell them apart.
 
     Of sizes that count only: the mean of the seeds that did not fail says little.
     """

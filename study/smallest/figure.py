@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from batchfront.study.findings.overview.figures import FRONT, OTHER, STOPPED
+from batchfront.study.findings.overview.figures import FRONT, OTHER, STOPPED, axis_title
 from batchfront.study.smallest.answer import Answer
 
 if TYPE_CHECKING:
@@ -12,10 +12,10 @@ if TYPE_CHECKING:
 
 
 def ladder_figure(answer: Answer) -> go.Figure:
-    """Every fresh seed's accuracy, and the seconds to the target, over the batch size."""
+    """Every fresh seed's metric, and the seconds to the target, over the batch size."""
     from plotly.subplots import make_subplots
 
-    found = answer.found
+    found, by = answer.found, answer.question.yardstick
     figure = make_subplots(rows=1, cols=2, horizontal_spacing=0.12)
     for reached, color, name in (
         (True, FRONT, "seeds that reach the target"),
@@ -29,7 +29,7 @@ def ladder_figure(answer: Answer) -> go.Figure:
         ]
         figure.add_scatter(
             x=[size for size, _ in seeds],
-            y=[run.metric for _, run in seeds],
+            y=[by.own(run.metric) for _, run in seeds],
             mode="markers",
             name=name,
             marker={"color": color, "size": 8, "opacity": 0.7},
@@ -52,13 +52,14 @@ def ladder_figure(answer: Answer) -> go.Figure:
 
 
 def _arrange(figure: go.Figure, answer: Answer) -> None:
+    by = answer.question.yardstick
     sizes = sorted(size.batch_size for size in answer.table)
     ticks = {"type": "log", "tickvals": sizes, "ticktext": sizes, "title": "batch size"}
     figure.update_xaxes(**ticks)
-    figure.update_yaxes(title="validation accuracy (R2) at the end", row=1, col=1)
+    figure.update_yaxes(title=f"{axis_title(by.metric.name)}, as told", row=1, col=1)
     figure.update_yaxes(title="training time to the target (s)", type="log", row=1, col=2)
     if answer.found.target is not None:
-        figure.add_hline(y=answer.found.target, line_dash="dash", row=1, col=1)
+        figure.add_hline(y=by.own(answer.found.target), line_dash="dash", row=1, col=1)
     shown = answer.found.answer
     title = "not shown" if shown is None else f"batch size {shown}"
     figure.update_layout(

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from batchfront.objectives.length import Length
 from batchfront.study.session.progress import Live, did
+from batchfront.study.show import counted
 from batchfront.study.workers.events import QUEUED_AGAIN, Event
 
 if TYPE_CHECKING:
@@ -14,11 +16,11 @@ if TYPE_CHECKING:
 class LadderProgress(Live):
     """A live line on a terminal; one line per ended run elsewhere. How many will come is open."""
 
-    def __init__(self, console: Console, *, n_epochs: int) -> None:
+    def __init__(self, console: Console, *, length: Length) -> None:
         from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
         self._console = console
-        self._n_epochs = n_epochs
+        self._length = length
         self._n_ended = 0
         self._doing: dict[int, str] = {}  # by worker
         self._bar = Progress(
@@ -39,7 +41,7 @@ class LadderProgress(Live):
                 print(f"run {self._n_ended}: {did}", file=self._console.file)
         self._doing[event.worker] = did
         lines = [did for _, did in sorted(self._doing.items())]
-        self._bar.update(self._task, description="\n".join([f"{self._n_ended} runs", *lines]))
+        self._bar.update(self._task, description="\n".join([counted(self._n_ended, "run"), *lines]))
         if event.reason and event.verdict == "failed":
             self._console.print(f"trial {event.number} failed: {event.reason}", soft_wrap=True)
         elif event.reason and event.verdict == QUEUED_AGAIN:
@@ -47,4 +49,4 @@ class LadderProgress(Live):
 
     def _did(self, event: Event) -> str:
         what = f"batch size {event.batch_size}, learning rate {event.learning_rate:.2g}: "
-        return did(event, what, self._n_epochs)
+        return did(event, what, self._length)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from batchfront.study.errors import StudyError
+from batchfront.study.trials.yardstick import AS_IT_IS, Yardstick
 
 if TYPE_CHECKING:
     from batchfront.study.trials.rows import RunRow
@@ -25,13 +26,21 @@ CONFIDENCE = 0.95
 class Question:
     """The question which batch size is the smallest that still reaches the target."""
 
-    target: float | None = None  # of the validation metric; or:
+    target: float | None = None  # of the metric; or:
     within: float | None = None  # of the best that is known
+    yardstick: Yardstick = AS_IT_IS
+    """By which both are standard values."""
     n_seeds: int = 10
     baseline: int = BASELINE
     sizes: tuple[int, ...]  # ascending: what may be tried, or was
     learning_rates: tuple[float, float]  # searched by the study; tuning may go beyond
     hardware: str | None = None  # whose time and memory count; None: any
+
+    def measured_by(self, yardstick: Yardstick) -> Question:
+        """The same, of a target in the metric's units, in standard values."""
+        target = None if self.target is None else yardstick.standard(self.target)
+        within = None if self.within is None else self.within * abs(yardstick.factor)
+        return replace(self, target=target, within=within, yardstick=yardstick)
 
     @property
     def needed(self) -> int:
@@ -49,16 +58,16 @@ def check_question(target: float | None, within: float | None, n_seeds: int) -> 
     if (target is None) == (within is None):
         found = "neither" if target is None else "both"
         raise StudyError(f"found {found} of --target and --within, wanted one: --target 0.95")
-    if target is not None and not target <= 1:
-        raise StudyError(f"target is {target:g}, wanted a fraction of at most 1")
-    if within is not None and not 0 <= within < 1:
-        raise StudyError(f"within is {within:g}, wanted a fraction of at least 0 and below 1")
+    if target is not None and not math.isfinite(target):
+        raise StudyError(f"target is {target:g}, wanted a number")
+    if within is not None and not 0 <= within < math.inf:
+        raise StudyError(f"within is {within:g}, wanted a number of at least 0")
     if n_seeds < 2:
         raise StudyError(f"seeds is {n_seeds}, wanted at least 2")
 
 
 def target_of(question: Question, rows: Sequence[RunRow]) -> float | None:
-    """The accuracy to reach; None while the best that can be known is not.
+    """The standard value to reach; None while the best that can be known is not.
 
     The best known is that of the search, so that it does not move while the ladder is walked;
     where there was no search, that of tuning at the start.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -42,11 +43,11 @@ class Neighbour:
 
 
 def neighbours(question: Question, rows: Sequence[RunRow], found: Walk) -> list[Neighbour]:
-    """Half the answer, the answer and twice the answer, as far as they may be tried."""
+    """The answer and the sizes around it, as far as they were tried."""
     rate, target = rate_of(found), found.target
     if found.answer is None or rate is None or target is None:
         return []
-    around = [size for size in _around(found.answer) if size in question.sizes]
+    around = _around(question.sizes, found.answer)
     seen = [_neighbour(rows, size, rate, target) for size in around]
     return [one for one in seen if one.runs]
 
@@ -58,7 +59,7 @@ def judged(question: Question, rows: Sequence[RunRow]) -> Walk:
     """
     found = walk(question, rows)
     own = next((n for n in neighbours(question, rows, found) if n.batch_size == found.answer), None)
-    if own is None or len(own.outcomes) < N_SEEDS:
+    if found.answer is None or own is None or len(own.outcomes) < N_SEEDS:
         return found
     state = next(state for state in found.looked if state.batch_size == found.answer)
     outcomes = own.outcomes + state.outcomes
@@ -68,9 +69,11 @@ def judged(question: Question, rows: Sequence[RunRow]) -> Walk:
         f"only {sum(own.outcomes)} of {len(own.outcomes)} seeds that came later reach the target"
     )
     doubted = replace(state, counts=None, why=later)
+    above = [one.batch_size for one in found.looked if one.counts and one.batch_size > found.answer]
     return replace(
         found,
         answer=None,
+        at_most=min(above, default=None),
         missing=doubted,
         looked=tuple(doubted if one is state else one for one in found.looked),
         reason=f"batch size {found.answer} is not clear: it passed on the way down, but {later}",
@@ -99,7 +102,7 @@ def to_run(question: Question, rows: Sequence[RunRow], found: Walk) -> tuple[Ask
     cannot = {
         state.batch_size for state in found.looked if state.counts is False and not state.fresh
     }
-    around = [s for s in _around(found.answer) if s in question.sizes and s not in cannot]
+    around = [size for size in _around(question.sizes, found.answer) if size not in cannot]
     for size in sorted(around, reverse=True):
         n_missing = N_SEEDS - sum(
             _is_at(row, size, rate) and (row.score_test or size != found.answer) for row in rows
@@ -144,8 +147,13 @@ def _is_adaptive(row: RunRow, size: int, rate: float) -> bool:
     return (row.purpose, row.batch_size, row.learning_rate) == (ADAPTIVE, size, rate)
 
 
-def _around(size: int) -> tuple[int, ...]:
-    return size // 2, size, 2 * size
+def _around(sizes: Sequence[int], size: int) -> list[int]:
+    """Half of a size, the size and twice the size, or the nearest there are."""
+    smaller = [s for s in sizes if s < size]
+    larger = [s for s in sizes if s > size]
+    half = min(smaller, key=lambda s: abs(math.log(2 * s / size)), default=size)
+    twice = min(larger, key=lambda s: abs(math.log(s / (2 * size))), default=size)
+    return sorted({half, size, twice})
 
 
 def _is_at(row: RunRow, size: int, rate: float) -> bool:

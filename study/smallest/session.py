@@ -10,7 +10,7 @@ from batchfront.study.errors import StudyError
 from batchfront.study.plan.plan import Plan
 from batchfront.study.plan.settings import StudySettings
 from batchfront.study.session.session import Session
-from batchfront.study.show import human_seconds
+from batchfront.study.show import counted, human_seconds
 from batchfront.study.smallest.agenda import Agenda, n_asked
 from batchfront.study.smallest.answer import Answer, Asking, answer_of, question_in
 from batchfront.study.smallest.progress import LadderProgress
@@ -43,15 +43,12 @@ class SmallestSession(Session):
                 f"{objective.name} is played back, so fresh seeds would be the recorded ones "
                 "again: import the table, then smallest --max-trials 0 judges what it holds"
             )
+        if isinstance(self._settings.learning_rates, tuple):
+            _check_rates(self._settings.learning_rates)
 
     def _prepare(self, objective: Objective, device: str) -> tuple[Study, Plan]:
         study, plan = super()._prepare(objective, device)
-        low, high = plan.space.learning_rates
-        if low == high:
-            raise StudyError(
-                f"the study has one learning rate, {low:g}, and smallest tunes it at every batch "
-                "size: choose another --study-name, with a range of --learning-rates"
-            )
+        _check_rates(plan.space.learning_rates)
         return study, plan
 
     def _say_resumed(self, n_done: int, plan: Plan) -> None:
@@ -62,9 +59,9 @@ class SmallestSession(Session):
         question = replace(question_in(plan.space, self._asking), hardware=plan.hardware)
         agenda = Agenda(
             question=question,
-            metric_names=plan.metric_names,
+            metric_names=plan.objectives,
             own=usual_values(objective.search),
-            scale=plan.space.scale,
+            space=plan.space,
             adaptive=can_adapt(objective),
         )
         n_before = n_asked(agenda.rows(sound_trials(study)))
@@ -77,7 +74,8 @@ class SmallestSession(Session):
         with self._interrupts.installed():
             failure = self._walk(plan, objective, agenda)
         trials = sound_trials(study)
-        self.answer = answer_of(question, [row for row in agenda.rows(trials) if row.finished])
+        finished = [row for row in agenda.rows(trials) if row.finished]
+        self.answer = answer_of(agenda.asked(trials), finished)
         if failure is not None:
             self._console.print(f"error: {failure}", style="red", soft_wrap=True)
             return 1
@@ -96,17 +94,27 @@ class SmallestSession(Session):
             smallest = min(a_size)
             self._console.print(
                 f"about {human_seconds(sum(a_size.values()))} of training if all sizes down to "
-                f"{smallest} count ({n_runs} runs each), {human_seconds(a_size[smallest])} of it "
-                f"at {smallest}; what is recorded is not run again",
+                f"{smallest} count ({counted(n_runs, 'run')} each), "
+                f"{human_seconds(a_size[smallest])} of it at {smallest}; "
+                "what is recorded is not run again",
                 soft_wrap=True,
             )
 
     def _walk(self, plan: Plan, objective: Objective, agenda: Agenda) -> Exception | None:
         job = replace(self._job(plan, objective), agenda=agenda)
-        with LadderProgress(self._console, n_epochs=plan.epochs) as progress:
+        with LadderProgress(self._console, length=plan.length) as progress:
             try:
                 n_workers = self._settings.n_workers or 1
                 run_workers(job, objective, n_workers, self._interrupts, progress)
             except (RepeatedFailure, WorkerDied) as failure:
                 return failure
         return None
+
+
+def _check_rates(rates: tuple[float, float]) -> None:
+    low, high = rates
+    if low == high:
+        raise StudyError(
+            f"the study has one learning rate, {low:g}, and smallest tunes it at every batch "
+            "size: choose another --study-name, with a range of --learning-rates"
+        )

@@ -5,34 +5,74 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from batchfront.study.show import human_bytes, human_seconds, plain_table
+from batchfront.study.show import (
+    counted,
+    human_bytes,
+    human_seconds,
+    metric_form,
+    plain_table,
+)
 from batchfront.study.smallest.advice import Advice, Frozen
-from batchfront.study.smallest.evidence import SizeRuns, mean
+from batchfront.study.smallest.evidence import SizeRuns, also_reach, mean
 from batchfront.study.smallest.ladder import Walk
 from batchfront.study.smallest.sensitivity import Neighbour, scores_on_test
+from batchfront.study.trials.yardstick import AS_IT_IS, Yardstick
 
 if TYPE_CHECKING:
     from rich.table import Table
 
 
-def answer_line(table: Sequence[SizeRuns], found: Walk, smallest_tried: int) -> str:
-    """The answer in one sentence, or that it is not shown, and why."""
+def answer_line(
+    table: Sequence[SizeRuns], found: Walk, smallest_tried: int, by: Yardstick = AS_IT_IS
+) -> str:
+    """The answer in one sentence, or that it is not shown, why, and what is known all the same."""
+    also = also_reach(table, found)
     if found.answer is None or found.target is None:
-        return f"not shown: {found.reason}; {found.remedy}"
+        return _not_shown(found, also)
     own = next(size for size in table if size.batch_size == found.answer)
-    low = 0.0 if own.reached_low is None else own.reached_low
+    low, target = 0.0 if own.reached_low is None else own.reached_low, by.own(found.target)
     line = (
-        f"The smallest batch size that reaches {found.target:.4g} is {own.batch_size}, at learning "
-        f"rate {own.learning_rate:.2g}: {own.n_reached} of {own.n_seeds} fresh seeds (with 95% "
-        f"confidence at least {low:.0%} of all)"
+        f"The smallest batch size that reaches {target:.4g} is {own.batch_size}"
+        if not also
+        else f"Batch size {own.batch_size} reaches {target:.4g}"
     )
-    below = [size for size in table if size.batch_size < own.batch_size and size.counts is False]
-    if below:
-        next_ = max(below, key=lambda size: size.batch_size)
-        return f"{line}; {next_.batch_size} does not ({_share(next_)})."
+    line += (
+        f", at learning rate {own.learning_rate:.2g}: {own.n_reached} of {own.n_seeds} fresh seeds "
+        f"(with 95% confidence at least {low:.0%} of all)"
+    )
+    if also:
+        line += f"; {_also(also)}, on too few seeds to lead past a gap: ask for more --seeds"
+    fails = _failing(table, own.batch_size, every=bool(also))
+    if fails:
+        return f"{line}; {_said(fails, 'does not', 'do not')}."
     if own.batch_size == smallest_tried:
         return f"{line}; smaller ones were not to be tried."
     return f"{line}."
+
+
+def _not_shown(found: Walk, also: Sequence[SizeRuns]) -> str:
+    bound = "" if found.at_most is None else f", but it is {found.at_most} or smaller"
+    line = f"not shown{bound}: {found.reason}"
+    return f"{line}; {_also(also)}; {found.remedy}" if also else f"{line}; {found.remedy}"
+
+
+def _also(also: Sequence[SizeRuns]) -> str:
+    return _said(also, "also reaches it", "also reach it")
+
+
+def _failing(table: Sequence[SizeRuns], answer: int, *, every: bool) -> list[SizeRuns]:
+    """Sizes that do not reach it: those above the answer and the next below, or all of them."""
+    fails = [size for size in table if size.counts is False]
+    below = [size for size in fails if size.batch_size < answer]
+    return fails if every else [size for size in fails if size not in below[1:]]
+
+
+def _said(sizes: Sequence[SizeRuns], one_does: str, they_do: str) -> str:
+    """`64 does not (0 of 10)`, or `64 (0 of 10) and 16 (1 of 5) do not`."""
+    if len(sizes) == 1:
+        return f"{sizes[0].batch_size} {one_does} ({_share(sizes[0])})"
+    said = [f"{size.batch_size} ({_share(size)})" for size in sizes]
+    return f"{', '.join(said[:-1])} and {said[-1]} {they_do}"
 
 
 def _share(size: SizeRuns) -> str:
@@ -64,11 +104,14 @@ def advice_line(found: Walk, advised: Advice) -> str:
     return "; ".join(parts) + "."
 
 
-def ladder_table(table: Sequence[SizeRuns], target: float | None) -> Table:
+def ladder_table(
+    table: Sequence[SizeRuns], target: float | None, by: Yardstick = AS_IT_IS
+) -> Table:
     """Whether each size counts, and how well it trains."""
-    columns = ("batch size", "learning rate (95%)", "seeds that reach it", "accuracy (95%)")
-    at = "" if target is None else f", target {target:.4g}"
+    columns = ("batch size", "learning rate (95%)", "seeds that reach it", f"{by.metric} (95%)")
+    at = "" if target is None else f", target {by.own(target):.4g}"
     shown = plain_table(f"fresh seeds at the tuned rate{at}", _right((*columns, "counts")))
+    form = metric_form(*(size.metric for size in table), digits=3)
     for size in table:
         shown.add_row(
             str(size.batch_size),
@@ -77,7 +120,7 @@ def ladder_table(table: Sequence[SizeRuns], target: float | None) -> Table:
             ),
             f"{size.n_reached} of {size.n_seeds} "
             f"({_interval(size.reached_low, size.reached_high, '.0%')})",
-            _with_interval(size.accuracy, size.accuracy_low, size.accuracy_high, ".3f"),
+            _with_interval(size.metric, size.metric_low, size.metric_high, form),
             {True: "yes", False: "no", None: "?"}[size.counts],
         )
     return shown
@@ -85,14 +128,18 @@ def ladder_table(table: Sequence[SizeRuns], target: float | None) -> Table:
 
 def price_table(table: Sequence[SizeRuns], advised: Advice | None) -> Table:
     """What reaching the target takes at each size."""
-    columns = ("batch size", "epochs to it", "steps", "examples", "seconds", "cost of halving")
+    in_tokens = any(size.tokens_to_target is not None for size in table)
+    unit = "tokens" if in_tokens else "epochs"
+    columns = ("batch size", f"{unit} to it", "steps", "examples", "seconds", "cost of halving")
     shown = plain_table("to the target, medians of the seeds that reach it", _right(columns))
     halving = {} if advised is None else advised.halving_seconds
     for size in table:
         seconds, more = size.seconds_to_target, halving.get(size.batch_size)
         shown.add_row(
             str(size.batch_size),
-            _number(size.epochs_to_target, "g"),
+            _number(size.tokens_to_target, ",.0f")
+            if in_tokens
+            else _number(size.epochs_to_target, ".4g"),
             _number(size.steps_to_target, ",.0f"),
             _number(size.examples_to_target, ",.0f"),
             "-" if seconds is None else human_seconds(seconds),
@@ -120,21 +167,24 @@ def stability_table(table: Sequence[SizeRuns]) -> Table:
     return shown
 
 
-def sensitivity_table(around: Sequence[Neighbour], adaptive: Neighbour | None = None) -> Table:
-    """Half and twice the answer at its learning rate, and the answer with a batch that grows."""
+def sensitivity_table(
+    around: Sequence[Neighbour], adaptive: Neighbour | None, by: Yardstick = AS_IT_IS
+) -> Table:
+    """The answer and the sizes around it at its rate, and the answer with a batch that grows."""
     rate = f"{around[0].learning_rate:.2g}"
     shown = plain_table(
-        f"the batch size halved and doubled, learning rate kept at {rate}",
-        _right(("batch size", "reach it", "accuracy", "lowest", "spikes", "stopped early")),
+        f"the sizes around it, learning rate kept at {rate}",
+        _right(("batch size", "reach it", str(by.metric), "worst", "spikes", "stopped early")),
     )
     for one in [*around, *([] if adaptive is None else [adaptive])]:
-        known = [run.metric for run in one.runs if run.metric is not None]
+        known = [by.own(run.metric) for run in one.runs if run.metric is not None]
+        worst = min(known, key=by.metric.good, default=None)
         last = f", growing to {one.last_sizes[len(one.runs) // 2]}" if one is adaptive else ""
         shown.add_row(
             f"{one.batch_size}{last}",
             f"{sum(one.outcomes)}/{len(one.outcomes)}",
-            _number(mean(known), ".3f"),
-            _number(min(known, default=None), ".3f"),
+            _number(mean(known), metric_form(worst, digits=3)),
+            _number(worst, metric_form(worst, digits=3)),
             _number(mean([run.n_spikes for run in one.runs if run.n_spikes is not None]), ".2g"),
             str(one.n_stopped),
         )
@@ -146,20 +196,20 @@ def more_lines(
     found: Walk,
     frozen: Frozen | None,
     around: Sequence[Neighbour],
+    by: Yardstick = AS_IT_IS,
 ) -> list[str]:
     """Ties, the test split, and what a frozen learning rate would have said."""
     lines = []
     tied = [str(size.batch_size) for size in table if size.tied and size.batch_size != found.answer]
     if tied:
-        lines.append(f"accuracy tied with {found.answer}: {', '.join(tied)}")
+        lines.append(f"{by.metric} tied with {found.answer}: {', '.join(tied)}")
     scores = scores_on_test(found, around)
     if found.answer is not None and around and not scores:
         lines.append("not scored on the test split: the training loop never called run.scored")
     if scores:
         spread = f", {min(scores):.4f} to {max(scores):.4f}" if len(scores) > 1 else ""
-        lines.append(
-            f"on the test split, looked at once: {mean(scores):.4f} ({len(scores)} seeds{spread})"
-        )
+        seeds = counted(len(scores), "seed")
+        lines.append(f"on the test split, looked at once: {mean(scores):.4f} ({seeds}{spread})")
     if frozen is not None:
         said = "none" if frozen.answer is None else str(frozen.answer)
         seen = ", ".join(

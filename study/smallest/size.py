@@ -83,6 +83,19 @@ def state_of(
     return replace(_tuned(question, rows, state, frozen), waits=waits)
 
 
+def recorded_state(
+    question: Question, rows: Sequence[RunRow], size: int, *, target: float
+) -> SizeState:
+    """What the fresh seeds of `size` say that are recorded, with no wish for more."""
+    mine = [row for row in rows if row.batch_size == size and not is_crash(row)]
+    seeds = [row for row in mine if row.purpose == SEEDS]
+    if not seeds:
+        return _recorded(question, mine, size, target)
+    rate = _last_rate(seeds)
+    done = [row for row in seeds if row.finished and row.learning_rate == rate]
+    return _judged(question, done, target, _at(size, rate, rows))
+
+
 def _cannot_run(question: Question, mine: Sequence[RunRow]) -> str:
     """Why, where no run of the size came to an end; else ""."""
     if any(says_something(row) or row.waits for row in mine):
@@ -126,20 +139,26 @@ def _seeded(
     question: Question, rows: Sequence[RunRow], seeds: Sequence[RunRow], target: float
 ) -> SizeState:
     """The size's state by runs that were asked for as fresh seeds, at the rate tuned last."""
-    first = {row.learning_rate: row.number for row in reversed(seeds)}
-    size, rate = seeds[0].batch_size, max(first, key=lambda rate: first[rate])
+    size, rate = seeds[0].batch_size, _last_rate(seeds)
     group = [row for row in seeds if row.learning_rate == rate]
     done = [row for row in group if row.finished]
     state = _judged(question, done, target, _at(size, rate, rows))
     if state.counts or len(done) < len(group):
         return state
     if _decided(question, state.outcomes) is False:
-        return state if len(first) > 1 else _second_attempt(question, rows, state)
+        again = any(row.learning_rate != rate for row in seeds)
+        return state if again else _second_attempt(question, rows, state)
     n_missing = FIRST_SEEDS - len(group)
     if n_missing <= 0:  # no more than could decide it
         n_missing = question.needed - sum(state.outcomes)
     n_missing = min(n_missing, question.n_seeds - len(group))
     return replace(state, to_run=_asked(size, n_missing * [rate], SEEDS))
+
+
+def _last_rate(seeds: Sequence[RunRow]) -> float:
+    """The rate whose first run came last."""
+    first = {row.learning_rate: row.number for row in reversed(seeds)}
+    return max(first, key=lambda rate: first[rate])
 
 
 def _second_attempt(question: Question, rows: Sequence[RunRow], state: SizeState) -> SizeState:

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import re
-import shlex
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from batchfront.storage.fence import IDENTITY
 from batchfront.storage.names import redacted
 from batchfront.storage.open import open_storage, readable_errors
+from batchfront.study.commands import command
 from batchfront.study.errors import StudyError
 from batchfront.study.opening.open import the_study
 from batchfront.study.opening.terms import new_identity
 from batchfront.study.plan.agreement import AGREEMENT, IMPORTED
+from batchfront.study.show import counted
 from batchfront.study.transfer.writing import add_missing, check_whole, is_start, new_or_found
 from batchfront.study.trials.attributes import DEATHS, ROOT, SCALED, id_of
 from batchfront.study.workers.retry import noted_by_samplers
@@ -49,20 +50,18 @@ def copy_study(source_url: str, target_url: str, study_name: str | None, say: Sa
         target = _target(storage, source, trials, redacted(target_url))
         n_before = len(target.get_trials(deepcopy=False))
         if n_before:
-            say(f"{n_before} of {len(trials)} trials were copied before: going on")
-        add_missing(target, trials, doing="copying trials")
+            say(f"{n_before} of {counted(len(trials), 'trial')} copied before: going on")
+        add_missing(storage, target, trials, doing="copying trials")
         _finish(target, trials, attributes, [id_of(trial) for trial in found])
     n_running = sum(trial.state.name == "RUNNING" for trial in found)
     if n_running:
         say(f"running trials run nowhere in the copy: {n_running} are queued there")
-    name, url = shlex.quote(source.study_name), shlex.quote(redacted(target_url))
+    copied = f"copied {counted(len(trials), 'trial')}"
+    where = {"study_name": source.study_name, "storage": redacted(target_url)}
     if IMPORTED in attributes[0][AGREEMENT]:  # there is nothing to go on with
-        say(f"copied {len(trials)} trials; look: make front STUDY_NAME={name} STORAGE={url}")
+        say(f"{copied}; look: {command('front', where)}")
         return
-    say(
-        f"copied {len(trials)} trials; go on, with the TASK as before: "
-        f"make study STUDY_NAME={name} STORAGE={url}"
-    )
+    say(f"{copied}; go on, with the task as before: {command('run', where)}")
 
 
 def _template(trial: FrozenTrial) -> FrozenTrial:
@@ -93,8 +92,8 @@ def _target(
     there = target.get_trials(deepcopy=False)
     if AGREEMENT in target.user_attrs:
         raise StudyError(
-            f"{where} already has a study {name!r} of {len(there)} trials: go on with it, or "
-            "choose another storage for --to"
+            f"{where} already has a study {name!r} of {counted(len(there), 'trial')}: "
+            "go on with it, or choose another storage for --to"
         )
     if target.directions != source.directions or not is_start(there, trials):
         raise StudyError(

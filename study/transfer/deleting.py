@@ -12,7 +12,7 @@ from batchfront.storage.open import exists, open_storage, readable_errors
 from batchfront.study.errors import StudyError
 from batchfront.study.opening.open import open_study
 from batchfront.study.opening.terms import stored_identity
-from batchfront.study.show import human_bytes
+from batchfront.study.show import counted, human_bytes
 from batchfront.study.trials.kept import bytes_of, kept_beside, kept_files
 
 if TYPE_CHECKING:
@@ -58,15 +58,12 @@ def _said(study: Study, url: str, folder: Path | None) -> str:
     n_running = sum(trial.state.name == "RUNNING" for trial in trials)
     kept = _kept(study, folder)
     running = f" ({n_running} running: their workers will end)" if n_running else ""
-    files = f" and {len(kept)} files of {human_bytes(bytes_of(kept))} in {folder}" if kept else ""
+    sizes = f"{counted(len(kept), 'file')} of {human_bytes(bytes_of(kept))}"
+    files = f" and {sizes} in {folder}" if kept else ""
     return (
-        f"study {study.study_name!r} in {redacted(url)}: {_number(len(trials), 'trial')}{running}"
+        f"study {study.study_name!r} in {redacted(url)}: {counted(len(trials), 'trial')}{running}"
         f"{files} will be deleted"
     )
-
-
-def _number(n: int, what: str) -> str:
-    return f"{n} {what}" if n == 1 else f"{n} {what}s"
 
 
 def _remove(files: list[Path]) -> None:

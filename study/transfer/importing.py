@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import shlex
 from collections import Counter
 from collections.abc import Callable, Sequence
 from itertools import takewhile
@@ -13,26 +12,32 @@ from typing import TYPE_CHECKING, Any
 from batchfront.objectives.curves.columns import METRICS, value_as_written
 from batchfront.objectives.curves.loose import Recording, Recordings, read_recordings
 from batchfront.objectives.measurement import TO_TARGET, Verdict
+from batchfront.objectives.metric import ACCURACY, Metric
 from batchfront.storage.names import redacted
 from batchfront.storage.open import open_storage, readable_errors
+from batchfront.study.commands import command
 from batchfront.study.errors import StudyError
 from batchfront.study.plan.agreement import AGREEMENT, FORMAT, IMPORTED, KEPT
+from batchfront.study.plan.parsers import check_study_name
+from batchfront.study.plan.sizes import MOST_SIZES
 from batchfront.study.plan.space import SearchSpace
 from batchfront.study.quiet import quiet_optuna
+from batchfront.study.show import counted
 from batchfront.study.transfer.writing import add_missing, check_whole, is_start, new_or_found
 from batchfront.study.trials.attributes import (
     ATTRIBUTES,
     CONSTRAINT,
     CURVE,
     FAIL_REASON,
-    MINIMIZED,
     OWNER,
     PRUNER_STATE,
     REASON,
+    RUN_LENGTH,
     SO_FAR,
     VERDICT,
 )
 from batchfront.study.trials.outcome import grade_of, on_grid
+from batchfront.study.trials.yardstick import Objectives, is_minimized, stored_metric
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
@@ -48,28 +53,33 @@ READ = ("seed", "epochs", "total_steps", "n_spikes", "generalization_gap", *TO_T
 Say = Callable[[str], None]
 
 
-def import_table(path: Path, url: str, study_name: str | None, say: Say) -> None:
+def import_table(
+    path: Path, url: str, study_name: str | None, say: Say, metric: Metric | None = None
+) -> None:
     """Read all of the table, then write all of the study.
+
+    `metric`: the one in a column of that name; None: the usual ones are looked for.
 
     Raises:
         ObjectiveError: the table is malformed.
         StudyError: the storage has another study of that name.
         StorageError: the storage cannot be used.
     """
-    table = read_recordings(path)
+    table = read_recordings(path, metric)
     _check_attributes(table)
     name = study_name or path.name.removesuffix(".gz").removesuffix(".csv")
+    check_study_name(name)
+    trials = _trials(table)
     with readable_errors(url), quiet_optuna():
         storage = open_storage(url, mode="worker")
-        trials = _trials(table)
         is_new = _write(storage, name, table, trials)
-    command = f"make report STUDY_NAME={shlex.quote(name)}"
+    report = command("report", {"study_name": name})
     if not is_new:
-        say(f"{table.file} is there already, as study {name!r}: nothing to do; look: {command}")
+        say(f"{table.file} is there already, as study {name!r}: nothing to do; look: {report}")
         return
     for line in _summary(table, name, trials, redacted(url)):
         say(line)
-    say(f"next: make front STUDY_NAME={shlex.quote(name)}, or {command}")
+    say(f"next: {command('front', {'study_name': name})}, or {report}")
 
 
 def _write(
@@ -82,7 +92,7 @@ def _write(
 
     names, record = _names(table), _record(table)
     aims = StudyDirection
-    directions = [aims.MINIMIZE if n in MINIMIZED else aims.MAXIMIZE for n in names]
+    directions = [aims.MINIMIZE if is_minimized(n, names) else aims.MAXIMIZE for n in names]
     study = new_or_found(storage, name, directions)
     there = study.get_trials(deepcopy=False)
     stored = study.user_attrs.get(AGREEMENT)
@@ -90,35 +100,38 @@ def _write(
         return False
     if stored is not None or study.directions != directions or not is_start(there, trials):
         raise StudyError(
-            f"the storage has another study {name!r}, of {len(there)} trials: choose another "
-            "--study-name"
+            f"the storage has another study {name!r}, of {counted(len(there), 'trial')}: choose "
+            "another --study-name"
         )
-    add_missing(study, trials, doing="importing runs")
+    add_missing(storage, study, trials, doing="importing runs")
     check_whole(study, trials)
-    study.set_metric_names(names)
-    publish(study, note_of_imported(record), names)
+    study.set_metric_names(list(names))
     study.set_user_attr(AGREEMENT, record)
+    publish(study, note_of_imported(record, names), names)
     return True
 
 
-def _names(table: Recordings) -> list[str]:
+def _names(table: Recordings) -> Objectives:
     """The names of the objectives, of which the metric's is the one that studies use."""
-    return [
-        table.metric if table.metric and name == table.column else name for name in table.objectives
-    ]
+    own = str(table.metric)
+    names = Objectives(own if name == table.column else name for name in table.objectives)
+    names.metric = table.metric
+    return names
 
 
 def _record(table: Recordings) -> dict[str, Any]:
-    sizes, rates = _range(table, "batch_size"), _range(table, "learning_rate")
-    space = SearchSpace(batch_sizes=(int(sizes[0]), int(sizes[1])), learning_rates=rates)
+    sizes = sorted({int(run.last.numbers["batch_size"]) for run in table.runs})
+    shown = sizes if len(sizes) <= MOST_SIZES else [sizes[0], sizes[-1]]
+    space = SearchSpace(batch_sizes=tuple(shown), learning_rates=_range(table, "learning_rate"))
     own = [_attribute(name) for name in table.others]
     used = [n for n in READ if any(n in run.last.numbers for run in table.runs)]
     return {
         "format": FORMAT,
         "task": table.task,
-        "objectives": _names(table),
+        "objectives": list(_names(table)),
+        **({} if table.metric is None else stored_metric(table.metric)),
         "space": space.as_dict(),
-        "epochs": table.epochs,
+        **({"epochs": table.epochs} if table.length is None else table.length.as_record()),
         "optimizer": table.optimizer,
         IMPORTED: {
             "file": table.file,
@@ -184,12 +197,13 @@ def _attributes(table: Recordings, run: Recording) -> dict[str, Any]:
         **_kept(table, run),
         VERDICT: run.verdict.value,
         REASON: run.reason or None,
-        "best_metric": max(curve, default=None),
+        "best_metric": table.metric and table.metric.best(curve),
         "train_loss": run.outcome("train_loss"),
-        "epochs": epochs,
+        "epochs": epochs if table.length is None else None,
+        RUN_LENGTH: None if table.length is None else table.length.as_dict(),
         "measured_seconds": seconds,
         "planned_train_seconds": planned,
-        CURVE: on_grid(curve, table.epochs or 1) if curve and table.curves else None,
+        CURVE: _stored_curve(table, curve),
         SO_FAR: None if run.verdict is Verdict.COMPLETED else list(so_far.values()),
     }
 
@@ -206,6 +220,12 @@ def _curve(table: Recordings, run: Recording) -> list[float]:
     """The metric after each epoch, as far as it is a number."""
     values = [row.numbers.get(table.column or METRICS[0], math.nan) for row in run.rows]
     return list(takewhile(math.isfinite, values))
+
+
+def _stored_curve(table: Recordings, curve: list[float]) -> list[float] | None:
+    if not (curve and table.curves):
+        return None
+    return on_grid(curve, table.epochs or 1, table.metric or ACCURACY)
 
 
 def _planned_seconds(table: Recordings, run: Recording) -> float | None:
@@ -236,11 +256,12 @@ def _plain(value: float | None) -> float | None:
 
 def _summary(table: Recordings, name: str, trials: Sequence[FrozenTrial], where: str) -> list[str]:
     verdicts = Counter(run.verdict.value for run in table.runs)
+    runs = counted(len(trials), "run")
     n_sizes = len({trial.params["batch_size"] for trial in trials})
     said = ", ".join(f"{n} {verdict}" for verdict, n in verdicts.most_common())
     lines = [
-        f"imported {len(trials)} runs of {table.file} as study {name!r} into {where}: {said}",
-        f"{n_sizes} batch sizes; objectives {', '.join(_names(table))}",
+        f"imported {runs} of {table.file} as study {name!r} into {where}: {said}",
+        f"{counted(n_sizes, 'batch size')}; objectives {', '.join(_names(table))}",
     ]
     if table.others:
         kept = [n if _attribute(n) == n else f"{n} (as {_attribute(n)})" for n in table.others]

@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from batchfront.objectives.curves.write import TableFile, record_run
 from batchfront.objectives.device.names import resolve_device
+from batchfront.objectives.length import Length
 from batchfront.objectives.load import load_objective
 from batchfront.objectives.measurement import ObjectiveError, TrialParams
 from batchfront.objectives.parameter import usual_values
+from batchfront.objectives.raised import Halted, words_of
 from batchfront.objectives.training.recipe import PLAIN
 from batchfront.study.errors import StudyError
 from batchfront.study.machine.slots import measuring_alone
-from batchfront.study.opening.create import epochs_of
+from batchfront.study.plan.length import asked_length, fitting, with_evaluations
 from batchfront.study.plan.parsers import AUTO
 from batchfront.study.plan.settings import StudySettings, recipe_of
 from batchfront.study.plan.space import SearchSpace
 from batchfront.study.probes.prober import Prober
 from batchfront.study.session.progress import watcher
+from batchfront.study.show import counted
 from batchfront.study.trials.costs import Costs, SizeCost
 
 if TYPE_CHECKING:
@@ -46,7 +49,7 @@ class Grid:
 
 
 def make_grid(space: SearchSpace, *, n_rates: int, n_seeds: int) -> Grid:
-    """Powers of two, and learning rates evenly spaced in their logarithm, ends included.
+    """The batch sizes, and learning rates evenly spaced in their logarithm, ends included.
 
     Raises:
         StudyError: fewer than one of either.
@@ -58,7 +61,9 @@ def make_grid(space: SearchSpace, *, n_rates: int, n_seeds: int) -> Grid:
     steps = [low + (high - low) * i / max(n_rates - 1, 1) for i in range(n_rates)]
     # As a table writes them, so that a resumed sweep finds what it has.
     rates = sorted({float(f"{math.exp(step):.6g}") for step in steps})
-    return Grid(batch_sizes=space.sizes(), learning_rates=rates, seeds=list(range(n_seeds)))
+    return Grid(
+        batch_sizes=list(space.batch_sizes), learning_rates=rates, seeds=list(range(n_seeds))
+    )
 
 
 def record(
@@ -72,14 +77,14 @@ def record(
     _check(settings)
     device = resolve_device(settings.device)
     objective = load_objective(settings.task, device=device, data_dir=Path(settings.data_dir))
-    space = settings.space(SearchSpace()).cut_to(objective.batch_sizes)
+    length = asked_length(settings, objective)
+    space = fitting(settings.space(SearchSpace()), length, objective.batch_sizes)
     grid = make_grid(space, n_rates=n_rates, n_seeds=n_seeds)
-    epochs = epochs_of(settings.epochs, objective)
     file = TableFile(
         path=out or Path("runs") / f"{Path(objective.name).stem}-curves.csv",
         task=objective.name,
         optimizer=objective.fingerprint.get("optimizer", "unknown"),
-        epochs=epochs,
+        length=_in_rows(with_evaluations(length, space)),
     )
     try:
         with file.locked(), measuring_alone(objective, device):
@@ -96,6 +101,22 @@ def _check(settings: StudySettings) -> None:
         raise StudyError("a table does not say by which technique it was trained: leave it out")
 
 
+def _in_rows(length: Length) -> Length:
+    """The same in whole numbers, as a column of a table has it.
+
+    Raises:
+        StudyError: nobody knows how many examples an epoch has.
+    """
+    if length.is_plain or length.unit != "epochs":
+        return length
+    if length.examples is None:
+        raise StudyError(
+            f"a row of a table is an epoch, or a number of examples, and {length} are neither "
+            "where the loop alone knows its data: give --examples"
+        )
+    return replace(length, unit="examples", amount=length.examples)
+
+
 def _record_missing(
     objective: Objective, file: TableFile, grid: Grid, device: str, console: Console
 ) -> int:
@@ -103,19 +124,19 @@ def _record_missing(
     table, points = file.open(), grid.points()
     missing = [key for key in points if table is None or key not in table.runs]
     console.print(
-        f"recording {objective.name} into {file.path}: {len(missing)} of {len(points)} runs of "
-        f"{file.epochs} epochs are missing"
+        f"recording {objective.name} into {file.path}: {len(missing)} of "
+        f"{counted(len(points), 'run')} of {file.length} missing"
     )
-    prober = Prober(objective, epochs=file.epochs, device=device, rate=min(grid.learning_rates))
+    prober = Prober(objective, length=file.length, device=device, rate=min(grid.learning_rates))
     sizes = sorted({size for size, _, _ in missing})
-    costs = _costs(prober, sizes, table, file.epochs, console)
+    costs = _costs(prober, sizes, table, file.length.points, console)
     possible = [key for key in missing if key[0] in costs]
     _sweep(objective, file, possible, costs, device, console)
     return len(possible) + (0 if table is None else len(table.runs))
 
 
 def _costs(
-    prober: Prober, sizes: list[int], table: Table | None, epochs: int, console: Console
+    prober: Prober, sizes: list[int], table: Table | None, n_points: int, console: Console
 ) -> Costs:
     """One time and memory for all runs of a size: the table's, where it has them."""
     recorded = {} if table is None else {b: table for b in table.batch_sizes if b in sizes}
@@ -128,7 +149,7 @@ def _costs(
         costs[size] = SizeCost(
             batch_size=size,
             step_seconds=known.epoch_seconds(size),
-            total_steps=epochs,  # one "step" an epoch: only their product counts here
+            total_steps=n_points,  # one "step" an epoch: only their product counts here
             peak_memory_bytes=known.peak_memory_bytes(size),
             predicted_peak_memory_bytes=None,
         )
@@ -148,22 +169,22 @@ def _sweep(
     for key in track(keys, "recording", console=console, disable=not console.is_terminal):
         size, rate, seed = key
         cost = costs[size]
-        params = TrialParams(
+        params = TrialParams.over(
+            file.length,
             batch_size=size,
             learning_rate=rate,
-            epochs=file.epochs,
             seed=seed,
             device=device,
             extra=usual_values(objective.search),
         )
         try:
             curve = record_run(objective, params, metric=objective.metric)
-        except ObjectiveError:
+        except (ObjectiveError, Halted):
             raise
-        except (Exception, SystemExit) as error:
+        except BaseException as error:  # user code may raise anything
             raise ObjectiveError(
                 f"batch size {size}, learning rate {rate:g}, seed {seed} failed, the runs before "
-                f"it are recorded: {type(error).__name__}: {error}"
+                f"it are recorded: {words_of(error)}"
             ) from error
-        seconds = (cost.train_seconds or 0.0) / file.epochs
+        seconds = (cost.train_seconds or 0.0) / file.length.points
         file.add(key, curve, seconds=seconds, peak=cost.peak_memory_bytes or 0)

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from batchfront.storage.shared import SharedStorage
 
 SHOW_AFTER_SECONDS = 2.0
+AT_A_TIME = 1000  # trials a transaction: others write in between, and progress shows
 
 
 def new_or_found(storage: SharedStorage, name: str, directions: Sequence[StudyDirection]) -> Study:
@@ -50,11 +51,13 @@ def content(trial: FrozenTrial) -> str:
     return json.dumps(parts, sort_keys=True)
 
 
-def add_missing(study: Study, trials: Sequence[FrozenTrial], *, doing: str) -> None:
+def add_missing(
+    storage: SharedStorage, study: Study, trials: Sequence[FrozenTrial], *, doing: str
+) -> None:
     """Add those of `trials` that an earlier attempt did not; `doing` says what, on a terminal."""
     n_before = len(study.get_trials(deepcopy=False))
-    for trial in _shown(trials[n_before:], doing):
-        study._storage.create_new_trial(study._study_id, template_trial=trial)
+    for some in _shown(trials[n_before:], doing):
+        storage.add_trials(study._study_id, some)
 
 
 def check_whole(study: Study, trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
@@ -72,8 +75,8 @@ def check_whole(study: Study, trials: Sequence[FrozenTrial]) -> list[FrozenTrial
     return there
 
 
-def _shown(trials: Sequence[FrozenTrial], doing: str) -> Iterator[FrozenTrial]:
-    """The trials, with a progress bar on a terminal once it takes long."""
+def _shown(trials: Sequence[FrozenTrial], doing: str) -> Iterator[Sequence[FrozenTrial]]:
+    """Portions of the trials, with a progress bar on a terminal once it takes long."""
     from rich.console import Console
     from rich.progress import Progress
 
@@ -82,9 +85,10 @@ def _shown(trials: Sequence[FrozenTrial], doing: str) -> Iterator[FrozenTrial]:
     progress = Progress(console=console, transient=True, disable=not console.is_terminal)
     task = progress.add_task(doing, total=len(trials))
     try:
-        for trial in trials:
-            yield trial
-            progress.advance(task)
+        for first in range(0, len(trials), AT_A_TIME):
+            some = trials[first : first + AT_A_TIME]
+            yield some
+            progress.advance(task, len(some))
             if time.monotonic() > show_at:
                 progress.start()  # again is nothing new
     finally:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from batchfront.objectives.length import Length
 from batchfront.objectives.measurement import TECHNIQUE_FACTS, TO_TARGET, Phase
 from batchfront.storage.fence import OWNER as OWNER  # the storage looks at it, too
 
@@ -14,6 +16,8 @@ if TYPE_CHECKING:
 
 AGREEMENT = "batchfront"  # study attribute: what must not change within a study
 IMPORTED = "imported"  # in the record of a study of recorded runs: the table they came from
+BATCH_SIZE, LOG2_BATCH_SIZE = SIZE_NAMES = ("batch_size", "log2_batch_size")
+"""The parameter; studies up to format 3 searched its logarithm."""
 CONSTRAINT = "stopped"  # the one constraint key on every finished trial
 VERDICT = "verdict"
 REASON = "reason"
@@ -30,6 +34,7 @@ DEATHS = "worker_deaths"  # how many workers have died at it
 PURPOSE = "purpose"  # of a trial that a protocol asked for; a pruner leaves it alone
 SCORE_TEST = "score_test"  # of a trial that is scored on the test split, too
 SCHEDULE = "schedule"  # of the batch size, where a protocol asked for another than the study's
+RUN_LENGTH = "run_length"  # of a trial that is none of plain epochs, as `Length` stores it
 PHASES = "phases"  # of a run whose batch size grew: [batch size, epochs, steps] of each
 SCALED = "scaled_learning_rate"  # what a study trained with whose parameter is a base rate
 BASE = "base_learning_rate"  # column of exports: that parameter
@@ -42,20 +47,25 @@ other is the metric."""
 
 DIAGNOSED = ("weight_norm", "distance_from_init", "sharpness")  # where a run was asked for them
 
+ALSO = "also"  # further metrics of the epoch that is told, by name
+ALSO_CURVES = "also_curves"
+STORED_METRIC = "metric"  # in a study's record: direction and bound of an unusual one
 CONSTANT_METRIC = "baseline_metric"  # of a constant prediction, where the objective knows it
 CROWDED = "crowded_out"  # fail reason: no memory at a size that is known to fit; queued again
 UNUSABLE = "unusable"  # fail reason: it was queued with what nothing can be trained with
 ERROR = "error"  # fail reason: the objective raised an exception
 INTERRUPTED = "interrupted"  # fail reason: Ctrl-C or SIGTERM; none at all: its worker died
 DOUBLE = "queued twice"  # fail reason: another trial goes on with the same run
+SURPLUS = "no slot left"  # fail reason: others took the last ones while it was asked for
+WAITS = "data_wait_share"  # of a trial's training seconds, where data had to be waited for
 MAX_RETRIES = 3  # of a trial whose workers die; one that was handed back is always queued again
 
 ATTRIBUTES = (  # of a measured trial, in the order of exports
     VERDICT, REASON, "best_metric", "train_loss", "test_metric", "generalization_gap",
-    "epochs_to_target", "n_spikes", *DIAGNOSED, *TECHNIQUE_FACTS, "steps", "total_steps", OWN_CLOCK,
+    *TO_TARGET, "n_spikes", *DIAGNOSED, *TECHNIQUE_FACTS, "steps", "total_steps", OWN_CLOCK,
     "measured_seconds", "process_seconds", "time_off", "planned_train_seconds", SCHEDULE, PHASES,
-    "evaluation_peak_bytes", UNPROBED, HARDWARE, PREDICTED, "seed", "epochs", "device",
-    "torch_version", "compiled", BASE, PURPOSE, ROOT, DEATHS, SPARED, CURVE,
+    "evaluation_peak_bytes", UNPROBED, HARDWARE, PREDICTED, "seed", "epochs", RUN_LENGTH, "device",
+    "torch_version", "compiled", BASE, PURPOSE, ROOT, DEATHS, SPARED, CURVE, ALSO_CURVES,
 )  # fmt: skip
 
 
@@ -82,6 +92,14 @@ def id_of(trial: Trial | FrozenTrial) -> int:
     return trial._trial_id
 
 
+def length_of(attributes: Mapping[str, Any]) -> Length | None:
+    """How long a trial was to train; None where runs were recorded elsewhere, of any length."""
+    stored, epochs = attributes.get(RUN_LENGTH), attributes.get("epochs")
+    if stored is not None:
+        return Length(**stored)
+    return Length(amount=int(epochs)) if epochs else None
+
+
 def phases_of(trial: FrozenTrial) -> tuple[Phase, ...]:
     """The phases of a run whose batch size grew; none for another run."""
     return tuple(Phase(*phase) for phase in trial.user_attrs.get(PHASES, ()))
@@ -95,11 +113,6 @@ def steps_taken(trial: FrozenTrial) -> int | None:
     attributes = trial.user_attrs
     announced: int | None = attributes.get("total_steps")
     return announced if OWN_CLOCK in attributes else attributes.get("steps") or announced
-
-
-def takes_slot(trial: FrozenTrial) -> bool:
-    """Whether it counts towards n_trials, or will when it ends."""
-    return is_finished(trial) if trial.state.is_finished() else trial.state.name == "RUNNING"
 
 
 def is_feasible(trial: FrozenTrial) -> bool:
@@ -117,7 +130,12 @@ def rate_of(trial: FrozenTrial, params: Mapping[str, Any] | None = None) -> floa
 def own_params(trials: Iterable[FrozenTrial]) -> list[str]:
     """Names of what a task lets the search vary besides batch size and learning rate."""
     names = dict.fromkeys(name for trial in trials for name in trial.params)
-    return [n for n in names if n not in ("batch_size", "log2_batch_size", "learning_rate")]
+    return [n for n in names if n not in (*SIZE_NAMES, "learning_rate")]
+
+
+def also_names(trials: Iterable[FrozenTrial]) -> list[str]:
+    """Names of the further metrics that runs have reported."""
+    return list(dict.fromkeys(name for t in trials for name in t.user_attrs.get(ALSO) or {}))
 
 
 def values_by_name(trial: FrozenTrial, names: Sequence[str]) -> dict[str, Any]:
@@ -152,6 +170,7 @@ def full_row(
     attributes = trial.user_attrs
     row[BASE] = trial.params.get("learning_rate") if SCALED in attributes else None
     row.update({key: attributes.get(key) for key in (*ATTRIBUTES, *kept) if key not in row})
+    row.update({key: v for key, v in (attributes.get(ALSO) or {}).items() if key not in row})
     if trial.values is None and SO_FAR in attributes:
         row.update(zip(metric_names, attributes[SO_FAR], strict=True))
     lost = "worker died" if trial.state.name == "FAIL" else None
@@ -166,12 +185,17 @@ def derive_seed(seed: int, number: int, *, purpose: str) -> int:
 
 
 def batch_size_of(params: Mapping[str, Any]) -> int:
-    """Examples per step, from a trial's params; recorded runs may have any whole size."""
-    if "batch_size" in params:
-        return int(params["batch_size"])
-    return int(2 ** params["log2_batch_size"])
+    """Examples per step, from a trial's params; studies of older formats have its logarithm."""
+    if BATCH_SIZE in params:
+        return int(params[BATCH_SIZE])
+    return int(2 ** params[LOG2_BATCH_SIZE])
+
+
+def log2_batch_size_of(params: Mapping[str, Any]) -> float:
+    """The logarithm of the batch size, in doublings, in which sizes are near or far."""
+    return math.log2(batch_size_of(params))
 
 
 def has_batch_size(params: Mapping[str, Any]) -> bool:
     """Whether a trial's params say it."""
-    return "batch_size" in params or "log2_batch_size" in params
+    return any(name in params for name in SIZE_NAMES)

@@ -21,6 +21,7 @@ class SizeCost:
     evaluation_peak_bytes: int | None = None  # of a validation; None: none was seen
     disturbed: bool = False  # the CPU was not ours alone at any repeat
     error: str | None = None  # what the objective raised; its trials measure themselves
+    data_wait_share: float | None = None  # of a step, until its batch was there; None: in memory
 
     @property
     def cannot_fit(self) -> bool:
@@ -33,6 +34,13 @@ class SizeCost:
         if self.step_seconds is None or self.total_steps is None:
             return None
         return self.step_seconds * self.total_steps
+
+    @property
+    def busy_step_seconds(self) -> float | None:
+        """The seconds of a step without those that it waits for data."""
+        if self.step_seconds is None:
+            return None
+        return self.step_seconds * (1 - (self.data_wait_share or 0.0))
 
     @property
     def examples_per_second(self) -> float | None:

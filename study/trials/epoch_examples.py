@@ -25,6 +25,11 @@ def epoch_examples(rows: Iterable[RunRow]) -> Examples | None:
     0.7 ended each epoch with a smaller step: of s steps an epoch, (s - 1) B < N <= s B. For powers
     of two at most one of the two can hold, but where s B is the same for all sizes: then it is N.
     """
+    rows = list(rows)
+    known = {row.length.n_train for row in rows if row.length is not None and row.length.n_train}
+    if known:
+        n = max(known)
+        return Examples(n, n, n) if len(known) == 1 else None
     seen = {counted for row in rows if (counted := _counted(row)) is not None}
     if not seen:
         return None
@@ -49,8 +54,9 @@ def _of_older_batches(seen: Collection[Counted]) -> Examples | None:
 
 
 def _counted(row: RunRow) -> Counted | None:
-    if not row.total_steps or not row.epochs:
+    if not (row.total_steps and row.epochs):
         return None
-    if row.phases:
-        return row.phases[0].steps, row.phases[0].epochs, row.batch_size
-    return row.total_steps, row.epochs, row.batch_size
+    if not row.phases:
+        return row.total_steps, int(row.epochs), row.batch_size
+    first, in_epochs = row.phases[0], row.length is None or row.length.is_plain
+    return (first.steps, first.epochs, row.batch_size) if in_epochs else None

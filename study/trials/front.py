@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from batchfront.study.trials.attributes import MINIMIZED, OBJECTIVES, is_feasible
+from batchfront.study.trials.attributes import OBJECTIVES, is_feasible
+from batchfront.study.trials.yardstick import is_minimized
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
@@ -35,7 +36,7 @@ def non_dominated(values: Sequence[Values], names: Sequence[str] = OBJECTIVES) -
     """
     import numpy as np
 
-    signs = np.array([1.0 if name in MINIMIZED else -1.0 for name in names])
+    signs = np.array([1.0 if is_minimized(name, names) else -1.0 for name in names])
     ratios = 1 + np.array([RESOLUTIONS.get(name, 0.0) for name in names])
     costs = np.array(values, dtype=float).reshape(-1, len(names)) * signs  # (N, D), all minimized
     keep = [False] * len(values)

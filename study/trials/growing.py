@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from batchfront.objectives.length import Length
 from batchfront.objectives.measurement import Phase
 from batchfront.study.trials.costs import Costs, SizeCost
 
@@ -14,13 +15,13 @@ if TYPE_CHECKING:
     from batchfront.objectives.training.schedules import Growth
 
 
-def growth_of(objective: Objective, epochs: int) -> Growth | None:
+def growth_of(objective: Objective, length: Length) -> Growth | None:
     """The growth of the batch size in the objective's runs; None where every run keeps its own."""
     if '"schedule"' not in objective.fingerprint.get("recipe", ""):
         return None
     from batchfront.objectives.training.objective import TaskObjective
 
-    return objective.growth(epochs) if isinstance(objective, TaskObjective) else None
+    return objective.growth(length) if isinstance(objective, TaskObjective) else None
 
 
 def can_adapt(objective: Objective) -> bool:
@@ -29,7 +30,9 @@ def can_adapt(objective: Objective) -> bool:
         return False
     from batchfront.objectives.training.objective import TaskObjective
 
-    return isinstance(objective, TaskObjective) and objective.recipe.schedule == "constant"
+    if not isinstance(objective, TaskObjective) or objective.task.scheduler is not None:
+        return False  # a scheduler is told how many steps there will be
+    return objective.recipe.schedule == "constant"
 
 
 def first_steps(phases: Sequence[Phase], n: int) -> tuple[Phase, ...]:

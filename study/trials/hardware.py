@@ -15,7 +15,6 @@ from batchfront.objectives.device.hardware import hardware
 from batchfront.study.errors import StudyError
 from batchfront.study.trials.attributes import (
     HARDWARE,
-    OBJECTIVES,
     OWN_CLOCK,
     UNPROBED,
     batch_size_of,
@@ -25,7 +24,7 @@ from batchfront.study.trials.attributes import (
 from batchfront.study.trials.costs import Costs, from_stored, to_stored
 from batchfront.study.trials.front import pareto_front
 from batchfront.study.trials.growing import cost_of, first_steps
-from batchfront.study.trials.sound import sound_trials
+from batchfront.study.trials.yardstick import Objectives
 
 if TYPE_CHECKING:
     from optuna import Study
@@ -99,6 +98,14 @@ def by_hardware(study: Study, trials: Iterable[FrozenTrial]) -> dict[str, list[F
     Completed ones come at what their size is known to cost today. Trials of versions that did not
     record their hardware belong to the first one recorded.
     """
+    groups = by_hardware_id(study, trials)
+    if len(groups) == 1:
+        return {"": next(iter(groups.values()))}
+    return {hardware_title(study, id_): some for id_, some in groups.items()}
+
+
+def by_hardware_id(study: Study, trials: Iterable[FrozenTrial]) -> dict[str, list[FrozenTrial]]:
+    """The trials grouped as `by_hardware` groups them, by the ids of their hardware."""
     known = known_hardware(study)
     first = next(iter(known), "")
     groups: dict[str, list[FrozenTrial]] = {id_: [] for id_ in known} or {"": []}
@@ -106,9 +113,12 @@ def by_hardware(study: Study, trials: Iterable[FrozenTrial]) -> dict[str, list[F
     for trial in trials:
         id_ = trial.user_attrs.get(HARDWARE, first)
         groups.setdefault(id_, []).append(at_known_cost(trial, costs.get(id_, {})))
-    if len(groups) == 1:
-        return {"": next(iter(groups.values()))}
-    return {f"{hardware_name(known.get(id_, {}))} [{id_}]": some for id_, some in groups.items()}
+    return groups
+
+
+def hardware_title(study: Study, id_: str) -> str:
+    """What a hardware is called where there are several."""
+    return f"{hardware_name(known_hardware(study).get(id_, {}))} [{id_}]"
 
 
 def at_known_cost(trial: FrozenTrial, costs: Costs) -> FrozenTrial:
@@ -131,8 +141,8 @@ def at_known_cost(trial: FrozenTrial, costs: Costs) -> FrozenTrial:
     return known
 
 
-def fronts_by_hardware(study: Study) -> dict[str, list[FrozenTrial]]:
-    """One Pareto front for each hardware."""
-    groups = by_hardware(study, sound_trials(study))
-    names = study.metric_names or OBJECTIVES
-    return {name: pareto_front(trials, names) for name, trials in groups.items()}
+def fronts_by_hardware(study: Study, trials: Iterable[FrozenTrial]) -> dict[str, list[FrozenTrial]]:
+    """One Pareto front for each hardware, of the study's sound trials."""
+    groups = by_hardware(study, trials)
+    names = Objectives.of(study)
+    return {name: pareto_front(some, names) for name, some in groups.items()}

@@ -27,7 +27,7 @@ def identity_of(
         "study_id": study_id,
         "trial": root_of(trial),
         "params": trial.params,
-        "epochs": how["epochs"],
+        "epochs": how.get("epochs"),  # None: another length, that of all its trials
         "seed": how["seed"],
         HARDWARE: how[HARDWARE],
         "compiled": bool(how.get("compiled")),
@@ -61,7 +61,7 @@ def kept_files(study: Study, folder: Path, *, study_id: str) -> list[Path]:
             ),
         ).path.stem
         for trial in (study.get_trials(deepcopy=False) if there else ())
-        if {"epochs", "seed", HARDWARE} <= set(trial.user_attrs)  # else it never began
+        if {"seed", HARDWARE} <= set(trial.user_attrs)  # else it never began
         and isinstance(trial.user_attrs.get(ROOT, 0), int)
     }
     return [path for name in sorted(names & set(there)) for path in there[name]]

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from batchfront.objectives.measurement import Measurement, Verdict
+from batchfront.objectives.metric import ACCURACY, Metric
+from batchfront.objectives.raised import kind_of
 from batchfront.study.trials.attributes import (
+    ALSO,
+    ALSO_CURVES,
     CONSTANT_METRIC,
     CURVE,
     DIAGNOSED,
@@ -16,10 +21,12 @@ from batchfront.study.trials.attributes import (
     SO_FAR,
     VERDICT,
     id_of,
+    length_of,
     steps_taken,
 )
 from batchfront.study.trials.costs import TIME_OFF, SizeCost
 
+Point = TypeVar("Point")
 MIN_GRADE, MAX_GRADE = 0.01, 1.0  # of the constraint; a failure's grade is above
 
 if TYPE_CHECKING:
@@ -68,10 +75,12 @@ def attributes_of(measured: Measurement, known: SizeCost | None) -> dict[str, An
         REASON: measured.reason or measured.missing_steps or None,
         "best_metric": measured.best_metric,
         CONSTANT_METRIC: measured.baseline_metric,
+        ALSO: dict(measured.also) or None,
+        ALSO_CURVES: _also_curves(measured) or None,
         "train_loss": measured.train_loss if _finite(measured.train_loss) else None,
         "test_metric": measured.test_metric if _finite(measured.test_metric) else None,
         "generalization_gap": measured.generalization_gap,
-        "epochs_to_target": measured.epochs_to_target,
+        **_to_target(measured),
         "n_spikes": measured.n_spikes,
         **{name: getattr(measured, name) for name in DIAGNOSED},
         **measured.techniques,
@@ -87,6 +96,25 @@ def attributes_of(measured: Measurement, known: SizeCost | None) -> dict[str, An
         "planned_train_seconds": planned,
         SO_FAR: [measured.metric, planned, peak] if stopped else None,
     }
+
+
+def _to_target(measured: Measurement) -> dict[str, float | None]:
+    """Under the name of its unit, what of its length the run took to the target."""
+    length, points = measured.length, measured.to_target
+    if length is None:
+        return {}
+    taken = None if points is None else length.amount * points / length.points
+    whole = taken is not None and taken.is_integer()
+    return {f"{length.unit}_to_target": int(taken or 0) if whole else taken}
+
+
+def _also_curves(measured: Measurement) -> dict[str, list[float | None]]:
+    """Curves of further metrics at the points of the metric's own; None where not reported."""
+    found = {}
+    for name, curve in measured.also_curves.items():
+        points = _thinned(curve, measured.length.points if measured.length else len(curve))
+        found[name] = [value if _finite(value) else None for value in points]
+    return found
 
 
 def time_off(measured: Measurement, known: SizeCost | None) -> float | None:
@@ -105,28 +133,29 @@ def mirror_constraint(study: Study, trial: Trial, grade: float) -> None:
 
 
 def _finite(value: float | None) -> bool:
-    return value is not None and abs(value) < float("inf")
+    return value is not None and math.isfinite(value)
 
 
-def grid_stride(n_epochs: int) -> int:
-    """Every how many epochs a point of a curve is stored: 1, 2, 4, ..."""
+def grid_stride(n_evaluations: int) -> int:
+    """Every how many points of a curve, as a rule epochs, one is stored: 1, 2, 4, ..."""
     stride = 1
-    while n_epochs > CURVE_POINTS * stride:
+    while n_evaluations > CURVE_POINTS * stride:
         stride *= 2
     return stride
 
 
-def n_points(n_epochs: int) -> int:
-    """The points of the curve of a run to its last epoch."""
-    return min(n_epochs // grid_stride(n_epochs), CURVE_POINTS)
+def n_points(n_evaluations: int) -> int:
+    """The points that are stored of a run to its end."""
+    return min(n_evaluations // grid_stride(n_evaluations), CURVE_POINTS)
 
 
 def ended_early(trial: FrozenTrial) -> bool:
     """Whether it completed, and stopped itself before the last epoch."""
     attributes, taken = trial.user_attrs, steps_taken(trial)
-    if trial.state.name != "COMPLETE" or taken is None or not attributes.get("epochs"):
+    length = length_of(attributes)
+    if trial.state.name != "COMPLETE" or taken is None or length is None:
         return False
-    is_short = len(attributes.get(CURVE) or ()) < n_points(attributes["epochs"])
+    is_short = len(attributes.get(CURVE) or ()) < n_points(length.points)
     return is_short and taken < attributes.get("total_steps", taken)
 
 
@@ -137,14 +166,20 @@ def share_taken(trial: FrozenTrial) -> float:
     return (steps_taken(trial) or 0) / float(trial.user_attrs["total_steps"])
 
 
-def on_grid(curve: Sequence[float], epochs: int) -> list[float]:
+def on_grid(curve: Sequence[float], planned: int, metric: Metric = ACCURACY) -> list[float]:
     """The points of a curve that are stored: at most CURVE_POINTS, at the same epochs for all runs.
 
-    Pruners compare the runs of a study epoch by epoch, so the grid is that of the planned `epochs`.
-    What a loop of your own reports beyond them is not stored.
+    Pruners compare the runs of a study point by point, so the grid is that of the `planned` ones.
+    What a loop of your own reports beyond them is not stored. Fractions are rounded; of other
+    metrics nobody knows to what.
     """
-    stride = grid_stride(epochs)
-    return [round(value, 6) for value in curve[stride - 1 :: stride]][:CURVE_POINTS]
+    points = _thinned(curve, planned)
+    return [round(value, 6) for value in points] if metric.is_fraction else points
+
+
+def _thinned(curve: Sequence[Point], planned: int) -> list[Point]:
+    stride = grid_stride(planned)
+    return list(curve[stride - 1 :: stride])[:CURVE_POINTS]
 
 
 def way_of_failing(error: BaseException) -> str:
@@ -153,4 +188,4 @@ def way_of_failing(error: BaseException) -> str:
     while frame is not None and frame.tb_next is not None:
         frame = frame.tb_next
     where = f"{frame.tb_frame.f_code.co_filename}:{frame.tb_lineno} " if frame else ""
-    return where + type(error).__name__
+    return where + kind_of(error)

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from batchfront.objectives.length import Length
 from batchfront.objectives.measurement import TO_TARGET, Phase
 from batchfront.study.trials.attributes import (
     CURVE,
@@ -21,6 +22,7 @@ from batchfront.study.trials.attributes import (
     has_batch_size,
     is_feasible,
     is_finished,
+    length_of,
     phases_of,
     rate_of,
     values_by_name,
@@ -50,10 +52,10 @@ class RunRow:
     verdict: str | None
     reason: str | None  # of a run that was stopped or failed
     score_test: bool  # it was to be scored on the test split
-    metric: float | None  # accuracy or R2 of the last epoch, of a completed run
-    curve: tuple[float, ...]  # the metric after every `stride` epochs
+    metric: float | None  # as told, of a completed run
+    curve: tuple[float, ...]  # the metric after every `stride` points, as a rule epochs
     stride: int
-    epochs: int | None  # planned
+    epochs: float | None  # planned; None where nobody knows the examples of one
     total_steps: int | None  # planned
     share: float | None = None  # of these that it took; None or 1 unless it completed early
     phases: tuple[Phase, ...] = ()  # of one that started at `batch_size` and grew; else none
@@ -66,20 +68,63 @@ class RunRow:
     epochs_to_target: float | None  # as recorded, for the target of those who recorded it
     steps_to_target: float | None
     examples_to_target: float | None
+    tokens_to_target: float | None = None
+    length: Length | None = None  # planned
 
-    def epochs_to(self, target: float) -> int | None:
-        """The first recorded epoch whose metric is at least `target`, or the last one."""
+    @property
+    def points(self) -> int | None:
+        """The points of a whole run's curve: its epochs, or what it was evaluated after."""
+        if self.length is not None:
+            return self.length.points
+        return None if self.epochs is None else int(self.epochs)
+
+    def points_to(self, target: float) -> int | None:
+        """The first recorded point whose metric is at least `target`, or the last one."""
         reached = (n for n, value in enumerate(self.curve, 1) if value >= target)
         first = next(reached, None)
         if first is not None:
             return first * self.stride
         # Curves are thinned and rounded: what they do not show, the metric of the end may.
         at_end = self.curve and self.metric is not None and self.metric >= target
-        return self._epochs_taken if at_end else None
+        return self._points_taken if at_end else None
 
     @property
-    def _epochs_taken(self) -> int | None:
-        return None if self.epochs is None else max(1, round((self.share or 1) * self.epochs))
+    def _points_taken(self) -> int | None:
+        return None if self.points is None else max(1, round((self.share or 1) * self.points))
+
+    def epochs_to(self, target: float) -> float | None:
+        """The epochs that it took: whole ones, where it was evaluated after each of them."""
+        taken = self.points_to(target)
+        if self.length is None or self.length.is_plain or taken is None:
+            return taken
+        return None if self.epochs is None else self.epochs * taken / self.length.points
+
+    def examples_to(self, target: float) -> float | None:
+        """The examples that it took; None where epochs are all that is known."""
+        taken = self.points_to(target)
+        if self.length is None or self.length.counts_steps:
+            steps = self.steps_until(taken)
+            return None if self.length is None else _times(steps, self.mean_batch)
+        return None if taken is None else _times(self.length.examples, taken / self.length.points)
+
+    def tokens_to(self, target: float) -> float | None:
+        """The tokens that it took, where runs are given tokens."""
+        taken = self.points_to(target)
+        if self.length is None or self.length.unit != "tokens" or taken is None:
+            return None
+        return self.length.amount * taken / self.length.points
+
+    @property
+    def examples(self) -> float | None:
+        """Those of a whole run; None where it was given epochs, which do not say."""
+        return None if self.length is None else self.length.examples_of(self.batch_size)
+
+    @property
+    def mean_batch(self) -> float:
+        """Examples in a step, over the whole run."""
+        steps = sum(phase.steps for phase in self.phases)
+        examples = sum(phase.steps * phase.batch_size for phase in self.phases)
+        return examples / steps if steps else self.batch_size
 
     @property
     def steps(self) -> float | None:
@@ -87,28 +132,39 @@ class RunRow:
         return None if self.total_steps is None else (self.share or 1) * self.total_steps
 
     @property
-    def steps_per_epoch(self) -> float | None:
-        """Optimizer steps, at `batch_size`."""
+    def steps_per_point(self) -> float | None:
+        """Optimizer steps up to a point of the curve, as a rule of an epoch, at `batch_size`."""
         if self.total_steps and self.phases:
             return self.phases[0].steps / self.phases[0].epochs
-        return self.total_steps / self.epochs if self.total_steps and self.epochs else None
+        return self.total_steps / self.points if self.total_steps and self.points else None
 
-    def steps_until(self, epochs: int | None) -> float | None:
-        """Optimizer steps of the first epochs."""
-        if epochs is None or self.steps_per_epoch is None:
+    def steps_until(self, points: int | None) -> float | None:
+        """Optimizer steps up to a point of the curve."""
+        if points is None or self.steps_per_point is None:
             return None
         steps = 0.0
         for phase in self.phases:
-            n = min(epochs, phase.epochs)
+            n = min(points, phase.epochs)
             steps += n * phase.steps / phase.epochs
-            epochs -= n
-        return steps + epochs * self.steps_per_epoch
+            points -= n
+        return steps + points * self.steps_per_point
+
+    @property
+    def point_seconds(self) -> float | None:
+        """Training seconds up to a point from the one before, on average."""
+        taken = self._points_taken
+        return self.train_seconds / taken if self.train_seconds and taken else None
 
     @property
     def epoch_seconds(self) -> float | None:
-        """Training seconds of one epoch, on average."""
-        taken = self._epochs_taken
-        return self.train_seconds / taken if self.train_seconds and taken else None
+        """Training seconds of one epoch, on average; None where none is known."""
+        if self.point_seconds is None or self.points is None or not self.epochs:
+            return None
+        return self.point_seconds * self.points / self.epochs
+
+
+def _times(a: float | None, b: float | None) -> float | None:
+    return None if a is None or b is None else a * b
 
 
 def runs_of(
@@ -116,7 +172,8 @@ def runs_of(
 ) -> list[RunRow]:
     """The runs that know their batch size and learning rate, also those that wait or run.
 
-    `metric_names`: the study's, in its order. `schedule`: only runs that a protocol asked for with
+    Metrics are as the trials have them: what decides is given `standard` ones. `metric_names`: the
+    study's, in its order. `schedule`: only runs that a protocol asked for with
     another schedule of the batch size than the study's; None: only the others.
     """
     own = (trial for trial in trials if trial.user_attrs.get(SCHEDULE) == schedule)
@@ -134,8 +191,10 @@ def _params(trial: FrozenTrial) -> tuple[int, float] | None:
 def _row(trial: FrozenTrial, params: tuple[int, float], names: Sequence[str]) -> RunRow:
     attributes = trial.user_attrs
     values = values_by_name(trial, names)
-    metric = next((name for name in names if name not in MINIMIZED), "")
-    epochs = attributes.get("epochs")
+    known = getattr(names, "metric", None)
+    usual = next((name for name in names if name not in MINIMIZED), "")
+    metric = usual if known is None else known.name
+    length = length_of(attributes)
     return RunRow(
         number=trial.number,
         batch_size=params[0],
@@ -151,8 +210,9 @@ def _row(trial: FrozenTrial, params: tuple[int, float], names: Sequence[str]) ->
         score_test=bool(attributes.get(SCORE_TEST)),
         metric=values.get(metric),
         curve=tuple(attributes.get(CURVE) or ()),
-        stride=grid_stride(epochs or 1),
-        epochs=epochs,
+        stride=grid_stride(length.points if length else 1),
+        length=length,
+        epochs=None if length is None else length.epochs_of(params[0]),
         total_steps=attributes.get("total_steps"),
         share=share_taken(trial),
         phases=phases_of(trial),

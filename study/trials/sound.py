@@ -13,27 +13,33 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from batchfront.objectives.length import UNITS, Length
 from batchfront.objectives.measurement import TO_TARGET
 from batchfront.objectives.parameter import Parameter
 from batchfront.study.trials.attributes import (
     AGREEMENT,
+    BATCH_SIZE,
     CURVE,
     DEATHS,
     DIAGNOSED,
     FAIL_REASON,
     HARDWARE,
     IMPORTED,
+    LOG2_BATCH_SIZE,
     OWNER,
     PHASES,
     PRUNER_STATE,
     PURPOSE,
     REASON,
     ROOT,
+    RUN_LENGTH,
     SCALED,
     SCHEDULE,
+    SIZE_NAMES,
     SO_FAR,
     SPARED,
     VERDICT,
+    has_batch_size,
     id_of,
 )
 
@@ -85,6 +91,15 @@ def _is_owner(value: Any) -> bool:
     return _is_dict(value) and _is_count(value.get("pid"))
 
 
+def _is_length(value: Any) -> bool:
+    try:
+        length = Length(**value)
+    except TypeError:
+        return False
+    known = length.amount, length.points, length.n_train or 1, length.tokens_per_example or 1
+    return length.unit in UNITS and all(type(one) is int and one > 0 for one in known)
+
+
 CHECKS: Mapping[str, Check] = {
     **dict.fromkeys((VERDICT, REASON, FAIL_REASON, SCHEDULE, PURPOSE, HARDWARE), _is_text),
     **dict.fromkeys((ROOT, DEATHS), _is_count),
@@ -98,7 +113,8 @@ CHECKS: Mapping[str, Check] = {
         ),
         _is_number,
     ),
-    CURVE: _are_numbers, SO_FAR: _are_known, PHASES: _are_phases, OWNER: _is_owner,
+    RUN_LENGTH: _is_length, CURVE: _are_numbers, SO_FAR: _are_known, PHASES: _are_phases,
+    OWNER: _is_owner,
 }  # fmt: skip
 """What the attributes are made of that somebody computes with. NaN is a number: of a loss, say."""
 RECORDED = {CURVE, SO_FAR, "epochs", "total_steps", *TO_TARGET}  # of these, in imported runs
@@ -109,7 +125,8 @@ class Rules:
     """What the trials of one study look like."""
 
     n_objectives: int
-    batch_sizes: tuple[int, int] | None  # None: recorded runs, of any size
+    batch_sizes: tuple[int, ...] | None  # as trials hold them; None: recorded runs, of any size
+    size_name: str  # of the parameter that holds them
     search: Mapping[str, Parameter]  # the task's own parameters
 
     @staticmethod
@@ -118,9 +135,16 @@ class Rules:
         record = study.user_attrs.get(AGREEMENT, {})
         space = None if IMPORTED in record else record.get("space")
         search = {} if space is None else space.get("search", {})
+        batch_sizes, size_name = None, BATCH_SIZE
+        if space is not None and "sizes" in space:
+            batch_sizes = tuple(space["sizes"])
+        elif space is not None:  # of format 3 or before
+            low, high = (size.bit_length() - 1 for size in space["batch_sizes"])
+            batch_sizes, size_name = tuple(range(low, high + 1)), LOG2_BATCH_SIZE
         return Rules(
             n_objectives=len(study.directions),
-            batch_sizes=None if space is None else tuple(space["batch_sizes"]),
+            batch_sizes=batch_sizes,
+            size_name=size_name,
             search={name: Parameter.from_dict(value) for name, value in search.items()},
         )
 
@@ -145,26 +169,23 @@ class Rules:
         if trial.state.name not in ("COMPLETE", "PRUNED"):
             return None  # it may have been lost before it had them, or has none yet
         wanted = {"learning_rate", *self.search}
-        wanted |= {"log2_batch_size"} if self.batch_sizes is not None else set()
+        wanted |= {self.size_name} if self.batch_sizes is not None else set()
         missing = sorted(wanted - set(trial.params))
-        if not missing and not {"batch_size", "log2_batch_size"} & set(trial.params):
-            missing = ["batch_size"]
+        if not missing and not has_batch_size(trial.params):
+            missing = [BATCH_SIZE]
         return f"{missing[0]} is missing" if missing else None
 
     @cached_property
     def _checks_of_params(self) -> dict[str, Check]:
         own = {name: _within(parameter) for name, parameter in self.search.items()}
-        low, high = self.batch_sizes or (1, MOST_EXAMPLES)
-        return {
-            "batch_size": lambda size: _is_positive(size) and size == int(size) <= MOST_EXAMPLES,
-            "log2_batch_size": lambda log2: (
-                _is_number(log2)
-                and low.bit_length() - 1 <= log2 <= high.bit_length() - 1
-                and log2 == int(log2)
-            ),
-            "learning_rate": _is_positive,
-            **own,
+        sizes: dict[str, Check] = {
+            BATCH_SIZE: lambda size: _is_positive(size) and size == int(size) <= MOST_EXAMPLES
         }
+        if self.batch_sizes is not None:  # the other name is of another format
+            known = set(self.batch_sizes)
+            sizes = dict.fromkeys(SIZE_NAMES, lambda size: False)
+            sizes[self.size_name] = lambda size: _is_number(size) and size in known
+        return {**sizes, "learning_rate": _is_positive, **own}
 
     def _is_of_other_kind(self, name: str, found: BaseDistribution | None) -> bool:
         """Whether Optuna would refuse to go on with it: it compares kinds, and choices."""
@@ -180,8 +201,9 @@ class Rules:
 
     def _kind_of(self, name: str) -> tuple[str, bool, tuple[Any, ...]]:
         if name not in self.search:
-            whole = name in ("batch_size", "log2_batch_size")
-            return ("IntDistribution", False, ()) if whole else ("FloatDistribution", True, ())
+            if name == LOG2_BATCH_SIZE:
+                return "IntDistribution", False, ()
+            return "IntDistribution" if name == BATCH_SIZE else "FloatDistribution", True, ()
         parameter = self.search[name]
         if parameter.choices:
             return "CategoricalDistribution", False, parameter.choices
@@ -238,6 +260,16 @@ class SoundTrials:
         trials = study.get_trials(deepcopy=False)
         return [trial for trial in trials if self.why_not(study, trial) is None]
 
+    def foreign_line(self, study: Study) -> str | None:
+        """How many trials are set aside, and the most frequent reason; None where all are ours."""
+        reasons = [self.why_not(study, trial) for trial in study.get_trials(deepcopy=False)]
+        counted = Counter(why for why in reasons if why is not None)
+        if not counted:
+            return None
+        n, (why, _) = counted.total(), counted.most_common(1)[0]
+        those = "1 trial was set aside: it is" if n == 1 else f"{n} trials were set aside: they are"
+        return f"{those} not as batchfront writes them ({why})"
+
     def why_not(self, study: Study, trial: FrozenTrial) -> str | None:
         """Why a trial of the study is foreign; None where it is ours."""
         known = id_of(trial)
@@ -257,12 +289,5 @@ def sound_trials(study: Study) -> list[FrozenTrial]:
 
 
 def foreign_line(study: Study) -> str | None:
-    """How many trials were set aside, and the most frequent reason; None where all are ours."""
-    sound = SoundTrials()
-    reasons = [sound.why_not(study, trial) for trial in study.get_trials(deepcopy=False)]
-    counted = Counter(why for why in reasons if why is not None)
-    if not counted:
-        return None
-    n, (why, _) = counted.total(), counted.most_common(1)[0]
-    those = "1 trial was set aside: it is" if n == 1 else f"{n} trials were set aside: they are"
-    return f"{those} not as batchfront writes them ({why})"
+    """How many trials of a study are set aside, as `SoundTrials` says it."""
+    return SoundTrials().foreign_line(study)

@@ -47,6 +47,11 @@ class Claimed:
         return None if self.params.schedule is not None else _timed(self.cost)
 
     @property
+    def step_seconds(self) -> float | None:
+        """What each of its steps is told to take; None where nobody knows, or its batch grows."""
+        return None if self.growth is not None or self.known is None else self.known.step_seconds
+
+    @property
     def is_told(self) -> bool:
         """Whether probes say what the run will be told, wherever its batch size may grow to."""
         sizes = [] if self.growth is None else self.growth.reachable(self.params.batch_size)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -10,29 +10,22 @@ from batchfront.study.machine.process import is_dead
 from batchfront.study.trials.attributes import FAIL_REASON, OWNER, REASON, UNUSABLE, id_of
 
 if TYPE_CHECKING:
-    from optuna import Study
     from optuna.trial import FrozenTrial
 
     from batchfront.storage.shared import SharedStorage
-    from batchfront.study.trials.sound import SoundTrials
 
 
-def usable_trials(
-    storage: SharedStorage, study: Study, sound: SoundTrials, *, alone: bool
-) -> Sequence[FrozenTrial]:
-    """The trials that are ours. Foreign ones that wait, or that nobody runs, are told FAIL.
+def fail_foreign(
+    storage: SharedStorage, foreign: Iterable[tuple[FrozenTrial, str]], *, alone: bool
+) -> None:
+    """Tell FAIL the foreign trials that wait, or that nobody runs; each comes with its reason.
 
     Otherwise whoever asks for the next trial would get them, fail, and leave them to the next one.
     They are not queued again. `alone`: whether the claim lock is held.
     """
-    usable = []
-    for trial in study.get_trials(deepcopy=False):
-        why = sound.why_not(study, trial)
-        if why is None:
-            usable.append(trial)
-        elif _is_left(trial, alone=alone):
+    for trial, why in foreign:
+        if _is_left(trial, alone=alone):
             _fail(storage, trial, why)
-    return usable
 
 
 def _is_left(trial: FrozenTrial, *, alone: bool) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,7 +25,7 @@ class Kept:
         self._folder = folder
         self._plan = plan
         self._compiled = objective.compiled
-        self._trials: Sequence[FrozenTrial] = ()  # as they were seen last
+        self._trials: Callable[[], Sequence[FrozenTrial]] = tuple  # as they were seen last
         self._is_tidy = False
         self._claimed: Checkpoint | None = None
 
@@ -38,7 +38,7 @@ class Kept:
         """The checkpoint that a trial shares with those that take it up on the same hardware."""
         plan, root = self._plan, root_of(trial)
         how = {
-            "epochs": plan.epochs,
+            "epochs": plan.length.as_record()["epochs"],
             "seed": derive_seed(plan.seed, root, purpose="trial"),
             HARDWARE: plan.hardware,
             "compiled": self._compiled,
@@ -48,8 +48,8 @@ class Kept:
             identity_of(trial, study_name=plan.study_name, study_id=plan.study_id, how=how),
         )
 
-    def seen(self, trials: Sequence[FrozenTrial]) -> None:
-        """Note the trials of the study; at first, what killed workers have left is removed."""
+    def seen(self, trials: Callable[[], Sequence[FrozenTrial]]) -> None:
+        """Note where the study's trials are; at first, what killed workers have left is removed."""
         self._trials = trials
         if not self._is_tidy:
             self._is_tidy = True
@@ -57,9 +57,10 @@ class Kept:
 
     def tidy(self) -> None:
         """Remove what is kept of runs that have ended: their workers died before they did so."""
-        ended = [trial for trial in self._trials if trial.state.is_finished()]
-        lost = lost_runs(self._trials)
-        going_on = [trial for trial in self._trials if not trial.state.is_finished()]
+        trials = self._trials()
+        ended = [trial for trial in trials if trial.state.is_finished()]
+        lost = lost_runs(trials)
+        going_on = [trial for trial in trials if not trial.state.is_finished()]
         needed = {root_of(trial) for trial in (*going_on, *lost)}
         self._remove(trial for trial in ended if root_of(trial) not in needed)
 
@@ -67,10 +68,11 @@ class Kept:
         """Remove what is kept of any run: the study was deleted."""
         if self._claimed is not None:
             self._claimed.remove()
-        self._remove(self._trials)
+        self._remove(self._trials())
 
     def _remove(self, trials: Iterable[FrozenTrial]) -> None:
-        there = {path.stem for path in self._folder.glob("*.pt")}
+        # What a killed writer left unfinished may be there without the file that it was to be.
+        there = {path.name.partition(".")[0] for path in self._folder.glob("*.pt*")}
         if not there:
             return
         for trial in trials:

@@ -13,17 +13,17 @@ from batchfront.objectives.training.recipe import PLAIN, Recipe
 from batchfront.storage.errors import StorageError
 from batchfront.storage.fence import StudyGone
 from batchfront.storage.names import redacted
-from batchfront.storage.open import exists, open_storage
+from batchfront.storage.open import exists, open_storage, waiting_for_server
 from batchfront.storage.patience import impatient
+from batchfront.study.errors import StudyError
 from batchfront.study.machine.interrupts import Interrupts
 from batchfront.study.opening.create import prober_of
 from batchfront.study.opening.open import open_study
 from batchfront.study.opening.terms import guard, is_gone
-from batchfront.study.plan.limits import known_limits
 from batchfront.study.plan.plan import Plan
 from batchfront.study.search.by_name import make_sampler
-from batchfront.study.trials.hardware import stored_costs
-from batchfront.study.trials.sound import SoundTrials
+from batchfront.study.search.cost_aware import N_START
+from batchfront.study.search.surface import load_libraries
 from batchfront.study.workers.events import Emit
 from batchfront.study.workers.kept import Kept
 from batchfront.study.workers.ledger import Ledger
@@ -33,6 +33,7 @@ from batchfront.study.workers.worker import Worker
 
 if TYPE_CHECKING:
     from optuna import Study
+    from optuna.storages import BaseStorage
 
     from batchfront.objectives.objective import Objective
     from batchfront.storage.shared import SharedStorage
@@ -64,26 +65,20 @@ def run_here(job: Job, objective: Objective, interrupts: Interrupts, emit: Emit)
         StudyError: the study's grace period is another one by now.
         StorageError: the storage is gone.
     """
-    from optuna.storages import get_storage
-
     plan = job.plan
-    if not exists(job.storage):  # a worker that is started later must not make a new one
-        raise StorageError(f"{redacted(job.storage)} is not there any more: it was deleted")
-    storage = open_storage(job.storage, mode="worker")
-    shared = get_storage(storage)  # as Optuna does: one cache of trials, for both views
-    study = open_study(shared, plan.study_name)
+    storage, shared = _opened(job.storage)
+    study = _study_in(shared, job)
     guard(storage, study, plan.study_id)
-    sound = SoundTrials()
     study.sampler = make_sampler(
         plan.sampler,
         space=plan.space,
         seed=plan.seed,
         hardware=plan.hardware,
-        limits=lambda study: known_limits(
-            sound.of(study), plan, stored_costs(study, plan.hardware)
-        ),
+        limits=lambda study: next_trial.limits,  # of the claim that asks it
     )
-    watching = open_study(shared, plan.study_name)  # a study belongs to one thread
+    if plan.sampler == "cost-aware" and plan.n_trials > N_START:
+        load_libraries()
+    watching = _study_in(shared, job)  # a study belongs to one thread
     folder = job.checkpoints
     kept = None if folder is None else Kept(folder=folder, plan=plan, objective=objective)
     pulse = Pulse(storage=storage, study=watching, grace_seconds=plan.grace_seconds)
@@ -113,6 +108,33 @@ def run_here(job: Job, objective: Objective, interrupts: Interrupts, emit: Emit)
             emit=emit,
             deadline=job.deadline,
         ).run()
+
+
+def _opened(url: str) -> tuple[SharedStorage, BaseStorage]:
+    """The storage, and as Optuna would open it: one cache of trials, for all views of a study."""
+    from optuna.storages import get_storage
+
+    # A worker that is started later must not make a new one.
+    if not waiting_for_server(url, lambda: exists(url)):
+        raise _deleted(url)
+    storage = waiting_for_server(url, lambda: open_storage(url, mode="worker"))
+    return storage, get_storage(storage)
+
+
+def _study_in(storage: BaseStorage, job: Job) -> Study:
+    """The study that this machine was to work at; it was there when its workers were started."""
+    from optuna import get_all_study_names
+
+    try:
+        return open_study(storage, job.plan.study_name)
+    except StudyError:
+        if job.plan.study_name in get_all_study_names(storage):
+            raise
+        raise _deleted(job.storage) from None
+
+
+def _deleted(url: str) -> StorageError:
+    return StorageError(f"{redacted(url)} is not there any more: it was deleted")
 
 
 @contextmanager

@@ -19,6 +19,7 @@ from batchfront.study.trials.attributes import (
     OWNER,
     PREDICTED,
     REASON,
+    RUN_LENGTH,
     SCALED,
     SO_FAR,
     UNPROBED,
@@ -71,7 +72,9 @@ class Ledger:
         torch = sys.modules.get("torch")  # a table is played back without
         user = {
             OWNER: self._me,
-            **{key: getattr(params, key) for key in ("seed", "epochs", "device")},
+            **{key: getattr(params, key) for key in ("seed", "device")},
+            "epochs": self._plan.length.as_record()["epochs"],
+            RUN_LENGTH: None if params.length is None else params.length.as_dict(),
             HARDWARE: self._plan.hardware,
             "torch_version": torch and str(torch.__version__),
             "compiled": objective.compiled or None,

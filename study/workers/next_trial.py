@@ -6,22 +6,15 @@ from typing import TYPE_CHECKING, Protocol
 
 from batchfront.storage.shared import CLAIM_PATIENCE_SECONDS
 from batchfront.study.opening.terms import attributes_now
-from batchfront.study.plan.limits import known_limits
-from batchfront.study.trials.attributes import (
-    OWNER,
-    PURPOSE,
-    ROOT,
-    id_of,
-    is_finished,
-    takes_slot,
-)
+from batchfront.study.plan.limits import known_limits, limits_of
+from batchfront.study.trials.attributes import OWNER, PURPOSE, ROOT, SURPLUS, id_of
 from batchfront.study.trials.costs import Costs, from_stored
 from batchfront.study.trials.hardware import COSTS
-from batchfront.study.trials.sound import SoundTrials
 from batchfront.study.workers.claimed import Claimed
-from batchfront.study.workers.foreign import usable_trials
+from batchfront.study.workers.foreign import fail_foreign
 from batchfront.study.workers.kept import Kept
-from batchfront.study.workers.retry import drop, fail_dead, is_double, mend_queue
+from batchfront.study.workers.retry import drop, fail_dead, has_slot, is_double, mend_queue
+from batchfront.study.workers.so_far import SoFar
 from batchfront.study.workers.trial_run import params_of
 
 if TYPE_CHECKING:
@@ -72,13 +65,17 @@ class NextTrial:
         self._interrupts = interrupts
         self._agenda = agenda
         self._kept = kept
-        self._sound = SoundTrials()
+        self._so_far = SoFar(plan.hardware)
         self._patience = CLAIM_PATIENCE_SECONDS
         self.costs: Costs = plan.costs
         self.limits = known_limits([], plan, plan.costs)
-        self.n_finished = 0
         self.n_running = 0
         """Trials of others that a worker without one waits for: any may be left behind."""
+
+    @property
+    def n_finished(self) -> int:
+        """How many trials had finished when it last looked."""
+        return self._so_far.n_finished
 
     def next(self) -> Claimed | None:
         """The next trial, or None when all slots are taken."""
@@ -99,16 +96,18 @@ class NextTrial:
         with self._storage.claim_lock(self._plan.study_name, self._patience) as alone:
             # A holder that stood still once will do so again: it is not waited for twice.
             self._patience = CLAIM_PATIENCE_SECONDS if alone else SHORT_PATIENCE_SECONDS
-            trials = self._look(alone=alone)
+            self._look(alone=alone)
             if self._interrupts.signum is not None:
                 return None
-            trials = self._with_agenda(trials)
-            if self._is_done(trials):
-                self.n_running = self._awaited(trials)
+            self._queue_agenda()
+            if self._is_done():
+                self.n_running = self._awaited()
                 if self._kept is not None and self.n_running == 0:
                     self._kept.tidy()  # others may have died since they told their last trials
                 return None
-            trial = self._ask(trials)
+            trial = self._ask()
+            if not alone:
+                self._refuse_surplus(trial)
             self._pulse.hold(trial)  # first: who has an owner and no heartbeat is never missed
             claimed = self._claimed(trial)
             self._ledger.claimed(claimed, self._objective, lease_seconds=self._pulse.lease_seconds)
@@ -127,46 +126,46 @@ class NextTrial:
             checkpoint=None if self._kept is None else self._kept.claim(trial),
         )
 
-    def _look(self, *, alone: bool) -> Sequence[FrozenTrial]:
-        """All trials, those of dead workers queued again; and what they say of costs and limits."""
+    def _look(self, *, alone: bool) -> None:
+        """See what trials there are, and what they say of limits; the dead ones' run again."""
         attributes = attributes_now(self._storage, self._study, self._plan)
-        trials = usable_trials(self._storage, self._study, self._sound, alone=alone)
-        # Whoever failed them: the list may be older than that.
-        if fail_dead(self._storage, trials, alone=alone):
-            trials = self._trials()
-        if mend_queue(self._storage, self._study, trials):
-            trials = self._trials()
+        so_far = self._so_far
+        so_far.follow(self._study)
+        fail_foreign(self._storage, so_far.foreign, alone=alone)
+        # Whoever failed them: what was seen may be older than that.
+        if fail_dead(self._storage, so_far.unfinished, alone=alone):
+            so_far.follow(self._study)
+        if mend_queue(self._storage, self._study, so_far.chain):
+            so_far.follow(self._study)
         self.costs = from_stored(attributes.get(COSTS + self._plan.hardware, []))
-        self.limits = known_limits(trials, self._plan, self.costs)
-        self.n_finished = sum(map(is_finished, trials))
+        self.limits = limits_of(so_far.sizes, self._plan, self.costs)
         if self._kept is not None:
-            self._kept.seen(trials)
-        return trials
+            self._kept.seen(lambda: so_far.trials)
 
-    def _trials(self) -> Sequence[FrozenTrial]:
-        return self._sound.of(self._study)
+    def _queue_agenda(self) -> None:
+        """Queue what an agenda has next, where nothing waits."""
+        so_far = self._so_far
+        if self._agenda is None or self._is_asked_for(so_far.unfinished, "WAITING"):
+            return
+        if self._agenda.queue(self._study, so_far.trials):
+            so_far.follow(self._study)
 
-    def _with_agenda(self, trials: Sequence[FrozenTrial]) -> Sequence[FrozenTrial]:
-        """What an agenda has next is queued, where nothing waits."""
-        if self._agenda is None or self._is_asked_for(trials, "WAITING"):
-            return trials
-        n_queued = self._agenda.queue(self._study, trials)
-        return self._trials() if n_queued else trials
-
-    def _is_done(self, trials: Sequence[FrozenTrial]) -> bool:
+    def _is_done(self) -> bool:
         """Whether there is nothing to ask for now."""
+        unfinished = self._so_far.unfinished
         if self._agenda is not None:
-            return not self._is_asked_for(trials, "WAITING")
-        return sum(map(takes_slot, trials)) >= self._plan.n_trials
+            return not self._is_asked_for(unfinished, "WAITING")
+        n_running = sum(trial.state.name == "RUNNING" for trial in unfinished)
+        return self.n_finished + n_running >= self._plan.n_trials
 
     @staticmethod
     def _is_asked_for(trials: Sequence[FrozenTrial], state: str) -> bool:
         """Whether a trial in that state is one that an agenda asked for."""
         return any(t.state.name == state and PURPOSE in t.user_attrs for t in trials)
 
-    def _ask(self, trials: Sequence[FrozenTrial]) -> Trial:
+    def _ask(self) -> Trial:
         """One that waits, else the sampler's next point."""
-        waiting = _next_waiting(trials)
+        waiting = _next_waiting(self._so_far.unfinished)
         queued = {} if waiting is None else waiting.system_attrs.get("fixed_params", {})
         trial = self._study.ask(self._plan.space.holding(queued).distributions())
         if ROOT in trial.user_attrs:
@@ -180,18 +179,32 @@ class NextTrial:
         """
         from optuna.exceptions import UpdateFinishedTrialError
 
-        trials = self._trials()
-        (own,) = (one for one in trials if one.number == trial.number)
-        if is_double(own, trials):
+        self._so_far.follow(self._study)
+        (own,) = (one for one in self._so_far.unfinished if one.number == trial.number)
+        if is_double(own, self._so_far.chain):
             drop(self._storage, id_of(trial))
             raise UpdateFinishedTrialError(f"trial {trial.number} was queued twice")
 
-    def _awaited(self, trials: Sequence[FrozenTrial]) -> int:
+    def _refuse_surplus(self, trial: Trial) -> None:
+        """Raise UpdateFinishedTrialError where others took the last slots meanwhile.
+
+        Without the claim lock several workers may have counted before any of them asked.
+        """
+        from optuna.exceptions import UpdateFinishedTrialError
+
+        if self._agenda is not None:
+            return
+        self._so_far.follow(self._study)
+        if not has_slot(trial, self._so_far.trials, self._plan.n_trials):
+            drop(self._storage, id_of(trial), SURPLUS)
+            raise UpdateFinishedTrialError(f"trial {trial.number} has no slot")
+
+    def _awaited(self) -> int:
         """How many trials run that may be left behind.
 
         0 when nobody would notice: workers of versions without a heartbeat are not waited for.
         """
-        running = [trial for trial in trials if trial.state.name == "RUNNING"]
+        running = [trial for trial in self._so_far.unfinished if trial.state.name == "RUNNING"]
         if self._agenda is not None and not self._is_asked_for(running, "RUNNING"):
             return 0  # a search runs beside; its trials are nothing to wait for
         return len(running) if any(map(_will_be_missed, running)) else 0

@@ -119,7 +119,7 @@ class Pulse:
         self._note_how_late(trial_id)
 
     def _note_how_late(self, trial_id: int) -> None:
-        """Where a busy machine or storage makes beats late, the others are told to wait longer."""
+        """Tell the others to wait longer where a busy machine or storage makes beats late."""
         before, self._beaten_at = self._beaten_at, time.monotonic()
         late = 0.0 if before is None else self._beaten_at - before - self._interval
         if late > self._interval / 2 and late > 1.25 * self._late_seconds:

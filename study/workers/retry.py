@@ -25,13 +25,15 @@ from batchfront.study.trials.attributes import (
     SCALED,
     SCHEDULE,
     SCORE_TEST,
+    SURPLUS,
     id_of,
+    is_finished,
     worker_deaths,
 )
 
 if TYPE_CHECKING:
     from optuna import Study
-    from optuna.trial import FrozenTrial
+    from optuna.trial import FrozenTrial, Trial
 
     from batchfront.storage.shared import SharedStorage
 
@@ -136,14 +138,27 @@ def is_double(trial: FrozenTrial, trials: Sequence[FrozenTrial]) -> bool:
     return HISTORY in trial.system_attrs and _is_later(trial, _successors(trials))
 
 
-def drop(storage: SharedStorage, trial_id: int) -> None:
-    """Fail a trial that was queued twice."""
+def drop(storage: SharedStorage, trial_id: int, reason: str = DOUBLE) -> None:
+    """Fail a trial that nobody has run: it was queued twice, or has no slot."""
     from optuna.exceptions import UpdateFinishedTrialError
     from optuna.trial import TrialState
 
     with suppress(UpdateFinishedTrialError):
-        storage.set_trial_attrs(trial_id, {FAIL_REASON: DOUBLE})
+        storage.set_trial_attrs(trial_id, {FAIL_REASON: reason})
         storage.set_trial_state_values(trial_id, TrialState.FAIL)
+
+
+def has_slot(trial: Trial, trials: Iterable[FrozenTrial], n_trials: int) -> bool:
+    """Whether the total leaves room for a trial that was just asked for.
+
+    What has not ended counts where its number is lower. So of all who ask at once those with the
+    lowest numbers stay, and never too many.
+    """
+    others = (one for one in trials if one.number != trial.number)
+    taken = sum(
+        is_finished(one) if one.state.is_finished() else one.number < trial.number for one in others
+    )
+    return taken < n_trials
 
 
 def _is_to_run_again(trial: FrozenTrial) -> bool:
@@ -151,7 +166,7 @@ def _is_to_run_again(trial: FrozenTrial) -> bool:
     if reason is None:
         ours = OWNER in trial.user_attrs or LOST in trial.system_attrs
         return ours and worker_deaths(trial) < MAX_RETRIES
-    return reason in (INTERRUPTED, CROWDED)
+    return reason in (INTERRUPTED, CROWDED) or (reason == SURPLUS and ROOT in trial.user_attrs)
 
 
 def _successors(trials: Iterable[FrozenTrial]) -> dict[int, int]:

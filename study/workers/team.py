@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import TYPE_CHECKING, cast
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
 SAME_CRASHES = 5  # of one worker with no trial ended in between; above what a trial is retried
 LONGEST_PAUSE_SECONDS = 8.0  # before a crashed worker is started again
+READY = "ready"  # a worker's first word: from now on it heeds signals
 ENDED = (0, 128 + signal.SIGINT, 128 + signal.SIGTERM)  # exit codes of a worker that is done
 
 
@@ -46,6 +48,8 @@ class Place:
     crashes: int = 0  # in a row
     process: BaseProcess | None = None
     pipe: Connection | None = None
+    is_ready: bool = False
+    n_passed_on: int = 0  # signals, to the process
     start_at: float = field(default_factory=time.monotonic)  # when there is no process
 
 
@@ -59,7 +63,6 @@ class Team:
         self._places = [Place(number) for number in range(n_workers)]
         self._said: list[Exception] = []  # what workers gave up with
         self._lost: list[str] = []  # workers that crash whenever they start
-        self._n_passed_on = 0
         self._kill_at: float | None = None
 
     def run(self) -> None:
@@ -89,15 +92,15 @@ class Team:
         return self._kill_at is not None and time.monotonic() > self._kill_at
 
     def _pass_signals_on(self) -> None:
-        """Each of ours once; who does not obey the last one is killed."""
-        while self._n_passed_on < self._interrupts.n_seen:
-            self._n_passed_on += 1
-            for place in self._places:
-                if place.process is not None and place.process.pid is not None:
-                    with suppress(ProcessLookupError):
-                        os.kill(place.process.pid, self._interrupts.signum or signal.SIGTERM)
-            if self._n_passed_on > 1 or self._interrupts.signum == signal.SIGTERM:
-                self._kill_at = self._kill_at or time.monotonic() + EXIT_SECONDS + 1
+        """Each of ours once, and none before a worker heeds it; who does not obey is killed."""
+        n_seen, signum = self._interrupts.n_seen, self._interrupts.signum or signal.SIGTERM
+        for place in [p for p in self._places if p.is_ready and p.n_passed_on < n_seen]:
+            place.n_passed_on += 1
+            if place.process is not None and place.process.pid is not None:
+                with suppress(ProcessLookupError):
+                    os.kill(place.process.pid, signum)
+        if n_seen > 1 or (n_seen and signum == signal.SIGTERM):
+            self._kill_at = self._kill_at or time.monotonic() + EXIT_SECONDS + 1
 
     def _start_missing(self) -> None:
         for place in [p for p in self._places if p.process is None]:
@@ -109,6 +112,7 @@ class Team:
     def _start(self, place: Place) -> None:
         context = multiprocessing.get_context("spawn")
         place.pipe, theirs = context.Pipe(duplex=False)
+        place.is_ready, place.n_passed_on = False, 0
         place.process = context.Process(
             target=_process, args=(self._job, theirs), name=f"worker-{place.number}"
         )
@@ -128,7 +132,9 @@ class Team:
             except (EOFError, OSError):
                 self._closed(place)
                 continue
-            if isinstance(message, Event):
+            if message == READY:
+                place.is_ready = True
+            elif isinstance(message, Event):
                 if message.kind == "ended":
                     place.crashes = 0
                 self._emit(replace(message, worker=place.number))
@@ -185,6 +191,7 @@ def _how(code: int | None) -> str:
 @contextmanager
 def _no_interrupt() -> Iterator[None]:
     """Processes started inside are deaf to Ctrl-C until they are ready for it."""
+    resource_tracker.ensure_running()  # started later, it would let Ctrl-C through again
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
@@ -197,9 +204,11 @@ def _process(job: Job, pipe: Connection) -> None:
     import optuna
 
     from batchfront.objectives.load import load_objective
+    from batchfront.objectives.metric import AskedMetric
 
     # A terminal sends Ctrl-C to all of its processes, and the launcher passes on what it gets:
-    # out of the terminal's group each signal comes once. One that came too early is forgotten.
+    # out of the terminal's group each signal comes once. What the terminal has sent before is
+    # forgotten here; the launcher passes it on when we are ready.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.setpgid(0, 0)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -207,6 +216,7 @@ def _process(job: Job, pipe: Connection) -> None:
     try:
         with interrupts.installed(), quiet_optuna(), readable_errors(job.storage):
             signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+            _send(pipe, interrupts, READY)
             objective = load_objective(
                 job.task,
                 device=job.plan.device,
@@ -214,17 +224,27 @@ def _process(job: Job, pipe: Connection) -> None:
                 recipe=job.recipe,
                 batches=rule_in(job.fingerprint),
                 data_dir=job.data_dir,
+                asked=AskedMetric(
+                    name=job.plan.metric.name,
+                    direction=job.plan.metric.direction,
+                    usual=job.plan.metric,
+                ),
             )
             if objective.fingerprint != job.fingerprint:
                 raise StudyError("the task loads differently each time: seed its data")
             with measuring_alone(objective, job.plan.device):
                 run_here(job, objective, interrupts, partial(_send, pipe, interrupts))
     except (RepeatedFailure, ObjectiveError, StorageError, StudyError) as error:
-        pipe.send(error if isinstance(error, RepeatedFailure) else StudyError(str(error)))
+        _give_up(pipe, error)
     raise SystemExit(interrupts.exit_code)
 
 
-def _send(pipe: Connection, interrupts: Interrupts, event: Event) -> None:
+def _give_up(pipe: Connection, error: Exception) -> None:
+    with suppress(OSError):  # nobody is left to be told
+        pipe.send(error if isinstance(error, RepeatedFailure) else StudyError(str(error)))
+
+
+def _send(pipe: Connection, interrupts: Interrupts, event: Event | str) -> None:
     try:
         pipe.send(event)
     except OSError:  # whoever launched us was killed: hand the trial back and end too

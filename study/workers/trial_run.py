@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from batchfront.objectives.measurement import TrialParams
+from batchfront.objectives.meters.limit import TimeLimit
 from batchfront.objectives.run import Run
 from batchfront.study.trials.attributes import (
     SCALED,
@@ -25,10 +26,10 @@ if TYPE_CHECKING:
 
 def params_of(trial: Trial, plan: Plan) -> TrialParams:
     """What an objective is called with."""
-    return TrialParams(
+    return TrialParams.over(
+        plan.length,
         batch_size=batch_size_of(trial.params),
         learning_rate=rate_for(trial, plan.space),
-        epochs=plan.epochs,
         seed=derive_seed(plan.seed, root_of(trial), purpose="trial"),
         device=plan.device,
         score_test=bool(trial.user_attrs.get(SCORE_TEST)),
@@ -43,8 +44,11 @@ def rate_for(trial: Trial, space: SearchSpace) -> float:
     return float(trial.user_attrs.get(SCALED, space.rate(trial.params)))
 
 
-def run_of(plan: Plan, objective: Objective, *, measure_memory: bool) -> Run:
-    """The run that one trial reports to."""
+def run_of(
+    plan: Plan, objective: Objective, *, step_seconds: float | None, measure_memory: bool
+) -> Run:
+    """The run that one trial reports to; `step_seconds`: as they are told, where that is known."""
+    most = plan.budgets.max_trial_seconds
     return Run(
         device=plan.device,
         metric=objective.metric,
@@ -52,4 +56,5 @@ def run_of(plan: Plan, objective: Objective, *, measure_memory: bool) -> Run:
         measure_memory=measure_memory,
         compiled=objective.compiled,
         ending=plan.ending,
+        limit=None if most is None else TimeLimit(seconds=most, step_seconds=step_seconds),
     )

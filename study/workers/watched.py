@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from batchfront.objectives.device.hardware import free_memory, is_out_of_memory
 from batchfront.objectives.measurement import Measurement, Stopped, TrialParams, Verdict
+from batchfront.objectives.raised import Halted, words_of
 from batchfront.objectives.run import Run, carry_out
 from batchfront.storage.plain import NotPlain, shown
 from batchfront.study.machine.interrupts import Interrupted, Interrupts
@@ -68,7 +69,7 @@ class WatchedRun:
     @property
     def curve(self) -> list[float]:
         """So far, as it is stored."""
-        return on_grid(self._run.curve, self._params.epochs)
+        return on_grid(self._run.curve, self._params.planned.points, self._run.metric)
 
     def measure(self, objective: Objective) -> Measurement:
         """Train; from the checkpoint on, where there is one.
@@ -111,11 +112,13 @@ class WatchedRun:
         except TrialPruned as pruned:  # as plain Optuna scripts end a trial early
             why = str(pruned) or "the objective raised TrialPruned"
             self._run.latched = Stopped(Verdict.PRUNED, why)
-        except (Exception, SystemExit) as error:
+        except Halted:
+            raise
+        except BaseException as error:  # user code may raise anything
             lost = kept is None or self.broken is not None or self._run.is_under_way
             if lost or is_out_of_memory(error):
                 raise
-            why = f"no run goes on from it, {type(error).__name__}: {error}".splitlines()[0]
+            why = f"no run goes on from it, {words_of(error)}".splitlines()[0]
             free_memory(error)
             return why[:300]
         if self.broken is not None:
@@ -126,7 +129,7 @@ class WatchedRun:
         with self._interrupts.held():
             try:
                 if time.monotonic() >= self._curve_due:
-                    self._trial.set_user_attr(CURVE, on_grid(curve, self._params.epochs))
+                    self._trial.set_user_attr(CURVE, self.curve)
                     self._curve_due = time.monotonic() + CURVE_SECONDS
                 decision = self._rule.judge(self._study, self._trial, self._progress(curve))
             except Exception as error:
@@ -177,6 +180,7 @@ class WatchedRun:
             peak_memory_bytes=peak,
             share_done=self._run.share_done,
             tells_best=self._run.tells_best,
+            metric=self._run.metric,
         )
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from batchfront.objectives.device.hardware import free_memory, is_out_of_memory
 from batchfront.objectives.device.names import devices_of
 from batchfront.objectives.measurement import Measurement, Verdict
+from batchfront.objectives.raised import kind_of, text_of, words_of
 from batchfront.objectives.training.recipe import n_ranks
 from batchfront.study.errors import StudyError
 from batchfront.study.machine.interrupts import Interrupted, Interrupts
@@ -171,7 +172,7 @@ class Worker:
         except Interrupted:
             self._hand_back(claimed, "ended by a signal")
             return
-        except (Exception, SystemExit) as error:  # user code may raise anything; we go on
+        except BaseException as error:  # user code may raise anything; we go on
             if error is watched.broken:  # not the user's objective failed
                 if isinstance(error, StudyError):  # but a pruner, which can be mended
                     self._hand_back(claimed, str(error))
@@ -187,7 +188,7 @@ class Worker:
 
     def _out_of_memory(self, claimed: Claimed, error: BaseException) -> None:
         size = claimed.params.batch_size
-        said = (str(error) or type(error).__name__).splitlines()[0]
+        said = (text_of(error) or kind_of(error)).splitlines()[0]
         free_memory(error)
         if claimed.fits and self._ledger.n_crowded_out(claimed.trial) < MAX_CROWDED:
             self._crowded_out(claimed, said[:300])
@@ -213,7 +214,11 @@ class Worker:
             trial=claimed.trial,
             params=claimed.params,
             new_run=partial(
-                run_of, self._plan, self._objective, measure_memory=not claimed.is_told
+                run_of,
+                self._plan,
+                self._objective,
+                step_seconds=claimed.step_seconds,
+                measure_memory=not claimed.is_told,
             ),
             known=claimed.known,
             stops_early=claimed.limits.stops_early,
@@ -245,7 +250,7 @@ class Worker:
         )
 
     def _fail(self, claimed: Claimed, error: BaseException) -> None:
-        message = f"{type(error).__name__}: {error}"
+        message = words_of(error)
         self._ledger.failed(claimed.trial, ERROR, message)
         claimed.forget()
         self._say(claimed, "ended", verdict="failed", reason=message)
@@ -260,9 +265,8 @@ class Worker:
         self._failures.append(way_of_failing(error))
         last = self._failures[-SAME_FAILURES:]
         if len(last) == SAME_FAILURES and len(set(last)) == 1:
-            raise RepeatedFailure(
-                f"{SAME_FAILURES} trials in a row failed the same way, at {last[0]}: {error}"
-            ) from error
+            how = f"the same way, at {last[0]}: {text_of(error)}"
+            raise RepeatedFailure(f"{SAME_FAILURES} trials in a row failed {how}") from error
 
     def _say(self, claimed: Claimed, kind: str, **more: Any) -> None:
         self._emit(

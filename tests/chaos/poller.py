@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import subprocess
 import sys
 import threading
@@ -13,6 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from tests.chaos.damage import Damage
+from tests.servers import free_port
 
 ROOT_FOLDER = Path(__file__).resolve().parents[2]
 
@@ -23,7 +23,7 @@ class Poller:
     def __init__(self, url: str, damage: Damage) -> None:
         self._url = url
         self._damage = damage
-        self._port = _free_port()
+        self._port = free_port()
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._poll, daemon=True)
 
@@ -60,9 +60,3 @@ class Poller:
             except Exception as error:
                 if not self._ended.is_set():
                     self._damage.errors.append(f"dashboard: {error}")
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

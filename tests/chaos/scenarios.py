@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import random
 import signal
 import subprocess
 import tempfile
@@ -16,8 +15,9 @@ from pathlib import Path
 
 from tests.chaos.damage import Damage
 from tests.chaos.storm import Storm, Weather, storm
-from tests.servers import Serve, database
+from tests.servers import Serve, database, free_port
 
+PATIENCE_SECONDS = 300  # for a server to start or end, however busy the machine is
 CALM = Weather(every_seconds=0.0, dashboard=False)
 
 
@@ -115,29 +115,32 @@ def postgresql_restarted(weather: Weather) -> Damage:
 def own_postgresql(folder: Path) -> Iterator[tuple[str, Callable[..., None]]]:
     """A server that nobody else uses, and its pg_ctl; as root, run by the user nobody."""
     binaries = sorted(Path("/usr/lib/postgresql").glob("*/bin"))[-1]
-    data, port = folder / "data", random.randint(20000, 30000)
+    data, log, port = folder / "data", folder / "log", free_port()
     user = 65534 if os.getuid() == 0 else None
     if user is not None:
         os.chown(folder, user, user)
 
     def run(program: str, *arguments: str) -> None:
-        subprocess.run(
+        # No pipes: the server would keep them open.
+        done = subprocess.run(
             [str(binaries / program), "-D", str(data), *arguments],
-            check=True,
             user=user,
             group=user,
             cwd=folder,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
+        said = log.read_text()[-500:] if log.exists() else "no log"
+        assert done.returncode == 0, f"{program} ended with {done.returncode}: {said}"
 
     def control(*words: str) -> None:
-        run("pg_ctl", "-w", "-l", str(folder / "log"), *words)
+        run("pg_ctl", "-w", "-t", str(PATIENCE_SECONDS), "-l", str(log), *words)
 
     run("initdb", "-A", "trust", "-U", "postgres", "-E", "UTF8", "--locale=C", "--no-sync")
     with open(data / "postgresql.conf", "a") as settings:
+        # No socket: in a deep folder its path would be longer than the system takes.
         settings.write(
-            f"port = {port}\nlisten_addresses = '127.0.0.1'\nunix_socket_directories = '{folder}'\n"
+            f"port = {port}\nlisten_addresses = '127.0.0.1'\nunix_socket_directories = ''\n"
         )
     control("start")
     try:

@@ -28,6 +28,7 @@ from batchfront.study.trials.attributes import ROOT, is_finished
 from batchfront.study.workers.launch import Job
 from tests.chaos.damage import Damage
 from tests.chaos.poller import Poller
+from tests.faults.oracles import unsound
 
 ROOT_FOLDER = Path(__file__).resolve().parents[2]
 TABLE = ROOT_FOLDER / "benchmarks" / "tables" / "digits_sgd_momentum.csv.gz"
@@ -177,7 +178,7 @@ class Storm:
             worker.wait()
 
     def trials(self) -> list[optuna.trial.FrozenTrial]:
-        """As a reader finds them."""
+        """The trials as a reader finds them."""
         storage = open_storage(self.url, mode="reader")
         return optuna.load_study(study_name="storm", storage=storage).get_trials(deepcopy=False)
 
@@ -195,7 +196,7 @@ class Storm:
             wrong.append(f"{states['RUNNING']} still running")
         if self.workers:
             wrong.append(f"{len(self.workers)} workers did not end")
-        wrong += self._lost(trials) + _twice(trials) + _broken(self.url)
+        wrong += self._lost(trials) + _twice(trials) + unsound(self.url)
         told = sum(len(lines) for lines in self._diaries())
         self.damage.counts = {
             "trials": len(trials),
@@ -232,24 +233,6 @@ def _twice(trials: list[optuna.trial.FrozenTrial]) -> list[str]:
         t.user_attrs.get(ROOT, t.number) for t in trials if t.state.name in ("COMPLETE", "PRUNED")
     )
     return [f"the run of trial {number} ended {n} times" for number, n in ended.items() if n > 1]
-
-
-def _broken(url: str) -> list[str]:
-    """What the backend itself says of its data."""
-    kind, _, path = url.partition(":///")
-    if kind == "sqlite":
-        import sqlite3
-
-        with sqlite3.connect(path) as connection:
-            (said,) = connection.execute("PRAGMA integrity_check").fetchone()
-        return [] if said == "ok" else [f"integrity check: {said}"]
-    if kind == "journal":
-        for number, line in enumerate(Path(path).read_bytes().split(b"\n")[:-1]):
-            try:
-                json.loads(line)
-            except ValueError:
-                return [f"line {number} of the journal is damaged"]
-    return []
 
 
 def storm(url: str, weather: Weather, *between: Any) -> Damage:

@@ -45,7 +45,7 @@ SCRIPT = """
 
 def test_a_bare_function_is_a_training_loop(write):
     objective = load(f"{write(LOOP)}:objective")
-    assert (objective.name, objective.metric) == ("mine.py:objective", "val_accuracy")
+    assert (objective.name, str(objective.metric)) == ("mine.py:objective", "val_accuracy")
     assert objective.batch_sizes == (1, None)
     assert train(objective).result().metric == 0.5
 
@@ -59,7 +59,7 @@ def test_a_loop_of_ones_own_may_say_more_about_itself(write):
         )
     """
     objective = load(f"{write(LOOP, wrapped)}:loop")
-    assert (objective.name, objective.metric) == ("mine.py:loop", "val_r2")
+    assert (objective.name, str(objective.metric)) == ("mine.py:loop", "val_r2")
     assert (objective.batch_sizes, objective.default_epochs) == ((1, 99), 3)
     assert objective.fingerprint["data"] == "v1"
     assert train(objective).result().metric == 0.5
@@ -84,7 +84,7 @@ def test_the_source_of_a_loop_is_part_of_its_fingerprint(write, made):
 
 @pytest.mark.parametrize(
     ("wrong", "said"),
-    [("metric='f1'", "wanted val_accuracy or val_r2"), ("default_epochs=0", "wanted at least 1")],
+    [("metric='f 1'", "metric is named 'f 1'"), ("default_epochs=0", "wanted at least 1")],
 )
 def test_a_loop_that_says_something_wrong_about_itself_is_refused(write, wrong, said):
     made = f"from batchfront import CustomLoop\ntask = CustomLoop(function=objective, {wrong})"

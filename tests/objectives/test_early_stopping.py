@@ -144,7 +144,9 @@ def test_the_validation_loss_is_that_of_the_whole_split():
     rule = EarlyStopping(patience=2, on="loss")
     curve = trained(Ending(early_stopping=rule), loss=loss).curve
     own = seen[-len(curve) :]  # after what is asked of a task when it is loaded
-    assert [rule.ends(own[:n]) for n in range(1, len(own) + 1)] == [False] * (len(own) - 1) + [True]
+    assert [rule.ends(own[:n], maximize=False) for n in range(1, len(own) + 1)] == [False] * (
+        len(own) - 1
+    ) + [True]
 
 
 def test_a_resumed_run_remembers_its_losses():

@@ -92,7 +92,7 @@ def test_a_value_that_is_no_objective_is_refused(write, value, kind):
 )
 def test_a_task_may_be_an_instance_or_a_function_that_makes_it(write, made):
     objective = load(write(TASK, made))
-    assert (objective.name, objective.metric) == ("mine.py:task", "val_accuracy")
+    assert (objective.name, str(objective.metric)) == ("mine.py:task", "val_accuracy")
     assert (objective.batch_sizes, objective.default_epochs) == ((1, 20), 7)
     assert set(objective.fingerprint) >= {"data", "model", "optimizer"}
     assert train(objective).result().verdict is Verdict.COMPLETED

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
+from scipy.optimize import minimize
 from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812
 
+from batchfront.objectives.constant import constant_loss
 from batchfront.objectives.gradients.draws import Gradients
-from batchfront.objectives.loss import COUNTED, MEAN, SUM, WHOLE, Loss, looked_at
+from batchfront.objectives.loading.examples import Tensors
+from batchfront.objectives.loss import COUNTED, MEAN, SUM, WHOLE, Loss, as_loss, looked_at
 from batchfront.objectives.measurement import ObjectiveError
 from batchfront.objectives.task import Data
 from batchfront.objectives.training.batches import RAGGED
@@ -162,6 +167,73 @@ def padded() -> Data:
     return Data(**marked)
 
 
+def uneven() -> Data:
+    """Three classes of very unequal size."""
+    data = made_data()
+    y = torch.tensor([0] * 70 + [1] * 25 + [2] * 5)
+    return replace(data, y_train=y)
+
+
+@pytest.mark.parametrize(
+    "loss", [nn.functional.cross_entropy, smoothed, ignoring, weighted, summed, counted, of_sigmoid]
+)
+def test_the_baseline_is_the_least_loss_of_any_constant(loss):
+    """Against a simplex search over the three logits, which knows nothing of slopes."""
+    data = uneven()
+    y = data.y_train
+
+    def of(logits: Any) -> float:
+        found = loss(torch.tensor(logits, dtype=torch.float32).expand(len(y), 3), y)
+        return float(found[0] / found[1] if isinstance(found, tuple) else found)
+
+    least = minimize(of, [0.0, 0.0, 0.0], method="Nelder-Mead").fun
+    made = TaskObjective(made_task(data=uneven, loss=loss), name="t", device="cpu")
+    found = made.loss.of_batch(made._baseline_loss, len(y))
+    assert found == pytest.approx(least, rel=1e-3)
+
+
+VALUES = torch.randn(2001, generator=torch.Generator().manual_seed(0)).exp()
+RARE = (torch.arange(2000) % 100 == 0).float()
+
+
+@pytest.mark.parametrize(
+    ("loss", "y"),
+    [
+        *((loss, VALUES * size) for loss in (F.l1_loss, F.huber_loss) for size in (1e-2, 1.0, 1e4)),
+        (F.mse_loss, VALUES + 273),
+        (F.binary_cross_entropy_with_logits, RARE),
+    ],
+)
+def test_the_baseline_of_values_is_the_least_loss_whatever_their_size(loss, y):
+    """Against every quantile of the targets, and every logit."""
+    values = torch.cat([y.quantile(torch.linspace(0, 1, 501)), y.mean(0, keepdim=True)])
+    tried = torch.linspace(-7, 7, 501) if y is RARE else values
+    least = min(float(loss(constant.expand_as(y), y)) for constant in tried)
+    found = constant_loss(as_loss(loss), y.mean(dim=0, keepdim=True), y, part=512)
+    assert found == pytest.approx(least, rel=1e-3)
+
+
+def test_log_probabilities_have_the_baseline_of_logits():
+    """The larger they are, the lower their loss: only those of one distribution are outputs."""
+    task = made_task(
+        data=uneven,
+        model=lambda: nn.Sequential(nn.Linear(5, 3), nn.LogSoftmax(dim=1)),
+        loss=nn.NLLLoss(weight=WEIGHTS),
+    )
+    found = TaskObjective(task, name="t", device="cpu")._baseline_loss
+    logits = TaskObjective(made_task(data=uneven, loss=weighted), name="t", device="cpu")
+    assert found == pytest.approx(logits._baseline_loss, rel=1e-3)
+
+
+def test_a_loss_that_falls_for_ever_keeps_the_baseline_of_the_shares():
+    def boundless(output: Tensor, y: Tensor) -> Tensor:
+        return -output.gather(1, y[:, None]).mean()
+
+    made = TaskObjective(made_task(data=uneven, loss=boundless), name="t", device="cpu")
+    shares = torch.bincount(uneven().y_train) / 100
+    assert made._baseline_loss == pytest.approx(float(-(shares * shares.log()).sum()), rel=1e-3)
+
+
 def test_targets_that_the_loss_ignores_do_not_count_as_right_or_wrong():
     data = padded()
     objective = TaskObjective(made_task(data=padded), name="t", device="cpu")
@@ -172,7 +244,7 @@ def test_targets_that_the_loss_ignores_do_not_count_as_right_or_wrong():
     model = nn.Linear(5, 3)
     right = model(data.x_val).argmax(dim=1) == data.y_val
     expected = float(right.sum()) / int((data.y_val >= 0).sum())
-    assert objective._evaluate(model, data.x_val, data.y_val) == pytest.approx(expected)
+    assert objective.score(model, Tensors(data.x_val, data.y_val)) == pytest.approx(expected)
 
 
 def test_a_study_of_an_older_version_takes_every_loss_for_a_mean():
@@ -190,7 +262,9 @@ def test_a_gradients_noise_is_that_of_the_mean(loss):
     model, indices = nn.Linear(5, 3), torch.arange(40)
     told = looked_at(loss, model, data.x_train, data.y_train, classes=True)
     found = [
-        Gradients(model, told, data.x_train, data.y_train, device="cpu", part=part).square(indices)
+        Gradients(model, told, Tensors(data.x_train, data.y_train), device="cpu", part=part).square(
+            indices
+        )
         for part in (None, 7)
     ]
     output, y = model(data.x_train[:40]), data.y_train[:40]

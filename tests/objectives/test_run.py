@@ -142,7 +142,7 @@ def test_metrics_may_be_tensors():
 )
 def test_epochs_to_target_is_the_first_epoch_that_reaches_it(target, epochs):
     run = run_of(epochs_of(0.2, 0.5, 0.4, 0.7), target=target)
-    assert run.result().epochs_to_target == epochs
+    assert run.result().to_target == epochs
 
 
 def test_the_generalization_gap_is_that_of_the_last_epoch():

@@ -240,7 +240,7 @@ def test_a_proxy_has_no_claim_lock_and_says_so(name, storage):
 def test_a_reader_of_nothing_says_so_and_makes_nothing(fresh, tmp_path):
     for _ in range(2):
         assert not exists(fresh)
-        with pytest.raises(StorageError, match="make study"), readable_errors(fresh):
+        with pytest.raises(StorageError, match="the first run creates"), readable_errors(fresh):
             open_storage(fresh, mode="reader")
     assert list(tmp_path.iterdir()) == []
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import optuna
@@ -12,6 +14,10 @@ from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import TrialState
 
 from batchfront.storage import patience, server
+from batchfront.storage.errors import StorageError
+from batchfront.storage.open import exists as is_there
+from batchfront.storage.open import open_storage, waiting_for_server
+from tests.servers import Serve, database, serve
 
 
 @pytest.mark.parametrize(
@@ -24,10 +30,10 @@ def test_errors_of_mysql_are_told_apart_by_their_number(number, passes):
     cause = pymysql.err.OperationalError(number, "said")
     wrapped = sqlalchemy.exc.OperationalError("SELECT 1", {}, cause)
     wrapped.__cause__ = cause  # as SQLAlchemy raises it
-    assert server._is_away(wrapped) == passes
+    assert server.is_away(wrapped) == passes
     outer = optuna.exceptions.StorageInternalError("during the commit")
     outer.__cause__ = wrapped
-    assert server._is_away(outer) == passes
+    assert server.is_away(outer) == passes
 
 
 def test_a_full_disk_of_postgresql_is_told_at_once():
@@ -35,7 +41,7 @@ def test_a_full_disk_of_postgresql_is_told_at_once():
 
     for error, passes in ((errors.DiskFull, False), (errors.AdminShutdown, True)):
         wrapped = sqlalchemy.exc.OperationalError("INSERT", {}, error("said"))
-        assert server._is_away(wrapped) == passes
+        assert server.is_away(wrapped) == passes
 
 
 class Away(Exception):
@@ -116,3 +122,49 @@ def test_who_is_impatient_is_told_at_once(losing):
     assert storage.n_calls == 1
     with pytest.raises(KeyError):
         losing(1).fail()
+
+
+def test_a_worker_that_opens_its_storage_waits_for_a_server_that_restarts(tmp_path, monkeypatch):
+    """As when a worker was killed, and is started again while the server is away."""
+    behind = f"sqlite:///{tmp_path}/study.db"
+    with serve(behind) as server_:
+        url = server_.url()
+        optuna.create_study(storage=open_storage(url, mode="worker"), study_name="mine")
+        server_.kill()
+    again: list[Serve] = []
+
+    def restart(seconds: float) -> None:
+        again.append(Serve(behind, "--port", url.rpartition(":")[2]))
+        again[-1].url()
+
+    monkeypatch.setattr("batchfront.storage.proxy.CONNECT_SECONDS", 0.2)
+    clock = SimpleNamespace(sleep=restart, monotonic=time.monotonic)
+    monkeypatch.setattr("batchfront.storage.patience.time", clock)
+    try:
+        with pytest.raises(StorageError, match="no gRPC server answers"):
+            open_storage(url, mode="worker")  # whoever types a wrong port is told at once
+        storage = waiting_for_server(url, lambda: open_storage(url, mode="worker"))
+        assert optuna.get_all_study_names(storage) == ["mine"]
+    finally:
+        for one in again:
+            one.kill()
+
+
+@pytest.mark.mysql
+def test_a_database_that_goes_while_its_tables_are_looked_at_is_asked_again(monkeypatch):
+    import pymysql
+
+    exists = server.exists
+    lost = pymysql.err.OperationalError(2013, "Lost connection to MySQL server during query")
+    errors = [sqlalchemy.exc.OperationalError("DESCRIBE", {}, lost)]
+
+    def cut_off(url: Any) -> bool:
+        if errors:
+            raise errors.pop()
+        return exists(url)
+
+    monkeypatch.setattr(server, "exists", cut_off)
+    with database("mysql") as url:
+        open_storage(url, mode="worker")
+        assert waiting_for_server(url, lambda: is_there(url))
+    assert errors == []

@@ -6,7 +6,6 @@ import glob
 import os
 import pwd
 import shutil
-import socket
 import subprocess
 import tempfile
 import threading
@@ -59,9 +58,7 @@ class Private:
         self._data = folder / "data"
         # PostgreSQL refuses to run as root.
         self._user = {"user": "postgres"} if os.getuid() == 0 else {}
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
+        self.port = servers.free_port()
         (folder / "password").write_text(SECRET)
         self._run(
             "initdb", "-A", "scram-sha-256", "-U", "me", "-N", "--pwfile", folder / "password"

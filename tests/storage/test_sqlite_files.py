@@ -232,7 +232,7 @@ def test_a_reader_never_meets_half_a_schema(url, path):
     finally:
         sqlalchemy.event.remove(sqlalchemy.Engine, "after_cursor_execute", look)
     assert len(told) > 10
-    assert set(told) == {f"there is no database {path} yet: `make study` creates it"}
+    assert set(told) == {f"there is no database {path} yet: the first run creates it"}
 
 
 def test_the_log_of_a_lost_file_does_not_come_back_in_a_new_one(url, path):

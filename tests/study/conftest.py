@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import multiprocessing
 import os
 import shutil
 import sqlite3
@@ -17,12 +18,15 @@ from typing import Any
 import optuna
 import pytest
 
+from batchfront.storage import sqlite
 from batchfront.storage.open import open_storage
 from batchfront.study.cli.main import main
-from batchfront.study.plan.agreement import DIRECTIONS
 from batchfront.study.plan.settings import DEFAULT_STORAGE, STORAGE_VARIABLE
 from batchfront.study.plan.space import SearchSpace
+from batchfront.study.search.samplers import stock_sampler
+from batchfront.study.workers import team
 from tests.servers import database
+from tests.study.processes import STARTER, Command
 from tests.study.tables import TO_TARGET
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -57,6 +61,31 @@ def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("batchfront.study.probes.prober.PROBE_SECONDS", 0.01)
     monkeypatch.setattr("batchfront.study.probes.prober.PATIENCE_SECONDS", 0.0)
     monkeypatch.setattr("batchfront.study.workers.worker.PASSING_SECONDS", 0.0)
+
+
+@pytest.fixture(autouse=True)
+def _quick_workers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Worker processes are forked from one that has imported everything."""
+    monkeypatch.setattr(team, "multiprocessing", STARTER)
+
+
+@pytest.fixture
+def fresh_workers(monkeypatch: pytest.MonkeyPatch, _quick_workers: None) -> None:
+    """Worker processes are started as for a user: nothing is imported in them yet."""
+    monkeypatch.setattr(team, "multiprocessing", multiprocessing)
+
+
+@pytest.fixture(scope="session")
+def _empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    made = tmp_path_factory.mktemp("tables") / "empty.db"
+    sqlite._create(made)
+    return made
+
+
+@pytest.fixture(autouse=True)
+def _tables_are_made_once(_empty_database: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """New SQLite files are copies of the first: Optuna takes 0.1 s to make its tables."""
+    monkeypatch.setattr(sqlite, "_create", lambda path: shutil.copyfile(_empty_database, path))
 
 
 @pytest.fixture
@@ -155,11 +184,14 @@ def shared_study(shared_url: str) -> optuna.Study:
     """A study in it, without trials."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     storage = open_storage(shared_url, mode="worker")
-    return optuna.create_study(study_name="mine", storage=storage, directions=list(DIRECTIONS))
+    return optuna.create_study(
+        study_name="mine", storage=storage, directions=["maximize", "minimize", "minimize"]
+    )
 
 
 def ask(study: optuna.Study) -> optuna.Trial:
-    """A trial of the usual space."""
+    """A trial of the usual space, drawn at random."""
+    study.sampler = stock_sampler("random", space=SearchSpace(), seed=0)
     return study.ask(SearchSpace().distributions())
 
 
@@ -186,11 +218,11 @@ def few(workdir: Path) -> Path:
 def spawn(
     *args: str, cwd: Path, start_new_session: bool = False, **environment: str
 ) -> subprocess.Popen[str]:
-    """`batchfront ARGS` as a process of its own."""
+    """`batchfront ARGS` as a fresh process, as a user starts it; a `Command` takes less time."""
     return subprocess.Popen(
         [sys.executable, "-m", "batchfront", *args],
         cwd=cwd,
-        env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
+        env={**os.environ, "PYTHONPATH": f"{ROOT / 'src'}{os.pathsep}{ROOT}", **environment},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -198,7 +230,7 @@ def spawn(
     )
 
 
-def finish(process: subprocess.Popen[str], timeout: float = 120) -> tuple[int, str, str]:
+def finish(process: subprocess.Popen[str] | Command, timeout: float = 120) -> tuple[int, str, str]:
     """Exit code, stdout and stderr."""
     out, err = process.communicate(timeout=timeout)
     return process.returncode, out, err

@@ -11,22 +11,31 @@ from optuna.trial import TrialState
 from batchfront.storage.fence import IDENTITY
 from batchfront.storage.open import open_storage
 from batchfront.study.cli.main import main
-from batchfront.study.plan.agreement import AGREEMENT, DIRECTIONS
+from batchfront.study.plan.agreement import AGREEMENT
+from batchfront.study.plan.space import SearchSpace
 from batchfront.study.quiet import quiet_optuna
 from batchfront.study.transfer.writing import content
 
 SPACE = {
-    "log2_batch_size": IntDistribution(0, 9),
+    "batch_size": IntDistribution(1, 512, log=True),
     "learning_rate": FloatDistribution(1e-4, 3, log=True),
     "activation": CategoricalDistribution(("relu", "tänh", None)),
 }
-PARAMS = {"log2_batch_size": 5, "learning_rate": 0.1 + 0.2, "activation": "tänh"}
+PARAMS = {"batch_size": 32, "learning_rate": 0.1 + 0.2, "activation": "tänh"}
+
+
+def record_of(task: str) -> dict[str, Any]:
+    """The least that a study's record holds."""
+    names = ["val_accuracy", "train_seconds", "peak_memory_bytes"]
+    return {"task": task, "objectives": names, "space": SearchSpace().as_dict(), "epochs": None}
 
 
 def make(url: str, name: str = "mine") -> optuna.Study:
     """A study with a trial of every state, and attributes of every kind."""
     storage = open_storage(url, mode="worker")
-    study = optuna.create_study(storage=storage, study_name=name, directions=list(DIRECTIONS))
+    study = optuna.create_study(
+        storage=storage, study_name=name, directions=["maximize", "minimize", "minimize"]
+    )
     with quiet_optuna():
         study.set_metric_names(["val_accuracy", "train_seconds", "peak_memory_bytes"])
     given: dict[str, Any] = {"params": PARAMS, "distributions": SPACE}
@@ -47,7 +56,7 @@ def make(url: str, name: str = "mine") -> optuna.Study:
         ),
     ):
         study.add_trial(trial)
-    study.set_user_attr(AGREEMENT, {"task": "planted"})
+    study.set_user_attr(AGREEMENT, record_of("planted"))
     study.set_user_attr("ключ", {"a": [1, None]})
     return study
 

@@ -12,7 +12,14 @@ from batchfront.study.plan.budgets import Budgets
 from batchfront.study.plan.limits import Limits
 from batchfront.study.plan.space import SearchSpace
 from batchfront.study.search.by_name import make_sampler
-from batchfront.study.trials.attributes import CONSTRAINT, CURVE, SO_FAR, VERDICT, batch_size_of
+from batchfront.study.trials.attributes import (
+    CONSTRAINT,
+    CURVE,
+    SO_FAR,
+    VERDICT,
+    batch_size_of,
+    log2_batch_size_of,
+)
 
 from .known import costs_by
 
@@ -25,7 +32,7 @@ def cost(size: int) -> tuple[float, int]:
 
 
 def limits_of(sizes=None, **changes) -> Limits:
-    costs = costs_by(cost, sizes or SPACE.sizes())
+    costs = costs_by(cost, sizes or SPACE.batch_sizes)
     known = Limits(costs=costs, budgets=Budgets(), failed_size=None, device_bytes=2**40)
     return replace(known, **changes)
 
@@ -40,8 +47,8 @@ def new_study(space=SPACE, *, limits=None, seed=0):
 
 def accuracy_at(params) -> float:
     """Best at a rate of size ** 0.5 / 1000, a little worse at each doubling of the size."""
-    off = math.log2(params["learning_rate"] * 1000) - 0.5 * params["log2_batch_size"]
-    return 1 - min(0.02 * 1.05 ** params["log2_batch_size"] * math.exp(0.08 * off**2), 0.9)
+    off = math.log2(params["learning_rate"] * 1000) - 0.5 * log2_batch_size_of(params)
+    return 1 - min(0.02 * 1.05 ** log2_batch_size_of(params) * math.exp(0.08 * off**2), 0.9)
 
 
 def tell(study, trial, accuracy=None, **attributes):

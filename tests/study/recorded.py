@@ -20,7 +20,7 @@ def run_row(batch_size: int, learning_rate: float, **known: Any) -> RunRow:
 
 
 def rows_of_table(table: Table, *, n_train: int) -> list[RunRow]:
-    """As `import` would make them."""
+    """The rows as `import` would make them."""
     rows = []
     for (size, rate, seed), run in table.runs.items():
         fine = run.is_finite

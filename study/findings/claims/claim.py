@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from batchfront.objectives.length import Length
 from batchfront.objectives.measurement import FAILED
-from batchfront.study.findings.rates.best import RateEstimate, best_rate
+from batchfront.study.findings.rates.best import NotShown, RateEstimate, best_rate
 from batchfront.study.findings.rates.law import rate_estimates
 from batchfront.study.trials.rows import RunRow
+from batchfront.study.trials.yardstick import AS_IT_IS, Yardstick
 
 if TYPE_CHECKING:
     import numpy as np
@@ -39,11 +41,17 @@ class Claim:
 class Runs:
     """The runs that claims look at, and what several of them need."""
 
-    rows: Sequence[RunRow]
-    target: float | None = None
+    rows: Sequence[RunRow]  # their metrics are standard values
+    target: float | None = None  # in the metric's units
+    by: Yardstick = AS_IT_IS
     seed: int = 0
     steady: bool = True
     """Rate and batch size stay as they are: the first half of a run is a run of half the epochs."""
+
+    @cached_property
+    def standard_target(self) -> float | None:
+        """The target, as the rows' metrics are."""
+        return None if self.target is None else self.by.standard(self.target)
 
     @cached_property
     def finished(self) -> list[RunRow]:
@@ -56,11 +64,25 @@ class Runs:
         return sorted({row.batch_size for row in self.rows})
 
     @cached_property
+    def _estimates(self) -> dict[int, RateEstimate | NotShown]:
+        return rate_estimates(self.rows, seed=self.seed)
+
+    @cached_property
+    def untuned(self) -> dict[int, str]:
+        """Why the best rate of a size is not known, of the other sizes."""
+        return {
+            size: e.reason if isinstance(e, NotShown) else "its best rate is an edge of those tried"
+            for size, e in self._estimates.items()
+            if size not in self.tuned
+        }
+
+    @cached_property
     def tuned(self) -> dict[int, RateEstimate]:
         """Best rates, of the sizes where they are bracketed."""
-        found = rate_estimates(self.rows, seed=self.seed)
         return {
-            size: e for size, e in found.items() if isinstance(e, RateEstimate) and not e.at_edge
+            size: e
+            for size, e in self._estimates.items()
+            if isinstance(e, RateEstimate) and not e.at_edge
         }
 
     @cached_property
@@ -75,8 +97,25 @@ class Runs:
             found.usable[0] / slack <= row.learning_rate <= found.usable[1] * slack
         )
 
-    def tuned_at(self, size: int, epoch: int) -> RateEstimate | None:
-        """The best rate of a size for runs of `epoch` epochs, from curves; None where unknown.
+    @cached_property
+    def _length(self) -> Length:
+        """What the runs were given; epochs, where nobody says."""
+        known = (row.length for row in self.rows if row.length is not None)
+        return next(known, Length(amount=1))
+
+    @property
+    def counts_steps(self) -> bool:
+        """Whether runs were given equal steps, and not equal examples."""
+        return self._length.counts_steps
+
+    @property
+    def point(self) -> str:
+        """What the points of their curves are: epochs, or other evaluations."""
+        return self._length.point
+
+    def tuned_at(self, size: int, point: int) -> RateEstimate | None:
+        """The best rate of a size for runs as long as up to that point of their curves, as a rule
+        an epoch; None where unknown.
 
         A run that failed counts as failed; one without a point there is left out.
         """
@@ -84,7 +123,7 @@ class Runs:
         for row in self.rows:
             if row.batch_size != size or not row.finished:
                 continue
-            value = metric_at(row, epoch)
+            value = metric_at(row, point)
             if value is not None:
                 seen.append((row.learning_rate, 1 - value))
             elif row.metric is None and row.verdict in FAILED:
@@ -96,13 +135,13 @@ class Runs:
 Rule = Callable[[str, Runs], Claim]
 
 
-def metric_at(row: RunRow, epoch: int) -> float | None:
-    """The recorded metric after so many epochs, of a run that completed."""
+def metric_at(row: RunRow, point: int) -> float | None:
+    """The recorded metric after so many epochs, or other points, of a run that completed."""
     if row.metric is None:
         return None
-    if epoch == row.epochs:
+    if point == row.points:
         return row.metric
-    index, between = divmod(epoch, row.stride)
+    index, between = divmod(point, row.stride)
     return None if between or not 0 < index <= len(row.curve) else row.curve[index - 1]
 
 

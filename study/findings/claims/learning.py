@@ -1,10 +1,11 @@
-"""Beliefs about accuracy, spikes and curves."""
+"""Beliefs about the metric, spikes and curves."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
+from typing import Any
 
 from batchfront.study.findings.claims.claim import (
     AGREE,
@@ -20,44 +21,75 @@ from batchfront.study.findings.claims.claim import (
 from batchfront.study.findings.rates.best import RateEstimate
 from batchfront.study.findings.rates.law import MIN_SIZES
 from batchfront.study.findings.statistics.lines import fit_line
+from batchfront.study.findings.statistics.shape import MIN_SIZES as MIN_SIZES_OF_SHAPE
+from batchfront.study.findings.statistics.shape import Shape, mean_ranks, shape_of
 from batchfront.study.findings.statistics.trends import (
     mean_interval,
     rank_correlation,
-    rank_trend,
     within_correlation,
 )
 from batchfront.study.trials.rows import RunRow
 
-FINEST = 0.002  # of an accuracy
-BARELY = 0.01  # of accuracy: sizes that differ by less barely differ
-EARLY_EPOCHS = 2
+FINEST = 0.002  # of a standard value
+BARELY = 0.01  # of standard values: sizes that differ by less barely differ
+EARLY_EPOCHS, EARLY_SHARE = 2, 0.1
 PREDICTS = 0.5  # rank correlation from which on the early regime predicts the end
 MIN_RUNS = 20
 MIN_TREND_SIZES, MIN_SEEDS = 3, 3  # runs of a size
 
 
 def smaller_ends_higher(name: str, evidence: Runs) -> Claim:
+    """The claim at equal epochs or examples.
+
+    Whole runs are compared where these are what they were given; runs of equal steps are compared
+    at B after all of their length with 2B after half of it.
+    """
+    if evidence.counts_steps:
+        return _halves_compared(name, evidence, whole_is_smaller=True)
+    return _whole_runs_compared(name, evidence)
+
+
+def smaller_ends_higher_in_as_many_steps(name: str, evidence: Runs) -> Claim:
+    """The claim at equal steps.
+
+    B after half of its length is compared with 2B after all of it; where runs were given equal
+    steps, whole runs are compared.
+    """
+    if evidence.counts_steps:
+        return _whole_runs_compared(name, evidence)
+    return _halves_compared(name, evidence, whole_is_smaller=False)
+
+
+def _whole_runs_compared(name: str, evidence: Runs) -> Claim:
     """Error at each size's best rate over log2 of the size: agree where the slope is positive."""
     import numpy as np
 
     tuned = evidence.tuned
     if len(tuned) < MIN_SIZES:
-        return not_shown(name, f"{len(tuned)} tuned batch sizes, wanted {MIN_SIZES}")
+        left = _left_out(evidence, tuned, "")
+        return not_shown(name, f"{len(tuned)} tuned batch sizes, wanted {MIN_SIZES}{left}")
     x = np.log2(np.array(list(tuned), dtype=float))
     draws = np.array([e.error_draws for e in tuned.values()])
     line = fit_line(x, draws, finest=FINEST, seed=evidence.seed)
     low, high = line.interval(CONFIDENCE)
-    best = {size: round(1 - e.error, 4) for size, e in tuned.items()}
-    text = f"accuracy {-line.slope:+.4f} per doubling ({-high:+.4f} to {-low:+.4f})"
-    figures = {"tuned_metric": best, "per_doubling": [-line.slope, -high, -low]}
-    return decided(name, low, high, text, figures)
+    by = evidence.by
+    best = {size: round(by.own(1 - e.error), 4) for size, e in tuned.items()}
+    slope, ends = by.own_difference(-line.slope), sorted(map(by.own_difference, (-high, -low)))
+    text = f"{by.metric} {slope:+.4f} per doubling ({ends[0]:+.4f} to {ends[1]:+.4f})"
+    figures = {"tuned_metric": best, "per_doubling": [slope, *ends]}
+    left = _left_out(evidence, tuned, "")
+    errors = {size: e.error for size, e in tuned.items()}
+    shape = shape_of(errors, [float(d.std()) for d in draws], seed=evidence.seed)
+    if shape.turn is not None:
+        both = ", ".join(f"{best[size]:.4g} at {size}" for size in (min(best), max(best)))
+        said = f"{by.metric} {both}, {best[shape.turn]:.4g}"
+        return _turned(name, shape, said, left, figures)
+    return decided(name, low, high, text + left, figures)
 
 
-def smaller_ends_higher_in_as_many_steps(name: str, evidence: Runs) -> Claim:
-    """B after half the epochs against 2B after all: as many steps, each at its own best rate.
-
-    Agree: the mean difference of neighbours is positive.
-    """
+def _halves_compared(name: str, evidence: Runs, *, whole_is_smaller: bool) -> Claim:
+    """One of B and 2B after half of its length against the other after all of it, each at its own
+    best rate. Agree: the mean difference of neighbours is in favour of B."""
     import numpy as np
 
     if not evidence.steady:
@@ -65,22 +97,28 @@ def smaller_ends_higher_in_as_many_steps(name: str, evidence: Runs) -> Claim:
             name,
             "learning rate or batch size follow a schedule: half a run is none of half as long",
         )
-    epochs = max((row.epochs or 0 for row in evidence.rows), default=0)
+    points = max((row.points or 0 for row in evidence.rows), default=0)
     draws, differences = [], {}
     for size in evidence.tuned:
-        half = evidence.tuned_at(size, epochs // 2) if epochs % 2 == 0 else None
-        whole = evidence.tuned.get(2 * size)
+        sizes = (2 * size, size) if whole_is_smaller else (size, 2 * size)
+        half = evidence.tuned_at(sizes[0], points // 2) if points % 2 == 0 else None
+        whole = evidence.tuned.get(sizes[1])
         if half is not None and whole is not None:
-            draws.append(whole.error_draws - half.error_draws)
-            differences[f"{size}-{2 * size}"] = round(whole.error - half.error, 4)
+            sign = -1 if whole_is_smaller else 1
+            draws.append(sign * (whole.error_draws - half.error_draws))
+            better = evidence.by.own_difference(sign * (whole.error - half.error))
+            differences[f"{size}-{2 * size}"] = round(better, 4)
     if len(draws) < MIN_TREND_SIZES:
         return not_shown(
             name, f"{len(draws)} pairs of tuned sizes B and 2B with curves at half of "
-            f"{epochs} epochs, wanted {MIN_TREND_SIZES}"
+            f"{points} {evidence.point}s, wanted {MIN_TREND_SIZES}"
         )  # fmt: skip
     low, high = mean_interval(np.array(draws), CONFIDENCE)
-    text = f"B against 2B: {np.mean(draws):+.4f} accuracy ({low:+.4f} to {high:+.4f})"
-    return decided(name, low, high, text, {"differences": differences, "interval": [low, high]})
+    own = evidence.by.own_difference
+    ends, usual = sorted((own(low), own(high))), own(float(np.mean(draws)))
+    said = f"({ends[0]:+.4f} to {ends[1]:+.4f})"
+    text = f"B against 2B: {usual:+.4f} {evidence.by.metric} {said}"
+    return decided(name, low, high, text, {"differences": differences, "interval": ends})
 
 
 def gap_grows(name: str, evidence: Runs) -> Claim:
@@ -108,19 +146,19 @@ def small_batches_spike(
 def larger_is_faster_to_target(name: str, evidence: Runs) -> Claim:
     """Training seconds to the target of runs at usable rates: agree where they fall with size. One
     that never reaches it takes longer than any."""
-    target = evidence.target
+    target = evidence.standard_target
     if target is None:
         return not_shown(name, "give --target")
 
     def seconds(row: RunRow) -> float | None:
-        if row.epoch_seconds is None or not row.curve:
+        if row.point_seconds is None or not row.curve:
             return None
-        epochs = row.epochs_to(target)
-        return math.inf if epochs is None else epochs * row.epoch_seconds
+        points = row.points_to(target)
+        return math.inf if points is None else points * row.point_seconds
 
     curves = [row for row in evidence.tuned_rows if row.curve]
-    if curves and all(row.epochs_to(target) is None for row in curves):
-        return not_shown(name, f"no tuned run reaches {target:g}")
+    if curves and all(row.points_to(target) is None for row in curves):
+        return not_shown(name, f"no tuned run reaches {evidence.target:g}")
     return _trend(name, evidence, seconds, sign=-1, what="seconds to the target")
 
 
@@ -132,31 +170,50 @@ def _trend(
     sign: int,
     what: str,
 ) -> Claim:
-    """Rank correlation with batch size, by permutation of runs."""
+    """The shape of mean ranks over batch sizes, by permutation of sizes."""
     values: dict[int, list[float]] = {}
     for row in evidence.tuned_rows:
         value = figure(row)
         if value is not None:
             values.setdefault(row.batch_size, []).append(value)
     known = {size: v for size, v in sorted(values.items()) if len(v) >= MIN_SEEDS}
-    if len(known) < MIN_TREND_SIZES:
+    if len(known) < MIN_SIZES_OF_SHAPE:
         return not_shown(
             name, f"{len(known)} batch sizes with {MIN_SEEDS} tuned runs that say their {what}, "
-            f"wanted {MIN_TREND_SIZES}"
+            f"wanted {MIN_SIZES_OF_SHAPE}" + _left_out(evidence, known, "too few such runs")
         )  # fmt: skip
-    rho, p = rank_trend(known, seed=evidence.seed)
+    shape = shape_of(*mean_ranks(known), seed=evidence.seed)
     means = {size: sum(v) / len(v) for size, v in known.items()}
     (smallest, first), *_, (largest, last) = means.items()
-    text = (
-        f"{what} {_mean_word(first)} at {smallest}, {_mean_word(last)} at {largest}; "
-        f"rank correlation {rho:+.2f}, p {p:.2g}"
-    )
+    text = f"{what} {_mean_word(first)} at {smallest}, {_mean_word(last)} at {largest}"
     finite = {size: mean if math.isfinite(mean) else None for size, mean in means.items()}
-    figures = {"means": finite, "rank_correlation": rho, "p": p}
-    if p > 1 - CONFIDENCE:
-        return not_shown(name, f"{text}: no clear trend", **figures)
-    verdict = AGREE if sign * rho > 0 else DISAGREE
-    return Claim(name=name, verdict=verdict, figures=figures, text=text)
+    figures = {"means": finite, "rank_correlation": shape.correlation, "p": shape.p_trend}
+    left = _left_out(evidence, known, f"under {MIN_SEEDS} tuned runs that say it")
+    if shape.turn is not None:
+        return _turned(name, shape, f"{text}, {_mean_word(means[shape.turn])}", left, figures)
+    text += f"; rank correlation {shape.correlation:+.2f}, p {shape.p_trend:.2g}"
+    if not shape.trend:
+        return not_shown(name, f"{text}: no clear trend{left}", **figures)
+    verdict = AGREE if sign * shape.trend > 0 else DISAGREE
+    return Claim(name=name, verdict=verdict, figures=figures, text=text + left)
+
+
+def _turned(name: str, shape: Shape, text: str, left: str, figures: Mapping[str, Any]) -> Claim:
+    """Neither direction holds where figures come back on both sides of a size in between."""
+    extreme = "best" if shape.is_valley else "worst"
+    figures = {**figures, extreme: shape.turn, "p_bend": shape.p_bend}
+    text += f" at {shape.turn}, the {extreme}"
+    if shape.is_bent:
+        what = "a U-shape" if shape.is_valley else "an arch"
+        return Claim(name=name, verdict=DISAGREE, figures=figures, text=f"{text}: {what}{left}")
+    return not_shown(name, f"{text}: neither a trend nor a U-shape is clear{left}", **figures)
+
+
+def _left_out(evidence: Runs, known: Collection[int], why: str) -> str:
+    """`; left out: 1 (its best rate lies at an edge of those tried)`."""
+    reasons = {size: evidence.untuned.get(size, why) for size in evidence.sizes}
+    said = [f"{size} ({why})" for size, why in reasons.items() if size not in known]
+    return f"; left out: {', '.join(said)}" if said else ""
 
 
 def _mean_word(mean: float) -> str:
@@ -164,8 +221,8 @@ def _mean_word(mean: float) -> str:
 
 
 def neighbours_barely_differ(name: str, evidence: Runs) -> Claim:
-    """Accuracy of B and 2B, each at its best rate. Agree: all intervals lie within 0.01 of zero.
-    Disagree: one lies beyond."""
+    """The metric of B and 2B, each at its best rate. Agree: all intervals lie within 0.01 (of
+    standard values) of zero. Disagree: one lies beyond."""
     import numpy as np
 
     tuned = evidence.tuned
@@ -173,21 +230,23 @@ def neighbours_barely_differ(name: str, evidence: Runs) -> Claim:
     if len(pairs) < 2:
         return not_shown(name, f"{len(pairs)} pairs of tuned sizes B and 2B, wanted 2")
     tail = (1 - CONFIDENCE) / 2 / len(pairs)  # all pairs together
+    own = evidence.by.own_difference
+    barely = abs(own(BARELY))
     intervals = {}
     for a, b in pairs:
-        low, high = _normal_interval(tuned[a], tuned[b], tail)
+        low, high = sorted(map(own, _normal_interval(tuned[a], tuned[b], tail)))
         intervals[f"{a}-{b}"] = [round(low, 4), round(high, 4)]
     lows, highs = np.array(list(intervals.values())).T
     widest = max(intervals, key=lambda pair: max(map(abs, intervals[pair])))
     text = f"least sure of {len(pairs)} pairs: {widest}, {_signed(intervals[widest])}"
     figures = {"differences": intervals}
-    apart = [pair for pair, (low, high) in intervals.items() if low > BARELY or high < -BARELY]
+    apart = [pair for pair, (low, high) in intervals.items() if low > barely or high < -barely]
     if apart:
         text = f"{apart[0]} differ by {_signed(intervals[apart[0]])}"
         return Claim(name=name, verdict=DISAGREE, figures=figures, text=text)
-    if lows.min() >= -BARELY and highs.max() <= BARELY:
+    if lows.min() >= -barely and highs.max() <= barely:
         return Claim(name=name, verdict=AGREE, figures=figures, text=text)
-    return not_shown(name, f"{text}: wider than {BARELY:g}", **figures)
+    return not_shown(name, f"{text}: wider than {barely:g}", **figures)
 
 
 def _signed(interval: Sequence[float]) -> str:
@@ -195,7 +254,7 @@ def _signed(interval: Sequence[float]) -> str:
 
 
 def _normal_interval(a: RateEstimate, b: RateEstimate, tail: float) -> tuple[float, float]:
-    """The interval of `a`'s accuracy less `b`'s: draws are too few for so thin tails."""
+    """The interval of `a`'s standard value less `b`'s: draws are too few for so thin tails."""
     from statistics import NormalDist
 
     middle = float(b.error_draws.mean() - a.error_draws.mean())
@@ -206,20 +265,25 @@ def _normal_interval(a: RateEstimate, b: RateEstimate, tail: float) -> tuple[flo
 
 
 def early_predicts(name: str, evidence: Runs) -> Claim:
-    """Rank correlation of the metric after 2 epochs and at the end, over all completed runs and
-    within sizes. Agree: both intervals lie above 0.5. Disagree: one lies below.
+    """Rank correlation of the metric early (after 2 epochs, or a tenth of what is none of epochs)
+    and at the end, over all completed runs and within sizes. Agree: both intervals lie above 0.5.
+    Disagree: one lies below.
 
     Beside them, among the best quarter of each size: to tell bad runs from good ones is easier.
     """
     pairs: dict[int, list[tuple[float, float]]] = {}
+    soon = EARLY_EPOCHS
+    if evidence.point != "epoch":
+        name = "a tenth of a run predicts the end"
+        soon = max(1, round(EARLY_SHARE * max(row.points or 0 for row in evidence.rows)))
     for row in evidence.finished:
-        early = metric_at(row, EARLY_EPOCHS)
-        if early is not None and row.metric is not None and (row.epochs or 0) > 2 * EARLY_EPOCHS:
+        early = metric_at(row, soon)
+        if early is not None and row.metric is not None and (row.points or 0) > 2 * soon:
             pairs.setdefault(row.batch_size, []).append((early, row.metric))
     n = sum(map(len, pairs.values()))
     if n < MIN_RUNS:
         return not_shown(
-            name, f"{n} completed runs of over {2 * EARLY_EPOCHS} epochs with a curve, "
+            name, f"{n} completed runs of over {2 * soon} {evidence.point}s with a curve, "
             f"wanted {MIN_RUNS}"
         )  # fmt: skip
     overall = rank_correlation(list(pairs.values()), CONFIDENCE, seed=evidence.seed)
@@ -256,11 +320,11 @@ def _best_quarters(
 
 LEARNING_CLAIMS: dict[str, Rule] = {
     "larger is faster to the target": larger_is_faster_to_target,
-    "smaller ends higher, in as many epochs": smaller_ends_higher,
-    "smaller ends higher, in as many steps": smaller_ends_higher_in_as_many_steps,
+    "smaller ends better, in as many epochs": smaller_ends_higher,
+    "smaller ends better, in as many steps": smaller_ends_higher_in_as_many_steps,
     "the generalization gap grows with batch size": gap_grows,
     "small batches spike more, per epoch": partial(
-        small_batches_spike, per=lambda row: row.epochs, unit="per epoch"
+        small_batches_spike, per=lambda row: row.epochs or row.examples, unit="per epoch"
     ),
     "small batches spike more, per step": partial(
         small_batches_spike, per=lambda row: row.steps, unit="per step"

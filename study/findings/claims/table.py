@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 from batchfront.study.findings.claims.claim import Claim, Rule, Runs
 from batchfront.study.trials.rows import RunRow
+from batchfront.study.trials.yardstick import AS_IT_IS, Yardstick
 
 
 def rules() -> dict[str, Rule]:
@@ -22,8 +23,13 @@ def rules() -> dict[str, Rule]:
 
 
 def all_claims(
-    rows: Sequence[RunRow], *, target: float | None = None, seed: int = 0, steady: bool = True
+    rows: Sequence[RunRow],
+    *,
+    target: float | None = None,
+    seed: int = 0,
+    steady: bool = True,
+    by: Yardstick = AS_IT_IS,
 ) -> list[Claim]:
-    """Every belief about these runs; `steady` as in `Runs`."""
-    evidence = Runs(rows=rows, target=target, seed=seed, steady=steady)
+    """Every belief about these runs, whose metrics are standard values; the rest as in `Runs`."""
+    evidence = Runs(rows=rows, target=target, seed=seed, steady=steady, by=by)
     return [rule(name, evidence) for name, rule in rules().items()]

@@ -19,6 +19,7 @@ from batchfront.study.findings.critical.medians import (
     straight_lines,
     widened,
 )
+from batchfront.study.show import counted
 
 if TYPE_CHECKING:
     from batchfront.study.findings.critical.medians import Array, Medians
@@ -33,7 +34,7 @@ class SizeRuns:
 
     batch_size: int
     learning_rate: float
-    to_target: tuple[float, ...]  # epochs or examples of each run; inf where it never got there
+    to_target: tuple[float, ...]  # epochs, examples or tokens of each; inf: never
 
     @property
     def n_reached(self) -> int:
@@ -46,7 +47,7 @@ class SizeRuns:
         n = len(self.to_target)
         if 2 * self.n_reached <= n:  # else the median is one of a run that got there
             return f"infeasible: {self.n_reached} of {n} runs reached the target"
-        return f"{n} runs, wanted at least {MIN_SEEDS}" if n < MIN_SEEDS else ""
+        return f"{counted(n, 'run')}, wanted at least {MIN_SEEDS}" if n < MIN_SEEDS else ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,7 +77,7 @@ class SizeFit:
 class FittedLine:
     """E(B) = e_min (1 + B / b_crit)."""
 
-    e_min: Estimate  # epochs or examples
+    e_min: Estimate  # epochs, examples or tokens
     b_crit: Estimate  # examples in a batch
     s_min: Estimate  # e_min / b_crit: in steps where e_min is in examples
     replicates: tuple[Array, Array] = field(repr=False)  # intercepts and slopes of the bootstrap
@@ -101,7 +102,11 @@ class Critical:
 
 
 def critical_batch(
-    sizes: Sequence[SizeRuns], *, resolution: float = 0.0, seed: int = 0
+    sizes: Sequence[SizeRuns],
+    *,
+    resolution: float = 0.0,
+    of_steps: bool = False,
+    seed: int = 0,
 ) -> Critical:
     """Fit the line through the medians of the sizes, or say why that cannot be done.
 
@@ -111,6 +116,7 @@ def critical_batch(
     Args:
         sizes: one for each batch size.
         resolution: costs are known up to this much, as epochs are counted whole.
+        of_steps: up to so many times the batch size, as where runs are given equal steps.
         seed: of the bootstrap.
     """
     import numpy as np
@@ -121,11 +127,12 @@ def critical_batch(
     if len(used) < MIN_SIZES:
         reason = (
             f"{len(used)} of {len(rows)} batch sizes can be used, a line wants {MIN_SIZES}: give "
-            f"each at least {MIN_SEEDS} seeds at its best learning rate, or choose a lower target"
+            f"each at least {MIN_SEEDS} seeds at its best learning rate, or choose an easier target"
         )
         return Critical(reason=reason, sizes=rows)
     rng = np.random.default_rng(seed)
-    evidence = gather([(runs.batch_size, runs.to_target) for runs in used], rng, resolution)
+    costs = [(runs.batch_size, runs.to_target) for runs in used]
+    evidence = gather(costs, rng, resolution, of_steps=of_steps)
     line = straight_lines(evidence.sizes, evidence.medians[None])
     fitted = line[0] + line[1] * evidence.sizes
     scatter = scatter_of(evidence, fitted)

@@ -24,7 +24,7 @@ TOLERATED_MISS = 0.25  # of a size by the line through the others
 class Medians:
     """Medians of K sizes, and of as many again for each of R replicates."""
 
-    resolution: float  # costs are known up to this much
+    resolution: Array  # (K,), costs are known up to this much
     sizes: Array  # (K,)
     medians: Array  # (K,)
     replicates: Array  # (R, K), seeds drawn again within each size; inf: not reached
@@ -38,9 +38,16 @@ class Medians:
 
 
 def gather(
-    used: Sequence[tuple[int, Sequence[float]]], rng: np.random.Generator, resolution: float
+    used: Sequence[tuple[int, Sequence[float]]],
+    rng: np.random.Generator,
+    resolution: float,
+    *,
+    of_steps: bool = False,
 ) -> Medians:
-    """The evidence from batch sizes with their runs' costs, each known up to `resolution`."""
+    """The evidence from batch sizes with their runs' costs, each known up to `resolution`.
+
+    `of_steps`: up to so many times the batch size.
+    """
     import numpy as np
 
     sizes = np.array([float(size) for size, _ in used])
@@ -48,11 +55,12 @@ def gather(
     medians = np.array([np.median(some) for some in costs])
     drawn = [np.median(rng.choice(some, (REPLICATES, len(some))), axis=1) for some in costs]
     drawn_again = np.stack(drawn, axis=1)
-    rounding = resolution * (rng.random(drawn_again.shape) - 0.5)  # of a size, not of a run
+    known_to = resolution * (sizes if of_steps else np.ones_like(sizes))  # (K,)
+    rounding = known_to * (rng.random(drawn_again.shape) - 0.5)  # of a size, not of a run
     # No cost is below half of what was counted: one of 1 epoch took between none and one.
     replicates = np.maximum(drawn_again + rounding, 0.5 * drawn_again)
     return Medians(
-        resolution=resolution,
+        resolution=known_to,
         sizes=sizes,
         medians=medians,
         replicates=replicates,
@@ -147,15 +155,16 @@ def interval(values: Array) -> tuple[float, float]:
 def contradiction(evidence: Medians) -> str:
     """Why these medians are no line, or ""."""
     spread = evidence.medians.max() - evidence.medians.min()
-    if spread <= evidence.resolution:
+    if spread <= evidence.resolution.max():
         return (
-            f"the sizes differ by {spread:g}, and costs are known up to {evidence.resolution:g} "
-            "only: choose a higher target, or record more often"
+            f"the sizes differ by {spread:g}, and costs are known up to "
+            f"{evidence.resolution.max():g} only: choose a harder target, or record more often"
         )
-    if evidence.medians.min() <= evidence.resolution:
+    early = int((evidence.medians - evidence.resolution).argmin())
+    if evidence.medians[early] <= evidence.resolution[early]:
         return (
-            f"some size takes {evidence.medians.min():g}, and costs are known up to "
-            f"{evidence.resolution:g} only: choose a higher target, or record more often"
+            f"some size takes {evidence.medians[early]:g}, and costs are known up to "
+            f"{evidence.resolution[early]:g} only: choose a harder target, or record more often"
         )
     return _fall(evidence) or _miss(evidence)
 

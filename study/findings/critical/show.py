@@ -68,14 +68,23 @@ def caveats(found: Critical, data: ToTarget) -> list[str]:
 
 
 def _on_resolution(used: Sequence[SizeFit], data: ToTarget) -> list[str]:
-    least = min((row.median.value for row in used if row.median is not None), default=0.0)
-    if not least:
+    known = {row.runs.batch_size: row.median.value for row in used if row.median is not None}
+    if not known:
         return []
-    step = "epoch" if data.resolution == 1 else f"{data.resolution:g} epochs"
+    if data.of_steps:
+        shares = {size: data.resolution * size / cost for size, cost in known.items()}
+        said = f"{short_number(data.resolution)} {data.unit} times the batch size"
+        worst = f"{max(shares.values()):.0%} of what the worst known size takes"
+        read = "read too high by half of it, and the critical size too low"
+    else:
+        said = f"{short_number(data.resolution)} {data.unit}"
+        said = "epoch" if data.unit == "epochs" and data.resolution == 1 else said
+        worst = f"{data.resolution / min(known.values()):.0%} of the least"
+        read = "and the critical size read too high by half of it"
     return [
-        f"costs are counted every {step}, {data.resolution / least:.0%} of the least: runs get "
+        f"costs are counted every {said}, {worst}: runs get "
         "there up to that much sooner; the intervals cover the rounding, but not that all costs "
-        "and the critical size read too high by half of it"
+        f"{read}"
     ]
 
 
@@ -154,10 +163,9 @@ def _bounds(estimate: Estimate) -> list[float | None]:
 
 
 def _steps(line: FittedLine, data: ToTarget) -> Estimate | None:
-    """S_min in optimizer steps, where the examples of an epoch are known."""
-    if data.unit == "examples":
-        return line.s_min
-    return None if data.n_train is None else line.s_min.times(data.n_train)
+    """S_min in optimizer steps, where it is known how many examples a unit of costs is."""
+    each = data.examples_per_unit
+    return None if each is None else line.s_min.times(each)
 
 
 def _spelled(estimate: Estimate) -> str:

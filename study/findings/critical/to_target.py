@@ -13,8 +13,9 @@ from batchfront.study.errors import StudyError
 from batchfront.study.findings.critical.fit import SizeRuns
 from batchfront.study.trials.epoch_examples import epoch_examples
 from batchfront.study.trials.rows import RunRow
+from batchfront.study.trials.yardstick import AS_IT_IS, Yardstick
 
-Unit = Literal["epochs", "examples"]
+Unit = Literal["epochs", "examples", "tokens"]
 NOT_REACHED = float("inf")
 NEVER = (Verdict.NON_FINITE, Verdict.DIVERGED, Verdict.STALLED)  # also before the first epoch
 MIN_RATES = 3  # of a size, for its best one to lie on an edge
@@ -28,13 +29,17 @@ class ToTarget:
     sizes: list[SizeRuns]
     unit: Unit
     resolution: float  # costs are known up to this much; 0 where the table does not say
-    n_train: int | None  # examples of an epoch, where the runs tell
+    of_steps: bool = False
+    """The resolution is one of equal steps, and in `unit` for a batch size of one."""
+    examples_per_unit: float | None  # of `unit`, where the runs tell
     n_rates: int  # the most that were tried at a size
     at_edge: list[int]  # batch sizes whose best rate is the smallest or the largest tried
 
 
-def to_target(rows: Sequence[RunRow], target: float | None) -> ToTarget:
+def to_target(rows: Sequence[RunRow], target: float | None, by: Yardstick = AS_IT_IS) -> ToTarget:
     """The costs of runs up to a target, from their curves or from figures recorded for one.
+
+    `target` is in the metric's units, and the metrics of `rows` are standard values.
 
     Raises:
         StudyError: a target is missing or out of place; no run says anything.
@@ -43,13 +48,11 @@ def to_target(rows: Sequence[RunRow], target: float | None) -> ToTarget:
     recorded = [row for row in rows if row.finished and not row.curve]
     if any(row.curve for row in curves):
         if target is None:
-            best = max(max(row.curve) for row in curves if row.curve)
+            best = by.own(max(max(row.curve) for row in curves if row.curve))
             raise StudyError(f"which target? give --target; the best run reached {best:.4g}")
-        costs = [(row, float(row.epochs_to(target) or NOT_REACHED)) for row in curves]
-        stride = float(max(row.stride for row in curves))
-        return _at_best_rates(costs, unit="epochs", resolution=stride, n_train=_n_train(curves))
+        return _from_curves(curves, by.standard(target))
     if not any(_recorded(row) for row in recorded):
-        raise StudyError("the study has no finished runs with an accuracy curve: run it first")
+        raise StudyError("the study has no finished runs with a curve of the metric: run it first")
     if target is not None:
         raise StudyError(
             "these runs record what they took to a target of their own, and no curves: leave out "
@@ -58,9 +61,32 @@ def to_target(rows: Sequence[RunRow], target: float | None) -> ToTarget:
     return _as_recorded(recorded)
 
 
+def _from_curves(rows: Sequence[RunRow], target: float) -> ToTarget:
+    """Epochs, where that is what all runs were given; else tokens, where the task has them, or
+    examples: runs of equal steps differ in these."""
+    stride = float(max(row.stride for row in rows))
+    length = next((row.length for row in rows if row.length is not None), None)
+    if length is None or length.unit == "epochs":
+        costs = [(row, row.epochs_to(target)) for row in rows]
+        point = 1.0 if length is None else length.amount / length.points
+        n_train = _n_train(rows)
+        return _at_best_rates(costs, unit="epochs", resolution=stride * point, each=n_train)
+    point = stride * length.amount / length.points
+    if length.unit == "tokens":
+        costs = [(row, row.tokens_to(target)) for row in rows]
+        tokens = length.tokens_per_example
+        return _at_best_rates(
+            costs, unit="tokens", resolution=point, each=1 / tokens if tokens else None
+        )
+    costs = [(row, row.examples_to(target)) for row in rows]
+    of_steps = length.counts_steps
+    return _at_best_rates(costs, unit="examples", resolution=point, each=1.0, of_steps=of_steps)
+
+
 def _recorded(row: RunRow) -> dict[str, float]:
-    """Examples or epochs, by the column that says them."""
+    """Tokens, examples or epochs, by the column that says them."""
     costs = {
+        "tokens_to_target": row.tokens_to_target,
         "examples_to_target": row.examples_to_target,
         "steps_to_target": row.steps_to_target and row.steps_to_target * row.batch_size,
         "epochs_to_target": row.epochs_to_target,
@@ -73,20 +99,28 @@ def _as_recorded(rows: Sequence[RunRow]) -> ToTarget:
     seen = [_recorded(row) for row in rows]
     counts = Counter(column for costs in seen for column in costs)
     column = counts.most_common(1)[0][0]
-    costs = [(row, cost.get(column, NOT_REACHED)) for row, cost in zip(rows, seen, strict=True)]
+    costs = [(row, cost.get(column)) for row, cost in zip(rows, seen, strict=True)]
+    if column == "tokens_to_target":
+        return _at_best_rates(costs, unit="tokens", resolution=0.0, each=None)
     if column != "epochs_to_target":
-        return _at_best_rates(costs, unit="examples", resolution=0.0, n_train=None)
-    whole = all(cost.is_integer() for _, cost in costs if cost != NOT_REACHED)
-    return _at_best_rates(costs, unit="epochs", resolution=float(whole), n_train=None)
+        return _at_best_rates(costs, unit="examples", resolution=0.0, each=1.0)
+    whole = all(cost.is_integer() for _, cost in costs if cost is not None)
+    return _at_best_rates(costs, unit="epochs", resolution=float(whole), each=None)
 
 
 def _at_best_rates(
-    costs: Sequence[tuple[RunRow, float]], *, unit: Unit, resolution: float, n_train: int | None
+    costs: Sequence[tuple[RunRow, float | None]],
+    *,
+    unit: Unit,
+    resolution: float,
+    each: float | None,
+    of_steps: bool = False,
 ) -> ToTarget:
+    """`each`: examples of a unit; the cost of a run that did not get there is None."""
     by_size: dict[int, dict[float, list[float]]] = {}
     for row, cost in costs:
         rates = by_size.setdefault(row.batch_size, {})
-        rates.setdefault(row.learning_rate, []).append(cost)
+        rates.setdefault(row.learning_rate, []).append(NOT_REACHED if cost is None else cost)
     best = {size: min(rates, key=lambda r: _rank(rates[r])) for size, rates in by_size.items()}
     edges = [
         size
@@ -100,7 +134,8 @@ def _at_best_rates(
         ],
         unit=unit,
         resolution=resolution,
-        n_train=n_train,
+        of_steps=of_steps,
+        examples_per_unit=each,
         n_rates=max(len(rates) for rates in by_size.values()),
         at_edge=edges,
     )

@@ -6,38 +6,48 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import TYPE_CHECKING, Any
 
-from batchfront.study.findings.overview.figures import best_per_batch_size, front_3d
+from batchfront.study.answer.choice import Answer, answer_of
+from batchfront.study.answer.known import Known, known_of
+from batchfront.study.answer.show import sentences
+from batchfront.study.findings.overview.board_pages import save_figure, update_note
+from batchfront.study.findings.overview.figures import best_per_batch_size
+from batchfront.study.findings.page.panels import Side, panels
 from batchfront.study.plan.plan import Plan
-from batchfront.study.trials.attributes import MINIMIZED, OBJECTIVES, is_feasible
+from batchfront.study.trials.attributes import OBJECTIVES, is_feasible
 from batchfront.study.trials.front import pareto_front
 from batchfront.study.trials.hardware import by_hardware
 from batchfront.study.trials.sound import sound_trials
+from batchfront.study.trials.yardstick import Objectives, is_minimized
 
 if TYPE_CHECKING:
+    import plotly.graph_objects as go
     from optuna import Study
     from optuna.trial import FrozenTrial
 
+TITLE = "What a batch size buys"
+NAME = "pareto-front-"  # + number: of what older versions put here, so that this takes its place
 FIGURE_POINTS = 200  # the dashboard sends every figure again at each poll
 
 
 def note(plan: Plan) -> str:
     """What the study is and how to read it, in Markdown."""
     return (
-        f"Task **{plan.task}**, device {plan.device}, {plan.epochs} epochs, sampler "
+        f"Task **{plan.task}**, device {plan.device}, {plan.length}, sampler "
         f"{plan.sampler}.\n\n"
         f"Space: {plan.space}.\n\n"
-        f"Objectives: {plan.metric_names[0]} (maximize, last epoch), train_seconds (minimize, "
-        "training steps only), peak_memory_bytes (minimize, high-water live bytes of training).\n\n"
+        f"Objectives: {plan.metric} ({plan.metric.direction}, last {plan.length.point}), "
+        "train_seconds (minimize, training steps only), peak_memory_bytes (minimize, high-water "
+        "live bytes of training).\n\n"
         "How to read it: COMPLETE trials ran to the end and compete for the Pareto front. PRUNED "
         "trials were stopped early and never do; their `verdict` and `reason` are in the user "
-        "attributes. `log2_batch_size` 5 means batch size 32."
+        "attributes."
     )
 
 
-def note_of_imported(record: Mapping[str, Any]) -> str:
+def note_of_imported(record: Mapping[str, Any], names: Sequence[str]) -> str:
     """What a study of recorded runs is and how to read it, in Markdown."""
-    names, file, task = record["objectives"], record["imported"]["file"], record["task"]
-    aims = ", ".join(f"{n} ({'minimize' if n in MINIMIZED else 'maximize'})" for n in names)
+    file, task = record["imported"]["file"], record["task"]
+    aims = ", ".join(f"{n} ({'min' if is_minimized(n, names) else 'max'}imize)" for n in names)
     return (
         f"Runs recorded elsewhere, imported from **{escape(file)}**: task {escape(task)}.\n\n"
         f"Objectives: {aims}.\n\n"
@@ -46,20 +56,35 @@ def note_of_imported(record: Mapping[str, Any]) -> str:
     )
 
 
-def publish(study: Study, text: str, names: Sequence[str]) -> None:
-    """Put the note and a small figure on the study's page."""
-    from optuna_dashboard import save_note, save_plotly_graph_object
-
-    if not stored_note(study):  # people edit it in the dashboard: never overwrite
-        save_note(study, text)
-    draw = front_3d if len(names) == len(OBJECTIVES) else best_per_batch_size
-    groups = by_hardware(study, sound_trials(study))
-    for number, (hardware, trials) in enumerate(groups.items(), 1):
-        figure = draw(thinned_trials(trials, names), names)
+def publish(study: Study, text: str, names: Objectives) -> None:
+    """Put the note, which begins with the answer, and a small figure on the study's page."""
+    trials = sound_trials(study)
+    known = known_of(study, trials) if names.metric is not None else {}
+    answers = {title: (answer_of(one), one) for title, one in known.items()}
+    update_note(study, text, "\n\n".join([*_answers(answers), text]))
+    for number, (hardware, some) in enumerate(by_hardware(study, trials).items(), 1):
+        figure = _figure(some, names, *answers.get(hardware, (None, None)))
         figure.layout.template = None  # 7 kB that the page has of its own
-        if hardware:
-            figure.update_layout(title=f"Pareto front on {escape(hardware)}")
-        save_plotly_graph_object(study, figure, graph_object_id=f"pareto-front-{number}")
+        where = f" on {escape(hardware)}" if hardware else ""
+        figure.update_layout(title=f"{TITLE}{where}", margin={"t": 110})
+        save_figure(study, figure, name=f"{NAME}{number}")
+
+
+def _answers(answers: Mapping[str, tuple[Answer, Known]]) -> list[str]:
+    """The sentences of each hardware as paragraphs."""
+    found = []
+    for title, (answer, known) in answers.items():
+        found += [f"On {escape(title)}:"] if title else []
+        found += [escape(line, quote=False) for line in sentences(answer, known)]
+    return found
+
+
+def _figure(
+    trials: list[FrozenTrial], names: Objectives, answer: Answer | None, known: Known | None
+) -> go.Figure:
+    if answer is None or known is None or answer.recommended is None:
+        return best_per_batch_size(thinned_trials(trials, names), names)
+    return panels([Side(label="", answer=answer, known=known)], most_runs=FIGURE_POINTS)
 
 
 def thinned_trials(
@@ -71,11 +96,3 @@ def thinned_trials(
     rest = [t for t in trials if is_feasible(t) and t.number not in numbers]
     room = FIGURE_POINTS - len(front)
     return front + (rest[-room:] if room else [])
-
-
-def stored_note(study: Study) -> str:
-    """The note as it stands now, "" when there is none."""
-    from optuna_dashboard import get_note
-
-    body: Any = get_note(study)
-    return str(body or "")

@@ -5,24 +5,24 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from html import escape
-from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from batchfront.study.show import said, short
 from batchfront.study.trials.attributes import (
-    MINIMIZED,
     VERDICT,
     is_feasible,
     own_params,
     trial_row,
 )
 from batchfront.study.trials.front import pareto_front
+from batchfront.study.trials.yardstick import is_minimized
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
     from optuna.trial import FrozenTrial
 
 Trials = Sequence["FrozenTrial"]
+Point = TypeVar("Point")
 TITLES = {"train_seconds": "training time (s)", "peak_memory_bytes": "peak memory (bytes)"}
 TICKS: dict[str, dict[str, Any]] = {  # D2: a label at 1, 2 and 5 of every decade
     "train_seconds": {"type": "log", "dtick": 1},
@@ -32,50 +32,16 @@ FRONT = "#c2410c"
 OTHER = "#94a3b8"
 STOPPED = "#111827"
 LEARNING_RATE_BINS = 12
+MOST_COLUMNS = 24  # of batch sizes
+APART = 1.4  # times the size before it: closer marks cannot be read
+MOST_DRAWN = 4000
+"""Points of one colour; a page of more takes long to open. Fronts, bests and cells are of all."""
 
 
 def axis_title(name: str) -> str:
     """An objective's name with its unit."""
     words = name.replace("val_", "validation ").replace("r2", "R2").replace("_", " ")
     return TITLES.get(name, words)
-
-
-def front_3d(trials: Trials, names: Sequence[str]) -> go.Figure:
-    """Accuracy over time and memory; the front in colour by batch size."""
-    import plotly.graph_objects as go
-
-    front = pareto_front(trials, names)
-    numbers = {trial.number for trial in front}
-    rest = [t for t in trials if is_feasible(t) and t.number not in numbers]
-    figure = go.Figure()
-    for label, some in (("other completed trials", rest), ("Pareto front", front)):
-        marker: dict[str, Any] = {"size": 3, "color": OTHER, "opacity": 0.6}
-        if some is front:
-            sizes = [math.log2(trial_row(t, names)["batch_size"]) for t in front]
-            bar = {"title": "batch size", **_power_ticks(sizes), "len": 0.7}
-            marker = {"size": 6, "color": sizes, "colorscale": "Turbo", "colorbar": bar}
-        figure.add_scatter3d(
-            x=[t.values[1] for t in some],
-            y=[t.values[2] for t in some],
-            z=[t.values[0] for t in some],
-            mode="markers",
-            name=label,
-            marker=marker,
-            text=[_label(t, names) for t in some],
-            hoverinfo="text",
-        )
-    axes = {"xaxis": names[1], "yaxis": names[2], "zaxis": names[0]}
-    scene: dict[str, Any] = {
-        key: {"title": axis_title(name), **TICKS.get(name, {})} for key, name in axes.items()
-    }
-    figure.update_layout(
-        title="Pareto front",
-        scene={**scene, "aspectmode": "cube", "camera": {"eye": {"x": 1.7, "y": 1.7, "z": 0.8}}},
-        legend={"orientation": "h", "y": 0},
-        margin={"l": 0, "r": 0, "t": 50, "b": 0},
-        height=560,
-    )
-    return figure
 
 
 def projections(trials: Trials, names: Sequence[str]) -> go.Figure:
@@ -88,7 +54,8 @@ def projections(trials: Trials, names: Sequence[str]) -> go.Figure:
     pairs = [(x, 0) for x in range(1, len(names))] + ([(1, 2)] if len(names) == 3 else [])
     figure = make_subplots(rows=1, cols=len(pairs), horizontal_spacing=0.08)
     for column, (x, y) in enumerate(pairs, 1):
-        for label, some, color in (("other completed", rest, OTHER), ("front", front, FRONT)):
+        others = (_legend("other completed", rest), thinned(rest), OTHER)
+        for label, some, color in (others, ("front", front, FRONT)):
             figure.add_scatter(
                 x=[t.values[x] for t in some],
                 y=[t.values[y] for t in some],
@@ -119,17 +86,17 @@ def best_per_batch_size(trials: Trials, names: Sequence[str]) -> go.Figure:
     best: dict[int, FrozenTrial] = {}
     for trial, row in zip(feasible, rows, strict=True):
         size = row["batch_size"]
-        if size not in best or _better(names[0], trial.values[0], best[size].values[0]):
+        if size not in best or _better(trial.values[0], best[size].values[0], names):
             best[size] = trial
     sizes = sorted(best)
     figure = go.Figure()
     figure.add_scatter(
-        x=[row["batch_size"] for row in rows],
-        y=[t.values[0] for t in feasible],
+        x=[row["batch_size"] for row in thinned(rows)],
+        y=[t.values[0] for t in thinned(feasible)],
         mode="markers",
-        name="completed trials",
+        name=_legend("completed trials", feasible),
         marker={"color": OTHER, "size": 6},
-        text=[_label(t, names) for t in feasible],
+        text=[_label(t, names) for t in thinned(feasible)],
         hoverinfo="text",
     )
     figure.add_scatter(
@@ -143,7 +110,7 @@ def best_per_batch_size(trials: Trials, names: Sequence[str]) -> go.Figure:
     )
     figure.update_layout(
         title="Best result per batch size",
-        xaxis={"title": "batch size", "type": "log", **_size_ticks(sizes)},
+        xaxis={"title": "batch size", "type": "log", **size_ticks(sizes)},
         yaxis={"title": axis_title(names[0])},
         legend={"orientation": "h", "y": -0.2},
         height=420,
@@ -158,14 +125,15 @@ def heat_map(trials: Trials, names: Sequence[str]) -> go.Figure:
     rows = [(t, trial_row(t, names)) for t in trials if t.state.name in ("COMPLETE", "PRUNED")]
     figure = go.Figure()
     if rows:
-        _add_cells(figure, [(t, row) for t, row in rows if is_feasible(t)], rows, names[0])
+        _add_cells(figure, [(t, row) for t, row in rows if is_feasible(t)], rows, names)
     for label, state, symbol in (("completed", "COMPLETE", "circle"), ("stopped", "PRUNED", "x")):
-        some = [(t, row) for t, row in rows if t.state.name == state]
+        all_of_them = [(t, row) for t, row in rows if t.state.name == state]
+        some = thinned(all_of_them)
         figure.add_scatter(
             x=[math.log2(row["batch_size"]) for _, row in some],
             y=[math.log10(row["learning_rate"]) for _, row in some],
             mode="markers",
-            name=label,
+            name=_legend(label, all_of_them),
             marker={
                 "symbol": symbol,
                 "size": 8,
@@ -175,14 +143,14 @@ def heat_map(trials: Trials, names: Sequence[str]) -> go.Figure:
             text=[_label(t, names) for t, _ in some],
             hoverinfo="text",
         )
-    exponents = [math.log2(row["batch_size"]) for _, row in rows]
+    sizes = [row["batch_size"] for _, row in rows]
     decades = [math.log10(row["learning_rate"]) for _, row in rows] or [0.0]
     steps = (1, 2, 5) if max(decades) - min(decades) < 1 else (1,)
     powers = range(math.floor(min(decades)), math.ceil(max(decades)) + 1)
     ticks = [power + math.log10(step) for power in powers for step in steps]
     figure.update_layout(
         title="Batch size x learning rate",
-        xaxis={"title": "batch size", **_power_ticks(exponents)},
+        xaxis={"title": "batch size", **log2_ticks(sizes)},
         yaxis={
             "title": "learning rate",
             "tickvals": ticks,
@@ -194,48 +162,76 @@ def heat_map(trials: Trials, names: Sequence[str]) -> go.Figure:
     return figure
 
 
-def _add_cells(figure: go.Figure, feasible: Any, rows: Any, metric: str) -> None:
+def _add_cells(figure: go.Figure, feasible: Any, rows: Any, names: Sequence[str]) -> None:
     decades = [math.log10(row["learning_rate"]) for _, row in rows]
     low, high = min(decades), max(decades)
     n_bins = min(LEARNING_RATE_BINS, len(set(decades)))  # no empty rows between those of a grid
     width = (high - low) / n_bins or 1.0
-    exponents = [round(math.log2(row["batch_size"])) for _, row in rows]
-    first, last = min(exponents), max(exponents)
-    cells: list[list[float | None]] = [[None] * (last - first + 1) for _ in range(n_bins)]
+    columns = list(map(math.log2, _told_apart([row["batch_size"] for _, row in rows])))
+    cells: list[list[float | None]] = [[None] * len(columns) for _ in range(n_bins)]
     for trial, row in feasible:
-        x = round(math.log2(row["batch_size"])) - first
+        size = math.log2(row["batch_size"])
+        x = min(range(len(columns)), key=lambda at: abs(columns[at] - size))
         y = min(int((math.log10(row["learning_rate"]) - low) / width), n_bins - 1)
         best = cells[y][x]
-        if best is None or _better(metric, trial.values[0], best):
+        if best is None or _better(trial.values[0], best, names):
             cells[y][x] = trial.values[0]
     figure.add_heatmap(
-        x=list(range(first, last + 1)),
+        x=columns,
         y=[low + (i + 0.5) * width for i in range(n_bins)],
         z=cells,
         colorscale="Viridis",
-        reversescale=metric in MINIMIZED,  # bright is good
-        colorbar={"title": axis_title(metric)},
+        reversescale=is_minimized(names[0], names),  # bright is good
+        colorbar={"title": axis_title(names[0])},
         hoverinfo="skip",
         name="best per cell",
     )
 
 
-def _better(name: str, value: float, than: float) -> bool:
-    return value < than if name in MINIMIZED else value > than
+def _better(value: float, than: float, names: Sequence[str]) -> bool:
+    """Whether a value of the first objective is better than another."""
+    return value < than if is_minimized(names[0], names) else value > than
 
 
-def _power_ticks(exponents: Sequence[float]) -> dict[str, Any]:
-    ticks = sorted({round(e) for e in exponents})
-    return {"tickvals": ticks, "ticktext": [str(2**e) for e in ticks]}
+def log2_ticks(sizes: Sequence[int]) -> dict[str, Any]:
+    """Marks of an axis in doublings of the batch size."""
+    readable = _readable(sizes)
+    return {"tickvals": list(map(math.log2, readable)), "ticktext": list(map(str, readable))}
 
 
-def _size_ticks(sizes: Sequence[int]) -> dict[str, Any]:
-    """Every batch size; powers of two instead where recorded ones lie too close to be read."""
-    exponents = [math.log2(size) for size in sizes]
-    if all(b - a >= 0.5 for a, b in pairwise(exponents)):
-        return {"tickvals": sizes, "ticktext": sizes}
-    powers = _power_ticks(exponents)["ticktext"]
-    return {"tickvals": list(map(int, powers)), "ticktext": powers}
+def size_ticks(sizes: Sequence[int]) -> dict[str, Any]:
+    """Marks of a logarithmic axis of batch sizes."""
+    readable = _readable(sizes)
+    return {"tickvals": readable, "ticktext": readable}
+
+
+def _readable(sizes: Sequence[int]) -> list[int]:
+    """The batch sizes that are APART, ascending."""
+    kept: list[int] = []
+    for size in _told_apart(sizes):
+        kept += [size] if not kept or size > kept[-1] * APART else []
+    return kept
+
+
+def _told_apart(sizes: Sequence[int]) -> list[int]:
+    """The different batch sizes, ascending; powers of two near them where there are many."""
+    different = sorted(set(sizes))
+    if len(different) <= MOST_COLUMNS:
+        return different
+    return sorted({2 ** round(math.log2(size)) for size in different})
+
+
+def thinned(points: Sequence[Point], most: int | None = None) -> Sequence[Point]:
+    """What is drawn: at most so many, or MOST_DRAWN, evenly spread over the study."""
+    n, most = len(points), most or MOST_DRAWN
+    if n <= most:
+        return points
+    return [points[i * n // most] for i in range(most)]
+
+
+def _legend(label: str, points: Sequence[Any]) -> str:
+    n = len(points)
+    return label if n <= MOST_DRAWN else f"{label} ({MOST_DRAWN:,} of {n:,} drawn)"
 
 
 def _label(trial: FrozenTrial, names: Sequence[str]) -> str:

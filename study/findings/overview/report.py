@@ -2,89 +2,176 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
-from html import escape
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from batchfront.objectives.length import Length
+from batchfront.study.answer.choice import SizeAdvice, answer_of
+from batchfront.study.answer.known import Known, known_of
+from batchfront.study.answer.show import metric_of, sentences
 from batchfront.study.findings.overview import figures
-from batchfront.study.findings.overview.tables import front_cells, summary_lines
+from batchfront.study.findings.overview.tables import summary_lines
+from batchfront.study.findings.page.choose import choose_of
+from batchfront.study.findings.page.curves import learning_curves
+from batchfront.study.findings.page.front import FrontTable, front_of
+from batchfront.study.findings.page.measured import measured_rows
+from batchfront.study.findings.page.panels import Side, panels
+from batchfront.study.findings.page.spent import Spent, spent_of
+from batchfront.study.findings.page.surface import search_map
+from batchfront.study.findings.page.theme import THEMES
+from batchfront.study.findings.page.units import words_of
 from batchfront.study.plan.agreement import AGREEMENT, IMPORTED
 from batchfront.study.plan.space import SearchSpace
-from batchfront.study.trials.attributes import OBJECTIVES, own_params
+from batchfront.study.show import counted, human_bytes, human_seconds, metric_form
 from batchfront.study.trials.front import pareto_front
 from batchfront.study.trials.hardware import by_hardware
-from batchfront.study.trials.sound import foreign_line, sound_trials
+from batchfront.study.trials.yardstick import Objectives, metric_in
 
 if TYPE_CHECKING:
+    import plotly.graph_objects as go
     from optuna import Study
     from optuna.trial import FrozenTrial
 
-STYLE = """
-body { font: 16px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 1100px; padding: 0 1rem;
-  color: #111827; }
-h1 { margin-bottom: 0; } .facts { color: #475569; margin-top: .3rem; }
-table { border-collapse: collapse; } th, td { padding: .3rem .9rem; text-align: right; }
-th { border-bottom: 2px solid #cbd5e1; } td { border-bottom: 1px solid #e2e8f0; }
-.note { white-space: pre-wrap; background: #f8fafc; padding: .8rem 1rem; font-size: .9rem; }
-"""
+TEMPLATES = Path(__file__).parents[1] / "page" / "templates"
 
 
-def report_html(study: Study, *, note: str) -> str:
-    """The page for one study; everything that was stored is escaped."""
+@dataclass(frozen=True, kw_only=True)
+class Tile:
+    """A figure of the answer that is shown large."""
+
+    what: str
+    value: str
+    more: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """What the page says of one hardware; figures are as plotly's JSON has them."""
+
+    title: str
+    front: FrontTable
+    sentences: Sequence[str] = ()
+    tiles: Sequence[Tile] = ()
+    buys: Mapping[str, Any] | None = None
+    choose: Mapping[str, Any] | None = None
+    search: Sequence[Mapping[str, Any]] = ()
+    spent: Sequence[Spent] = ()
+    projections: Mapping[str, Any] | None = None
+
+
+def report_html(
+    study: Study, trials: Sequence[FrozenTrial], *, foreign: str | None, note: str
+) -> str:
+    """The page for one study, of its sound trials; everything that was stored is escaped.
+
+    `foreign`: how many others were set aside.
+    """
+    from jinja2 import Environment, FileSystemLoader
+    from markupsafe import Markup
     from plotly.offline import get_plotlyjs
 
-    names = study.metric_names or OBJECTIVES
-    trials = sound_trials(study)
-    record: dict[str, Any] = study.user_attrs[AGREEMENT]
-    lines = [*summary_lines(trials), foreign_line(study) or ""]
-    parts = [
-        f"<h1>{escape(study.study_name)}</h1>",
-        f'<p class="facts">{escape(_facts(record))}</p>',
-        *(f"<p>{escape(line)}</p>" for line in lines if line),
-        f'<div class="note">{escape(note)}</div>' if note else "",
-    ]
-    for hardware, some in by_hardware(study, trials).items():
-        parts.append(f"<h2>{escape(hardware)}</h2>" if hardware else "")
-        parts.append(_front_html(pareto_front(some, names), names))
-        parts += _figures_html(some, names)
-    script = f"<script>{get_plotlyjs()}</script>"  # once, for all figures
-    title = escape(study.study_name)
-    return (
-        "<!doctype html>\n"
-        f'<html lang="en"><head><meta charset="utf-8"><title>{title}: batchfront</title>'
-        f"<style>{STYLE}</style>{script}</head><body>{''.join(parts)}</body></html>\n"
+    templates = Environment(loader=FileSystemLoader(TEMPLATES), autoescape=True)
+    lines = [*summary_lines(trials, metric_in(study)), foreign or ""]
+
+    def own(name: str) -> Markup:
+        return Markup((TEMPLATES / name).read_text())  # noqa: S704, a file of ours
+
+    return templates.get_template("page.html").render(
+        name=study.study_name,
+        facts=_facts(study.user_attrs[AGREEMENT]),
+        parts=_parts(study, trials),
+        lines=[line for line in lines if line],
+        note=note.replace("**", ""),
+        measured=measured_rows(study, trials),
+        themes=THEMES,
+        style=own("page.css"),
+        script=own("page.js"),
+        plotly=Markup(get_plotlyjs()),  # noqa: S704, once, for all figures
     )
+
+
+def _parts(study: Study, trials: Sequence[FrozenTrial]) -> list[Part]:
+    names = Objectives.of(study)
+    known = known_of(study, trials) if names.metric is not None else {}
+    return [
+        _part(title, some, names, known.get(title))
+        for title, some in by_hardware(study, trials).items()
+    ]
+
+
+def _part(
+    title: str, trials: Sequence[FrozenTrial], names: Objectives, known: Known | None
+) -> Part:
+    answer = None if known is None else answer_of(known)
+    choose = None
+    said, tiles, buys = [], [], figures.best_per_batch_size(trials, names)
+    search = [figures.heat_map(trials, names)]
+    if known is not None and answer is not None:
+        said = sentences(answer, known)
+        if answer.recommended is not None:
+            tiles = tiles_of(answer.recommended, known)
+            buys = panels([Side(label="", answer=answer, known=known)])
+            choose = choose_of(answer, known)
+            search = [search_map(answer, known), learning_curves(known)]
+    return Part(
+        title=title,
+        sentences=said,
+        tiles=tiles,
+        buys=plain(buys),
+        choose=choose,
+        search=[plain(figure) for figure in search],
+        front=front_of(pareto_front(trials, names), names),
+        spent=spent_of(trials),
+        projections=plain(figures.projections(trials, names)) if len(names) > 1 else None,
+    )
+
+
+def tiles_of(chosen: SizeAdvice, known: Known) -> list[Tile]:
+    """The three or four figures of a recommendation."""
+    found = chosen.shown
+    mean, low, high = metric_of(found, known)
+    form = metric_form(mean, low, high, digits=3)
+    tiles = [
+        Tile(what="batch size", value=str(chosen.batch_size), more=f"rests on {chosen.evidence}"),
+        Tile(
+            what="learning rate",
+            value=f"{found.learning_rate:.2g}",
+            more=f"{found.learning_rate_low:.2g} to {found.learning_rate_high:.2g}",
+        ),
+        Tile(
+            what=f"expected {words_of(known.yardstick.metric.name)}",
+            value=f"{mean:{form}}",
+            more=f"{low:{form}} to {high:{form}}",
+        ),
+    ]
+    if chosen.train_seconds is not None:
+        memory = chosen.peak_memory_bytes
+        more = "" if memory is None else f"with {human_bytes(memory)} of memory"
+        tiles.append(
+            Tile(what="training time", value=human_seconds(chosen.train_seconds), more=more)
+        )
+    return tiles
+
+
+def plain(figure: go.Figure) -> dict[str, Any]:
+    """The figure as JSON has it, without plotly's own template: the page has two of its own."""
+    figure.layout.template = None
+    found: dict[str, Any] = json.loads(figure.to_json())
+    return found
 
 
 def _facts(record: Mapping[str, Any]) -> str:
     """What the study is about, in a line."""
     facts = [f"task {record['task']}"]
     if IMPORTED in record:
-        facts.append(f"{record[IMPORTED]['runs']} runs imported from {record[IMPORTED]['file']}")
+        runs = counted(record[IMPORTED]["runs"], "run")
+        facts.append(f"{runs} imported from {record[IMPORTED]['file']}")
     else:
         facts.append(str(SearchSpace.from_dict(record["space"])))
-    if record["epochs"]:
-        facts.append(f"{record['epochs']} epochs")
+    length = Length.from_record(record)
+    if length is not None:
+        facts.append(str(length))
     return " · ".join(facts)
-
-
-def _front_html(front: Sequence[FrozenTrial], names: Sequence[str]) -> str:
-    own = own_params(front)
-    head = "".join(
-        f"<th>{escape(h)}</th>"
-        for h in ("trial", "batch size", "learning rate", *own, *map(figures.axis_title, names))
-    )
-    body = [
-        "<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in cells) + "</tr>"
-        for cells in front_cells(front, names)
-    ]
-    return f"<h2>Pareto front</h2><table><tr>{head}</tr>{''.join(body)}</table>"
-
-
-def _figures_html(trials: Sequence[FrozenTrial], names: Sequence[str]) -> list[str]:
-    makers = [figures.best_per_batch_size, figures.heat_map]
-    if len(names) > 1:  # imported runs may have one objective only, or two
-        makers.insert(0, figures.projections)
-    if len(names) == len(OBJECTIVES):
-        makers.insert(0, figures.front_3d)
-    return [make(trials, names).to_html(full_html=False, include_plotlyjs=False) for make in makers]

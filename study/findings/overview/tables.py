@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from batchfront.objectives.metric import Metric
 from batchfront.study.show import counted, human_bytes, human_seconds, plain_table, said, short
 from batchfront.study.trials.attributes import (
     CONSTANT_METRIC,
@@ -13,6 +14,7 @@ from batchfront.study.trials.attributes import (
     PREDICTED,
     REASON,
     VERDICT,
+    WAITS,
     is_finished,
     own_params,
     trial_row,
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 WIDTH = 100
+LONG_WAIT = 0.2  # share of a step: beyond, the loader is worth a word
 
 
 def front_table(
@@ -63,7 +66,11 @@ def front_rows(
 ) -> list[dict[str, Any]]:
     """The rows of the fronts for machines; each names its hardware where there is more than one."""
     return [
-        {**trial_row(trial, metric_names), **({"hardware": hardware} if len(fronts) > 1 else {})}
+        {
+            **trial_row(trial, metric_names),
+            **{name: trial.user_attrs[name] for name in [WAITS] if name in trial.user_attrs},
+            **({"hardware": hardware} if len(fronts) > 1 else {}),
+        }
         for hardware, trials in fronts.items()
         for trial in trials
     ]
@@ -74,6 +81,7 @@ def cost_row(cost: SizeCost) -> dict[str, Any]:
     return {
         "batch_size": cost.batch_size,
         "step_seconds": cost.step_seconds,
+        **({} if cost.data_wait_share is None else _waiting(cost)),
         "examples_per_second": cost.examples_per_second,
         "peak_memory_bytes": cost.peak_memory_bytes,
         "evaluation_peak_bytes": cost.evaluation_peak_bytes,
@@ -81,10 +89,21 @@ def cost_row(cost: SizeCost) -> dict[str, Any]:
     }
 
 
+def _waiting(cost: SizeCost) -> dict[str, float | None]:
+    return {
+        "data_wait_share": cost.data_wait_share,
+        "step_seconds_without_waiting": cost.busy_step_seconds,
+    }
+
+
 def costs_table(costs: Costs) -> Table:
     """`probe`: one batch size a line, bars for throughput and memory."""
-    columns = ("batch size", "step", "examples/s", "", "peak memory", "", "predicted")
-    justify = ("right", "right", "right", "left", "right", "left", "right")
+    columns = ["batch size", "step", "examples/s", "", "peak memory", "", "predicted"]
+    justify = ["right", "right", "right", "left", "right", "left", "right"]
+    waits = any(cost.data_wait_share is not None for cost in costs.values())
+    if waits:
+        columns.insert(2, "waits")
+        justify.insert(2, "right")
     table = plain_table("", list(zip(columns, justify, strict=True)))
     most = max((c.examples_per_second or 0.0 for c in costs.values()), default=0.0)
     largest = max((c.memory or 0 for c in costs.values()), default=0)
@@ -95,6 +114,7 @@ def costs_table(costs: Costs) -> Table:
         table.add_row(
             str(cost.batch_size),
             why if cost.step_seconds is None else human_seconds(cost.step_seconds),
+            *([_share(cost.data_wait_share)] if waits else []),
             "-" if speed is None else f"{speed:,.0f}",
             bar(speed or 0.0, most),
             "-" if memory is None else human_bytes(memory),
@@ -102,6 +122,10 @@ def costs_table(costs: Costs) -> Table:
             "-" if predicted is None else human_bytes(predicted),
         )
     return table
+
+
+def _share(share: float | None) -> str:
+    return "-" if share is None else f"{share:.0%}"
 
 
 def bar(value: float, most: float, width: int = 12) -> str:
@@ -129,6 +153,14 @@ def advice_lines(costs: Costs) -> list[str]:
     disturbed = [str(c.batch_size) for c in costs.values() if c.disturbed]
     if disturbed:
         lines.append(f"other work ran on this CPU while measuring size {', '.join(disturbed)}")
+    waiting = [c for c in costs.values() if (c.data_wait_share or 0.0) > LONG_WAIT]
+    if waiting:
+        sizes = ", ".join(str(cost.batch_size) for cost in waiting)
+        most = max(cost.data_wait_share or 0.0 for cost in waiting)
+        lines.append(
+            f"up to {most:.0%} of a step at size {sizes} is waiting for data: the loader limits "
+            "them, not the device; give the datasets more num_workers"
+        )
     lines += [f"size {c.batch_size}: {c.error}" for c in costs.values() if c.error]
     return lines
 
@@ -148,7 +180,7 @@ def studies_table(rows: Sequence[dict[str, Any]]) -> Table:
     return table
 
 
-def summary_lines(trials: Sequence[FrozenTrial]) -> list[str]:
+def summary_lines(trials: Sequence[FrozenTrial], metric: Metric) -> list[str]:
     """How many trials completed, stopped early and why, and what stopping saved."""
     finished = [t for t in trials if is_finished(t)]
     states = Counter(t.state.name for t in finished)
@@ -167,7 +199,7 @@ def summary_lines(trials: Sequence[FrozenTrial]) -> list[str]:
     planned = [t for t in stopped if "planned_train_seconds" in t.user_attrs]
     if planned:
         spent = sum(t.user_attrs.get("measured_seconds", 0.0) for t in finished)
-        saved = sum(map(_saved_seconds, planned))
+        saved = sum(map(saved_seconds, planned))
         lines.append(
             f"stopping early saved {human_seconds(saved)} of training; "
             f"{human_seconds(spent)} were spent"
@@ -183,7 +215,7 @@ def summary_lines(trials: Sequence[FrozenTrial]) -> list[str]:
             f"{counted(unreported, 'run')} reported fewer training steps than announced: times are "
             "those of their own clocks, and the divergence guard saw little of them"
         )
-    if _none_beats_the_constant(finished):
+    if _none_beats_the_constant(finished, metric):
         lines.append(
             "no run is better than a constant prediction: what is trained does not learn, or its "
             "metric does not show it, and the front says nothing"
@@ -192,18 +224,21 @@ def summary_lines(trials: Sequence[FrozenTrial]) -> list[str]:
     if off:
         lines.append(
             f"{counted(off, 'run')} took over {TIME_OFF:.0%} more or less time than their probe: "
-            "is the device shared or throttled? the front uses the probe's times"
+            "is the device shared or throttled, or slow after each checkpoint (--checkpoint-dir "
+            "none shows it)? the front uses the probe's times"
         )
     return lines
 
 
-def _saved_seconds(trial: FrozenTrial) -> float:
+def saved_seconds(trial: FrozenTrial) -> float:
     """What its run would have taken more; a run on a busy machine may have taken longer anyway."""
     spent = trial.user_attrs.get("measured_seconds", 0.0)
     return max(0.0, float(trial.user_attrs["planned_train_seconds"] - spent))
 
 
-def _none_beats_the_constant(trials: Sequence[FrozenTrial]) -> bool:
+def _none_beats_the_constant(trials: Sequence[FrozenTrial], metric: Metric) -> bool:
     """Whether all completed runs end at or below the metric of a constant prediction."""
     known = [t for t in trials if t.values and CONSTANT_METRIC in t.user_attrs]
-    return bool(known) and all(t.values[0] <= t.user_attrs[CONSTANT_METRIC] for t in known)
+    return bool(known) and not any(
+        metric.is_better(t.values[0], t.user_attrs[CONSTANT_METRIC]) for t in known
+    )

@@ -30,6 +30,9 @@ CLEARLY = 0.9  # probability with which an end of the tried range must be worse 
 FAILED_NOISE = 1.0  # variance of a failed run's log error, beyond that between seeds
 
 GRID = 81  # rates at which the curve is drawn
+MOST_RATES = 100
+"""Rates told apart, a twentieth of a decade in a usual range: time grows with their cube. More are
+gathered into as many, far below the finest of the scales."""
 DRAWS = 500
 SAME = 1e-9  # decades
 SCALES = (0.3, 0.5, 0.8, 1.3)  # decades of the learning rate
@@ -116,11 +119,27 @@ def best_rate(
         return NotShown(reason=f"{n_rates} learning rates tried, wanted at least {MIN_RATES}")
     if (error == USELESS).all():
         return NotShown(reason=f"all {len(x)} runs failed")
-    return _estimate(x, error, np.random.default_rng(seed))
+    gathered = x if n_rates <= MOST_RATES else _gathered(x)
+    return _estimate(gathered, error, n_rates, np.random.default_rng(seed))
 
 
-def _estimate(x: Array, error: Array, random: np.random.Generator) -> RateEstimate:
-    """`x`: log10 rates."""
+def _gathered(x: Array) -> Array:
+    """The rates with neighbours at their mean; both ends of the tried range stay as they are."""
+    import numpy as np
+
+    low, high = x.min(), x.max()
+    cells = np.linspace(low, high, MOST_RATES - 1)[1:-1]  # their bounds
+    cell = np.digitize(x, cells) + 1
+    cell[x == low], cell[x == high] = 0, MOST_RATES - 1
+    n = np.maximum(np.bincount(cell, minlength=MOST_RATES), 1)
+    means = np.bincount(cell, x, minlength=MOST_RATES) / n
+    means[0], means[-1] = low, high
+    gathered: Array = means[cell]
+    return gathered
+
+
+def _estimate(x: Array, error: Array, n_rates: int, random: np.random.Generator) -> RateEstimate:
+    """`x`: log10 rates; `n_rates`: how many of them were tried."""
     import numpy as np
 
     tried = np.unique(x)
@@ -146,7 +165,7 @@ def _estimate(x: Array, error: Array, random: np.random.Generator) -> RateEstima
         usable_decades=(float(narrow), float(wide)),
         tried=(10 ** float(at[0]), 10 ** float(at[-1])),
         n_runs=len(x),
-        n_rates=len(tried),
+        n_rates=n_rates,
         draws=draws,
         width_draws=widths,
         error_draws=np.exp(curves[:, home]) - TIE,

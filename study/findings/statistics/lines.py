@@ -23,12 +23,19 @@ class Line:
     slope: float
     level: float
     slopes: Array  # (D,) of simulated data sets
+    off: float = 0.0  # the slope's deviation by how far the figures lie off the line alone
+    free: int = 1  # degrees of freedom of that
 
     def interval(self, confidence: float) -> tuple[float, float]:
-        """Around the slope, symmetric."""
+        """Around the slope, symmetric.
+
+        At least Student's, of twice the chance to err: few figures may hide how much they scatter.
+        """
         import numpy as np
+        from scipy.stats import t
 
         radius = float(np.quantile(np.abs(self.slopes - self.slope), confidence))
+        radius = max(radius, self.off * float(t.ppf(confidence, self.free)))
         return self.slope - radius, self.slope + radius
 
 
@@ -50,7 +57,14 @@ def fit_line(x: Array, draws: Array, *, finest: float, seed: int) -> Line:
     spread = scatter * np.sqrt(free / random.chisquare(free, draws.shape[1]))
     jitter = random.standard_normal(draws.shape) * np.hypot(spread, finest)
     slopes, _ = _huber(x, draws + jitter, weights)
-    return Line(slope=float(slope[0]), level=float(level[0]), slopes=slopes)
+    off = float(((y - level - slope * x) ** 2).sum()) / free / float(((x - x.mean()) ** 2).sum())
+    return Line(
+        slope=float(slope[0]),
+        level=float(level[0]),
+        slopes=slopes,
+        off=math.sqrt(off),
+        free=free,
+    )
 
 
 def _scatter(x: Array, y: Array, own: Array) -> float:

@@ -1,8 +1,8 @@
-"""Rank statistics with permutation tests and bootstrap intervals."""
+"""Rank correlations with bootstrap intervals."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -11,30 +11,24 @@ if TYPE_CHECKING:
 
     Array = NDArray[np.float64]
 
-PERMUTATIONS = 4000
 RESAMPLES = 1000
+MOST_DRAWN, FEWEST = 4_000_000, 200
+"""Values drawn in all, and resamples at least: what is found in many runs needs
+fewer of them to be as sure."""
+AT_ONCE = 1_000_000  # values in memory
 MIN_WITHIN = 5  # runs of a group, for a correlation within it
 
 Pairs = Sequence[tuple[float, float]]
 Interval = tuple[float, float, float]  # estimate, low, high
 
 
-def rank_trend(groups: Mapping[int, Sequence[float]], *, seed: int) -> tuple[float, float]:
-    """Spearman correlation of the values with their group's key, and its two-sided p.
-
-    Runs are exchanged between groups: where the key did not matter, any would be as likely. Ties
-    share their mean rank.
-    """
-    import numpy as np
-    from scipy.stats import rankdata
-
-    x = rankdata([key for key, values in groups.items() for _ in values])
-    y = rankdata([value for values in groups.values() for value in values])
-    random = np.random.default_rng(seed)
-    found = float(_correlation(x[None], y[None])[0])
-    shuffled = random.permuted(np.broadcast_to(y, (PERMUTATIONS, len(y))), axis=1)
-    at_least = np.abs(_correlation(x[None], shuffled)) >= abs(found) - 1e-12
-    return found, float((1 + at_least.sum()) / (1 + PERMUTATIONS))
+def _portions(n_wanted: int, n_values: int) -> Iterator[int]:
+    """How many resamples of so many values to make, a portion at a time."""
+    left = min(n_wanted, max(FEWEST, MOST_DRAWN // n_values))
+    while left > 0:
+        portion = min(left, max(1, AT_ONCE // n_values))
+        yield portion
+        left -= portion
 
 
 def _correlation(x: Array, y: Array) -> Array:
@@ -51,7 +45,8 @@ def rank_correlation(groups: Sequence[Pairs], confidence: float, *, seed: int) -
     """The rank correlation over all groups' pairs; the bootstrap keeps the size of each group."""
     import numpy as np
 
-    return _interval(_spearman(np.concatenate(_resampled(groups, seed), axis=1)), confidence)
+    found = [_spearman(np.concatenate(parts, axis=1)) for parts in _resampled(groups, seed)]
+    return _interval(np.concatenate(found), confidence)
 
 
 def within_correlation(groups: Sequence[Pairs], confidence: float, *, seed: int) -> Interval | None:
@@ -62,22 +57,25 @@ def within_correlation(groups: Sequence[Pairs], confidence: float, *, seed: int)
     large = [pairs for pairs in groups if len(pairs) >= MIN_WITHIN]
     if not large:
         return None
-    parts = _resampled(large, seed)
-    found: Array = np.sum([part.shape[1] * _spearman(part) for part in parts], axis=0)
-    return _interval(found / sum(map(len, large)), confidence)
+    found: list[Array] = [
+        np.sum([part.shape[1] * _spearman(part) for part in parts], axis=0)
+        for parts in _resampled(large, seed)
+    ]
+    return _interval(np.concatenate(found) / sum(map(len, large)), confidence)
 
 
-def _resampled(groups: Sequence[Pairs], seed: int) -> list[Array]:
-    """Each group's pairs, (1 + RESAMPLES, N, 2): first as they are, then drawn again."""
+def _resampled(groups: Sequence[Pairs], seed: int) -> Iterator[list[Array]]:
+    """Portions of each group's pairs, (R, N, 2): first as they are, then drawn again."""
     import numpy as np
 
     random = np.random.default_rng(seed)
-    parts = []
-    for pairs in groups:
-        n = len(pairs)
-        picked = np.vstack([np.arange(n), random.integers(0, n, (RESAMPLES, n))])
-        parts.append(np.array(pairs, dtype=float)[picked])
-    return parts
+    known = [np.array(pairs, dtype=float) for pairs in groups]
+    as_they_are = [np.arange(len(pairs))[None] for pairs in known]
+    for n in _portions(RESAMPLES, sum(map(len, known))):
+        picked = [random.integers(0, len(pairs), (n, len(pairs))) for pairs in known]
+        rows = [np.vstack(both) for both in zip(as_they_are, picked, strict=True)]
+        as_they_are = [first[:0] for first in as_they_are]  # once
+        yield [pairs[row] for pairs, row in zip(known, rows, strict=True)]
 
 
 def _spearman(pairs: Array) -> Array:

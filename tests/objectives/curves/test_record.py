@@ -8,6 +8,7 @@ import pytest
 
 from batchfront.objectives.curves.table import read_table
 from batchfront.objectives.curves.write import TableFile, record_run
+from batchfront.objectives.length import Length
 from batchfront.objectives.measurement import ObjectiveError, TrialParams
 from tests.storage.test_url import small_disk
 
@@ -19,7 +20,8 @@ CURVE = [(1.5, 0.5), (1.25, 0.625), (1.0, 0.75)]
 
 @pytest.fixture
 def file(tmp_path) -> TableFile:
-    return TableFile(path=tmp_path / "deep" / "t.csv", task="made", optimizer="SGD(a, b)", epochs=3)
+    path, optimizer = tmp_path / "deep" / "t.csv", "SGD(a, b)"
+    return TableFile(path=path, task="made", optimizer=optimizer, length=Length(amount=3))
 
 
 def _fill(file: TableFile, *keys, curve=CURVE) -> None:
@@ -133,8 +135,11 @@ def test_a_run_that_ended_early_is_complete_when_its_end_is_not_finite(file):
     [
         ({"task": "other"}, r"holds made with SGD\(a, b\), this is other with SGD"),
         ({"optimizer": "Adam()"}, r"this is made with Adam\(\): record into another file"),
-        ({"epochs": 2}, "holds runs of 3 epochs, this asks for 2: record into another file"),
-        ({"epochs": 5}, "holds runs of 3 epochs, this asks for 5"),
+        (
+            {"length": Length(amount=2)},
+            "holds runs of 3 epochs, this asks for 2 epochs: record into another file",
+        ),
+        ({"length": Length(amount=5)}, "holds runs of 3 epochs, this asks for 5"),
     ],
 )
 def test_what_does_not_belong_into_a_table_is_refused_and_nothing_lost(file, changes, said):
@@ -162,7 +167,9 @@ def test_a_compressed_table_is_not_recorded_into(file):
 
 def test_a_run_that_does_not_fit_on_the_disk_leaves_whole_runs_only(tmp_path):
     with small_disk(tmp_path) as (fill, _):
-        file = TableFile(path=tmp_path / "t.csv", task="made", optimizer="SGD", epochs=3)
+        file = TableFile(
+            path=tmp_path / "t.csv", task="made", optimizer="SGD", length=Length(amount=3)
+        )
         _fill(file, (16, 0.1, 0))
         fill()
         added = []

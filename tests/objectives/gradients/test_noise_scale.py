@@ -22,6 +22,7 @@ from batchfront.objectives.gradients.noise_scale import (
     per_example,
     two_sizes,
 )
+from batchfront.objectives.loading.examples import Tensors
 from batchfront.objectives.measurement import ObjectiveError, TrialParams
 from batchfront.objectives.probes.models_after import models_after
 from tests.objectives.conftest import made_data, made_task, ready, train
@@ -45,13 +46,15 @@ def synthetic(n: int = 20_000) -> Gradients:
     noise -= noise.mean(dim=0)
     noise *= math.sqrt(TRUTH / float(noise.square().sum(dim=1).mean()))
     linear = nn.Linear(WIDTH, 1, bias=False)
-    return Gradients(linear, lambda out, _: out.mean(), mean + noise, torch.zeros(n), device="cpu")
+    return Gradients(
+        linear, lambda out, _: out.mean(), Tensors(mean + noise, torch.zeros(n)), device="cpu"
+    )
 
 
 def gradients_of(model: nn.Module, **data: Any) -> Gradients:
     split = made_data(**data)
     loss = nn.functional.cross_entropy
-    return Gradients(model, loss, split.x_train, split.y_train, device="cpu")
+    return Gradients(model, loss, Tensors(split.x_train, split.y_train), device="cpu")
 
 
 def flat(model: nn.Module) -> torch.Tensor:
@@ -166,7 +169,7 @@ def test_models_are_those_of_the_trial_with_the_same_parameters():
     data = objective._data
     for epoch in (1, 3):
         model, val = found[epoch]
-        assert objective._evaluate(model, data.x_val, data.y_val) == val == curve[epoch - 1]
+        assert objective.score(model, Tensors(data.x_val, data.y_val)) == val == curve[epoch - 1]
 
 
 def test_a_run_that_diverges_says_so():
@@ -196,7 +199,7 @@ def test_a_loss_that_is_no_mean_over_examples_is_found():
     model = made_task().model()
     weights = torch.tensor([1.0, 5.0, 25.0])
     loss = nn.CrossEntropyLoss(weight=weights)
-    gradients = Gradients(model, loss, split.x_train, split.y_train, device="cpu")
+    gradients = Gradients(model, loss, Tensors(split.x_train, split.y_train), device="cpu")
     assert "not the mean" in gradients.coupled()
 
 

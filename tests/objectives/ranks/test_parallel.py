@@ -15,6 +15,7 @@ import torch
 
 from batchfront.objectives.device.hardware import is_out_of_memory
 from batchfront.objectives.device.names import devices_of
+from batchfront.objectives.length import Length
 from batchfront.objectives.load import load_objective
 from batchfront.objectives.measurement import (
     Measurement,
@@ -81,6 +82,7 @@ WEIGHTED = """
         each = nn.functional.cross_entropy(output, y, reduction="none")
         return (weights * each).sum(), weights.sum()
 """
+CLIPPED_AT = 0.5  # norms of gradients that lie above
 PARAMS = TrialParams(
     batch_size=16, learning_rate=0.05, epochs=3, seed=7, device="cpu", extra={"kind": "plain"}
 )
@@ -287,7 +289,7 @@ def test_ranks_that_cannot_be_are_refused(task_file, monkeypatch):
     # By the older rule batches of 7 leave one example, of which one rank has none.
     [("weighted", EXACT), ("nn.functional.cross_entropy", RAGGED)],
 )
-def test_blocks_micro_batches_unused_parameters_weights_and_empty_ranks_change_nothing(
+def test_blocks_micro_batches_clipping_unused_parameters_and_empty_ranks_change_nothing(
     paired, tmp_path, loss, batches
 ):
     paired.member.ranks.end()  # a process has one group at a time
@@ -296,14 +298,34 @@ def test_blocks_micro_batches_unused_parameters_weights_and_empty_ranks_change_n
     text = text.replace("loss=nn.functional.cross_entropy", f"loss={loss}")
     text = text.replace("    KINDS", WEIGHTED + "    KINDS")
     path.write_text(textwrap.dedent(text))
-    recipe = Recipe(data_parallel=2, shards="block", micro_batch_sizes=(4, 4))
+    clipped = Recipe(clip_grad_norm=CLIPPED_AT)
+    recipe = replace(clipped, data_parallel=2, shards="block", micro_batch_sizes=(4, 4))
     objective: Any = load_objective(str(path), device="cpu", recipe=recipe, batches=batches)
-    single = load_objective(str(path), device="cpu", batches=batches)
+    single = load_objective(str(path), device="cpu", recipe=clipped, batches=batches)
     try:
         for batch_size in (16, 7):
             params = replace(PARAMS, batch_size=batch_size)
-            assert_same_run(uncut(objective, params), uncut(single, params))
+            found, expected = uncut(objective, params), uncut(single, params)
+            assert_same_run(found, expected)
+            share = expected[0].techniques["clipped_share"]
+            assert found[0].techniques["clipped_share"] == share
+            assert share > 0
         (measured, _) = uncut(objective, PARAMS)
         assert measured.techniques["micro_batch_size"] == 4
     finally:
         objective.member.ranks.end()
+
+
+@pytest.mark.parametrize("unit", ["examples", "steps"])
+def test_ranks_are_evaluated_between_epochs_as_one_process_is(alone, paired, unit):
+    amount = 130 if unit == "examples" else 9
+    length = Length(unit=unit, amount=amount, evaluations=4)
+    params = of_kind("plain", length=length)
+    assert_same_run(uncut(paired, params), uncut(alone, params))
+    assert_same_run(cut_after(paired, 2, params), uncut(alone, params))
+
+
+def test_a_probe_of_ranks_goes_on_past_the_end_of_a_short_run(paired):
+    params = of_kind("plain", length=Length(unit="steps", amount=2, evaluations=2))
+    cost = probe(paired, params, metric="val_accuracy", seconds=0.01)
+    assert (cost.total_steps, cost.step_seconds > 0) == (2, True)

@@ -12,10 +12,12 @@ from sklearn.metrics import accuracy_score
 from torch import nn
 
 from batchfront.objectives.load import load_objective, task_file, task_name
+from batchfront.objectives.loading.examples import Tensors
 from batchfront.objectives.measurement import ObjectiveError
-from batchfront.objectives.task import Data, Task, baseline
+from batchfront.objectives.task import Data, Task
 from batchfront.objectives.tasks.text import WINDOW, read_text, text_task, windows
 from batchfront.objectives.tasks.transformer import Transformer
+from batchfront.objectives.training.baseline import baseline
 from tests.objectives.conftest import made_task, ready, train
 
 PROSE = Path(__file__).resolve().parents[3] / "LICENSE"
@@ -64,7 +66,7 @@ def test_a_text_that_repeats_is_learned_to_the_last_character(tmp_path):
     path = written(tmp_path, "the same again and ever; " * 200)
     objective = load_objective(f"text:{path}", device="cpu")
     assert objective.name == objective.task.name == "text:mine.txt"
-    assert objective.metric == "val_accuracy"
+    assert str(objective.metric) == "val_accuracy"
     result = train(objective, batch_size=4, learning_rate=0.005, epochs=6).result()
     assert result.metric > 0.95
     # Predicted without running: the search cuts batch sizes by it.
@@ -156,7 +158,7 @@ def of_sequences(n: int = 50) -> Task:
 @pytest.mark.parametrize("n", [50, 2000])  # in one part, and in several
 def test_the_score_of_sequences_is_that_of_all_their_positions(n):
     data, model = sequences(n), PerToken()
-    found = ready(of_sequences(n))._evaluate(model, data.x_val, data.y_val)
+    found = ready(of_sequences(n)).score(model, Tensors(data.x_val, data.y_val))
     predicted = model(data.x_val).argmax(dim=1)
     assert found == accuracy_score(data.y_val.flatten(), predicted.flatten())
     assert found == pytest.approx((predicted == data.y_val).float().mean().item())

@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import nn
 
+from batchfront.objectives.length import Length
 from batchfront.objectives.measurement import ObjectiveError
 from batchfront.objectives.run import Run, carry_out
 from batchfront.objectives.task import Data
@@ -81,7 +82,8 @@ def test_steps_take_the_examples_that_counting_by_hand_gives(n_train, sizes, kin
     x = torch.arange(n_train).reshape(-1, 1)
     expected = brute_force(n_train, sizes, rule)
     assert ours(kind(x, x, device="cpu"), n_train, sizes, rule) == expected
-    assert steps_of(sizes, n_train, rule=rule) == [len(steps) for steps in expected]
+    length = Length(amount=len(sizes), n_train=n_train)
+    assert steps_of(sizes, length, rule=rule) == [len(steps) for steps in expected]
     if len(set(sizes)) == 1:
         found = {len(step) for steps in expected for step in steps}
         assert found == sizes_of_steps(sizes[0], n_train, rule=rule)
@@ -100,7 +102,7 @@ def test_every_example_is_taken_as_often_as_any_other_but_for_the_last_rest(n_tr
 
 def seen_batches(objective: TaskObjective, **params: Any) -> list[list[int]]:
     """Sizes of the steps of each epoch."""
-    feed, seen = objective._feed, []
+    feed, seen = objective._source.feed, []
     epoch = feed.epoch
 
     def watched(examples: Any, batch_size: int) -> Any:
@@ -109,7 +111,7 @@ def seen_batches(objective: TaskObjective, **params: Any) -> list[list[int]]:
             sizes.append(len(x))
             yield x, y
 
-    objective._feed.epoch = watched  # type: ignore[method-assign]
+    objective._source.feed.epoch = watched  # type: ignore[method-assign]
     run = train(objective, **params)
     assert sum(map(len, seen)) == run.result().steps == run.result().total_steps
     return seen

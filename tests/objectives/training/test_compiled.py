@@ -34,7 +34,9 @@ def _no_graphs_of_other_tests():
     torch.compiler.reset()
 
 
-@pytest.fixture(scope="module", params=["sgd", pytest.param("adamw", marks=pytest.mark.slow)])
+@pytest.fixture(
+    scope="module", params=[pytest.param(name, marks=pytest.mark.slow) for name in ("sgd", "adamw")]
+)
 def pair(request) -> tuple[TaskObjective, TaskObjective]:
     """A regression, compiled and ordinary; batches of 9 and 33 leave a last one of one example."""
     torch.compiler.reset()

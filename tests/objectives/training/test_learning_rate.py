@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch.optim.lr_scheduler import CosineAnnealingLR, LinearLR, SequentialLR
 
+from batchfront.objectives.length import Length
 from batchfront.objectives.measurement import ObjectiveError, TrialParams
 from batchfront.objectives.run import Run, carry_out
 from batchfront.objectives.training.learning_rate import RateDriver, RateSchedule, beta2_of
@@ -38,7 +39,7 @@ def torchs(make: Any, n_steps: int) -> list[float]:
 def ours(recipe: Recipe, *, size: int, n_train: int, epochs: int) -> list[float]:
     """What the driver has in place at each batch."""
     optimizer = optimizer_of()
-    driver = RateDriver(optimizer, recipe, epochs=epochs, n_train=n_train)
+    driver = RateDriver(optimizer, recipe, Length(amount=epochs, n_train=n_train), batch_size=size)
     rates = []
     for epoch in range(epochs):
         batches = [(part, part) for part in torch.zeros(n_train).split(size)]
@@ -81,7 +82,9 @@ def test_all_batch_sizes_have_warmed_up_after_the_same_examples(size):
 def test_a_tensor_rate_stays_the_same_tensor():
     rate = torch.tensor(RATE)
     optimizer = torch.optim.Adam([torch.nn.Parameter(torch.zeros(2))], lr=rate)
-    driver = RateDriver(optimizer, Recipe(warmup_examples=4), epochs=1, n_train=4)
+    driver = RateDriver(
+        optimizer, Recipe(warmup_examples=4), Length(amount=1, n_train=4), batch_size=1
+    )
     x = torch.zeros(2)
     for _ in driver.over([(x, x)], seen=0, batch_size=2):
         assert optimizer.param_groups[0]["lr"] is rate
@@ -91,7 +94,9 @@ def test_a_tensor_rate_stays_the_same_tensor():
 def test_groups_of_an_optimizer_keep_the_ratio_of_their_rates():
     groups = [{"params": [torch.nn.Parameter(torch.zeros(1))], "lr": rate} for rate in (0.1, 0.4)]
     optimizer = torch.optim.SGD(groups, lr=1.0)
-    driver = RateDriver(optimizer, Recipe(warmup_examples=4), epochs=1, n_train=4)
+    driver = RateDriver(
+        optimizer, Recipe(warmup_examples=4), Length(amount=1, n_train=4), batch_size=1
+    )
     x = torch.zeros(1)
     for _ in driver.over([(x, x)], seen=0, batch_size=1):
         assert [g["lr"] for g in optimizer.param_groups] == pytest.approx([0.025, 0.1])
@@ -110,7 +115,9 @@ def test_a_gradient_has_half_its_weight_after_the_half_life_at_any_batch_size(si
     """Adam's second moment of one gradient of 1, then as many zeros as the half-life holds."""
     weight = torch.nn.Parameter(torch.zeros(1, dtype=torch.float64))
     optimizer = torch.optim.Adam([weight], lr=0.1)
-    driver = RateDriver(optimizer, Recipe(beta2_half_life=100.0), epochs=1, n_train=100)
+    driver = RateDriver(
+        optimizer, Recipe(beta2_half_life=100.0), Length(amount=1, n_train=100), batch_size=1
+    )
     weight.grad = torch.ones_like(weight)
     driver.over([], seen=0, batch_size=size)
     optimizer.step()

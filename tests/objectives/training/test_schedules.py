@@ -11,6 +11,8 @@ from torch import nn
 
 from batchfront.objectives.device.randomness import random_states
 from batchfront.objectives.gradients.draws import Gradients
+from batchfront.objectives.length import Length
+from batchfront.objectives.loading.examples import Tensors
 from batchfront.objectives.measurement import Phase, TrialParams
 from batchfront.objectives.probes.cost import probe
 from batchfront.objectives.run import Run
@@ -28,13 +30,13 @@ def growing(schedule: str, **changes: Any) -> TaskObjective:
 def sizes_trained(objective: TaskObjective, monkeypatch: pytest.MonkeyPatch, **params: Any) -> Any:
     """The largest batch of every epoch, as the loss saw them, and the run."""
     seen: list[list[int]] = []
-    epoch = objective._feed.epoch
+    epoch = objective._source.feed.epoch
 
     def watched(examples: torch.Tensor, size: int) -> Any:
         seen.append([len(x) for x, _ in epoch(examples, size)])
         return epoch(examples, size)
 
-    monkeypatch.setattr(objective._feed, "epoch", watched)
+    monkeypatch.setattr(objective._source.feed, "epoch", watched)
     run = train(objective, **params)
     return seen, run
 
@@ -50,13 +52,13 @@ def test_doubling_doubles_after_a_half_three_quarters_and_seven_eighths(monkeypa
 
 @pytest.mark.parametrize("epochs", range(1, 12))
 def test_doubling_follows_the_shares_of_any_number_of_epochs(epochs):
-    sizes = Growth(schedule="doubling", epochs=epochs, n_train=10**6).planned(1)
+    sizes = Growth(schedule="doubling", length=Length(amount=epochs, n_train=10**6)).planned(1)
     for index, size in enumerate(sizes):
         assert size == 2 ** sum(index / epochs >= share for share in (0.5, 0.75, 0.875))
 
 
 def test_doubling_ends_at_the_training_set():
-    sizes = Growth(schedule="doubling", epochs=8, n_train=100).planned(32)
+    sizes = Growth(schedule="doubling", length=Length(amount=8, n_train=100)).planned(32)
     assert sizes == [32] * 4 + [64] * 4
 
 
@@ -85,7 +87,7 @@ def noise_of(scale: float) -> Gradients:
     x = torch.randn(4096, 1, generator=torch.Generator().manual_seed(0)) * math.sqrt(scale)
     model = nn.Linear(1, 1, bias=False)
     x = x - x.mean() + 1.0
-    return Gradients(model, lambda out, y: out.mean(), x, x, device="cpu")
+    return Gradients(model, lambda out, y: out.mean(), Tensors(x, x), device="cpu")
 
 
 @pytest.mark.parametrize(("scale", "noisy"), [(4.0, False), (16.0, False), (200.0, True)])
@@ -98,7 +100,10 @@ def test_the_noise_scale_is_held_against_a_multiple_of_the_batch(scale, noisy):
 def test_a_gradient_that_drowns_in_its_noise_is_noisy():
     x = torch.randn(4096, 1, generator=torch.Generator().manual_seed(0))
     gradients = Gradients(
-        nn.Linear(1, 1, bias=False), lambda out, y: out.mean(), x - x.mean(), x, device="cpu"
+        nn.Linear(1, 1, bias=False),
+        lambda out, y: out.mean(),
+        Tensors(x - x.mean(), x),
+        device="cpu",
     )
     assert is_noisy(gradients, 32, seed=1)
 
@@ -120,9 +125,9 @@ def test_looking_at_the_noise_disturbs_nothing():
     model = nn.Sequential(nn.Linear(5, 8), nn.BatchNorm1d(8), nn.Dropout(0.5), nn.Linear(8, 3))
     data = made_data()
     gradients = Gradients(
-        model, nn.functional.cross_entropy, data.x_train, data.y_train, device="cpu"
+        model, nn.functional.cross_entropy, Tensors(data.x_train, data.y_train), device="cpu"
     )
-    sizes = BatchSizes(Growth(schedule="noise-scale", epochs=3, n_train=100), 2)
+    sizes = BatchSizes(Growth(schedule="noise-scale", length=Length(amount=3, n_train=100)), 2)
     before = {name: value.clone() for name, value in model.state_dict().items()}
     states = random_states("cpu")
     sizes.look(1, gradients, seed=3, device="cpu")

@@ -12,6 +12,7 @@ from sklearn.metrics import accuracy_score, r2_score
 from torch import nn
 
 import batchfront.objectives.task
+from batchfront.objectives.loading.examples import Tensors
 from batchfront.objectives.measurement import ObjectiveError, Verdict
 from batchfront.objectives.task import Data, Task
 from batchfront.objectives.training.optimizer import build_optimizer, step_function
@@ -162,7 +163,7 @@ def test_accuracy_is_that_of_scikit_learn_however_it_is_cut(monkeypatch, part):
     data = made_data()
     objective, model = ready(made_task()), nn.Linear(5, 3)
     expected = accuracy_score(data.y_train, model(data.x_train).argmax(dim=1))
-    assert objective._evaluate(model, data.x_train, data.y_train) == expected
+    assert objective.score(model, Tensors(data.x_train, data.y_train)) == expected
 
 
 @pytest.mark.parametrize("n_targets", [0, 1, 2], ids=["flat", "one", "two"])
@@ -171,7 +172,7 @@ def test_r2_is_that_of_scikit_learn(n_targets):
     shape = (50, n_targets) if n_targets else (50,)
     y = 3 + torch.randn(shape, generator=generator)
     output = y + torch.randn(shape, generator=generator)
-    found = ready(made_regression())._evaluate(nn.Identity(), output, y)
+    found = ready(made_regression()).score(nn.Identity(), Tensors(output, y))
     expected = r2_score(y.double(), output.double(), multioutput="variance_weighted")
     assert found == pytest.approx(expected, rel=1e-12)
 
@@ -182,7 +183,7 @@ def test_outputs_that_are_no_numbers_are_no_score(make, bad):
     y = torch.zeros(3, dtype=torch.int64) if make is made_task else torch.randn(3, 2)
     output = torch.ones(3, 3 if make is made_task else 2)
     output[1, 0] = bad
-    assert not math.isfinite(ready(make())._evaluate(nn.Identity(), output, y))
+    assert not math.isfinite(ready(make()).score(nn.Identity(), Tensors(output, y)))
 
 
 def test_weights_that_overflow_end_the_run():

@@ -21,9 +21,10 @@ from batchfront.study.cli.main import main
 from batchfront.study.errors import StudyError
 from batchfront.study.findings.critical.fit import Critical, SizeRuns, critical_batch
 from batchfront.study.findings.critical.to_target import to_target
-from batchfront.study.plan.agreement import AGREEMENT
+from batchfront.study.plan.agreement import AGREEMENT, IMPORTED
 from batchfront.study.quiet import quiet_optuna
 from batchfront.study.trials.rows import RunRow
+from tests.study.copies import record_of
 
 TABLE = Path(__file__).resolve().parents[2] / "data" / "mlperf_resnet50_epochs_to_target.csv"
 SIZES = [2**k for k in range(4, 10)]
@@ -198,9 +199,9 @@ def test_a_run_that_diverged_before_its_first_epoch_did_not_get_there():
 
 def test_the_examples_of_an_epoch_are_read_from_the_steps():
     rows = [row(b, 0.1, curve=(0.9,), epochs=2, total_steps=2 * -(-1079 // b)) for b in (1, 64)]
-    assert to_target(rows, 0.9).n_train == 1079
+    assert to_target(rows, 0.9).examples_per_unit == 1079
     played_back = [row(b, 0.1, curve=(0.9,), epochs=2, total_steps=40) for b in (1, 64)]
-    assert to_target(played_back, 0.9).n_train is None
+    assert to_target(played_back, 0.9).examples_per_unit is None
 
 
 def test_steps_that_were_recorded_become_examples():
@@ -229,7 +230,7 @@ def stored(tmp_path_factory: pytest.TempPathFactory, mlperf: list[SizeRuns]) -> 
     )
     with quiet_optuna():
         study.set_metric_names(["val_accuracy", "train_seconds", "peak_memory_bytes"])
-    study.set_user_attr(AGREEMENT, {"task": "mlperf"})
+    study.set_user_attr(AGREEMENT, {**record_of("mlperf"), IMPORTED: {"file": "mlperf.csv"}})
     for sizes in mlperf:
         for cost in sizes.to_target:
             add_run(study, sizes.batch_size, sizes.learning_rate, cost)

@@ -14,13 +14,15 @@ from batchfront.study.cli.main import main
 from batchfront.study.findings.overview.board import FIGURE_POINTS, note, thinned_trials
 from batchfront.study.findings.overview.report import report_html
 from batchfront.study.opening.open import the_study
-from batchfront.study.show import human_bytes, human_seconds
+from batchfront.study.show import human_bytes, human_seconds, said
 from batchfront.study.trials.attributes import ATTRIBUTES
+from batchfront.study.trials.sound import sound_trials
 
 STORAGE = "sqlite:///runs/batchfront.db"
 KEYS = ["number", "batch_size", "learning_rate", "val_accuracy", "train_seconds"]
 
 RANDOM = ("--sampler", "random")  # some of its runs diverge, whatever the probe measures
+DIGITS = ("run", "--task", "digits", "--epochs", "3", "--batch-sizes", "16:256", "--n-trials", "12")
 RUN = ("run", "--task", "planted.py", "--epochs", "3", "--n-trials", "15", *RANDOM)
 
 
@@ -67,7 +69,7 @@ def test_the_run_says_its_header_and_outcome(workdir, capsys):
         "15 trials: ",
         "stopped early (",
         "stopping early saved",
-        "make study TASK=planted.py N_TRIALS=30",
+        "batchfront run --task planted.py --n-trials 30",
         "front ",
         " left",
     ):
@@ -91,7 +93,7 @@ def test_export_lists_every_trial_with_verdict_and_curve(planted, rows, tmp_path
 def test_the_report_is_one_page_without_the_network(planted):
     assert main(["report"]) == 0
     page = Path("runs/planted.py_objective.html").read_text()
-    assert page.count('class="plotly-graph-div"') == 4
+    assert page.count('<div class="figure">') >= 3
     assert "<script src=" not in page
     assert "<link" not in page
 
@@ -102,9 +104,28 @@ def test_stored_text_is_escaped_in_the_report(workdir):
     assert main([*argv, "--n-trials", "6"]) == 0
     study = the_study(STORAGE, name)
     study.trials[0].user_attrs["verdict"] = "</script><script>alert('verdict')</script>"
-    page = report_html(study, note="</div><script>alert('note')</script>")
+    page = report_html(
+        study,
+        sound_trials(study),
+        foreign=None,
+        note="</div><script>alert('note')</script>",
+    )
     assert "<script>alert" not in page
     assert "&lt;script&gt;alert" in page
+
+
+def test_the_report_begins_with_the_answer_and_its_figures(recorded, workdir, capsys):
+    recorded(workdir, *DIGITS)
+    capsys.readouterr()
+    assert main(["advise"]) == 0
+    sentence = " ".join(capsys.readouterr().out.split()).partition(": a fresh run")[0]
+    assert main(["report", "-o", "r.html"]) == 0
+    page = Path("r.html").read_text()
+    assert sentence.startswith("Train with batch size ")
+    at = [page.index(words) for words in (sentence, "What a batch size buys", "The front")]
+    assert at == sorted(at)
+    tiles = page.partition('class="tiles"')[2].partition("</dl>")[0]
+    assert tiles.count("<dt>") == 4
 
 
 def test_an_empty_front_is_said_not_crashed(write_task, capsys, rows):
@@ -131,13 +152,15 @@ def test_the_dashboard_figure_stays_small():
     assert {t.number for t in study.best_trials} <= {t.number for t in some}
 
 
-def test_the_note_is_written_once_so_that_edits_stay(planted, capsys):
+def test_the_note_begins_with_the_newest_answer_until_somebody_edits_it(planted, capsys):
     from optuna_dashboard import get_note, save_note
 
     assert "Task **planted.py:objective**" in get_note(planted)
     assert note.__doc__
-    save_note(planted, "mine")
     assert main(["run", "--task", "planted.py", "--n-trials", "16", *RANDOM]) == 0
+    assert get_note(planted).startswith(("Train with batch size ", "No recommendation yet"))
+    save_note(planted, "mine")
+    assert main(["run", "--task", "planted.py", "--n-trials", "17", *RANDOM]) == 0
     assert get_note(planted) == "mine"
 
 
@@ -153,3 +176,12 @@ def test_bytes_are_readable(value, said):
 )
 def test_seconds_are_readable(value, said):
     assert human_seconds(value) == said
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(0.9749, "0.9749"), (-0.02, "-0.0200"), (0.0, "0.0000"), (46.5, "46.5000"),
+     (1.2345678e-5, "1.23457e-05"), (3e7, "3e+07")],
+)  # fmt: skip
+def test_a_metric_is_shown_whatever_its_size(value, text):
+    assert said("val_loss", value) == text

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+import optuna
 import pytest
 
 from batchfront.study.cli.main import main
@@ -30,6 +31,8 @@ def test_a_golden_study_resumes_with_its_trials_unchanged(golden, workdir, rows)
     assert after[:14] == before
     assert len(after) == 16
     assert {row["epochs"] for row in after} == {5}
+    study = optuna.load_study(study_name="digits", storage="sqlite:///old.db")
+    assert all("log2_batch_size" in trial.params for trial in study.trials)  # as it began
     for row in after:  # of 1079 examples: what an epoch leaves over is still stepped on
         assert row["total_steps"] == 5 * -(-1079 // row["batch_size"])
     assert rows("front", *storage)

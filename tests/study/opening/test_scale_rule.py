@@ -11,6 +11,7 @@ from batchfront.study.smallest.agenda import Agenda
 from batchfront.study.smallest.question import SEEDS, Question
 from batchfront.study.smallest.size import Asked
 from batchfront.study.trials.rows import runs_of
+from batchfront.study.trials.yardstick import Objectives
 
 from ..conftest import study_of
 
@@ -21,7 +22,7 @@ RUN = ["run", "--task", "planted.py", "--epochs", "3", "--batch-sizes", "4:64"]
 @pytest.mark.parametrize(("rule", "power"), [("none", 0.0), ("linear", 1.0), ("sqrt", 0.5)])
 def test_the_rate_is_the_base_rate_times_a_power_of_the_batch_size(rule, power):
     space = SearchSpace(scale=Scale(rule=rule, reference=32))
-    params = {"log2_batch_size": 3, "learning_rate": 0.2}
+    params = {"batch_size": 8, "learning_rate": 0.2}
     assert space.rate(params) == pytest.approx(0.2 * (8 / 32) ** power, rel=1e-15)
     assert SearchSpace.from_dict(space.as_dict()) == (space if rule != "none" else SearchSpace())
 
@@ -34,7 +35,7 @@ def test_trials_train_at_the_scaled_rate_and_say_so(workdir, rows, capsys):
     trials = study_of("s").trials
     assert len(trials) == 6
     for trial in trials:
-        size = 2 ** trial.params["log2_batch_size"]
+        size = trial.params["batch_size"]
         used = trial.params["learning_rate"] * size / 16
         assert trial.user_attrs["scaled_learning_rate"] == pytest.approx(used)
         # As planted: a run is lost above 0.1 sqrt(B), whatever its base rate is.
@@ -61,8 +62,10 @@ def test_seeds_of_one_rate_share_it_to_the_bit():
     """0.1 / sqrt(8/64) * sqrt(8/64) is not 0.1: what was asked for goes along."""
     study = optuna.create_study(directions=["maximize", "minimize", "minimize"])
     question = Question(target=0.9, sizes=(8, 64), learning_rates=(1e-3, 1.0))
-    names = ("val_accuracy", "train_seconds", "peak_memory_bytes")
-    agenda = Agenda(question=question, metric_names=names, scale=Scale(rule="sqrt"))
+    names = Objectives(("val_accuracy", "train_seconds", "peak_memory_bytes"))
+    agenda = Agenda(
+        question=question, metric_names=names, space=SearchSpace(scale=Scale(rule="sqrt"))
+    )
     rates = [0.1, 0.03, 0.007]
     for rate in rates:
         asked = Asked(batch_size=8, learning_rate=rate, purpose=SEEDS)

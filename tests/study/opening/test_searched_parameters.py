@@ -11,7 +11,7 @@ import pytest
 
 from batchfront.study.cli.main import main
 from batchfront.study.plan.settings import SAMPLERS
-from batchfront.study.trials.attributes import UNPROBED
+from batchfront.study.trials.attributes import UNPROBED, log2_batch_size_of
 
 from ..conftest import study_of
 
@@ -70,7 +70,7 @@ def test_they_are_shown(write_task, capsys):
         assert main(verb) == 0
         assert ",layers,dropout," in capsys.readouterr().out.splitlines()[0]
     assert main(["report", "-o", "page.html"]) == 0
-    assert "<th>layers</th>" in Path("page.html").read_text()
+    assert ">layers</button></th>" in Path("page.html").read_text()
 
 
 @pytest.mark.timed
@@ -85,7 +85,7 @@ def test_only_the_probed_combination_has_a_known_cost(write_task, monkeypatch):
     assert 2 not in {t.params["layers"] for t in trials if UNPROBED in t.user_attrs}
     by_size = {}
     for trial in known:
-        by_size.setdefault(trial.params["log2_batch_size"], set()).add(trial.values[1])
+        by_size.setdefault(log2_batch_size_of(trial.params), set()).add(trial.values[1])
     assert all(len(seconds) == 1 for seconds in by_size.values()), "the probe's, whatever dropout"
     deep = [t.values[1] for t in trials if t.params["layers"] == 4]
     shallow = [t.values[1] for t in trials if t.params["layers"] == 1]

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+import batchfront.study.plan.sizes as sizes
 import batchfront.study.plan.space as space
 from batchfront.objectives.training.recipe import Recipe
 from batchfront.study.cli.main import main, parser
@@ -57,10 +58,11 @@ def test_every_verb_shows_two_lines_to_try_which_it_takes():
 
 def test_a_range_is_parsed_once_from_the_command_line_to_the_last_trial(tmp_path, monkeypatch):
     parsed = []
-    ends = space._ends
-    monkeypatch.setattr(
-        space, "_ends", lambda what, *more: parsed.append(what) or ends(what, *more)
-    )
+    ends = space.ends
+    for module in (sizes, space):
+        monkeypatch.setattr(
+            module, "ends", lambda what, *more: parsed.append(what) or ends(what, *more)
+        )
     monkeypatch.chdir(tmp_path)
     run = ["run", "--task", str(ROOT / "benchmarks/tables/wine_sgd.csv.gz")]
     more = ["--batch-sizes", "8:16", "--learning-rates", "0.01:0.1"]

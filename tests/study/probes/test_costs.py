@@ -12,6 +12,7 @@ import pytest
 
 import batchfront.objectives.device.hardware
 from batchfront.study.cli.main import main
+from batchfront.study.probes import prober
 from batchfront.study.probes.prober import faster
 from batchfront.study.trials.costs import advice
 from batchfront.study.trials.hardware import known_hardware, store_costs, stored_costs
@@ -164,7 +165,7 @@ def test_other_hardware_is_refused_unless_wanted_and_then_has_its_own_front(
     assert main(["front"]) == 0
     assert "Pareto front on Other CPU [" in capsys.readouterr().out
     assert main(["report", "-o", "report.html"]) == 0
-    assert (workdir / "report.html").read_text().count('class="plotly-graph-div"') == 8
+    assert (workdir / "report.html").read_text().count('<div class="figure">') == 8
     assert main([*DIGITS, "--n-trials", "9"]) == 0, "now it is known"
 
 
@@ -188,3 +189,33 @@ def test_a_front_shows_one_time_for_a_size_whose_probe_was_corrected(workdir, ro
     assert [(row["number"], row["train_seconds"]) for row in rows("front")] == [
         (best["number"], told / 2)
     ]
+
+
+SLOW_EPOCHS = """
+    import time
+
+    def objective(params, run):
+        run.begin(50 * params.epochs)
+        for _ in range(params.epochs):
+            for _ in range(50):
+                time.sleep(0.004)
+                run.step(1.0)
+            run.report({report})
+"""
+
+
+@pytest.mark.parametrize(
+    ("report", "said"),
+    [
+        ("val_f1=0.5", "run.report got val_f1 alone, wanted val_accuracy too"),
+        ("61.0", "run.report got val_accuracy=61, wanted a fraction between 0 and 1"),
+    ],
+)
+def test_a_metric_that_is_none_is_said_before_any_trial(
+    report, said, write_task, capsys, monkeypatch
+):
+    monkeypatch.setattr(prober, "PROBE_SECONDS", 0.15)  # as for users
+    task = write_task(SLOW_EPOCHS.replace("{report}", report))
+    assert main(["run", "--task", task, "--batch-sizes", "8:16", "--n-trials", "3"]) == 2
+    assert said in capsys.readouterr().err
+    assert not Path("runs/batchfront.db").exists()

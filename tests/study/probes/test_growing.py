@@ -10,6 +10,7 @@ import pytest
 from optuna.distributions import IntDistribution
 from optuna.trial import TrialState
 
+from batchfront.objectives.length import Length
 from batchfront.objectives.measurement import Phase, TrialParams
 from batchfront.objectives.probes.cost import Cost, probe
 from batchfront.objectives.training.schedules import Growth
@@ -53,14 +54,14 @@ def test_a_run_through_a_size_that_nobody_probed_has_no_known_cost():
 
 
 def test_what_a_doubling_run_costs_is_known_before_it_starts():
-    growth = Growth(schedule="doubling", epochs=4, n_train=64)
+    growth = Growth(schedule="doubling", length=Length(amount=4, n_train=64))
     found = whole_runs(costs(4, 8, 16, 32), growth)
     assert found[4] == cost_of((Phase(4, 2, 32), Phase(8, 1, 8), Phase(16, 1, 4)), costs(4, 8, 16))
     assert found[32] == costs(32)[32]  # 64 was not probed: as if it stayed
 
 
 def test_a_run_that_follows_its_noise_costs_at_least_its_quickest_growth():
-    growth = Growth(schedule="noise-scale", epochs=4, n_train=64)  # up to 8
+    growth = Growth(schedule="noise-scale", length=Length(amount=4, n_train=64))  # up to 8
     found = whole_runs(costs(2, 4, 8), growth)
     assert found[2].train_seconds == pytest.approx(32 * 0.003 + 3 * 8 * 0.009)
 
@@ -85,7 +86,7 @@ def test_trials_are_told_the_sum_of_what_their_phases_are_known_to_cost(
     assert grown
     for trial in grown:
         phases = [Phase(*phase) for phase in trial.user_attrs["phases"]]
-        assert phases[0].batch_size == 2 ** trial.params["log2_batch_size"]
+        assert phases[0].batch_size == trial.params["batch_size"]
         assert sum(phase.epochs for phase in phases) == 4
         seconds = sum(known[p.batch_size].step_seconds * p.steps for p in phases)
         assert trial.values[1] == pytest.approx(seconds)

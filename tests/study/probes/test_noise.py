@@ -104,10 +104,10 @@ def test_what_a_task_raises_is_one_line(write_task, capsys):
         (("--task", "planted.py"), "training loop of your own"),
         (("--epochs", "0,3"), "give --learning-rate"),
         (("--epochs", "one"), "wanted numbers"),
-        (("--epochs", "-1"), "at least 0"),
+        (("--epochs", "-1"), "wanted numbers such as 0,1,5"),
         (("--n-draws", "1"), "at least 2"),
         (("--batch-size", "4000"), "training examples"),
-        (("--learning-rate", "nan"), "above 0"),
+        (("--learning-rate", "nan"), "wanted a number of at least 1e-37"),
     ],
 )
 def test_what_cannot_be_run_is_refused(workdir, capsys, options, words):

@@ -9,10 +9,12 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
+from batchfront.objectives.length import Length
 from batchfront.objectives.measurement import Verdict
 from batchfront.study.pruning import bound as bound_module
-from batchfront.study.pruning.bound import SPARED_SHARE, learn_from
+from batchfront.study.pruning.bound import SPARED_SHARE
 from batchfront.study.pruning.by_name import make_stop_rule
+from batchfront.study.pruning.curves import Curves
 from batchfront.study.pruning.decision import RunSoFar
 from batchfront.study.pruning.front import MIN_CURVES, FrontPruner
 from batchfront.study.trials.attributes import (
@@ -66,7 +68,13 @@ def study():
 
 
 def _rule(**changes) -> FrontPruner:
-    given = {"risk": 0.02, "seed": 0, "hardware": "here", "costs": dict, "epochs": EPOCHS}
+    given = {
+        "risk": 0.02,
+        "seed": 0,
+        "hardware": "here",
+        "costs": dict,
+        "length": Length(amount=EPOCHS),
+    }
     return FrontPruner(**{**given, **changes})
 
 
@@ -108,7 +116,7 @@ def test_a_higher_risk_expects_less_of_a_run():
 
     def shortfall(risk):
         plan = SimpleNamespace(
-            pruner="front", pruner_risk=risk, seed=0, hardware="here", epochs=EPOCHS
+            pruner="front", pruner_risk=risk, seed=0, hardware="here", length=Length(amount=EPOCHS)
         )
         return _judge(study, [0.3] * 5, rule=make_stop_rule(plan, dict)).shortfall
 
@@ -228,7 +236,7 @@ def test_a_share_of_the_stops_is_not_carried_out_but_recorded(study):
 def test_a_spared_run_stands_for_all_that_were_stopped_like_it(study):
     _add(study, level=0.4, **{SPARED: {"epoch": 3, "reach": 0.5, "rival": 14}})
     completed = [t for t in study.trials if t.state == TrialState.COMPLETE]
-    history = learn_from(completed, {})
+    history = Curves({}, completed).history()
     assert history is not None
     assert list(history.weight) == [1.0] * 15 + [1 / SPARED_SHARE]
 
@@ -240,7 +248,7 @@ def test_stopped_runs_and_curves_of_another_length_are_not_learned_from(study):
     trial = long.ask(SPACE)
     trial.set_user_attr(CURVE, rising(0.9, EPOCHS + 3))
     long.tell(trial, [0.9, 1, 1])
-    history = learn_from([*completed, *long.trials], {})
+    history = Curves({}, [*completed, *long.trials]).history()
     assert history is not None
     assert history.curves.shape == (15, EPOCHS)
 

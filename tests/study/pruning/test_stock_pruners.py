@@ -19,6 +19,7 @@ from optuna.pruners import (
 )
 from optuna.trial import TrialState
 
+from batchfront.objectives.length import Length
 from batchfront.study.errors import StudyError
 from batchfront.study.plan.settings import PRUNERS
 from batchfront.study.plan.space import SearchSpace
@@ -34,13 +35,13 @@ N_TRIALS = 32
 DIRECTIONS = ["maximize", "minimize", "minimize"]
 
 CONFIGURATIONS = {
-    "median": lambda: stock_pruner("median", epochs=EPOCHS),
-    "percentile": lambda: stock_pruner("percentile", epochs=EPOCHS),
-    "halving": lambda: stock_pruner("halving", epochs=EPOCHS),
-    "hyperband": lambda: stock_pruner("hyperband", epochs=EPOCHS),
-    "threshold": lambda: stock_pruner("threshold", epochs=EPOCHS, min_metric=0.5),
-    "patient": lambda: stock_pruner("patient", epochs=EPOCHS),
-    "wilcoxon": lambda: stock_pruner("wilcoxon", epochs=EPOCHS),
+    "median": lambda: stock_pruner("median", n_evaluations=EPOCHS),
+    "percentile": lambda: stock_pruner("percentile", n_evaluations=EPOCHS),
+    "halving": lambda: stock_pruner("halving", n_evaluations=EPOCHS),
+    "hyperband": lambda: stock_pruner("hyperband", n_evaluations=EPOCHS),
+    "threshold": lambda: stock_pruner("threshold", n_evaluations=EPOCHS, min_metric=0.5),
+    "patient": lambda: stock_pruner("patient", n_evaluations=EPOCHS),
+    "wilcoxon": lambda: stock_pruner("wilcoxon", n_evaluations=EPOCHS),
     "median with warm-up": lambda: MedianPruner(n_startup_trials=2, n_warmup_steps=3),
     "percentile by intervals": lambda: PercentilePruner(60, interval_steps=2, n_min_trials=3),
     "halving from 2": lambda: SuccessiveHalvingPruner(min_resource=2, reduction_factor=2),
@@ -72,7 +73,7 @@ def _settings(pruner):
 @pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
 @pytest.mark.parametrize("name", sorted(set(PRUNERS) - {"front", "none"}))
 def test_a_name_gives_the_pruner_of_that_name_as_optuna_makes_it(name):
-    made = stock_pruner(name, epochs=EPOCHS, min_metric=0.5)
+    made = stock_pruner(name, n_evaluations=EPOCHS, min_metric=0.5)
     assert _settings(made) == _settings(NAMED[name]())
 
 
@@ -127,7 +128,7 @@ class _Ours:
         self._study = optuna.create_study(
             study_name="same", directions=DIRECTIONS, storage=storage, load_if_exists=True
         )
-        self._rule = StockPruner(make(), name="this one", epochs=EPOCHS)
+        self._rule = StockPruner(make(), name="this one", length=Length(amount=EPOCHS))
 
     def ask(self):
         return self._study.ask(SPACE)
@@ -255,7 +256,7 @@ def test_a_pruner_sees_the_parameters_and_the_direction():
 
     study = optuna.create_study(directions=DIRECTIONS)
     trial = study.ask({"learning_rate": optuna.distributions.FloatDistribution(0.1, 0.1)})
-    rule = StockPruner(Curious(), name="curious", epochs=EPOCHS)
+    rule = StockPruner(Curious(), name="curious", length=Length(amount=EPOCHS))
     for n in (1, 2):
         rule.judge(
             study,
@@ -287,8 +288,8 @@ def test_what_a_loop_reports_beyond_its_epochs_leaves_the_grid_as_it_is():
 @pytest.mark.parametrize("epochs", [10, 100, 101, 150, 900])
 def test_a_threshold_is_applied_from_half_of_the_epochs_on_however_many(epochs):
     study = optuna.create_study(directions=DIRECTIONS)
-    pruner = stock_pruner("threshold", epochs=epochs, min_metric=0.8)
-    rule = StockPruner(pruner, name="threshold", epochs=epochs)
+    pruner = stock_pruner("threshold", n_evaluations=epochs, min_metric=0.8)
+    rule = StockPruner(pruner, name="threshold", length=Length(amount=epochs))
     trial = study.ask()
     for n in range(1, epochs + 1):
         if rule.judge(study, trial, _progress([0.1] * n)) is not None:

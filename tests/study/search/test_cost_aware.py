@@ -13,6 +13,7 @@ from optuna.trial import TrialState
 from batchfront.objectives.curves.table import read_table
 from batchfront.objectives.parameter import Parameter
 from batchfront.study.plan.budgets import Budgets
+from batchfront.study.plan.sizes import powers_of_two
 from batchfront.study.plan.space import SearchSpace
 from batchfront.study.search.chances import news
 from batchfront.study.search.cost_aware import N_START
@@ -24,6 +25,7 @@ from batchfront.study.trials.attributes import (
     HARDWARE,
     UNPROBED,
     batch_size_of,
+    log2_batch_size_of,
 )
 from benchmarks.search import play_study
 
@@ -53,18 +55,16 @@ def thirty() -> optuna.Study:
 def test_the_start_is_cheap_and_fills_the_learning_rates(thirty):
     params = [trial.params for trial in thirty.trials[:N_START]]
     seconds = [cost(batch_size_of(p))[0] for p in params]
-    assert np.mean(seconds) < np.mean([cost(size)[0] for size in SPACE.sizes()]) / 3
+    assert np.mean(seconds) < np.mean([cost(size)[0] for size in SPACE.batch_sizes]) / 3
     logs = sorted(math.log10(p["learning_rate"]) for p in params)
     assert max(np.diff([-4, *logs, math.log10(3)])) < 2, "two decades were left out"
 
 
 def test_after_thirty_trials_every_batch_size_has_a_rate_near_its_best(thirty):
     """Also the smallest, a hundred times as expensive as the largest."""
-    for size in SPACE.sizes():
+    for size in SPACE.batch_sizes:
         done = [t.values[0] for t in thirty.trials if batch_size_of(t.params) == size]
-        best = accuracy_at(
-            {"log2_batch_size": math.log2(size), "learning_rate": math.sqrt(size) / 1000}
-        )
+        best = accuracy_at({"batch_size": size, "learning_rate": math.sqrt(size) / 1000})
         assert done, f"batch size {size} was never run"
         assert max(done) > best - 0.005, f"batch size {size}"
 
@@ -74,13 +74,13 @@ def test_sizes_that_add_nothing_to_the_front_get_their_due_too():
     study = new_study()
     for _ in range(40):
         trial = study.ask(SPACE.distributions())
-        worse = 0.004 * (9 - trial.params["log2_batch_size"])
+        worse = 0.004 * (9 - log2_batch_size_of(trial.params))
         trial.set_constraint(CONSTRAINT, 0.0)
         seconds, _ = cost(batch_size_of(trial.params))
         study.tell(trial, [accuracy_at(trial.params) - worse, seconds, 10_000])
-    for size in SPACE.sizes():
+    for size in SPACE.batch_sizes:
         off = [
-            math.log2(t.params["learning_rate"] * 1000) - 0.5 * t.params["log2_batch_size"]
+            math.log2(t.params["learning_rate"] * 1000) - 0.5 * log2_batch_size_of(t.params)
             for t in study.trials
             if batch_size_of(t.params) == size
         ]
@@ -90,10 +90,10 @@ def test_sizes_that_add_nothing_to_the_front_get_their_due_too():
 
 def test_small_sizes_are_run_when_their_rate_is_known_from_large_ones(thirty):
     params = [trial.params for trial in thirty.trials]
-    first = next(p for p in params if p["log2_batch_size"] == 0)
+    first = next(p for p in params if log2_batch_size_of(p) == 0)
     assert 0.25 < first["learning_rate"] * 1000 < 4, "two doublings off the best"
-    small = [n for n, p in enumerate(params) if p["log2_batch_size"] <= 1]
-    large = [n for n, p in enumerate(params) if p["log2_batch_size"] >= 8]
+    small = [n for n, p in enumerate(params) if log2_batch_size_of(p) <= 1]
+    large = [n for n, p in enumerate(params) if log2_batch_size_of(p) >= 8]
     assert np.median(small) > np.median(large)
 
 
@@ -115,14 +115,14 @@ def test_workers_beside_each_other_are_sent_to_different_places(thirty):
     study = new_study()
     study.add_trials(thirty.trials[:12])
     running = [study.ask(SPACE.distributions()).params for _ in range(6)]
-    places = {(p["log2_batch_size"], round(math.log2(p["learning_rate"]))) for p in running}
+    places = {(log2_batch_size_of(p), round(math.log2(p["learning_rate"]))) for p in running}
     assert len(places) == 6
     alone = []
     for _ in range(6):  # without seeing each other all would go to the same place
         twin = new_study()
         twin.add_trials([t for t in study.trials if t.state == TrialState.COMPLETE])
-        alone.append(twin.ask(SPACE.distributions()).params["log2_batch_size"])
-    assert len(set(alone)) < len({p["log2_batch_size"] for p in running})
+        alone.append(log2_batch_size_of(twin.ask(SPACE.distributions()).params))
+    assert len(set(alone)) < len({log2_batch_size_of(p) for p in running})
 
 
 def test_sizes_that_cannot_run_are_not_proposed():
@@ -140,16 +140,16 @@ def test_an_accuracy_that_must_be_reached_is_looked_for():
         accuracy = accuracy_at(trial.params)
         trial.set_constraint(CONSTRAINT, 0.0 if accuracy >= 0.9765 else 4.1)
         study.tell(trial, [accuracy, *cost(batch_size_of(trial.params))])
-    feasible = {t.params["log2_batch_size"] for t in study.best_trials}
+    feasible = {log2_batch_size_of(t.params) for t in study.best_trials}
     assert feasible >= {0, 1, 2}
 
 
 @pytest.mark.parametrize(
     "space",
     [
-        SearchSpace(batch_sizes=(16, 16)),
+        SearchSpace(batch_sizes=powers_of_two(16, 16)),
         SearchSpace(learning_rates=(0.01, 0.01)),
-        SearchSpace(batch_sizes=(16, 16), learning_rates=(0.01, 0.01)),
+        SearchSpace(batch_sizes=powers_of_two(16, 16), learning_rates=(0.01, 0.01)),
     ],
     ids=["one size", "one rate", "one point"],
 )
@@ -160,7 +160,7 @@ def test_a_space_may_be_a_line_or_a_point(space):
 
 def test_costs_need_not_be_known():
     params = _run(new_study(limits=limits_of(costs={})), 20)
-    assert len({p["log2_batch_size"] for p in params}) > 4
+    assert len({log2_batch_size_of(p) for p in params}) > 4
 
 
 def test_when_everything_fails_it_goes_on_looking():
@@ -174,10 +174,10 @@ def test_when_everything_fails_it_goes_on_looking():
 
 def test_it_stays_away_from_where_the_objective_raises():
     """Batch size 1 cannot be trained with batch norm, say; those trials are FAIL."""
-    study = new_study(SearchSpace(batch_sizes=(1, 8)))
+    study = new_study(SearchSpace(batch_sizes=powers_of_two(1, 8)))
     for _ in range(40):
-        trial = study.ask(SearchSpace(batch_sizes=(1, 8)).distributions())
-        if trial.params["log2_batch_size"] == 0:
+        trial = study.ask(SearchSpace(batch_sizes=powers_of_two(1, 8)).distributions())
+        if log2_batch_size_of(trial.params) == 0:
             trial.set_user_attr(FAIL_REASON, ERROR)
             study.tell(trial, state=TrialState.FAIL)
         else:
@@ -207,7 +207,7 @@ def test_parameters_of_the_task_are_searched_with_the_rest():
         "activation": Parameter(choices=("relu", "tanh", "gelu"), bears_cost=False),
         "weight_decay": Parameter(low=1e-4, high=1.0, log=True, bears_cost=False),
     }
-    space = SearchSpace(batch_sizes=(16, 64), search=search)
+    space = SearchSpace(batch_sizes=powers_of_two(16, 64), search=search)
     study = new_study(space)
     for _ in range(50):
         trial = study.ask(space.distributions())
@@ -224,7 +224,7 @@ WIDTH = {"width": Parameter(low=16, high=512, log=True)}
 
 def test_what_has_no_memory_is_soon_left_alone():
     """Its cost is known to no probe: only the runs say that wide models need small batches."""
-    space = SearchSpace(batch_sizes=(4, 512), search=WIDTH)
+    space = SearchSpace(batch_sizes=powers_of_two(4, 512), search=WIDTH)
     study = new_study(space)
     lost = []
     for number in range(60):
@@ -242,7 +242,7 @@ def test_what_has_no_memory_is_soon_left_alone():
 
 def test_a_refused_combination_is_not_proposed_over_and_over():
     search = {"activation": Parameter(choices=("relu", "tanh"))}
-    space = SearchSpace(batch_sizes=(1, 512), search=search)
+    space = SearchSpace(batch_sizes=powers_of_two(1, 512), search=search)
     limits = limits_of(failed_size=64)
     study = new_study(space, limits=limits)
     for _ in range(40):

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import optuna
 import pytest
 from optuna.trial import TrialState
 
 from batchfront.study.search.encoding import Encoding
-from batchfront.study.search.observations import CAP, observations_of
+from batchfront.study.search.evidence import Evidence
+from batchfront.study.search.observations import CAP
 from batchfront.study.trials.attributes import CONSTRAINT, CURVE, FAIL_REASON, HARDWARE
 
 from ..cost_aware import SPACE, cost, limits_of, new_study, stop, tell
@@ -28,11 +30,16 @@ def is_here(trial):
 
 def _evidence(study, **changes):
     given = {"encoding": Encoding(SPACE), "costs": limits_of().costs, "is_here": is_here}
-    return observations_of(study.trials, **{**given, **changes})
+    finished = [trial for trial in study.trials if trial.state.is_finished()]
+    return Evidence(finished, **{**given, **changes}).observations()
+
+
+def _all(seen):
+    return seen.part(np.arange(len(seen)))
 
 
 def _at(study, size, rate=0.01):
-    study.enqueue_trial({"log2_batch_size": size.bit_length() - 1, "learning_rate": rate})
+    study.enqueue_trial({"batch_size": size, "learning_rate": rate})
     return study.ask(SPACE.distributions())
 
 
@@ -53,7 +60,7 @@ def test_completed_trials_are_evidence_as_told(study):
     seen = _evidence(study)
     assert seen.error == pytest.approx([1 - t.values[0] for t in study.trials])
     assert seen.counts.all()
-    assert not seen.noise.any()
+    assert not _all(seen).noise.any()
 
 
 @pytest.mark.parametrize("verdict", ["diverged", "stalled", "non_finite"])
@@ -63,7 +70,7 @@ def test_a_failure_is_as_bad_as_can_be(study, verdict):
     assert seen.error[-1] == 1.0, "what it had reached before is no evidence"
     assert seen.failed.tolist() == [False] * 6 + [True]
     assert not seen.counts[-1]
-    assert seen.log_error[-1] == pytest.approx(seen.log_error.min() + CAP)
+    assert _all(seen).log_error[-1] == pytest.approx(_all(seen).log_error.min() + CAP)
 
 
 def test_a_run_that_was_overtaken_is_evidence_of_where_it_was_going(study):
@@ -72,7 +79,7 @@ def test_a_run_that_was_overtaken_is_evidence_of_where_it_was_going(study):
     seen = _evidence(study)
     assert 1 - seen.error[-1] == pytest.approx(_curve(0.90)[-1], abs=0.03)
     assert _curve(0.90, 4)[-1] < 0.79, "it was far from there"
-    assert 0 < seen.noise[-1] < 0.25
+    assert 0 < _all(seen).noise[-1] < 0.25
     assert not seen.counts[-1]
 
 
@@ -81,7 +88,7 @@ def test_one_overtaken_before_any_completed_stands_for_itself():
     stop(study, _at(study, 16), "pruned", metric=0.4, curve=[0.3, 0.4])
     seen = _evidence(study)
     assert seen.error.tolist() == [pytest.approx(0.6)]
-    assert seen.noise[0] > 0.2
+    assert _all(seen).noise[0] > 0.2
 
 
 def test_trials_that_say_nothing_about_the_error_are_left_out(study):

@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import time
+from typing import Any
 
 import pytest
 
-from ..conftest import finish, spawn
+from batchfront.storage.open import open_storage
+from batchfront.study.cli.main import main
+from batchfront.study.workers import launch
+
+from ..conftest import finish
+from ..processes import Command
 
 
 @pytest.mark.parametrize(
@@ -14,7 +20,7 @@ from ..conftest import finish, spawn
 )
 def test_workers_of_a_deleted_file_end_with_one_line_and_make_no_new_one(workdir, url, n_workers):
     (workdir / "hold").touch()
-    worker = spawn("run", "--task", "planted.py", "--sampler", "random", "--batch-sizes", "4:8",
+    worker = Command("run", "--task", "planted.py", "--sampler", "random", "--batch-sizes", "4:8",
                    "--n-trials", "9", "--n-workers", n_workers, "--storage", url,
                    cwd=workdir)  # fmt: skip
     while not (workdir / "held").exists():
@@ -31,3 +37,30 @@ def test_workers_of_a_deleted_file_end_with_one_line_and_make_no_new_one(workdir
     assert "was deleted" in said[0]
     assert "Traceback" not in err
     assert not file.exists()
+
+
+def test_a_journal_deleted_between_a_worker_s_look_and_its_opening_is_told_in_the_same_words(
+    workdir, monkeypatch, capsys
+):
+    def too_late(url: str, *, mode: Any) -> Any:
+        (workdir / "lost" / "study.log").unlink()
+        return open_storage(url, mode=mode)
+
+    monkeypatch.setattr(launch, "open_storage", too_late)
+    assert (
+        main(
+            [
+                "run",
+                "--task",
+                "digits",
+                "--batch-sizes",
+                "64:128",
+                "--epochs",
+                "1",
+                "--storage",
+                "journal:///lost/study.log",
+            ]
+        )
+        == 2
+    )
+    assert "is not there any more: it was deleted" in capsys.readouterr().err

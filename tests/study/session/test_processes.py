@@ -16,6 +16,7 @@ from batchfront.storage.open import open_storage
 from batchfront.study.cli.main import main
 
 from ..conftest import finish, spawn
+from ..processes import Command
 
 SLOW = {"PLANTED_SECONDS": "0.05"}
 TASK = ("run", "--task", "planted.py", "--epochs", "5", "--sampler", "random",
@@ -59,7 +60,8 @@ def test_a_signal_lets_the_epoch_end_and_hands_the_trial_back(
 ):
     """A terminal signals all of its processes, and still reaches the workers once."""
     command = (*TASK, "--n-trials", "40", "--n-workers", str(n_workers))
-    process = spawn(*command, cwd=workdir, start_new_session=True, **SLOW)
+    start = spawn if n_workers > 1 else Command  # workers leave the group that is signalled
+    process = start(*command, cwd=workdir, start_new_session=True, **SLOW)
     _hold_after(workdir, 3)
     send(process.pid, signum)
     time.sleep(1.0)
@@ -105,7 +107,7 @@ def _point(row) -> tuple[int, float]:
 def test_a_run_that_is_in_a_hurry_ends_soon_and_still_hands_the_trial_back(
     workdir, rows, options, signals, code, seconds
 ):
-    process = spawn(*TASK, "--n-trials", "40", *options, cwd=workdir)
+    process = Command(*TASK, "--n-trials", "40", *options, cwd=workdir)
     _hold_after(workdir, 1)
     process.send_signal(signals[0])
     for signum in signals[1:]:
@@ -119,7 +121,7 @@ def test_a_run_that_is_in_a_hurry_ends_soon_and_still_hands_the_trial_back(
 
 
 def test_a_worker_that_is_killed_is_started_again_and_its_trial_completed(workdir, rows):
-    process = spawn(*TASK, "--n-trials", "12", "--n-workers", "2", cwd=workdir, **SLOW)
+    process = Command(*TASK, "--n-trials", "12", "--n-workers", "2", cwd=workdir, **SLOW)
     _hold_after(workdir, 3)
     pid = _both_held(workdir)[0]["owner"]["pid"]
     os.kill(pid, signal.SIGKILL)
@@ -200,9 +202,9 @@ def test_a_crash_loop_ends_with_the_reason(workdir, capsys, monkeypatch, write_t
     assert "Traceback" not in err
 
 
-@pytest.mark.parametrize("n_workers", [pytest.param(1, marks=pytest.mark.slow), 2])
+@pytest.mark.parametrize("n_workers", [1, 2])
 def test_kill_9_loses_no_finished_trial_and_a_rerun_completes_the_total(workdir, rows, n_workers):
-    process = spawn(*TASK, "--n-trials", "12", "--n-workers", str(n_workers), cwd=workdir, **SLOW)
+    process = Command(*TASK, "--n-trials", "12", "--n-workers", str(n_workers), cwd=workdir, **SLOW)
     _hold_after(workdir, 3)
     process.kill()
     process.wait()
@@ -241,7 +243,7 @@ def test_two_workers_lose_duplicate_and_overshoot_nothing(workdir, rows, capsys,
 
 def test_two_commands_at_once_on_a_fresh_database_do_not_overshoot(workdir, rows):
     processes = [
-        spawn(*TASK, "--n-trials", "12", cwd=workdir, PLANTED_SECONDS="0.02") for _ in range(2)
+        Command(*TASK, "--n-trials", "12", cwd=workdir, PLANTED_SECONDS="0.02") for _ in range(2)
     ]
     for process in processes:
         code, _, err = finish(process)

@@ -9,7 +9,7 @@ import optuna
 import pytest
 
 from batchfront.study.cli.main import main
-from batchfront.study.trials.attributes import CONSTRAINT, derive_seed
+from batchfront.study.trials.attributes import CONSTRAINT, derive_seed, log2_batch_size_of
 
 PLANTED = ("run", "--task", "planted.py", "--epochs", "4", "--sampler", "random")
 
@@ -161,7 +161,7 @@ def test_sizes_beyond_the_data_are_cut_and_that_is_said_once(write_task, capsys)
     assert "allow: 1..16" in capsys.readouterr().err
     assert main(["run", "--task", name, "--n-trials", "4"]) == 0
     assert "were cut" not in capsys.readouterr().err
-    assert max(t.params["log2_batch_size"] for t in _load("mine.py:task").trials) <= 4
+    assert max(log2_batch_size_of(t.params) for t in _load("mine.py:task").trials) <= 4
 
 
 def test_an_exception_fails_its_trial_and_the_study_goes_on(write_task, rows):

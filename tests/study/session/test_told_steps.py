@@ -15,7 +15,7 @@ from batchfront.objectives.probes.cost import probe
 from batchfront.study.cli.main import main
 from batchfront.study.plan.agreement import AGREEMENT
 from batchfront.study.plan.space import SearchSpace
-from batchfront.study.pruning.bound import learn_from
+from batchfront.study.pruning.curves import Curves
 from batchfront.study.search.prices import Prices
 from batchfront.study.trials.attributes import (
     CURVE,
@@ -142,7 +142,7 @@ def measured(**changes: Any) -> Measurement:
         "verdict": Verdict.COMPLETED, "reason": "", "metric": 0.5, "best_metric": 0.5,
         "metric_curve": (0.5,), "train_seconds": 7.0, "process_seconds": 7.0,
         "planned_train_seconds": 70.0, "peak_memory_bytes": 1, "train_loss": 1.0,
-        "test_metric": None, "generalization_gap": None, "epochs_to_target": None,
+        "test_metric": None, "generalization_gap": None, "to_target": None,
         "n_spikes": 0, "steps": 10, "total_steps": 100,
     }  # fmt: skip
     return Measurement(**{**given, **changes})
@@ -165,7 +165,7 @@ def trial_of(curve: list[float], *, size: int = 8, epochs: int = 10, **attribute
     return create_trial(
         state=TrialState.COMPLETE,
         values=[curve[-1], 3.0, 5.0],
-        params={"log2_batch_size": size.bit_length() - 1, "learning_rate": 0.1},
+        params={"batch_size": size, "learning_rate": 0.1},
         distributions=SearchSpace().distributions(),
         user_attrs=told,
     )
@@ -216,7 +216,7 @@ def test_only_a_run_that_reported_fewer_epochs_and_steps_ended_early():
 
 def test_the_curve_of_a_run_that_ended_early_goes_on_at_what_it_was_told():
     short, whole = trial_of([0.1, 0.4, 0.3], steps=30), trial_of([0.05 * n for n in range(10)])
-    history = learn_from([short, whole], {})
+    history = Curves({}, [short, whole]).history()
     assert history is not None
     assert history.curves.shape == (2, 10)
     assert list(history.curves[0]) == [0.1, 0.4] + [0.3] * 8

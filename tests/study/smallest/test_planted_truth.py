@@ -9,7 +9,6 @@ from threadpoolctl import threadpool_limits
 
 from tests.study.smallest.simulated import SIZES, Planted, question, simulate
 
-N = 200
 NONE = 10**9  # larger than any size
 
 
@@ -35,21 +34,23 @@ def planted(seed: int) -> tuple[int | None, Planted]:
     return (None if truth == NONE else truth), world
 
 
-def test_the_planted_size_is_found_in_nine_of_ten_simulations_and_hardly_ever_undercut():
+@pytest.mark.parametrize("n", [25, pytest.param(200, marks=pytest.mark.slow)])
+def test_the_planted_size_is_found_in_nine_of_ten_simulations_and_hardly_ever_undercut(n):
     right = below = 0
-    for seed in range(N):
+    for seed in range(n):
         truth, world = planted(seed)
         answer = simulate(world, question(), seed)[0].answer
         right += answer == truth
         below += answer is not None and (truth is None or answer < truth)
-    assert right >= 0.9 * N
-    assert below <= 0.02 * N
+    assert right >= 0.9 * n
+    assert below <= 0.02 * n
 
 
-def test_success_rates_in_between_are_not_taken_for_success():
+@pytest.mark.parametrize(("n", "most"), [(16, 2), pytest.param(40, 5, marks=pytest.mark.slow)])
+def test_success_rates_in_between_are_not_taken_for_success(n, most):
     world = Planted(success=lambda size: 0.99 if size >= 16 else 0.7)
-    answers = [simulate(world, question(), seed)[0].answer for seed in range(40)]
-    assert sum(answer is not None and answer < 16 for answer in answers) <= 5
+    answers = [simulate(world, question(), seed)[0].answer for seed in range(n)]
+    assert sum(answer is not None and answer < 16 for answer in answers) <= most
 
 
 def test_a_window_of_sizes_below_the_baseline_is_found():

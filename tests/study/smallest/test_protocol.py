@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import product
+from itertools import groupby, product
 
 import pytest
 from scipy.stats import binomtest
@@ -19,6 +19,7 @@ from batchfront.study.smallest.question import (
     target_of,
 )
 from batchfront.study.smallest.sensitivity import judged
+from batchfront.study.smallest.show import answer_line
 from batchfront.study.smallest.size import state_of
 from tests.study.smallest.simulated import TARGET, question, run_row
 
@@ -51,25 +52,18 @@ def decided(size, counts):
 
 
 def by_definition(counts, start):
-    """The smallest size of an unbroken stretch downwards from the first one that counts."""
-    sizes = sorted(counts)
-    if not counts[start]:
-        above = [size for size in sizes if size > start and counts[size]]
-        below = [size for size in sizes if size < start and counts[size]]
-        if above:
-            return min(above)
-        if not below:
-            return None
-        start = max(below)
-    stretch = start
-    for size in sorted((s for s in sizes if s < start), reverse=True):
-        if not counts[size]:
-            break
-        stretch = size
-    return stretch
+    """The smallest size of the stretch that the walk comes to, or of one below it that is longer
+    than one size: that is, with 18 seeds of 18."""
+    down = sorted(counts, reverse=True)
+    above = [size for size in reversed(down) if size > start]
+    below = [size for size in down if size < start]
+    first = next((size for size in [start, *above, *below] if counts[size]), None)
+    stretches = [list(sizes) for good, sizes in groupby(down, key=counts.get) if good]
+    walked = [stretch for stretch in stretches if first in stretch]
+    return min((min(s) for s in stretches if s in walked or len(s) > 1), default=None)
 
 
-def test_the_answer_ends_the_unbroken_stretch_of_sizes_that_count():
+def test_the_answer_ends_a_stretch_of_sizes_that_count():
     sizes = (8, 16, 32, 64, 128, 256)
     for outcome in product([True, False], repeat=len(sizes)):
         counts = dict(zip(sizes, outcome, strict=True))
@@ -87,6 +81,42 @@ def test_an_undecided_size_on_the_way_down_is_no_answer():
         in found.reason
     )
     assert {one.batch_size for one in found.to_run} == {32}
+
+
+def answered(counts):
+    """What is said of sizes that 64 is the baseline of."""
+    rows = [row for size, does in counts.items() for row in decided(size, does)]
+    found = walk(question(sizes=tuple(sorted(counts))), rows)
+    return found, answer_line(evidence(rows, found), found, min(counts))
+
+
+def test_recorded_sizes_below_one_that_fails_are_judged_too():
+    found, said = answered({128: True, 64: False, 32: True, 16: True, 8: True})
+    assert found.answer == 8
+    assert said.startswith("The smallest batch size that reaches 0.95 is 8, ")
+    assert said.endswith("; 64 does not (0 of 2).")
+
+
+def test_a_single_size_below_one_that_fails_is_named_beside_the_answer():
+    found, said = answered({128: True, 64: False, 32: True, 16: False, 8: False})
+    assert found.answer == 128
+    assert said.startswith("Batch size 128 reaches 0.95, ")
+    assert "; 32 also reaches it (9 of 9), on too few seeds" in said
+    assert said.endswith("; 64 (0 of 2), 16 (0 of 2) and 8 (0 of 2) do not.")
+
+
+def test_what_is_known_is_said_where_the_answer_is_not_shown():
+    rows = [*decided(64, True), *tuned_at(32), *seeds_at(32, 4 * [True])]
+    found = walk(question(sizes=(32, 64)), rows)
+    assert (found.answer, found.at_most) == (None, 64)
+    said = answer_line(evidence(rows, found), found, 32)
+    assert said.startswith("not shown, but it is 64 or smaller: batch size 32 is not decided")
+
+
+def test_sizes_that_lead_to_no_decision_still_bound_the_answer():
+    rows = [*tuned_at(64), *decided(16, True), *decided(8, True)]
+    found = walk(question(sizes=(8, 16, 64)), rows)
+    assert (found.answer, found.at_most) == (None, 8)
 
 
 def test_two_failed_seeds_of_ten_end_a_size():
@@ -196,7 +226,7 @@ def test_evidence_counts_steps_and_seconds_to_the_epoch_of_the_target():
     size = evidence([*tuned_at(64, start=50), *runs], found)[0]
     assert (size.epochs_to_target, size.steps_to_target, size.seconds_to_target) == (3, 60, 6.0)
     assert (size.examples_to_target, size.n_spikes) == (3 * 20 * 64, 0.5)
-    assert size.accuracy == pytest.approx(GOOD)
+    assert size.metric == pytest.approx(GOOD)
 
 
 @pytest.mark.parametrize(
@@ -204,7 +234,7 @@ def test_evidence_counts_steps_and_seconds_to_the_epoch_of_the_target():
     [
         (None, None, 10, "neither of --target and --within"),
         (0.9, 0.1, 10, "both of --target and --within"),
-        (1.5, None, 10, "target is 1.5"),
+        (float("inf"), None, 10, "target is inf"),
         (None, -0.1, 10, "within is -0.1"),
         (float("nan"), None, 10, "target is nan"),
         (0.9, None, 1, "seeds is 1"),

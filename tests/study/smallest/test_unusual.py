@@ -10,7 +10,7 @@ from batchfront.objectives.curves.table import COLUMNS
 from batchfront.study.cli.main import main
 from batchfront.study.machine.process import this_process
 from batchfront.study.smallest.advice import frozen
-from batchfront.study.smallest.answer import answer_of, as_json
+from batchfront.study.smallest.answer import _to_record, answer_of, as_json
 from batchfront.study.smallest.evidence import evidence
 from batchfront.study.smallest.ladder import walk
 from batchfront.study.smallest.question import SEEDS, SENSITIVITY, TUNE
@@ -167,6 +167,24 @@ def test_what_one_would_have_said_with_a_frozen_rate_ends_where_nothing_was_run(
     rows = [*decided(64, True), *(run_row(900 + n, 16, RATE, GOOD) for n in range(2))]
     found = walk(question(sizes=(16, 32, 64)), rows)
     assert frozen(rows, found, question(sizes=(16, 32, 64))).answer == 64
+
+
+def test_a_frozen_rate_is_judged_by_nine_of_ten_as_the_answer_is():
+    rows = [*decided(64, True), *(run_row(900 + n, 32, RATE, GOOD if n else BAD) for n in range(3))]
+    found = walk(question(sizes=(32, 64)), rows)
+    assert frozen(rows, found, question(sizes=(32, 64))).answer == 64
+
+
+@pytest.mark.parametrize(("rates", "side"), [((0.1, 0.3), "smaller"), ((0.03, 0.1), "larger")])
+def test_the_remedy_of_a_best_rate_at_the_edge_is_to_record_rates_beyond_it(rates, side):
+    rows = [
+        run_row(10 * i + k, 64, rate, BAD - 0.02 * (rate != 0.1))
+        for i, rate in enumerate(rates)
+        for k in range(10)
+    ]
+    missing = walk(question(sizes=(64,)), rows).missing
+    assert missing is not None
+    assert _to_record(missing, rows).startswith(f"record runs of 64 at {side} learning rates")
 
 
 def test_a_curve_that_is_too_coarse_for_the_target_is_answered_by_the_end():

@@ -83,7 +83,7 @@ def test_the_answer_alone_is_scored_on_the_test_split(answer):
     scored = [trial for trial in trials_of() if "test_metric" in trial.user_attrs]
     assert len(scored) == len(answer["test"]) == 5
     for trial in scored:
-        assert 2 ** trial.params["log2_batch_size"] == answer["answer"]
+        assert trial.params["batch_size"] == answer["answer"]
         assert trial.user_attrs["test_metric"] == pytest.approx(trial.values[0] - 0.01)
 
 

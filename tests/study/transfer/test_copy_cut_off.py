@@ -12,9 +12,10 @@ import pytest
 
 from batchfront.storage.open import open_storage
 from batchfront.study.cli.main import main
-from batchfront.study.plan.agreement import AGREEMENT, DIRECTIONS
+from batchfront.study.plan.agreement import AGREEMENT
 from batchfront.study.transfer import copying
-from tests.study.conftest import finish, spawn
+from tests.study.conftest import finish
+from tests.study.processes import Command
 
 from ..copies import PARAMS, SPACE, copied, everything, make
 
@@ -36,7 +37,7 @@ def test_an_unfinished_copy_is_completed(source, workdir, capsys, monkeypatch, s
     assert main(["front", "--storage", target, "--study-name", "mine"]) == 2
     assert "is a copy that was cut off" in capsys.readouterr().err
     assert copied(source, target) == 0
-    assert "5 of 5 trials were copied before: going on" in capsys.readouterr().err
+    assert "5 of 5 trials copied before: going on" in capsys.readouterr().err
     assert copied(source, f"sqlite:///{workdir}/whole.db") == 0
     assert everything(target) == everything(f"sqlite:///{workdir}/whole.db")
 
@@ -51,7 +52,7 @@ def test_a_copy_killed_in_the_middle_is_completed_by_the_same_command(source, wo
     )
     target = f"journal:///{workdir}/target.log"
     environment = {"BATCHFRONT_FROM": source, "BATCHFRONT_TO": target}
-    process = spawn("copy", cwd=workdir, **environment)
+    process = Command("copy", cwd=workdir, **environment)
     log = workdir / "target.log"
     while not log.exists() or log.read_bytes().count(b"\n") < 50:
         assert process.poll() is None
@@ -61,7 +62,7 @@ def test_a_copy_killed_in_the_middle_is_completed_by_the_same_command(source, wo
     n_copied = log.read_bytes().count(b'{"op_code":4')
     assert 0 < n_copied < 305
     assert copied(source, target) == 0
-    assert "of 305 trials were copied before: going on" in capsys.readouterr().err
+    assert "of 305 trials copied before: going on" in capsys.readouterr().err
     assert copied(source, f"journal:///{workdir}/whole.log") == 0
     assert everything(target) == everything(f"journal:///{workdir}/whole.log")
 
@@ -99,7 +100,9 @@ def test_somebody_elses_study_of_that_name_is_left_alone(source, workdir, capsys
     make(source)
     other = f"sqlite:///{workdir}/other.db"
     study = optuna.create_study(
-        storage=open_storage(other, mode="worker"), study_name="mine", directions=list(DIRECTIONS)
+        storage=open_storage(other, mode="worker"),
+        study_name="mine",
+        directions=["maximize", "minimize", "minimize"],
     )
     study.ask()
     assert copied(source, other) == 2

@@ -9,23 +9,7 @@ import pytest
 
 from batchfront.study.cli.main import main
 
-LOOP = """
-    import os, signal
-    def objective(params, run):
-        '''Writes down which epochs are trained; the first process is interrupted in the third.'''
-        first = run.restored["epoch"] if run.restored else 0
-        run.begin(10 * params.epochs)
-        for epoch in range(first, params.epochs):
-            if params.seed:
-                with open("trained", "a") as file:
-                    print(epoch, file=file)
-                if epoch == 2 and not os.path.exists("again"):
-                    os.kill(os.getpid(), signal.SIGINT)
-            for _ in range(10):
-                run.step(0.5)
-            run.report(0.1 * epoch)
-            run.save({"epoch": epoch + 1})
-"""
+from ..noted import INTERRUPTED, noted
 
 
 class Terminal(io.StringIO):
@@ -41,7 +25,7 @@ def url(request: pytest.FixtureRequest) -> str:
 @pytest.fixture
 def run(url: str, write_task):
     """Runs the study of a name; at first it is interrupted, and its checkpoint stays."""
-    task = write_task(LOOP)
+    task = write_task(noted(before=INTERRUPTED))
 
     def run(name: str) -> int:
         where = ["--study-name", name, "--storage", url]

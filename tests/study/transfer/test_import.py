@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -94,7 +95,7 @@ def test_every_look_at_an_imported_study_works(few, capsys, rows, name):
     page = Path("r.html").read_text()
     assert f"runs imported from {file.name}" in page
     n_figures = 4 if len(study.metric_names) == 3 else 2
-    assert page.count('class="plotly-graph-div"') == n_figures
+    assert page.count('<div class="figure">') == n_figures
     assert "imported from **" in page  # the note of the dashboard
 
 
@@ -114,8 +115,8 @@ def test_the_figures_take_the_fewest_epochs_for_the_best(workdir):
     best = best_per_batch_size(study.trials, names)
     assert dict(zip(best.data[1].x, best.data[1].y, strict=True)) == lowest
     ticks = best.layout.xaxis.ticktext
-    assert "65536" in ticks  # 58880 and 67840 would be written over it
-    assert len(ticks) == 6
+    assert set(ticks) <= set(lowest)
+    assert all(b > 1.4 * a for a, b in pairwise(ticks))  # 58880 and 67840 would be one over another
     cells = [z for row in heat_map(study.trials, names).data[0].z for z in row if z is not None]
     assert set(cells) <= set(lowest.values())
     assert min(cells) == min(lowest.values())
@@ -130,7 +131,7 @@ def test_steps_and_examples_to_target_trade_off(table, rows):
     assert study.metric_names == ["steps_to_target", "examples_to_target"]
     assert [row["number"] for row in rows("front")] == [0, 1]  # from the fewest examples
     assert main(["report", "-o", "r.html"]) == 0
-    assert Path("r.html").read_text().count('class="plotly-graph-div"') == 3
+    assert Path("r.html").read_text().count('<div class="figure">') == 3
     assert [run.steps_to_target for run in runs_of(study.trials, study.metric_names)] == [
         100,
         20,

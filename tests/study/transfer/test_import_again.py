@@ -15,7 +15,8 @@ from batchfront.study.cli.main import main
 from batchfront.study.opening.open import the_study
 from batchfront.study.plan.agreement import AGREEMENT, IMPORTED
 from batchfront.study.transfer import importing
-from tests.study.conftest import finish, spawn, stored
+from tests.study.conftest import finish, stored
+from tests.study.processes import Command
 from tests.study.tables import CURVES, DATA, STORAGE, TO_TARGET, imported
 
 
@@ -48,7 +49,7 @@ def test_a_copy_of_an_imported_study_is_equal(workdir, few, rows, capsys):
     imported(few)
     target = f"journal:///{workdir}/copy.log"
     assert main(["copy", "--from", STORAGE, "--to", target]) == 0
-    assert "make front STUDY_NAME=" in capsys.readouterr().err
+    assert "batchfront front --study-name" in capsys.readouterr().err
     assert rows("export", "--storage", target) == rows("export")
     assert rows("front", "--storage", target) == rows("front")
 
@@ -68,7 +69,7 @@ def test_a_search_is_not_overwritten(workdir, capsys):
     run = ("run", "--task", "planted.py", "--epochs", "1", "--n-trials", "1")
     assert main([*run, "--batch-sizes", "64", "--study-name", "mine"]) == 0
     assert main(["import", str(CURVES), "--study-name", "mine"]) == 2
-    assert "another study 'mine', of 1 trials" in capsys.readouterr().err
+    assert "another study 'mine', of 1 trial:" in capsys.readouterr().err
 
 
 def test_an_import_cut_off_is_no_study_and_is_completed_by_the_same_command(
@@ -91,7 +92,7 @@ def test_an_import_cut_off_is_no_study_and_is_completed_by_the_same_command(
 def test_an_import_killed_in_the_middle_is_completed(workdir):
     log = workdir / "there.log"
     argv = ("import", str(TO_TARGET), "--storage", f"journal:///{log}")
-    process = spawn(*argv, cwd=workdir)
+    process = Command(*argv, cwd=workdir)
     while not log.exists() or log.read_bytes().count(b'{"op_code":4') < 5:
         assert process.poll() is None
         time.sleep(0.001)

@@ -13,7 +13,7 @@ GRID = ("--n-rates", "2", "--n-seeds", "2", "--learning-rates", "1e-2:1e-1")
 
 def test_a_sweep_is_recorded_resumed_and_played_back(workdir, rows, capsys):
     assert main([*AGREEMENT, *GRID, "-o", "a.csv"]) == 0
-    assert "8 of 8 runs of 2 epochs are missing" in capsys.readouterr().err
+    assert "8 of 8 runs of 2 epochs missing" in capsys.readouterr().err
     table = read_table("a.csv")
     assert len(table.runs) == 8
     assert table.task == "digits"
@@ -21,7 +21,7 @@ def test_a_sweep_is_recorded_resumed_and_played_back(workdir, rows, capsys):
     whole = (workdir / "a.csv").read_bytes()
     (workdir / "a.csv").write_bytes(whole[: len(whole) // 2])
     assert main([*AGREEMENT, *GRID, "-o", "a.csv"]) == 0
-    assert "of 8 runs of 2 epochs are missing" in capsys.readouterr().err
+    assert "of 8 runs of 2 epochs missing" in capsys.readouterr().err
     again = read_table("a.csv")
     for key, run in table.runs.items():
         assert again.runs[key].val_accuracy == run.val_accuracy, "the same seeds, the same curves"
@@ -41,8 +41,8 @@ def test_a_sweep_is_recorded_resumed_and_played_back(workdir, rows, capsys):
         (["--learning-rates", "auto"], "a table needs its learning rates"),
         (["--config", "c.toml"], "by which technique it was trained"),
         (["-o", "/proc/none/a.csv"], "cannot write /proc/none/a.csv: "),
-        (["--n-rates", "0"], "n_rates is 0, wanted at least 1"),
-        (["--n-seeds", "-1"], "n_seeds is -1, wanted at least 1"),
+        (["--n-rates", "0"], "--n-rates is 0, wanted a whole number of at least 1"),
+        (["--n-seeds", "-1"], "--n-seeds is -1, wanted a whole number of at least 1"),
         (["-o", "x.csv.gz"], "a table is recorded uncompressed"),
         (["--task", "nothing"], "unknown task 'nothing'"),
     ],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from batchfront.objectives.length import Length
 from batchfront.objectives.measurement import Phase
 from batchfront.objectives.training.batches import RULES, steps_of
 from batchfront.study.trials.epoch_examples import epoch_examples
@@ -13,9 +14,13 @@ SIZES = [2**k for k in range(10)]
 
 
 def runs(n_train, sizes, epochs, rule):
+    length = Length(amount=epochs, n_train=n_train)
     return [
         row(
-            size, 0.1, epochs=epochs, total_steps=sum(steps_of([size] * epochs, n_train, rule=rule))
+            size,
+            0.1,
+            epochs=epochs,
+            total_steps=sum(steps_of([size] * epochs, length, rule=rule)),
         )
         for size in sizes
     ]

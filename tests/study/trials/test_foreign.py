@@ -14,7 +14,7 @@ from optuna.trial import TrialState
 
 from batchfront.storage.open import open_storage
 from batchfront.study.cli.main import main
-from batchfront.study.plan.agreement import AGREEMENT, DIRECTIONS
+from batchfront.study.plan.agreement import AGREEMENT
 from batchfront.study.plan.space import SearchSpace
 from batchfront.study.trials.attributes import FAIL_REASON, INTERRUPTED, is_finished
 from batchfront.study.trials.sound import Rules, SoundTrials, foreign_line, sound_trials
@@ -23,9 +23,9 @@ from ..tables import imported
 
 Edit = Callable[[optuna.Study], Any]
 RUN = ("run", "--task", "planted.py", "--epochs", "3", "--batch-sizes", "4:64")
-SIZES, RATES = IntDistribution(0, 9), FloatDistribution(1e-4, 3.0, log=True)
-PARAMS = {"log2_batch_size": 4, "learning_rate": 0.1}
-SPACE = {"log2_batch_size": SIZES, "learning_rate": RATES}
+SIZES, RATES = IntDistribution(4, 64, log=True), FloatDistribution(1e-4, 3.0, log=True)
+PARAMS = {"batch_size": 16, "learning_rate": 0.1}
+SPACE = {"batch_size": SIZES, "learning_rate": RATES}
 VALUES = [0.99, 0.001, 10.0]  # better than all others, where it counted
 
 
@@ -65,14 +65,19 @@ WORDS = CategoricalDistribution(["fast", "slow"])
 FINISHED: dict[str, Edit] = {
     "without our parameters": added(params={}),
     "without a batch size": added(params={"learning_rate": 0.1}),
-    "without a rate": added(params={"log2_batch_size": 4}),
+    "without a rate": added(params={"batch_size": 16}),
     "with an infinite metric": added(values=[math.inf, 1.0, 1.0]),
     "with an infinite time": added(values=[0.9, math.inf, 1.0]),
     "with a metric of minus infinity": added(values=[-math.inf, 1.0, 1.0]),
     "with a negative time": added(values=[0.9, -1.0, 1.0]),
     "with a huge batch": added(
-        params={**PARAMS, "log2_batch_size": 99},
-        space={**SPACE, "log2_batch_size": IntDistribution(0, 99)},
+        params={**PARAMS, "batch_size": 2**40},
+        space={**SPACE, "batch_size": IntDistribution(1, 2**40, log=True)},
+    ),
+    "with a batch that is none of its sizes": added(params={**PARAMS, "batch_size": 24}),
+    "with the logarithm of a batch": added(
+        params={"log2_batch_size": 4, "learning_rate": 0.1},
+        space={**SPACE, "log2_batch_size": IntDistribution(0, 9)},
     ),
     "with a rate in words": added(
         params={**PARAMS, "learning_rate": "fast"}, space={**SPACE, "learning_rate": WORDS}
@@ -106,10 +111,12 @@ WAITING: dict[str, Edit] = {
     "a rate of nan": queued({"learning_rate": math.nan}),
     "an infinite rate": queued({"learning_rate": math.inf}),
     "no rate": queued({"learning_rate": None}),
-    "a huge batch": queued({"log2_batch_size": 99}),
-    "half a power of two": queued({"log2_batch_size": 2.5}),
-    "a size as text": queued({"log2_batch_size": "5"}),
-    "a truth as a size": queued({"log2_batch_size": True}),
+    "a huge batch": queued({"batch_size": 2**40}),
+    "half an example": queued({"batch_size": 16.5}),
+    "a batch that is none of its sizes": queued({"batch_size": 24}),
+    "the logarithm of a batch": queued({"log2_batch_size": 4}),
+    "a size as text": queued({"batch_size": "32"}),
+    "a truth as a size": queued({"batch_size": True}),
     "going on from words": queued(PARAMS, retry_of="first"),
     "going on from later": queued(PARAMS, retry_of=10**6),
     "deaths in words": queued(PARAMS, worker_deaths="many"),
@@ -148,7 +155,7 @@ SOUND: dict[str, Edit] = {
 @pytest.fixture
 def made() -> optuna.Study:
     """As a search makes them; in memory."""
-    study = optuna.create_study(directions=list(DIRECTIONS))
+    study = optuna.create_study(directions=["maximize", "minimize", "minimize"])
     study.set_user_attr(AGREEMENT, {"space": SearchSpace().as_dict()})
     added()(study)
     return study

@@ -19,33 +19,20 @@ from batchfront.study.quiet import quiet_optuna
 from batchfront.study.trials.attributes import OWNER, ROOT, is_finished
 from batchfront.study.workers.pulse import Pulse
 
-from ..conftest import ask, finish, spawn
+from ..conftest import ask, finish
+from ..noted import noted
+from ..processes import Command
 
 GRACE = 2
 TASK = ("run", "--task", "planted.py", "--epochs", "5", "--sampler", "random",
         "--batch-sizes", "1:8", "--grace", str(GRACE))  # fmt: skip
 
 
-NOTED = """
-    import os, signal
-    def objective(params, run):
-        '''Writes down which epochs are trained, by whichever process.'''
-        first = run.restored["epoch"] if run.restored else 0
-        run.begin(10 * params.epochs)
-        for epoch in range(first, params.epochs):
-            if params.seed:
-                with open("trained", "a") as file:
-                    print(epoch, file=file)
-            {before}
-            for _ in range(10):
-                run.step(0.5)
-            run.report(0.1 * epoch)
-            run.save({{"epoch": epoch + 1}})
-            {after}
-"""
 DIES = "if params.seed and epoch == 2 and first == 0: os._exit(9)"
-INTERRUPTED = """if params.seed and str(epoch) == os.environ["SIGNAL_IN"]:
-                os.kill(os.getpid(), signal.SIGINT)"""
+INTERRUPTED = """
+if params.seed and str(epoch) == os.environ["SIGNAL_IN"]:
+    os.kill(os.getpid(), signal.SIGINT)
+"""
 
 
 def trials_of(url: str) -> list[optuna.trial.FrozenTrial]:
@@ -75,7 +62,7 @@ def wait_until(condition: Any, seconds: float = 60) -> None:
 )
 def test_a_paused_workers_trial_goes_to_another_and_its_own_result_is_dropped(workdir, shared_url):
     (workdir / "hold").touch()
-    paused = spawn(*TASK, "--n-trials", "3", cwd=workdir, BATCHFRONT_STORAGE=shared_url)
+    paused = Command(*TASK, "--n-trials", "3", cwd=workdir, BATCHFRONT_STORAGE=shared_url)
     wait_until((workdir / "held").exists)
     paused.send_signal(signal.SIGSTOP)
     (workdir / "hold").unlink()
@@ -123,9 +110,9 @@ def test_a_lost_trial_that_another_fails_while_a_worker_looks_is_run(
     """It takes the last slot in a list that is out of date; nobody else is left to run it."""
     from batchfront.study.workers import next_trial
 
-    task = write_task(NOTED.format(before="", after=DIES))
+    task = write_task(noted(after=DIES))
     command = ["run", "--task", task, "--epochs", "5", "--sampler", "random", "--n-trials", "1"]
-    finish(spawn(*command, cwd=workdir))
+    finish(Command(*command, cwd=workdir))
     seen, real = [], next_trial.fail_dead
 
     def slowly(storage: Any, trials: Any, *, alone: bool) -> bool:
@@ -160,13 +147,15 @@ def test_what_killed_workers_have_left_of_ended_runs_is_removed(workdir, write_t
     """They died after they told their trials, and before they removed the checkpoints."""
     from batchfront.study.workers.claimed import Claimed
 
-    task = write_task(NOTED.format(before="", after=""))
+    task = write_task(noted())
     command = ["run", "--task", task, "--epochs", "2", "--sampler", "random", "--n-trials"]
     with monkeypatch.context() as patch:
         patch.setattr(Claimed, "forget", lambda self: None)
         patch.setattr("batchfront.study.workers.kept.Kept.tidy", lambda self: None)
         assert main([*command, "2"]) == 0
-    assert len(list((workdir / "runs" / "checkpoints").iterdir())) == 2
+    whole, half = (workdir / "runs" / "checkpoints").iterdir()
+    assert {whole.suffix, half.suffix} == {".pt"}
+    half.rename(half.with_name(f"{half.name}.0123abcd.new"))  # a writer died earlier, too
     assert main([*command, "3"]) == 0
     assert list((workdir / "runs" / "checkpoints").iterdir()) == []
 
@@ -251,7 +240,7 @@ def test_kill_9_costs_an_epoch_and_the_result_is_that_of_an_uninterrupted_run(
     assert main([*command, "--n-trials", "1"]) == 0  # so that the next command only trains
     (workdir / "hold").touch()
     (workdir / "after").touch()
-    worker = spawn(*command, "--n-trials", "2", cwd=workdir)
+    worker = Command(*command, "--n-trials", "2", cwd=workdir)
     wait_until((workdir / "held").exists)  # in an epoch after the first checkpoint
     worker.kill()
     worker.wait()
@@ -277,9 +266,9 @@ def test_kill_9_costs_an_epoch_and_the_result_is_that_of_an_uninterrupted_run(
 
 def test_a_run_that_goes_on_did_not_start_over(workdir, rows, write_task):
     """Its process trains only the epochs that were missing."""
-    task = write_task(NOTED.format(before="", after=DIES))
+    task = write_task(noted(after=DIES))
     command = ("run", "--task", task, "--epochs", "5", "--sampler", "random", "--n-trials", "1")
-    finish(spawn(*command, cwd=workdir))
+    finish(Command(*command, cwd=workdir))
     assert main(list(command)) == 0
     assert (workdir / "trained").read_text().split() == ["0", "1", "2", "3", "4"]
     (row,) = [r for r in rows("export") if r["state"] == "COMPLETE"]
@@ -289,7 +278,7 @@ def test_a_run_that_goes_on_did_not_start_over(workdir, rows, write_task):
 def test_with_checkpoints_off_nothing_is_kept_and_a_retry_starts_over(workdir, rows):
     (workdir / "hold").touch()
     command = (*TASK, "--n-trials", "1", "--checkpoint-dir", "none")
-    worker = spawn(*command, cwd=workdir)
+    worker = Command(*command, cwd=workdir)
     wait_until((workdir / "held").exists)
     worker.kill()
     worker.wait()
@@ -305,7 +294,7 @@ def test_a_checkpoint_folder_that_cannot_be_made_is_one_line(workdir, capsys):
     (workdir / "file").touch()
     assert main([*TASK, "--n-trials", "1", "--checkpoint-dir", "file/below"]) == 2
     err = capsys.readouterr().err
-    assert "cannot create the checkpoint folder" in err
+    assert "there can be no checkpoint folder file/below" in err
     assert "Traceback" not in err
 
 
@@ -315,7 +304,7 @@ def test_the_epoch_that_a_signal_lets_end_is_kept(
 ):
     """None is trained twice: the next process goes on after it, unless it was the last."""
     monkeypatch.setenv("SIGNAL_IN", str(epoch))
-    task = write_task(NOTED.format(before=INTERRUPTED, after=""))
+    task = write_task(noted(before=INTERRUPTED))
     command = ["run", "--task", task, "--epochs", "5", "--sampler", "random", "--n-trials", "1"]
     assert main(command) == 130
     assert main(command) == 0

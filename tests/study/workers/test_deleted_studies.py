@@ -17,6 +17,7 @@ from batchfront.study.cli.main import main
 from batchfront.study.opening.create import create_or_resume
 from batchfront.study.plan.settings import StudySettings
 from batchfront.study.quiet import quiet_optuna
+from batchfront.study.search.samplers import stock_sampler
 from tests.storage.test_contract import ALL, made
 from tests.study.copies import copied
 from tests.study.workers import hooks
@@ -77,6 +78,7 @@ def create(url: str, task: str) -> optuna.Study:
             device="cpu",
             watch=lambda done, total: None,
         )
+    study.sampler = stock_sampler("random", space=plan.space, seed=0)
     study.ask(plan.space.distributions())
     return study
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-import textwrap
 import warnings
 from pathlib import Path
 from typing import Any
@@ -15,38 +14,21 @@ import torch
 
 from batchfront.study.cli.main import main
 
-LOOP = """
-    import os, signal
-    def objective(params, run):
-        '''Writes down which epochs are trained; the first process is interrupted in the third.'''
-        first = run.restored["epoch"] if run.restored else 0
-        run.begin(10 * params.epochs)
-        for epoch in range(first, params.epochs):
-            if params.seed:
-                with open("trained", "a") as file:
-                    print(epoch, file=file)
-                if epoch == 2 and not os.path.exists("again"):
-                    os.kill(os.getpid(), signal.SIGINT)
-            for _ in range(10):
-                run.step(0.5)
-            run.report(0.1 * epoch)
-            run.save({{"epoch": epoch + 1, "extra": {extra}}})
-"""
-
+from ..noted import INTERRUPTED, noted
 
 OPTIONS = ("--epochs", "5", "--sampler", "random", "--batch-sizes", "4", "--n-trials", "1")
 
 
 @pytest.fixture
 def command(write_task) -> list[str]:
-    return ["run", "--task", write_task(LOOP.format(extra="None")), *OPTIONS]
+    return ["run", "--task", write_task(noted(before=INTERRUPTED)), *OPTIONS]
 
 
 @pytest.fixture(scope="module")
 def interrupted(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What the first process leaves in its folder."""
     folder = tmp_path_factory.mktemp("interrupted")
-    (folder / "mine.py").write_text(textwrap.dedent(LOOP.format(extra="None")))
+    (folder / "mine.py").write_text(noted(before=INTERRUPTED))
     with contextlib.chdir(folder), pytest.MonkeyPatch.context() as patch:
         patch.setattr("batchfront.study.probes.prober.PATIENCE_SECONDS", 0.0)
         assert main(["run", "--task", "mine.py", *OPTIONS]) == 130
@@ -101,7 +83,7 @@ def test_a_checkpoint_with_something_wrong_inside_is_put_aside_and_the_run_start
 
 def test_a_loop_that_fails_after_it_has_gone_on_has_failed(workdir, rows, write_task, command):
     """Its checkpoint was good: the run does not start over."""
-    task = LOOP.format(extra="None").replace(
+    task = noted(before=INTERRUPTED).replace(
         "run.report", "5 / (0 if first and epoch == 4 else 1); run.report"
     )
     write_task(task)
@@ -129,7 +111,7 @@ def test_a_trap_in_the_folder_of_checkpoints_neither_hangs_nor_fails_a_trial(kep
 
 
 def test_numpy_values_are_kept_and_gone_on_with(workdir, rows, write_task, command):
-    write_task("import numpy as np\n" + LOOP.replace("\n    ", "\n").format(extra="np.mean([1.0])"))
+    write_task(noted(before=INTERRUPTED, extra="np.mean([1.0])"))
     assert main(command) == 130
     (workdir / "again").touch()
     assert main(command) == 0
@@ -139,7 +121,7 @@ def test_numpy_values_are_kept_and_gone_on_with(workdir, rows, write_task, comma
 def test_what_cannot_be_kept_is_said_once_by_name_and_costs_no_result(
     workdir, rows, write_task, command
 ):
-    write_task(LOOP.format(extra="{'best': [lambda: 1]}"))
+    write_task(noted(before=INTERRUPTED, extra="{'best': [lambda: 1]}"))
     (workdir / "again").touch()
     command[-1] = "3"
     with warnings.catch_warnings(record=True) as said:

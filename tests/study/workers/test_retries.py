@@ -16,7 +16,6 @@ from optuna.trial import TrialState
 from batchfront.objectives.measurement import Verdict
 from batchfront.storage.open import open_storage
 from batchfront.study.machine.process import is_dead, this_process
-from batchfront.study.plan.agreement import DIRECTIONS
 from batchfront.study.plan.budgets import Budgets
 from batchfront.study.plan.limits import Excuse, Limits
 from batchfront.study.plan.settings import SAMPLERS
@@ -106,7 +105,7 @@ def test_a_trial_that_somebody_else_failed_stays_failed(shared_study, shared_url
 def test_the_history_of_a_retry_is_where_optuna_looks_for_it(shared_study):
     """Compared with Optuna's own callback, twice in a row."""
     ask(shared_study)
-    own, theirs = shared_study, optuna.create_study(directions=list(DIRECTIONS))
+    own, theirs = shared_study, optuna.create_study(directions=["maximize", "minimize", "minimize"])
     theirs.add_trial(shared_study.trials[0])
     callback = RetryHeartbeatStaleTrialCallback()
     for _ in range(2):
@@ -122,7 +121,7 @@ def test_a_retry_inherits_nothing_that_was_measured_and_the_point_of_a_grid(shar
     shared_study.sampler = make_sampler(
         "grid", space=SearchSpace(), seed=0, hardware="", limits=lambda study: None
     )
-    trial = ask(shared_study)
+    trial = shared_study.ask(SearchSpace().distributions())
     trial.set_user_attr("verdict", "diverged")
     trial.set_constraint(CONSTRAINT, 3.0)  # death came between this and tell
     queue_again(shared_study, shared_study.trials[0], n_deaths=1)
@@ -194,7 +193,7 @@ def test_no_sampler_of_ours_does_anything_after_a_trial(name):
     """The ledger tells trials without asking the sampler; here is why it may."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     limits = Limits(costs={}, budgets=Budgets(), failed_size=None, device_bytes=2**30)
-    study = optuna.create_study(directions=list(DIRECTIONS))
+    study = optuna.create_study(directions=["maximize", "minimize", "minimize"])
     with quiet_optuna():
         study.sampler = make_sampler(
             name, space=SearchSpace(), seed=0, hardware="", limits=lambda study: limits

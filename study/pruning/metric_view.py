@@ -1,4 +1,4 @@
-"""The accuracy of a multi-objective study as a single-objective one, for Optuna's pruners.
+"""The metric of a multi-objective study as a single-objective one, for Optuna's pruners.
 
 Optuna refuses `Trial.report` and `should_prune` when a study has several objectives. A pruner needs
 neither: it looks at a study's trials and their intermediate values. This in-memory study has the
@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
+from batchfront.objectives.metric import ACCURACY, Metric
 from batchfront.study.trials.attributes import CURVE, PRUNER_STATE
 from batchfront.study.trials.sound import SoundTrials
 
@@ -20,15 +21,16 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
 
-class AccuracyView:
+class MetricView:
     """Follows one study. Steps are epochs, or points of the grid that long curves are kept on."""
 
-    def __init__(self, study_name: str) -> None:
+    def __init__(self, study_name: str, metric: Metric = ACCURACY) -> None:
         import optuna
 
+        self._metric = metric
         self._storage = optuna.storages.InMemoryStorage()
         self._study = optuna.create_study(
-            direction="maximize",
+            direction=metric.direction,
             study_name=study_name,
             storage=self._storage,
             sampler=optuna.samplers.RandomSampler(),
@@ -80,12 +82,12 @@ class AccuracyView:
         return state
 
     def best_value(self) -> float | None:
-        """The highest value of the completed trials; None where there is none."""
+        """The best value of the completed trials; None where there is none."""
         import optuna
 
         completed = (optuna.trial.TrialState.COMPLETE,)
         values = [t.value for t in self._study.get_trials(deepcopy=False, states=completed)]
-        return max((v for v in values if v is not None), default=None)
+        return self._metric.best(v for v in values if v is not None)
 
     def _add(self, trial: FrozenTrial) -> None:
         import optuna

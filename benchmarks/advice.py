@@ -1,0 +1,168 @@
+"""How well the answer holds: what a fresh run is promised against what the recorded runs reach.
+
+    python -m benchmarks.advice TABLE… [--seeds 50] [--trials 30] [--jobs 2] [--json OUT]
+
+A study with the default sampler and pruner is played back from the table for each seed, and asked
+for its answer. The truth is the mean of the recorded seeds at the grid point nearest to what it
+recommends. Columns:
+  bias            expected minus true metric, in deviations between seeds
+  coverage        share of that point's recorded runs inside the interval (nominal 0.90)
+  regret          best mean of the table minus that of the recommendation, in deviations
+  within          share of studies whose regret is at most their tolerance, and a mean's deviation
+  seconds_ratio   seconds of the recommendation over those of the fastest point whose true regret
+                  is as small; median
+  naive_bias, naive_regret   the same of "take the best run seen"
+A mean of three seeds is itself off by 0.6 deviations, and the best of many such means is too good:
+no recommendation can have a regret of 0.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+import multiprocessing
+from collections import defaultdict
+from pathlib import Path
+from statistics import mean, median, stdev
+from typing import TYPE_CHECKING, Any
+
+from batchfront.objectives.curves.replay import ReplayObjective
+from batchfront.objectives.curves.table import Table, read_table
+from batchfront.study.answer.choice import answer_of
+from batchfront.study.answer.known import known_of
+from batchfront.study.plan.space import SearchSpace
+from batchfront.study.quiet import quiet_optuna
+from batchfront.study.trials.attributes import OBJECTIVES, batch_size_of, derive_seed
+from batchfront.study.trials.hardware import store_costs
+from benchmarks.peers import known_limits
+from benchmarks.playback import final_metric, play_trial
+from benchmarks.pruning import make_rule
+from benchmarks.rows import parser, write
+from benchmarks.search import costs_of, sampler_of, table_name
+
+if TYPE_CHECKING:
+    import optuna
+
+Point = tuple[int, float]  # batch size and learning rate of the grid
+LEAST = 0.001  # deviation between seeds of tables that tie
+BEST_POINTS = 8  # of the grid, whose deviations count
+COLUMNS = (
+    "bias", "coverage", "regret", "within", "seconds_ratio", "naive_bias", "naive_regret",
+)  # fmt: skip
+
+
+def main() -> None:
+    arguments = parser(__doc__)
+    arguments.add_argument("tables", type=Path, nargs="+", metavar="TABLE")
+    arguments.add_argument("--seeds", type=int, default=50)
+    arguments.add_argument("--trials", type=int, default=30)
+    arguments.add_argument("--jobs", type=int, default=2, help="processes")
+    args = arguments.parse_args()
+    print(f"{'table':22}" + "".join(f"{name:>14}" for name in COLUMNS))
+    rows = []
+    with multiprocessing.get_context("spawn").Pool(args.jobs) as pool:
+        for path in args.tables:
+            one = functools.partial(judged, path, n_trials=args.trials)
+            rows.append({"table": table_name(path), **summary(pool.map(one, range(args.seeds)))})
+            print_row(rows[-1])
+    means = {key: mean(row[key] for row in rows) for key in COLUMNS}
+    print_row({"table": "mean", **means})
+    sizes = [abs(row["bias"]) for row in rows], [abs(row["naive_bias"]) for row in rows]
+    print(f"mean |bias| {mean(sizes[0]):.2f}, naive {mean(sizes[1]):.2f}")
+    write([*rows, {"table": "mean", **means}], args.json)
+
+
+def summary(judged: list[dict[str, float]]) -> dict[str, float]:
+    """Means over the studies; a median of the ratios."""
+    return {
+        key: (median if key == "seconds_ratio" else mean)(one[key] for one in judged)
+        for key in COLUMNS
+    }
+
+
+def print_row(row: dict[str, Any]) -> None:
+    """One line."""
+    print(f"{row['table']:22}" + "".join(f"{row[key]:14.2f}" for key in COLUMNS), flush=True)
+
+
+def judged(path: Path, seed: int, *, n_trials: int) -> dict[str, float]:
+    """One study of a table, and how its answer does."""
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    truth = Truth(read_table(path))
+    return truth.judge(played_study(truth.table, n_trials=n_trials, seed=seed))
+
+
+def played_study(table: Table, *, n_trials: int, seed: int) -> optuna.Study:
+    """A study as `run` makes it, played back in memory."""
+    import optuna
+
+    rates = [rate for size in table.batch_sizes for rate in table.learning_rates(size)]
+    space = SearchSpace(
+        batch_sizes=tuple(table.batch_sizes),
+        learning_rates=(min(rates), max(rates)),
+    )
+    study = optuna.create_study(
+        study_name=f"{table.task} {seed}",
+        directions=["maximize", "minimize", "minimize"],
+        sampler=sampler_of("cost-aware", table, space, seed),
+    )
+    with quiet_optuna():
+        study.set_metric_names([table.metric, *OBJECTIVES[1:]])
+    store_costs(study, "", known_limits(table).costs)
+    objective = ReplayObjective(table, name=table.task)
+    rule = make_rule(table, "front", seed=seed, risk=0.02)
+    for _ in range(n_trials):
+        trial = study.ask(space.distributions())
+        luck = derive_seed(seed, trial.number, purpose="trial")
+        play_trial(objective, study, trial, rule, seed=luck, guarded=True)
+    return study
+
+
+class Truth:
+    """What all recorded runs of a table say."""
+
+    def __init__(self, table: Table) -> None:
+        self.table = table
+        self.runs: dict[Point, list[float]] = defaultdict(list)  # final metrics
+        for (size, rate, _), run in table.runs.items():
+            self.runs[size, rate].append(max(final_metric(table, run), 0.0))
+        self.means = {point: mean(metrics) for point, metrics in self.runs.items()}
+        self.best = max(self.means.values())
+        top = sorted(self.means, key=lambda point: -self.means[point])[:BEST_POINTS]
+        self.deviation = max(LEAST, mean(stdev(self.runs[point]) for point in top))
+
+    def nearest(self, size: int, rate: float) -> Point:
+        """The grid point nearest to a batch size and a rate."""
+        rates = self.table.learning_rates(size)
+        return size, min(rates, key=lambda one: abs(math.log(one / rate)))
+
+    def judge(self, study: optuna.Study) -> dict[str, float]:
+        """The columns of one study."""
+        (known,) = known_of(study, study.trials).values()
+        answer = answer_of(known)
+        if answer.recommended is None:
+            raise SystemExit(f"{self.table.task}: {answer.reason}")
+        found = answer.recommended.shown
+        point = self.nearest(found.batch_size, found.learning_rate)
+        least, most = found.fresh_run
+        regret = self.best - self.means[point]
+        costs = costs_of(self.table)
+        allowed = answer.tolerance + self.deviation / math.sqrt(len(self.runs[point]))
+        good = [size for (size, _), value in self.means.items() if self.best - value <= allowed]
+        lucky = max((t for t in study.trials if t.values), key=lambda trial: trial.values[0])
+        lucky_point = self.nearest(batch_size_of(lucky.params), lucky.params["learning_rate"])
+        return {
+            "bias": (1 - found.error - self.means[point]) / self.deviation,
+            "coverage": mean(least <= 1 - value <= most for value in self.runs[point]),
+            "regret": regret / self.deviation,
+            "within": float(regret <= allowed),
+            "seconds_ratio": costs[point[0]] / min(costs[size] for size in good),
+            "naive_bias": (max(lucky.values[0], 0.0) - self.means[lucky_point]) / self.deviation,
+            "naive_regret": (self.best - self.means[lucky_point]) / self.deviation,
+        }
+
+
+if __name__ == "__main__":
+    main()

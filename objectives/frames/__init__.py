@@ -1,0 +1,1 @@
+"""Tables with named columns, made ready for training."""

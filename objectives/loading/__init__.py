@@ -1,0 +1,1 @@
+"""Data as people have it: datasets, loaders, and batches of any shape."""

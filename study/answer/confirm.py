@@ -1,0 +1,151 @@
+"""Fresh runs of what was recommended: they show what the promise was worth, and choose nothing."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from batchfront.study.answer.choice import SAME, SizeAdvice
+from batchfront.study.answer.known import CONFIRM, Known
+from batchfront.study.plan.space import SearchSpace
+from batchfront.study.search.surface import TIE
+from batchfront.study.show import counted, metric_form
+from batchfront.study.trials.attributes import PURPOSE, batch_size_of, is_finished, rate_of
+
+if TYPE_CHECKING:
+    from optuna import Study
+    from optuna.trial import FrozenTrial
+
+Z = 2.5758293035489  # both sides of 99%: a promise is not called broken for the noise of seeds
+
+
+@dataclass(frozen=True, kw_only=True)
+class Confirming:
+    """An agenda of so many runs of one setting; it travels to worker processes."""
+
+    batch_size: int
+    learning_rate: float
+    params: Mapping[str, Any]  # the task's own
+    space: SearchSpace
+    n_runs: int
+
+    @staticmethod
+    def of(recommended: SizeAdvice, space: SearchSpace, n_runs: int) -> Confirming:
+        """So many runs of what is recommended."""
+        found = recommended.shown
+        return Confirming(
+            batch_size=recommended.batch_size,
+            learning_rate=found.learning_rate,
+            params=found.params,
+            space=space,
+            n_runs=n_runs,
+        )
+
+    def queue(self, study: Study, trials: Sequence[FrozenTrial]) -> int:
+        """Queue what is missing, under the claim lock; returns how many trials that were."""
+        n_missing = self.n_missing(trials)
+        for _ in range(n_missing):
+            study.enqueue_trial(
+                {**self.space.asked(self.batch_size, self.learning_rate), **self.params},
+                user_attrs={PURPOSE: CONFIRM, **self.space.scaled(self.learning_rate)},
+            )
+        return n_missing
+
+    def n_missing(self, trials: Sequence[FrozenTrial]) -> int:
+        """How many runs are still to be made; those that run or wait are not."""
+        own = [trial for trial in trials if _is_of(trial, self)]
+        return max(0, self.n_runs - sum(is_finished(t) or not t.state.is_finished() for t in own))
+
+
+def _is_of(trial: FrozenTrial, asked: Confirming) -> bool:
+    """Whether it is a fresh run of that setting, one that waits as well."""
+    if trial.user_attrs.get(PURPOSE) != CONFIRM:
+        return False
+    params = trial.params or trial.system_attrs.get("fixed_params", {})
+    near = math.isclose(rate_of(trial, params), asked.learning_rate, rel_tol=SAME)
+    own = all(params.get(name) == value for name, value in asked.params.items())
+    return near and own and batch_size_of(params) == asked.batch_size
+
+
+@dataclass(frozen=True, kw_only=True)
+class Confirmation:
+    """What the fresh runs of the recommendation have shown."""
+
+    reached: tuple[float, ...]  # metrics of those that completed
+    n_stopped: int  # that diverged, stalled or broke a limit
+    promised: tuple[float, float]  # where their mean was to lie, the lower end first
+    verdict: str  # as promised, better, worse
+    trials: tuple[int, ...]
+
+    @property
+    def n_runs(self) -> int:
+        """All that have ended."""
+        return len(self.trials)
+
+
+def confirmation_of(recommended: SizeAdvice, known: Known) -> Confirmation | None:
+    """What the fresh runs of the recommendation have shown; None where there are none.
+
+    The mean of log errors of K runs is normal around the surface, with the variance of what is not
+    known of it and the K-th part of that between seeds.
+    """
+    asked = Confirming.of(recommended, SearchSpace(), 0)
+    fresh = [trial for trial in known.fresh if _is_of(trial, asked) and is_finished(trial)]
+    if not fresh:
+        return None
+    reached = [trial.values[0] for trial in fresh if trial.values]
+    n_stopped = len(fresh) - len(reached)
+    found, yardstick = recommended.shown, known.yardstick
+    reach = Z * math.sqrt(found.deviation**2 + found.noise / max(1, len(reached)))
+    logs = [math.log(max(0.0, 1 - yardstick.standard(value)) + TIE) for value in reached]
+    off = sum(logs) / len(logs) - found.log_error if logs else math.inf
+    verdict = "worse" if n_stopped or off > reach else "better" if off < -reach else "as promised"
+    least, most = (math.exp(found.log_error + sign * reach) - TIE for sign in (-1, 1))
+    return Confirmation(
+        reached=tuple(reached),
+        n_stopped=n_stopped,
+        promised=yardstick.own_ends(1 - most, 1 - max(0.0, least)),
+        verdict=verdict,
+        trials=tuple(trial.number for trial in fresh),
+    )
+
+
+def confirmation_line(found: Confirmation) -> str:
+    """`5 fresh runs of it reached 0.961 to 0.972, 0.967 on average: as promised.`"""
+    runs = counted(found.n_runs, "fresh run")
+    if not found.reached:
+        return f"{runs} of it did not complete: not as promised."
+    low, mean, high = (
+        min(found.reached),
+        sum(found.reached) / len(found.reached),
+        max(found.reached),
+    )
+    form = metric_form(low, mean, high, digits=3)
+    text = f"{runs} of it reached {low:{form}} to {high:{form}}, {mean:{form}} on average"
+    if len(found.reached) == 1:
+        text = f"{runs} of it reached {mean:{form}}"
+    if found.n_stopped:
+        return f"{text}, and {found.n_stopped} did not complete: not as promised."
+    if found.verdict == "as promised":
+        return f"{text}: as promised."
+    ends = " to ".join(f"{end:{form}}" for end in found.promised)
+    return f"{text}: {found.verdict} than promised, which was {ends} for their mean."
+
+
+def confirmation_json(found: Confirmation | None) -> dict[str, Any] | None:
+    """The same for machines."""
+    if found is None:
+        return None
+    reached = found.reached
+    return {
+        "n_runs": found.n_runs,
+        "n_stopped": found.n_stopped,
+        "reached": list(reached),
+        "mean": sum(reached) / len(reached) if reached else None,
+        "promised_low": float(found.promised[0]),
+        "promised_high": float(found.promised[1]),
+        "verdict": found.verdict,
+        "trials": list(found.trials),
+    }

@@ -1,0 +1,207 @@
+"""The answer as people and machines read it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from batchfront.study.answer.choice import Answer, SizeAdvice, answer_of
+from batchfront.study.answer.confirm import (
+    confirmation_json,
+    confirmation_line,
+    confirmation_of,
+)
+from batchfront.study.answer.known import Known, known_of
+from batchfront.study.answer.model import LEVEL, SizeEstimate
+from batchfront.study.show import human_bytes, human_seconds, metric_form, plain_table, short
+from batchfront.study.trials.hardware import hardware_title
+from batchfront.study.trials.yardstick import Objectives
+
+if TYPE_CHECKING:
+    from optuna import Study
+    from optuna.trial import FrozenTrial
+    from rich.table import Table
+
+FOR = {
+    "metric": "If every bit counts",
+    "fast": "In a hurry",
+    "memory": "Short of memory",
+}
+MARK = "◀"
+
+
+def answer_lines(study: Study, trials: Sequence[FrozenTrial]) -> list[str]:
+    """The answer of a study in sentences, of each hardware in its turn; trials: its sound ones."""
+    lines: list[str] = []
+    if Objectives.of(study).metric is None:  # imported runs of which only time is known
+        return lines
+    for hardware, known in known_of(study, trials).items():
+        lines += [f"On {hardware}:"] if hardware else []
+        lines += sentences(answer_of(known), known)
+    return lines
+
+
+def answer_here(study: Study, trials: Sequence[FrozenTrial], hardware: str) -> Answer:
+    """The answer for one hardware, by its id."""
+    known = known_of(study, trials)
+    return answer_of(known[""] if "" in known else known[hardware_title(study, hardware)])
+
+
+def sentences(answer: Answer, known: Known) -> list[str]:
+    """The recommendation, what it is worth against the best, and what else there is."""
+    chosen = answer.recommended
+    if chosen is None or chosen.estimate is None:
+        return [f"No recommendation yet: {answer.reason}."]
+    lines = [_recommendation(chosen, chosen.estimate, known)]
+    confirmed = confirmation_of(chosen, known)
+    if confirmed is not None:
+        lines.append(confirmation_line(confirmed))
+    if answer.best is not None and answer.best is not chosen:
+        lines.append(_against_the_best(chosen, answer.best, known))
+    for good_for, size in answer.alternatives.items():
+        if size is not answer.best or good_for == "metric":
+            lines.append(f"{FOR[good_for]}: {_in_short(size, chosen, known)}.")
+    return lines
+
+
+def _recommendation(size: SizeAdvice, found: SizeEstimate, known: Known) -> str:
+    low, high = found.learning_rate_low, found.learning_rate_high
+    own = "".join(f", {name} {short(value)}" for name, value in found.params.items())
+    return (
+        f"Train with batch size {size.batch_size} at learning rate {found.learning_rate:.2g} "
+        f"({low:.2g} to {high:.2g}){own}: a fresh run is expected to reach "
+        f"{known.yardstick.metric.name} {_expected(found, known)}{_taking(size)}."
+    )
+
+
+def _taking(size: SizeAdvice) -> str:
+    parts = []
+    if size.train_seconds is not None:
+        parts.append(f"in {human_seconds(size.train_seconds)}")
+    if size.peak_memory_bytes is not None:
+        parts.append(f"with {human_bytes(size.peak_memory_bytes)}")
+    return "".join(f" {part}" for part in parts)
+
+
+def _expected(found: SizeEstimate, known: Known) -> str:
+    """`0.976 (0.969 to 0.982)`: the mean, and the interval of one fresh run."""
+    mean, low, high = metric_of(found, known)
+    form = metric_form(mean, low, high, digits=3)
+    return f"{mean:{form}} ({low:{form}} to {high:{form}})"
+
+
+def metric_of(found: SizeEstimate, known: Known) -> tuple[float, float, float]:
+    """Expected, lowest and highest, in the metric's own values."""
+    yardstick = known.yardstick
+    least, most = found.fresh_run
+    low, high = yardstick.own_ends(1 - most, 1 - least)
+    return float(yardstick.own(1 - found.error)), float(low), float(high)
+
+
+def _against_the_best(chosen: SizeAdvice, best: SizeAdvice, known: Known) -> str:
+    lost = abs(float(known.yardstick.own_difference(chosen.error - best.error)))
+    form = metric_form(metric_of(best.shown, known)[0], digits=3)
+    return (
+        f"That is {lost:{form}} from the best expected, of batch size {best.batch_size}"
+        f"{_share_of_time(chosen, best)}."
+    )
+
+
+def _share_of_time(chosen: SizeAdvice, best: SizeAdvice) -> str:
+    if not chosen.train_seconds or not best.train_seconds:
+        return ""
+    return f", in {chosen.train_seconds / best.train_seconds:.2g} of its time"
+
+
+def _in_short(size: SizeAdvice, chosen: SizeAdvice, known: Known) -> str:
+    found = size.shown
+    text = f"{size.batch_size} at {found.learning_rate:.2g}, {_expected(found, known)}"
+    if size.train_seconds and chosen.train_seconds:
+        text += f", {size.train_seconds / chosen.train_seconds:.2g} times the time"
+    if size.peak_memory_bytes and chosen.peak_memory_bytes:
+        text += f", {size.peak_memory_bytes / chosen.peak_memory_bytes:.2g} times the memory"
+    return text
+
+
+def answer_table(answer: Answer, known: Known) -> Table:
+    """One batch size a line."""
+    metric = known.yardstick.metric.name
+    head = ("size", "learning rate", metric, "time", "memory", "rests on")
+    justify = ("right", "left", "left", "right", "right", "left")
+    table = plain_table("", list(zip(head, justify, strict=True)))
+    for size in answer.sizes:
+        mark = f"{MARK} " if size is answer.recommended else ""
+        seconds, memory = size.train_seconds, size.peak_memory_bytes
+        cells = ["not shown", ""]
+        if size.estimate is not None:
+            found = size.estimate
+            cells = [
+                f"{found.learning_rate:.2g} ({found.learning_rate_low:.2g} to "
+                f"{found.learning_rate_high:.2g})",
+                _expected(found, known),
+            ]
+        table.add_row(
+            f"{mark}{size.batch_size}",
+            *cells,
+            "-" if seconds is None else human_seconds(seconds),
+            "-" if memory is None else human_bytes(memory),
+            size.reason or size.evidence,
+        )
+    return table
+
+
+def footnote(answer: Answer, known: Known) -> str:
+    """How the recommendation was chosen."""
+    tolerance = abs(float(known.yardstick.own_difference(answer.tolerance)))
+    form = metric_form(tolerance, digits=3)
+    what = "as asked" if answer.is_named else "one deviation between seeds"
+    return (
+        f"{MARK} among the sizes surely within {tolerance:{form}} of the best ({what}); brackets: "
+        f"where {LEVEL:.0%} of best rates and of fresh runs lie"
+    )
+
+
+def answer_json(answer: Answer, known: Known) -> dict[str, Any]:
+    """The answer for machines."""
+    rows = {size.batch_size: _size_json(size, known) for size in answer.sizes}
+    chosen, best = answer.recommended, answer.best
+    return {
+        "metric": known.yardstick.metric.name,
+        "recommended": None if chosen is None else rows[chosen.batch_size],
+        "reason": answer.reason or None,
+        "confirmed": None if chosen is None else confirmation_json(confirmation_of(chosen, known)),
+        "best": None if best is None else best.batch_size,
+        "tolerance": abs(float(known.yardstick.own_difference(answer.tolerance))),
+        "alternatives": {name: size.batch_size for name, size in answer.alternatives.items()},
+        "sizes": list(rows.values()),
+    }
+
+
+def _size_json(size: SizeAdvice, known: Known) -> dict[str, Any]:
+    found = size.estimate
+    mean, low, high = (None, None, None) if found is None else metric_of(found, known)
+    return {
+        "batch_size": size.batch_size,
+        "learning_rate": None if found is None else found.learning_rate,
+        "learning_rate_low": None if found is None else found.learning_rate_low,
+        "learning_rate_high": None if found is None else found.learning_rate_high,
+        "params": {} if found is None else found.params,
+        "expected_metric": mean,
+        "metric_low": low,
+        "metric_high": high,
+        "train_seconds": size.train_seconds,
+        "peak_memory_bytes": size.peak_memory_bytes,
+        "n_runs": size.n_runs,
+        "evidence": size.evidence,
+        "trials": list(size.trials),
+        "status": "not_shown" if found is None else "shown",
+        "reason": size.reason or None,
+    }
+
+
+def answers_json(answers: Mapping[str, tuple[Answer, Known]]) -> dict[str, Any]:
+    """One object; where there are several hardwares, a list of them under `answers`."""
+    found = [{"hardware": title, **answer_json(*pair)} for title, pair in answers.items()]
+    if len(found) == 1:
+        return {key: value for key, value in found[0].items() if key != "hardware"}
+    return {"answers": found}

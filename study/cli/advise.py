@@ -1,0 +1,69 @@
+"""The verb that answers: advise."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from typing import Any
+
+from batchfront.objectives.number import Number
+from batchfront.study.cli.options import add_look, add_number, console_of, looked_at
+
+PREFERENCES = ("fast", "memory", "metric")
+WITHIN = Number(low=0, above=True)
+
+
+def add_advise_verb(verbs: Any) -> None:
+    """Tell the parser of it."""
+    text = "which batch size and learning rate to train with"
+    advise_ = add_look(
+        verbs,
+        "advise",
+        advise,
+        text,
+        tries="""
+            advise
+            advise --study-name digits --prefer memory --within 0.01
+        """,
+        as_json=True,
+    )
+    advise_.add_argument(
+        "--prefer",
+        choices=PREFERENCES,
+        default="fast",
+        help="what to choose by among the good sizes (default: %(default)s)",
+    )
+    add_number(
+        advise_,
+        "--within",
+        WITHIN,
+        help="how far from the best a size may be expected, in the metric (default: one deviation "
+        "between seeds)",
+    )
+
+
+def advise(args: argparse.Namespace) -> None:
+    """Say which batch size and learning rate to train with, and what a fresh run will reach."""
+    from batchfront.study.answer.choice import answer_of
+    from batchfront.study.answer.known import known_of
+    from batchfront.study.answer.show import answer_table, answers_json, footnote, sentences
+
+    study, _, trials, _ = looked_at(args)
+    answers = {
+        title: (answer_of(known, prefer=args.prefer, within=args.within), known)
+        for title, known in known_of(study, trials).items()
+    }
+    if args.json:
+        print(json.dumps(answers_json(answers), indent=2))
+        return
+    console = console_of(sys.stdout)
+    for title, (answer, known) in answers.items():
+        if title:
+            console.print(f"on {title}:")
+        for line in sentences(answer, known):
+            console.print(line)
+        if answer.sizes:
+            console.print(answer_table(answer, known))
+        if answer.recommended is not None:
+            console.print(footnote(answer, known))

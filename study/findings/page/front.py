@@ -1,0 +1,55 @@
+"""The front as a table of one unit a column, and its projections."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from batchfront.study.findings.page.units import UNITS, unit_of
+from batchfront.study.show import said, short, short_number
+from batchfront.study.trials.attributes import own_params, trial_row
+
+if TYPE_CHECKING:
+    from optuna.trial import FrozenTrial
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """What is read, and what is sorted by."""
+
+    text: str
+    value: Any
+
+
+@dataclass(frozen=True, kw_only=True)
+class FrontTable:
+    """Headings with their units, and rows of cells."""
+
+    head: Sequence[str]
+    rows: Sequence[Sequence[Cell]]
+
+
+def front_of(front: Sequence[FrozenTrial], names: Sequence[str]) -> FrontTable:
+    """The table of a front's trials."""
+    own = own_params(front)
+    rows = [trial_row(trial, names) for trial in front]
+    units = {name: unit_of(name, (row[name] for row in rows)) for name in names}
+
+    def objective(name: str, value: float) -> Cell:
+        text = short_number(value / units[name].size) if name in UNITS else said(name, value)
+        return Cell(text=text, value=value)
+
+    return FrontTable(
+        head=["trial", "batch size", "learning rate", *own, *(u.title for u in units.values())],
+        rows=[
+            [
+                Cell(text=str(row["number"]), value=row["number"]),
+                Cell(text=str(row["batch_size"]), value=row["batch_size"]),
+                Cell(text=f"{row['learning_rate']:.3g}", value=row["learning_rate"]),
+                *(Cell(text=short(row.get(name)), value=row.get(name)) for name in own),
+                *(objective(name, row[name]) for name in names),
+            ]
+            for row in rows
+        ],
+    )

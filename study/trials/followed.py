@@ -1,0 +1,48 @@
+"""A study that grows, gone through once: what does not change any more is not looked at again."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from batchfront.study.trials.sound import Rules
+
+if TYPE_CHECKING:
+    from optuna import Study
+    from optuna.trial import FrozenTrial
+
+
+@dataclass(frozen=True, kw_only=True)
+class Look:
+    """What there is of a study since the last look; each list in the order of numbers."""
+
+    finished: list[FrozenTrial]  # of ours, since then
+    unfinished: list[FrozenTrial]  # all of ours that wait or run
+    foreign: list[tuple[FrozenTrial, str]]  # all others that wait or run, and why they are foreign
+
+
+class Followed:
+    """Hands out every finished trial of one study once."""
+
+    def __init__(self) -> None:
+        self._rules: Rules | None = None
+        self._n_seen = 0  # trials
+        self._unfinished: list[int] = []  # numbers, which are places among all trials of a study
+
+    def look(self, study: Study) -> Look:
+        """The trials that were not finished when it looked last, or not there."""
+        if self._rules is None:
+            self._rules = Rules.of(study)
+        trials = study.get_trials(deepcopy=False)
+        numbers = [*self._unfinished, *range(self._n_seen, len(trials))]
+        self._n_seen, self._unfinished = len(trials), []
+        look = Look(finished=[], unfinished=[], foreign=[])
+        for trial in (trials[number] for number in numbers):
+            why = self._rules.why_not(trial)
+            if not trial.state.is_finished():
+                self._unfinished.append(trial.number)
+                if why is not None:
+                    look.foreign.append((trial, why))
+            if why is None:
+                (look.finished if trial.state.is_finished() else look.unfinished).append(trial)
+        return look

@@ -1,0 +1,62 @@
+"""What a study has come to, as a worker needs it at every claim: each trial is counted once."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from batchfront.study.plan.limits import Sizes
+from batchfront.study.trials.attributes import is_finished
+from batchfront.study.trials.followed import Followed
+from batchfront.study.workers.retry import HISTORY
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from optuna import Study
+    from optuna.trial import FrozenTrial
+
+
+class SoFar:
+    """Follows one study."""
+
+    def __init__(self, hardware: str) -> None:
+        self.n_finished = 0  # that count towards the total
+        self.unfinished: list[FrozenTrial] = []  # of ours, that wait or run
+        self.foreign: list[tuple[FrozenTrial, str]] = []  # others that do, and why they are none
+        self._hardware = hardware
+        self._followed = Followed()
+        self._finished: list[FrozenTrial] = []
+        self._sizes = Sizes()
+        self._chained: list[FrozenTrial] = []  # finished ones that failed, or go on with another
+
+    def follow(self, study: Study) -> None:
+        """Take over what has happened since the last time."""
+        look = self._followed.look(study)
+        self.unfinished, self.foreign = look.unfinished, look.foreign
+        self._finished += look.finished
+        self.n_finished += sum(map(is_finished, look.finished))
+        self._sizes = self._sizes.and_of(look.finished, self._hardware)
+        self._chained += [
+            trial
+            for trial in look.finished
+            if trial.state.name == "FAIL" or HISTORY in trial.system_attrs
+        ]
+
+    @property
+    def trials(self) -> list[FrozenTrial]:
+        """All trials that are ours, in the order of their numbers."""
+        return _by_number((*self._finished, *self.unfinished))
+
+    @property
+    def chain(self) -> Sequence[FrozenTrial]:
+        """The trials that can be lost runs or their successors, in the order of their numbers."""
+        return _by_number((*self._chained, *self.unfinished))
+
+    @property
+    def sizes(self) -> Sizes:
+        """What is known of batch sizes, on this hardware."""
+        return self._sizes.and_of(self.unfinished, self._hardware)
+
+
+def _by_number(trials: Iterable[FrozenTrial]) -> list[FrozenTrial]:
+    return sorted(trials, key=lambda trial: trial.number)

@@ -1,0 +1,123 @@
+"""Fresh runs of what was recommended, and what they say of the promise."""
+
+from __future__ import annotations
+
+import json
+
+import optuna
+import pytest
+from optuna.trial import TrialState, create_trial
+
+from batchfront.study.answer.confirm import Confirmation, confirmation_line, confirmation_of
+from batchfront.study.answer.known import CONFIRM
+from batchfront.study.answer.show import sentences
+from batchfront.study.cli.main import main
+from batchfront.study.trials.attributes import PURPOSE, VERDICT
+
+from ..conftest import ROOT
+from .test_answer import SPACE, answered, seconds, world
+
+TABLE = ROOT / "benchmarks" / "tables" / "digits_sgd_momentum.csv.gz"
+QUICK = ["run", "--batch-sizes", "16:64", "--epochs", "2", "--n-trials", "8"]
+
+
+def with_fresh(study: optuna.Study, *errors: float | None) -> Confirmation:
+    """What runs of the recommendation say that had these errors; None: it diverged."""
+    answer, _ = answered(study)
+    assert answer.recommended is not None
+    size, found = answer.recommended.batch_size.bit_length() - 1, answer.recommended.shown
+    for error in errors:
+        done = {"values": [1 - error, seconds(size), 1e5]} if error is not None else {}
+        study.add_trial(
+            create_trial(
+                state=TrialState.COMPLETE if done else TrialState.PRUNED,
+                params={"log2_batch_size": size, "learning_rate": found.learning_rate},
+                distributions=SPACE,
+                user_attrs={PURPOSE: CONFIRM} | ({} if done else {VERDICT: "diverged"}),
+                **done,
+            )
+        )
+    again, known = answered(study)
+    assert again.recommended == answer.recommended, "fresh runs choose nothing"
+    confirmed = confirmation_of(again.recommended, known)
+    assert confirmed is not None
+    assert confirmation_line(confirmed) in sentences(again, known)
+    return confirmed
+
+
+def promised_error(study: optuna.Study) -> float:
+    answer, _ = answered(study)
+    assert answer.recommended is not None
+    return answer.recommended.error
+
+
+def test_runs_near_what_was_promised_confirm_it():
+    study = world(0)
+    error = promised_error(study)
+    found = with_fresh(study, 0.95 * error, error, 1.1 * error)
+    assert found.verdict == "as promised"
+    assert "3 fresh runs of it reached" in confirmation_line(found)
+
+
+@pytest.mark.parametrize(("times", "verdict"), [(3.0, "worse"), (0.2, "better")])
+def test_runs_far_from_what_was_promised_contradict_it(times, verdict):
+    study = world(0)
+    error = promised_error(study)
+    found = with_fresh(study, times * error, times * error)
+    assert found.verdict == verdict
+    assert f"{verdict} than promised" in confirmation_line(found)
+
+
+def test_a_fresh_run_that_diverged_contradicts_the_promise():
+    study = world(0)
+    found = with_fresh(study, promised_error(study), None)
+    assert (found.verdict, found.n_stopped) == ("worse", 1)
+    assert "1 did not complete: not as promised" in confirmation_line(found)
+    assert "did not complete" in confirmation_line(with_fresh(world(1), None, None))
+
+
+def test_a_search_ends_with_fresh_runs_that_are_made_once(workdir, rows, capsys):
+    assert main([*QUICK, "--confirm", "2"]) == 0
+    assert "2 fresh runs of it reached" in " ".join(capsys.readouterr().err.split())
+    fresh = [row for row in rows("export") if row.get("purpose") == CONFIRM]
+    assert len(fresh) == 2
+    assert len({row["seed"] for row in rows("export")}) == 10, "every run has a seed of its own"
+
+    assert main([*QUICK, "--confirm", "2"]) == 0
+    assert len(rows("export")) == 10, "those that are there are not run again"
+    capsys.readouterr()
+    assert main(["advise", "--json"]) == 0
+    answer = json.loads(capsys.readouterr().out)
+    said, chosen = answer["confirmed"], answer["recommended"]
+    assert said["trials"] == [row["number"] for row in fresh]
+    assert said["reached"] == [row["val_accuracy"] for row in fresh]
+    assert {row["batch_size"] for row in fresh} == {chosen["batch_size"]}
+
+
+def test_base_rates_are_scaled_for_fresh_runs_too(workdir, rows):
+    assert main([*QUICK, "--confirm", "1", "--scale-rule", "sqrt"]) == 0
+    fresh = [row for row in rows("export") if row.get("purpose") == CONFIRM]
+    assert len(fresh) == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--confirm", "0"], "confirm is 0"),
+        (["--confirm", "2", "--launcher", "ray"], "leave out --launcher ray"),
+        (["--confirm", "2", "--task", str(TABLE)], "leave out --confirm"),
+    ],
+)
+def test_what_cannot_be_confirmed_is_refused_in_one_line(workdir, capsys, options, said):
+    with pytest.raises(SystemExit) as ended:
+        raise SystemExit(main(["run", *options]))
+    assert ended.value.code not in (0, None)
+    error = capsys.readouterr().err.strip()
+    assert said in error
+    assert not (workdir / "runs" / "batchfront.db").exists()
+
+
+def test_a_search_too_short_for_a_recommendation_says_so(workdir, rows, capsys):
+    assert main([*QUICK[:-1], "3", "--confirm", "2"]) == 0
+    assert "nothing to confirm" in capsys.readouterr().err
+    assert len(rows("export")) == 3

@@ -1,0 +1,65 @@
+"""The figures of how a study searched: its map, its learning curves, its seconds."""
+
+from __future__ import annotations
+
+import pytest
+
+from batchfront.study.answer.choice import answer_of
+from batchfront.study.answer.known import known_of
+from batchfront.study.findings.page import curves
+from batchfront.study.findings.page.curves import learning_curves
+from batchfront.study.findings.page.spent import spent_of
+from batchfront.study.findings.page.surface import search_map
+from batchfront.study.opening.open import the_study
+from batchfront.study.trials.sound import sound_trials
+
+RUN = ("run", "--task", "digits", "--epochs", "5", "--batch-sizes", "16:512", "--n-trials", "14")
+RANDOM = ("--seed", "1", "--sampler", "random")  # some of its runs are stopped
+
+
+@pytest.fixture
+def trials(workdir, recorded):
+    recorded(workdir, *RUN, *RANDOM)
+    return sound_trials(the_study("sqlite:///runs/batchfront.db", None))
+
+
+@pytest.fixture
+def known(trials):
+    (found,) = known_of(the_study("sqlite:///runs/batchfront.db", None), trials).values()
+    return found
+
+
+def test_every_run_is_on_the_map_and_stops_are_told_apart(known):
+    figure = search_map(answer_of(known), known)
+    verdicts = {row.verdict for row in known.rows if row.metric is None}
+    assert verdicts
+    names = {trace.name for trace in figure.data}
+    assert {f"stopped: {verdict}".replace("_", " ") for verdict in verdicts} <= names
+    runs = [trace for trace in figure.data if trace.name.startswith(("completed", "stopped"))]
+    assert sum(len(trace.x) for trace in runs) == len(known.rows)
+    assert {"best learning rates", "recommended"} <= names
+
+
+def test_the_curves_of_all_runs_are_drawn_and_stopped_ones_end_in_a_cross(known):
+    *lines, ends = learning_curves(known).data
+    rows = [row for row in known.rows if row.curve]
+    assert [int(line.name) for line in lines] == sorted({row.batch_size for row in rows})
+    assert sum(value is None for line in lines for value in line.y) == len(rows)
+    stopped = [row for row in rows if row.metric is None]
+    assert list(ends.y) == [row.curve[-1] for row in stopped]
+    assert all(f"trial {row.number}:" in text for row, text in zip(stopped, ends.text, strict=True))
+
+
+def test_of_many_curves_some_are_drawn_and_the_figure_says_so(known, monkeypatch):
+    monkeypatch.setattr(curves, "MOST_CURVES", 5)
+    figure = learning_curves(known)
+    assert sum(value is None for line in figure.data[:-1] for value in line.y) == 5
+    assert "(5 of " in figure.layout.title.text
+
+
+def test_the_seconds_are_those_that_were_measured(trials):
+    bars = {one.what: one for one in spent_of(trials)}
+    assert {"in runs that completed", "in runs that were stopped early"} <= set(bars)
+    assert max(one.share for one in bars.values()) == 60
+    n_stopped = sum(trial.state.name == "PRUNED" for trial in trials)
+    assert bars["in runs that were stopped early"].text.endswith(f", {n_stopped} runs")

@@ -1,0 +1,24 @@
+"""What a search says that it will take."""
+
+from __future__ import annotations
+
+import re
+
+from batchfront.study.cli.main import main
+
+
+def test_a_search_says_what_it_will_take_before_its_first_trial(workdir, capsys):
+    assert main(["run", "--batch-sizes", "16:64", "--epochs", "2", "--n-trials", "3"]) == 0
+    said = capsys.readouterr().err
+    (line,) = re.findall(r"^3 trials: about .* of training; a run takes .*$", said, re.MULTILINE)
+    assert "at batch size 64" in line
+    assert line.endswith("at 16")
+    assert said.index(line) < said.index("1/3")
+
+
+def test_only_what_is_missing_is_counted(workdir, capsys):
+    quick = ["run", "--batch-sizes", "16:64", "--epochs", "2", "--n-trials"]
+    assert main([*quick, "2"]) == 0
+    capsys.readouterr()
+    assert main([*quick, "3"]) == 0
+    assert "1 trial: about" in capsys.readouterr().err
