@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from html import unescape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -84,7 +85,7 @@ def report_html(
         facts=_facts(study.user_attrs[AGREEMENT]),
         parts=_parts(study, trials),
         lines=[line for line in lines if line],
-        note=note.replace("**", ""),
+        note=unescape(note).replace("**", ""),  # Markdown, escaped for the dashboard
         measured=measured_rows(study, trials),
         themes=THEMES,
         style=own("page.css"),
