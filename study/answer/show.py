@@ -101,10 +101,9 @@ def metric_of(found: SizeEstimate, known: Known) -> tuple[float, float, float]:
 def _against_the_best(chosen: SizeAdvice, best: SizeAdvice, known: Known) -> str:
     lost = abs(float(known.yardstick.own_difference(chosen.error - best.error)))
     form = metric_form(metric_of(best.shown, known)[0], digits=3)
-    return (
-        f"That is {lost:{form}} from the best expected, of batch size {best.batch_size}"
-        f"{_share_of_time(chosen, best)}."
-    )
+    off = f"{lost:{form}} from" if float(f"{lost:{form}}") else "as good as"
+    size = best.batch_size
+    return f"That is {off} the best expected, of batch size {size}{_share_of_time(chosen, best)}."
 
 
 def _share_of_time(chosen: SizeAdvice, best: SizeAdvice) -> str:

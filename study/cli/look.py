@@ -7,7 +7,7 @@ import json
 import signal
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from batchfront.objectives.number import PORT
 from batchfront.study.cli.options import (
@@ -17,10 +17,14 @@ from batchfront.study.cli.options import (
     console_of,
     host,
     looked_at,
+    study_name,
     write_out,
 )
 from batchfront.study.errors import StudyError
 from batchfront.study.machine.interrupts import Interrupted
+
+if TYPE_CHECKING:
+    from batchfront.study.findings.page.panels import Side
 
 
 def add_looking_verbs(verbs: Any) -> None:
@@ -70,7 +74,14 @@ def add_looking_verbs(verbs: Any) -> None:
         tries="""
             report
             report --study-name digits -o page.html
+            report --study-name digits --compare digits-cnn
         """,
+    )
+    report_.add_argument(
+        "--compare",
+        type=study_name,
+        metavar="STUDY",
+        help="another study of the storage and of the same metric, to show beside it",
     )
     report_.add_argument("-o", "--output", type=Path, help="default: runs/STUDY_NAME.html")
     dashboard_ = add_look(
@@ -162,9 +173,20 @@ def report(args: argparse.Namespace) -> None:
     from batchfront.study.findings.overview.report import report_html
 
     study, _, trials, foreign = looked_at(args)
+    other = None if args.compare is None else _beside(args, study.study_name)
     safe = "".join(c if c.isalnum() or c in "-_." else "_" for c in study.study_name)
-    page = report_html(study, trials, foreign=foreign, note=stored_note(study))
+    page = report_html(study, trials, foreign=foreign, note=stored_note(study), other=other)
     write_out(args.output or Path("runs") / f"{safe}.html", page)
+
+
+def _beside(args: argparse.Namespace, name: str) -> Side:
+    """The study that is to be shown beside the one of that name."""
+    from batchfront.study.findings.page.beside import side_of
+
+    if args.compare == name:
+        raise StudyError(f"--compare is {name!r}, the study itself: name another one")
+    other = looked_at(argparse.Namespace(storage=args.storage, study_name=args.compare))
+    return side_of(other.study, other.trials)
 
 
 def dashboard(args: argparse.Namespace) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from html import unescape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +15,13 @@ from batchfront.study.answer.known import Known, known_of
 from batchfront.study.answer.show import metric_of, sentences
 from batchfront.study.findings.overview import figures
 from batchfront.study.findings.overview.tables import summary_lines
+from batchfront.study.findings.page.beside import (
+    Beside,
+    beside_of,
+    check_comparable,
+    drawn,
+    side_of,
+)
 from batchfront.study.findings.page.choose import choose_of
 from batchfront.study.findings.page.curves import learning_curves
 from batchfront.study.findings.page.front import FrontTable, front_of
@@ -56,6 +63,7 @@ class Part:
     front: FrontTable
     sentences: Sequence[str] = ()
     tiles: Sequence[Tile] = ()
+    beside: Beside | None = None
     buys: Mapping[str, Any] | None = None
     choose: Mapping[str, Any] | None = None
     search: Sequence[Mapping[str, Any]] = ()
@@ -64,11 +72,19 @@ class Part:
 
 
 def report_html(
-    study: Study, trials: Sequence[FrozenTrial], *, foreign: str | None, note: str
+    study: Study,
+    trials: Sequence[FrozenTrial],
+    *,
+    foreign: str | None,
+    note: str,
+    other: Side | None = None,
 ) -> str:
     """The page for one study, of its sound trials; everything that was stored is escaped.
 
-    `foreign`: how many others were set aside.
+    `foreign`: how many others were set aside. `other`: a study to show beside it.
+
+    Raises:
+        StudyError: the other cannot be compared with this one.
     """
     from jinja2 import Environment, FileSystemLoader
     from markupsafe import Markup
@@ -83,7 +99,7 @@ def report_html(
     return templates.get_template("page.html").render(
         name=study.study_name,
         facts=_facts(study.user_attrs[AGREEMENT]),
-        parts=_parts(study, trials),
+        parts=_parts(study, trials) if other is None else [_compared(study, trials, other)],
         lines=[line for line in lines if line],
         note=unescape(note).replace("**", ""),  # Markdown, escaped for the dashboard
         measured=measured_rows(study, trials),
@@ -101,6 +117,17 @@ def _parts(study: Study, trials: Sequence[FrozenTrial]) -> list[Part]:
         _part(title, some, names, known.get(title))
         for title, some in by_hardware(study, trials).items()
     ]
+
+
+def _compared(study: Study, trials: Sequence[FrozenTrial], other: Side) -> Part:
+    """The one part of a study with another beside it."""
+    here = side_of(study, trials)
+    check_comparable(here, other)
+    ((title, some),) = by_hardware(study, trials).items()
+    part = _part(title, some, here.known.names, here.known)
+    sides = drawn([here, other])
+    buys = plain(panels(sides)) if sides else part.buys
+    return replace(part, beside=beside_of(here, other), buys=buys)
 
 
 def _part(

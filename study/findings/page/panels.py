@@ -24,6 +24,7 @@ HEIGHTS = (0.42, 0.22, 0.18, 0.18)
 MOST_NUMBERS = 12  # of trials that hovering names
 NEAR_BEST = 4.0  # times the usual distance from the best that the metric's axis shows
 MANY = 30.0  # largest over smallest value: beyond, an axis has labels at powers of ten alone
+MARK_HEIGHT = 17  # pixels of what names a recommendation
 ROOM = 0.06  # of the axis, above and below
 
 
@@ -56,8 +57,8 @@ def panels(sides: Sequence[Side], *, most_runs: int | None = None) -> go.Figure:
         _add_metric(figure, side, number, most_runs)
         _add_rates(figure, side, number)
     _add_costs(figure, sides)
-    for side in sides:
-        _mark(figure, side, named=len(sides) > 1)
+    for number, side in enumerate(sides):
+        _mark(figure, side, None if len(sides) == 1 else number)
     _name_axes(figure, sides)
     return figure
 
@@ -78,11 +79,12 @@ def _decades(values: Sequence[float]) -> dict[str, Any]:
 
 def _add_metric(figure: go.Figure, side: Side, number: int, most: int | None) -> None:
     sizes = [size for size in side.answer.sizes if size.estimate is not None]
-    expected = [metric_of(size.shown, side.known) for size in sizes]
+    expected = _expected(side)
     x = [size.batch_size for size in sizes]
     figure.add_scatter(
         x=x + x[::-1],
         y=[high for _, _, high in expected] + [low for _, low, _ in expected][::-1],
+        mode="lines",  # of few points plotly would draw markers too
         fill="toself",
         fillcolor=BANDS[number],
         line={"width": 0},
@@ -159,23 +161,28 @@ def _add_costs(figure: go.Figure, sides: Sequence[Side]) -> None:
         figure.update_yaxes(**_decades([value / unit.size for value in values if value]), row=row)
 
 
-def _mark(figure: go.Figure, side: Side, *, named: bool) -> None:
-    """A line through all panels at the batch size that is recommended."""
+def _mark(figure: go.Figure, side: Side, number: int | None) -> None:
+    """A line through all panels at the batch size that is recommended.
+
+    `number`: of the side; None where there is one only. The names of two stand one above the other:
+    the sizes may be neighbours, or the same.
+    """
     chosen = side.answer.recommended
     if chosen is None:
         return
-    line = {"color": CHOSEN, "width": 2, "dash": "dot"}
+    color = CHOSEN if number is None else SIDES[number]
+    line = {"color": color, "width": 2, "dash": "dash" if number else "dot"}
     at = {"x0": chosen.batch_size, "x1": chosen.batch_size, "xref": "x"}
     figure.add_shape(type="line", y0=0, y1=1, yref="paper", line=line, **at)
-    whose = f" ({escape(side.label)})" if named else ""
+    whose = f"{escape(side.label)}: " if number is not None else ""
     figure.add_annotation(
         x=math.log10(chosen.batch_size),
         y=1,
         yref="paper",
         yanchor="bottom",
-        yshift=18,
-        text=f"train with {chosen.batch_size}{whose}",
-        font={"color": CHOSEN},
+        yshift=18 + MARK_HEIGHT * (number or 0),
+        text=f"{whose}train with {chosen.batch_size}",
+        font={"color": color},
         showarrow=False,
     )
 
@@ -190,7 +197,7 @@ def _name_axes(figure: go.Figure, sides: Sequence[Side]) -> None:
     figure.update_yaxes(**_decades(ends), row=2, col=1)
     figure.update_layout(
         height=860,
-        margin={"l": 50, "r": 15, "t": 50, "b": 40},
+        margin={"l": 50, "r": 15, "t": 50 + MARK_HEIGHT * (len(sides) - 1), "b": 40},
         legend={"orientation": "h", "y": -0.09, "yanchor": "top"},
     )
 
@@ -198,23 +205,37 @@ def _name_axes(figure: go.Figure, sides: Sequence[Side]) -> None:
 def _zoom(sides: Sequence[Side]) -> list[float]:
     """The part of the metric's axis that matters: good sizes, with the intervals of fresh runs.
 
-    A size that hardly learns would squeeze all others into a line, so it may lie outside.
+    A size that hardly learns would squeeze all others into a line, so it may lie outside. Of two
+    sides the one whose good sizes differ less says what matters.
     """
-    found = [
-        metric_of(size.shown, side.known)
-        for side in sides
-        for size in side.answer.sizes
-        if size.estimate is not None
-    ]
-    good = sides[0].known.yardstick.metric.good
+    found = [_expected(side) for side in sides]
+    bests, reaches = zip(*map(_best_and_reach, sides, found), strict=True)
+    reach = max(min(reaches), max(bests) - min(bests))
+    ends = [_good_part(some, best, reach) for some, best in zip(found, bests, strict=True)]
+    low, high = min(low for low, _ in ends), max(high for _, high in ends)
+    room = ROOM * (high - low) or abs(high) * ROOM or ROOM
+    return [low - room, high + room]
+
+
+def _expected(side: Side) -> list[tuple[float, float, float]]:
+    """The expected metric of each size that is shown, and its interval."""
+    return [metric_of(size.estimate, side.known) for size in side.answer.sizes if size.estimate]
+
+
+def _best_and_reach(side: Side, found: Sequence[tuple[float, float, float]]) -> tuple[float, float]:
+    """The best expected metric, and how far from it sizes are still good."""
+    good = side.known.yardstick.metric.good
     means = sorted((mean for mean, _, _ in found), key=good, reverse=True)
-    best, usual = means[0], means[len(means) // 2]
-    reach = NEAR_BEST * max(abs(best - usual), _half_width(found))
+    usual = abs(means[0] - means[len(means) // 2])
+    return means[0], NEAR_BEST * max(usual, _half_width(found))
+
+
+def _good_part(
+    found: Sequence[tuple[float, float, float]], best: float, reach: float
+) -> tuple[float, float]:
     inside = [ends for ends in found if abs(ends[0] - best) <= reach]
     low = max(min(low for _, low, _ in inside), best - 1.5 * reach)
-    high = min(max(high for _, _, high in inside), best + 1.5 * reach)
-    room = ROOM * (high - low) or abs(best) * ROOM or ROOM
-    return [low - room, high + room]
+    return low, min(max(high for _, _, high in inside), best + 1.5 * reach)
 
 
 def _half_width(found: Sequence[tuple[float, float, float]]) -> float:
