@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from batchfront.objectives.measurement import TO_TARGET
@@ -42,6 +42,14 @@ def human_bytes(n: float) -> str:
 def counted(n: int, what: str) -> str:
     """`1 trial`, `2 trials`."""
     return f"{n} {what}" if n == 1 else f"{n} {what}s"
+
+
+def said_by_reason(reasons: Mapping[int, str]) -> str:
+    """`1, 2 (1 run), 64 (2 runs)`: batch sizes, ascending, those of one reason together."""
+    groups: dict[str, list[str]] = {}
+    for size in sorted(reasons):
+        groups.setdefault(reasons[size], []).append(str(size))
+    return ", ".join(f"{', '.join(sizes)} ({why})" for why, sizes in groups.items())
 
 
 def human_seconds(seconds: float) -> str:

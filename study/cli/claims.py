@@ -8,6 +8,7 @@ import sys
 from typing import Any
 
 from batchfront.objectives.number import FINITE
+from batchfront.study.cli.missing import add_max_trials, run_missing, say_missing
 from batchfront.study.cli.options import add_look, add_number, console_of, looked_at
 
 
@@ -21,23 +22,31 @@ def add_claims_verbs(verbs: Any) -> None:
         text,
         tries="""
             claims
-            claims --study-name digits --target 0.95
+            claims --study-name digits --target 0.95 --max-trials 40
         """,
         as_json=True,
     )
     add_number(claims_, "--target", FINITE, help="validation metric, for the time to it")
+    add_max_trials(claims_, "claims")
 
 
-def claims(args: argparse.Namespace) -> None:
+def claims(args: argparse.Namespace) -> int:
     """Hold common beliefs about batch size against a study: agree, disagree or not shown."""
-    from batchfront.study.findings.claims.show import claim_row, claims_table, closing_line
+    from batchfront.study.findings.claims.show import (
+        claim_row,
+        claims_table,
+        closing_line,
+        figure_lines,
+    )
     from batchfront.study.findings.claims.table import all_claims
     from batchfront.study.plan.agreement import AGREEMENT
     from batchfront.study.plan.recipe import recipe_in
     from batchfront.study.trials.rows import runs_of
     from batchfront.study.trials.yardstick import check_target, standard
 
-    study, names, trials, _ = looked_at(args)
+    code = run_missing(args, "claims", target=args.target)
+    looked = looked_at(args)
+    study, names, trials, _ = looked
     by = names.yardstick(trials)
     rows = runs_of(standard(trials, by), names)
     check_target(args.target, by.metric)
@@ -46,7 +55,10 @@ def claims(args: argparse.Namespace) -> None:
     found = all_claims(rows, target=args.target, steady=steady, by=by)
     if args.json:
         print(json.dumps([claim_row(claim) for claim in found], indent=2))
-        return
+        return code
     console = console_of(sys.stdout)
     console.print(claims_table(found))
-    console.print(closing_line(found))
+    for line in [*figure_lines(found), closing_line(found)]:
+        console.print(line)
+    say_missing(args, "claims", looked, target=args.target)
+    return code

@@ -72,7 +72,6 @@ def add_looking_verbs(verbs: Any) -> None:
         report,
         "write one self-contained HTML page",
         tries="""
-            report
             report --study-name digits -o page.html
             report --study-name digits --compare digits-cnn
         """,

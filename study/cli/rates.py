@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from batchfront.study.cli.missing import add_max_trials, run_missing, say_missing
 from batchfront.study.cli.options import add_look, console_of, looked_at, write_out
 
 
@@ -21,18 +22,21 @@ def add_rates_verbs(verbs: Any) -> None:
         text,
         tries="""
             rates
-            rates --study-name digits -o rates.html
+            rates --study-name digits --max-trials 40 -o rates.html
         """,
         as_json=True,
     )
     rates_.add_argument("-o", "--output", type=Path, help="write a figure (HTML) to this file")
+    add_max_trials(rates_, "rates")
 
 
-def rates(args: argparse.Namespace) -> None:
+def rates(args: argparse.Namespace) -> int:
     """Show the best learning rate of each batch size, and how it grows with the batch size."""
     from batchfront.study.findings.rates.law import rate_estimates, rate_law
     from batchfront.study.findings.rates.show import (
+        edge_line,
         law_sentence,
+        left_out_line,
         rates_figure,
         rates_json,
         rates_table,
@@ -40,7 +44,9 @@ def rates(args: argparse.Namespace) -> None:
     from batchfront.study.trials.rows import runs_of
     from batchfront.study.trials.yardstick import standard
 
-    _, names, trials, _ = looked_at(args)
+    code = run_missing(args, "rates")
+    found = looked_at(args)
+    _, names, trials, _ = found
     estimates = rate_estimates(runs_of(standard(trials, names.yardstick(trials)), names))
     law = rate_law(estimates)
     if args.output is not None:
@@ -48,7 +54,11 @@ def rates(args: argparse.Namespace) -> None:
         write_out(args.output, figure.to_html(include_plotlyjs=True))
     if args.json:
         print(json.dumps(rates_json(estimates, law), indent=2))
-        return
+        return code
     console = console_of(sys.stdout)
     console.print(rates_table(estimates))
-    console.print(law_sentence(law))
+    for line in (edge_line(estimates), left_out_line(estimates), law_sentence(law)):
+        if line is not None:
+            console.print(line)
+    say_missing(args, "rates", found)
+    return code

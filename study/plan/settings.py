@@ -62,6 +62,7 @@ def setting(
 
 TRAINING = "run smallest probe record"
 SEARCHING = "run smallest"
+FILLING = "rates claims critical-batch"  # with --max-trials they train, too
 TECHNIQUE_VERBS = ("run", "smallest", "probe")
 
 
@@ -73,13 +74,13 @@ class StudySettings:
         "a bundled task, path/to/mine.py[:name] or text:path.txt; default: digits",
         default="digits",
         group="task",
-        verbs=TRAINING,
+        verbs=f"{TRAINING} {FILLING}",
     )
     data_dir: str = setting(
         f"keeps downloaded data sets; default: ${DATA_VARIABLE}, else {DATA_DIR}",
         default=DATA_DIR,
         group="task",
-        verbs=TRAINING,
+        verbs=f"{TRAINING} {FILLING}",
     )
     study_name: str | None = setting(
         "default: named after the task", group="task", verbs="run smallest probe"
@@ -106,7 +107,7 @@ class StudySettings:
     n_workers: int | None = setting(
         "local processes, one thread each; default: 1, on Ray every GPU or CPU",
         group="workers",
-        verbs=SEARCHING,
+        verbs=f"{SEARCHING} {FILLING}",
         number=Number(low=1, high=MOST_WORKERS, whole=True),
     )
     launcher: str = setting(
@@ -174,7 +175,7 @@ class StudySettings:
         "cpu, cuda, cuda:1, mps or auto; default: auto",
         default="auto",
         group="task",
-        verbs=TRAINING,
+        verbs=f"{TRAINING} {FILLING}",
     )
     target: float | None = setting(
         "validation metric for epochs, examples, steps or tokens to target",
@@ -225,7 +226,7 @@ class StudySettings:
     timeout: float | None = setting(
         "seconds after which no new trial starts",
         group="workers",
-        verbs=SEARCHING,
+        verbs=f"{SEARCHING} {FILLING}",
         number=Number(low=0.0, above=True, high=1e9),
     )
     max_memory: int | None = setting(
@@ -281,13 +282,13 @@ class StudySettings:
     grace: int | None = setting(
         "seconds after which a silent worker's trial goes to another; default: 60",
         group="workers",
-        verbs=SEARCHING,
+        verbs=f"{SEARCHING} {FILLING}",
         number=Number(low=2, high=10**9, whole=True),
     )
     checkpoint_dir: str | None = setting(
         "default: beside an SQLite file or journal; none: lose started runs",
         group="workers",
-        verbs=SEARCHING,
+        verbs=f"{SEARCHING} {FILLING}",
     )
     mixed_hardware: bool = setting(
         "let this hardware join a study timed on another: one front for each",
@@ -299,7 +300,7 @@ class StudySettings:
         "go on although the training code was changed; the study records it",
         default=False,
         group="workers",
-        verbs=SEARCHING,
+        verbs=f"{SEARCHING} {FILLING}",
     )
     techniques: Mapping[str, Any] = field(default_factory=dict)
     """Fields of `Recipe` that were named; each of them is an option, too."""

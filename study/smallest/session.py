@@ -9,11 +9,11 @@ from batchfront.objectives.parameter import usual_values
 from batchfront.study.errors import StudyError
 from batchfront.study.plan.plan import Plan
 from batchfront.study.plan.settings import StudySettings
+from batchfront.study.session.open_ended import OpenEnded
 from batchfront.study.session.session import Session
 from batchfront.study.show import counted, human_seconds
 from batchfront.study.smallest.agenda import Agenda, n_asked
 from batchfront.study.smallest.answer import Answer, Asking, answer_of, question_in
-from batchfront.study.smallest.progress import LadderProgress
 from batchfront.study.smallest.question import Question
 from batchfront.study.smallest.tuning import ENOUGH
 from batchfront.study.trials.growing import can_adapt, whole_runs
@@ -102,7 +102,7 @@ class SmallestSession(Session):
 
     def _walk(self, plan: Plan, objective: Objective, agenda: Agenda) -> Exception | None:
         job = replace(self._job(plan, objective), agenda=agenda)
-        with LadderProgress(self._console, length=plan.length) as progress:
+        with OpenEnded(self._console, length=plan.length) as progress:
             try:
                 n_workers = self._settings.n_workers or 1
                 run_workers(job, objective, n_workers, self._interrupts, progress)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -35,6 +35,7 @@ class Claim:
     figures: Mapping[str, Any]  # the numbers behind it, by name
     text: str  # the same in words
     why_not: str = ""  # for not_shown: the reason
+    left_out: Mapping[int, str] = field(default_factory=dict)  # why, by batch size
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,7 +72,7 @@ class Runs:
     def untuned(self) -> dict[int, str]:
         """Why the best rate of a size is not known, of the other sizes."""
         return {
-            size: e.reason if isinstance(e, NotShown) else "its best rate is an edge of those tried"
+            size: e.reason if isinstance(e, NotShown) else "the best rate is an edge of those tried"
             for size, e in self._estimates.items()
             if size not in self.tuned
         }
@@ -145,14 +146,34 @@ def metric_at(row: RunRow, point: int) -> float | None:
     return None if between or not 0 < index <= len(row.curve) else row.curve[index - 1]
 
 
-def not_shown(name: str, why: str, **figures: Any) -> Claim:
+def not_shown(
+    name: str,
+    why: str,
+    figures: Mapping[str, Any] | None = None,
+    left_out: Mapping[int, str] | None = None,
+) -> Claim:
     """A claim that the runs do not decide."""
-    return Claim(name=name, verdict=NOT_SHOWN, figures=figures, text="", why_not=why)
+    return Claim(
+        name=name,
+        verdict=NOT_SHOWN,
+        figures=figures or {},
+        text="",
+        why_not=why,
+        left_out=left_out or {},
+    )
 
 
-def decided(name: str, low: float, high: float, text: str, figures: Mapping[str, Any]) -> Claim:
+def decided(
+    name: str,
+    low: float,
+    high: float,
+    text: str,
+    figures: Mapping[str, Any],
+    left_out: Mapping[int, str] | None = None,
+) -> Claim:
     """The claim on a belief that holds where an effect is positive, by the effect's interval."""
+    left = left_out or {}
     if low > 0 or high < 0:
         verdict = AGREE if low > 0 else DISAGREE
-        return Claim(name=name, verdict=verdict, figures=figures, text=text)
-    return not_shown(name, f"{text}: no clear effect", **figures)
+        return Claim(name=name, verdict=verdict, figures=figures, text=text, left_out=left)
+    return not_shown(name, f"{text}: no clear effect", figures, left)

@@ -65,9 +65,10 @@ def _whole_runs_compared(name: str, evidence: Runs) -> Claim:
     import numpy as np
 
     tuned = evidence.tuned
+    left = _left_out(evidence, tuned, "")
     if len(tuned) < MIN_SIZES:
-        left = _left_out(evidence, tuned, "")
-        return not_shown(name, f"{len(tuned)} tuned batch sizes, wanted {MIN_SIZES}{left}")
+        why = f"{len(tuned)} tuned batch sizes, wanted {MIN_SIZES}"
+        return not_shown(name, why, left_out=left)
     x = np.log2(np.array(list(tuned), dtype=float))
     draws = np.array([e.error_draws for e in tuned.values()])
     line = fit_line(x, draws, finest=FINEST, seed=evidence.seed)
@@ -77,14 +78,13 @@ def _whole_runs_compared(name: str, evidence: Runs) -> Claim:
     slope, ends = by.own_difference(-line.slope), sorted(map(by.own_difference, (-high, -low)))
     text = f"{by.metric} {slope:+.4f} per doubling ({ends[0]:+.4f} to {ends[1]:+.4f})"
     figures = {"tuned_metric": best, "per_doubling": [slope, *ends]}
-    left = _left_out(evidence, tuned, "")
     errors = {size: e.error for size, e in tuned.items()}
     shape = shape_of(errors, [float(d.std()) for d in draws], seed=evidence.seed)
     if shape.turn is not None:
         both = ", ".join(f"{best[size]:.4g} at {size}" for size in (min(best), max(best)))
         said = f"{by.metric} {both}, {best[shape.turn]:.4g}"
         return _turned(name, shape, said, left, figures)
-    return decided(name, low, high, text + left, figures)
+    return decided(name, low, high, text, figures, left)
 
 
 def _halves_compared(name: str, evidence: Runs, *, whole_is_smaller: bool) -> Claim:
@@ -179,41 +179,45 @@ def _trend(
     known = {size: v for size, v in sorted(values.items()) if len(v) >= MIN_SEEDS}
     if len(known) < MIN_SIZES_OF_SHAPE:
         return not_shown(
-            name, f"{len(known)} batch sizes with {MIN_SEEDS} tuned runs that say their {what}, "
-            f"wanted {MIN_SIZES_OF_SHAPE}" + _left_out(evidence, known, "too few such runs")
-        )  # fmt: skip
+            name,
+            f"{len(known)} batch sizes with {MIN_SEEDS} tuned runs that say their {what}, "
+            f"wanted {MIN_SIZES_OF_SHAPE}",
+            left_out=_left_out(evidence, known, f"under {MIN_SEEDS} tuned runs"),
+        )
     shape = shape_of(*mean_ranks(known), seed=evidence.seed)
     means = {size: sum(v) / len(v) for size, v in known.items()}
     (smallest, first), *_, (largest, last) = means.items()
     text = f"{what} {_mean_word(first)} at {smallest}, {_mean_word(last)} at {largest}"
     finite = {size: mean if math.isfinite(mean) else None for size, mean in means.items()}
     figures = {"means": finite, "rank_correlation": shape.correlation, "p": shape.p_trend}
-    left = _left_out(evidence, known, f"under {MIN_SEEDS} tuned runs that say it")
+    left = _left_out(evidence, known, f"under {MIN_SEEDS} tuned runs")
     if shape.turn is not None:
         return _turned(name, shape, f"{text}, {_mean_word(means[shape.turn])}", left, figures)
     text += f"; rank correlation {shape.correlation:+.2f}, p {shape.p_trend:.2g}"
     if not shape.trend:
-        return not_shown(name, f"{text}: no clear trend{left}", **figures)
+        return not_shown(name, f"{text}: no clear trend", figures, left)
     verdict = AGREE if sign * shape.trend > 0 else DISAGREE
-    return Claim(name=name, verdict=verdict, figures=figures, text=text + left)
+    return Claim(name=name, verdict=verdict, figures=figures, text=text, left_out=left)
 
 
-def _turned(name: str, shape: Shape, text: str, left: str, figures: Mapping[str, Any]) -> Claim:
+def _turned(
+    name: str, shape: Shape, text: str, left: Mapping[int, str], figures: Mapping[str, Any]
+) -> Claim:
     """Neither direction holds where figures come back on both sides of a size in between."""
     extreme = "best" if shape.is_valley else "worst"
     figures = {**figures, extreme: shape.turn, "p_bend": shape.p_bend}
     text += f" at {shape.turn}, the {extreme}"
     if shape.is_bent:
         what = "a U-shape" if shape.is_valley else "an arch"
-        return Claim(name=name, verdict=DISAGREE, figures=figures, text=f"{text}: {what}{left}")
-    return not_shown(name, f"{text}: neither a trend nor a U-shape is clear{left}", **figures)
+        text = f"{text}: {what}"
+        return Claim(name=name, verdict=DISAGREE, figures=figures, text=text, left_out=left)
+    why = f"{text}: neither a trend nor a U-shape is clear"
+    return not_shown(name, why, figures, left)
 
 
-def _left_out(evidence: Runs, known: Collection[int], why: str) -> str:
-    """`; left out: 1 (its best rate lies at an edge of those tried)`."""
-    reasons = {size: evidence.untuned.get(size, why) for size in evidence.sizes}
-    said = [f"{size} ({why})" for size, why in reasons.items() if size not in known]
-    return f"; left out: {', '.join(said)}" if said else ""
+def _left_out(evidence: Runs, known: Collection[int], why: str) -> dict[int, str]:
+    """Why sizes that are not known are left out: `why`, where their best rates are known."""
+    return {size: evidence.untuned.get(size, why) for size in evidence.sizes if size not in known}
 
 
 def _mean_word(mean: float) -> str:
@@ -246,7 +250,7 @@ def neighbours_barely_differ(name: str, evidence: Runs) -> Claim:
         return Claim(name=name, verdict=DISAGREE, figures=figures, text=text)
     if lows.min() >= -barely and highs.max() <= barely:
         return Claim(name=name, verdict=AGREE, figures=figures, text=text)
-    return not_shown(name, f"{text}: wider than {barely:g}", **figures)
+    return not_shown(name, f"{text}: wider than {barely:g}", figures)
 
 
 def _signed(interval: Sequence[float]) -> str:
@@ -307,7 +311,7 @@ def early_predicts(name: str, evidence: Runs) -> Claim:
         return Claim(name=name, verdict=AGREE, figures=figures, text=text)
     if min(overall[2], within[2]) < PREDICTS:
         return Claim(name=name, verdict=DISAGREE, figures=figures, text=text)
-    return not_shown(name, f"{text}: not clearly on one side of {PREDICTS}", **figures)
+    return not_shown(name, f"{text}: not clearly on one side of {PREDICTS}", figures)
 
 
 def _best_quarters(

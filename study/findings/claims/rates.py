@@ -56,7 +56,7 @@ def scaling(name: str, evidence: Runs, *, exponent: float) -> Claim:
         return Claim(name=name, verdict=DISAGREE, figures=figures, text=text)
     if exponent - NEAR <= law.low and law.high <= exponent + NEAR:
         return Claim(name=name, verdict=AGREE, figures=figures, text=text)
-    return not_shown(name, f"{text}: too wide to tell", **figures)
+    return not_shown(name, f"{text}: too wide to tell", figures)
 
 
 RATE_CLAIMS: dict[str, Rule] = {

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from batchfront.study.findings.claims.claim import CONFIDENCE, NOT_SHOWN, Claim
-from batchfront.study.show import plain_table
+from batchfront.study.show import plain_table, said_by_reason
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -15,12 +15,24 @@ if TYPE_CHECKING:
 
 def claims_table(claims: Sequence[Claim]) -> Table:
     """One belief a line."""
-    table = plain_table("", [("belief", "left"), ("this study", "left"), ("figures", "left")])
+    table = plain_table("", [("belief", "left"), ("this study", "left")])
     for claim in claims:
-        words = claim.verdict.replace("_", " ")
-        table.add_row(claim.name, words, claim.why_not or claim.text)
-    table.columns[1].no_wrap = True
+        table.add_row(claim.name, claim.verdict.replace("_", " "))
     return table
+
+
+def figure_lines(claims: Sequence[Claim]) -> list[str]:
+    """What each verdict rests on, and why others are not shown, beliefs of one reason together."""
+    lines = [f"- {claim.name}: {claim.text}" for claim in claims if claim.verdict != NOT_SHOWN]
+    reasons: dict[str, list[str]] = {}
+    for claim in claims:
+        if claim.verdict == NOT_SHOWN:
+            reasons.setdefault(claim.why_not, []).append(claim.name)
+    lines += [f"- not shown, {', '.join(names)}: {why}" for why, names in reasons.items()]
+    left_out: dict[int, str] = {}
+    for claim in claims:
+        left_out = {**claim.left_out, **left_out}
+    return lines + ([f"- left out: {said_by_reason(left_out)}"] if left_out else [])
 
 
 def claim_row(claim: Claim) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from batchfront.study.findings.critical.fit import Critical, Estimate, FittedLine, SizeFit
 from batchfront.study.findings.critical.medians import LEVEL
 from batchfront.study.findings.critical.to_target import ToTarget
-from batchfront.study.show import plain_table, short_number
+from batchfront.study.show import plain_table, said_by_reason, short_number
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -51,8 +51,9 @@ def caveats(found: Critical, data: ToTarget) -> list[str]:
         lines += _on_resolution(used, data)
     if found.line is not None:
         lines += _on_reach(found.line, [row.runs.batch_size for row in used])
-    left_out = [row.runs for row in found.sizes if row.runs.left_out]
-    lines += [f"batch size {runs.batch_size} is left out: {runs.left_out}" for runs in left_out]
+    left = {row.runs.batch_size: row.runs.left_out for row in found.sizes if row.runs.left_out}
+    if left:
+        lines.append(f"left out: {said_by_reason(left)}")
     if data.n_rates > 1:
         lines.append(
             "each size stands at the best of its learning rates, chosen by these same runs: its "

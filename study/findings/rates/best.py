@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from batchfront.objectives.measurement import FAILED
+from batchfront.study.show import counted
 from batchfront.study.trials.rows import RunRow
 
 if TYPE_CHECKING:
@@ -116,7 +117,8 @@ def best_rate(
     error = np.clip(np.where(np.isfinite(error), error, USELESS), 0.0, USELESS)
     n_rates = len(np.unique(x))
     if n_rates < MIN_RATES:
-        return NotShown(reason=f"{n_rates} learning rates tried, wanted at least {MIN_RATES}")
+        tried = counted(n_rates, "learning rate")
+        return NotShown(reason=f"{tried} tried, wanted at least {MIN_RATES}")
     if (error == USELESS).all():
         return NotShown(reason=f"all {len(x)} runs failed")
     gathered = x if n_rates <= MOST_RATES else _gathered(x)

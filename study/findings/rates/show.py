@@ -7,39 +7,54 @@ from typing import TYPE_CHECKING, Any
 
 from batchfront.study.findings.rates.best import NotShown, RateEstimate
 from batchfront.study.findings.rates.law import LAWS, RateLaw
-from batchfront.study.show import plain_table
+from batchfront.study.show import SMALL, plain_table, said_by_reason
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
     from rich.table import Table
 
 Estimates = Mapping[int, RateEstimate | NotShown]
-COLUMNS = ("batch size", "best rate (95%)", "usable", "decades (95%)", "runs", "tried")
+EDGES = {None: "", "low": "≤", "high": "≥"}  # of the tried rates, at which the best lies
+COLUMNS = ("size", "best rate", "95%", "usable", "tried", "runs")
 COLOURS = {"square-root scaling": "#0f766e", "linear scaling": "#7c3aed"}
 
 
 def rates_table(estimates: Estimates) -> Table:
-    """`rates`: one batch size a line."""
-    table = plain_table("", [*((name, "right") for name in COLUMNS), ("edge", "left")])
+    """`rates`: one batch size a line, of those whose rate is shown."""
+    table = plain_table("", [(name, "right") for name in COLUMNS])
     for size, found in estimates.items():
-        if isinstance(found, NotShown):
-            table.add_row(str(size), "not shown", *4 * [""], found.reason)
-            continue
-        narrow, wide = found.usable_decades
-        table.add_row(
-            str(size),
-            f"{found.best:.2g} ({_span(found.low, found.high)})",
-            _span(*found.usable),
-            f"{found.decades:.1f} ({narrow:.1f}..{wide:.1f})",
-            str(found.n_runs),
-            _span(*found.tried),
-            found.edge or "",
-        )
+        if not isinstance(found, NotShown):
+            table.add_row(
+                str(size),
+                EDGES[found.edge] + _rate(found.best),
+                _span(found.low, found.high),
+                _span(*found.usable),
+                _span(*found.tried),
+                str(found.n_runs),
+            )
     return table
 
 
+def left_out_line(estimates: Estimates) -> str | None:
+    """Which sizes are not shown, and why; None where all are."""
+    reasons = {size: e.reason for size, e in estimates.items() if isinstance(e, NotShown)}
+    return f"not shown: {said_by_reason(reasons)}" if reasons else None
+
+
+def edge_line(estimates: Estimates) -> str | None:
+    """What the marks of an edge mean; None where there is none."""
+    marked = any(isinstance(e, RateEstimate) and e.at_edge for e in estimates.values())
+    return "≤, ≥: nothing clearly worse was tried on that side of the best rate" if marked else None
+
+
 def _span(low: float, high: float) -> str:
-    return f"{low:.2g}..{high:.2g}"
+    return f"{_rate(low)}..{_rate(high)}"
+
+
+def _rate(rate: float) -> str:
+    """Two digits in at most six letters, so that a table fits 80 columns: `0.021`, `2.1e-4`."""
+    text = f"{rate:.2g}" if rate >= SMALL else f"{rate:.1e}"
+    return text.replace("e-0", "e-").replace("e+0", "e+")
 
 
 def law_sentence(law: RateLaw | NotShown) -> str:

@@ -235,7 +235,7 @@ def test_sizes_that_are_left_out_are_named_with_the_reason():
     few = [row for row in made(sizes=(64,)) if row.learning_rate in RATES[:2]]
     found = claim(GAP, [*rows, *few])
     assert found.verdict == "agree"
-    assert "left out: 64 (2 learning rates tried, wanted at least 3)" in found.text
+    assert found.left_out == {64: "2 learning rates tried, wanted at least 3"}
 
 
 def test_seconds_to_a_target_that_a_run_never_reaches_count_as_longer_than_any():
@@ -305,7 +305,9 @@ def test_the_verb_prints_a_table_and_json(workdir, rows, capsys):
     assert found[0]["verdict"] == "agree"
     assert main(["claims", *storage, "--target", "0.9"]) == 0
     text = capsys.readouterr().out
-    assert max(map(len, text.splitlines())) <= 100
+    prose, _, command = text.partition("to run them: ")
+    assert max(map(len, prose.splitlines())) <= 100
+    assert command.startswith("batchfront claims --study-name digits --target 0.9")
     assert "of 14 shown" in text
     assert main(["claims", *storage, "--target", "90"]) == 2
 

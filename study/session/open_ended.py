@@ -1,4 +1,4 @@
-"""Shows which run of the ladder is under way."""
+"""Shows which run of a protocol is under way, where nobody knows how many there will be."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 
-class LadderProgress(Live):
+class OpenEnded(Live):
     """A live line on a terminal; one line per ended run elsewhere. How many will come is open."""
 
     def __init__(self, console: Console, *, length: Length) -> None:

@@ -1,0 +1,88 @@
+"""Runs what a finding lacks, with the workers of this machine."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from batchfront.study.errors import StudyError
+from batchfront.study.findings.missing.runs import Missing, Verb, n_asked
+from batchfront.study.findings.missing.show import missing_line
+from batchfront.study.findings.overview.board import note, publish
+from batchfront.study.plan.plan import Plan
+from batchfront.study.plan.settings import StudySettings
+from batchfront.study.session.open_ended import OpenEnded
+from batchfront.study.session.session import Session
+from batchfront.study.show import one_line
+from batchfront.study.trials.sound import sound_trials
+from batchfront.study.trials.yardstick import Objectives
+from batchfront.study.workers.launch import Job
+from batchfront.study.workers.team import WorkerDied, run_workers
+from batchfront.study.workers.worker import RepeatedFailure
+
+if TYPE_CHECKING:
+    from optuna import Study
+    from rich.console import Console
+
+    from batchfront.objectives.objective import Objective
+
+
+class MissingSession(Session):
+    """Resumes the study as a search does; what is missing takes the sampler's place."""
+
+    def __init__(
+        self,
+        settings: StudySettings,
+        console: Console,
+        *,
+        verb: Verb,
+        target: float | None,
+        max_trials: int,
+    ) -> None:
+        super().__init__(settings, console)
+        self._verb, self._target, self._max_trials = verb, target, max_trials
+
+    def _check(self, objective: Objective) -> None:
+        super()._check(objective)
+        if "table" in objective.fingerprint:
+            raise StudyError(
+                f"{objective.name} is played back, so fresh seeds would be the recorded ones "
+                "again: leave out --max-trials"
+            )
+
+    def _say_resumed(self, n_done: int, plan: Plan) -> None:
+        self._console.print(f"going on from {n_done} recorded trials")
+
+    def _search(self, study: Study, plan: Plan, objective: Objective) -> int:
+        names = Objectives.of(study)
+        agenda = Missing(
+            verb=self._verb,
+            target=self._target,
+            names=names,
+            space=plan.space,
+            hardware=plan.hardware,
+        )
+        trials = sound_trials(study)
+        gaps = agenda.gaps(study, trials)
+        if not gaps:
+            self._console.print("nothing is missing that more runs would show")
+            return 0
+        self._console.print(missing_line(gaps), soft_wrap=True)
+        agenda = replace(agenda, limit=n_asked(trials) + self._max_trials)
+        job = replace(self._job(plan, objective), agenda=agenda)
+        with self._interrupts.installed():
+            failure = self._fill(job, objective)
+            publish(study, note(plan), names)
+        if failure is not None:
+            self._console.print(one_line(f"error: {failure}"), style="red", soft_wrap=True)
+            return 1
+        return self._interrupts.exit_code
+
+    def _fill(self, job: Job, objective: Objective) -> Exception | None:
+        with OpenEnded(self._console, length=job.plan.length) as progress:
+            try:
+                n_workers = self._settings.n_workers or 1
+                run_workers(job, objective, n_workers, self._interrupts, progress)
+            except (RepeatedFailure, WorkerDied) as failure:
+                return failure
+        return None
