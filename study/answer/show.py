@@ -43,8 +43,13 @@ def answer_lines(study: Study, trials: Sequence[FrozenTrial]) -> list[str]:
 
 def answer_here(study: Study, trials: Sequence[FrozenTrial], hardware: str) -> Answer:
     """The answer for one hardware, by its id."""
+    return answer_of(known_here(study, trials, hardware))
+
+
+def known_here(study: Study, trials: Sequence[FrozenTrial], hardware: str) -> Known:
+    """What is known on one hardware, by its id."""
     known = known_of(study, trials)
-    return answer_of(known[""] if "" in known else known[hardware_title(study, hardware)])
+    return known[""] if "" in known else known[hardware_title(study, hardware)]
 
 
 def sentences(answer: Answer, known: Known) -> list[str]:
@@ -62,6 +67,29 @@ def sentences(answer: Answer, known: Known) -> list[str]:
         if size is not answer.best or good_for == "metric":
             lines.append(f"{FOR[good_for]}: {_in_short(size, chosen, known)}.")
     return lines
+
+
+def so_far_forms(study: Study, trials: Sequence[FrozenTrial], hardware: str) -> list[str]:
+    """The answer for one hardware on one line, the longest form first; nothing while there is none.
+
+    `so far: batch size 64 at learning rate 0.21 (0.12 to 0.33), val_accuracy 0.976 (0.97 to 0.98)`.
+    """
+    known = known_here(study, trials, hardware)
+    chosen = answer_of(known).recommended
+    if chosen is None:
+        return []
+    found = chosen.shown
+    rate, expected = f"{found.learning_rate:.2g}", _expected(found, known)
+    brackets = f"({found.learning_rate_low:.2g} to {found.learning_rate_high:.2g})"
+    size, name = chosen.batch_size, known.yardstick.metric.name
+    return [
+        f"so far: batch size {size} at learning rate {rate} {brackets}, {name} {expected}"
+        f"{_taking(chosen)}",
+        f"so far: batch {size} lr {rate} {brackets}, {name} {expected}",
+        f"so far: batch {size} lr {rate}, {name} {expected}",
+        f"so far: batch {size} lr {rate}, {expected}",
+        f"so far: batch {size} lr {rate}",
+    ]
 
 
 def _recommendation(size: SizeAdvice, found: SizeEstimate, known: Known) -> str:

@@ -144,7 +144,8 @@ def front(args: argparse.Namespace) -> None:
     else:
         console = console_of(sys.stdout)
         for hardware, some in fronts.items():
-            console.print(front_table(some, names, hardware=hardware))
+            width = console.width
+            console.print(front_table(some, names, hardware=hardware, width=width))
         for line in answer_lines(study, trials):
             console.print(line)
 

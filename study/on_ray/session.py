@@ -32,6 +32,7 @@ from batchfront.study.quiet import quiet_optuna
 from batchfront.study.session.follow import Follower
 from batchfront.study.session.progress import Progress
 from batchfront.study.session.session import Session, n_finished
+from batchfront.study.session.so_far import SoFar
 from batchfront.study.show import counted
 from batchfront.study.trials.attributes import is_finished
 from batchfront.study.trials.front import pareto_front
@@ -223,6 +224,7 @@ class RaySession(Session):
                 n_workers=1,  # the storage does not say which one a trial belongs to
                 front=[trial.values for some in fronts for trial in pareto_front(some, names)],
                 names=names,
+                so_far=SoFar(list),  # nodes may differ in their hardware: none of them is asked
             )
         )
         follower = Follower(study, self._before)

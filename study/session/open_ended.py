@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from batchfront.objectives.length import Length
+from batchfront.study.session.pace import Pace
 from batchfront.study.session.progress import Live, did
 from batchfront.study.show import counted
 from batchfront.study.workers.events import QUEUED_AGAIN, Event
@@ -22,6 +23,7 @@ class OpenEnded(Live):
         self._console = console
         self._length = length
         self._n_ended = 0
+        self._pace = Pace()
         self._doing: dict[int, str] = {}  # by worker
         self._bar = Progress(
             SpinnerColumn(),
@@ -37,8 +39,8 @@ class OpenEnded(Live):
         did = self._did(event)
         if event.kind == "ended":
             self._n_ended += 1
-            if not self._console.is_terminal:
-                print(f"run {self._n_ended}: {did}", file=self._console.file)
+        if not self._console.is_terminal:
+            self._log(event, did)
         self._doing[event.worker] = did
         lines = [did for _, did in sorted(self._doing.items())]
         self._bar.update(self._task, description="\n".join([counted(self._n_ended, "run"), *lines]))
@@ -46,6 +48,13 @@ class OpenEnded(Live):
             self._console.print(f"trial {event.number} failed: {event.reason}", soft_wrap=True)
         elif event.reason and event.verdict == QUEUED_AGAIN:
             self._console.print(f"trial {event.number}: {event.reason}", soft_wrap=True)
+
+    def _log(self, event: Event, did: str) -> None:
+        date = self._pace.stamp(event)
+        if event.kind == "ended":
+            print(f"{date}run {self._n_ended}: {did}", file=self._console.file, flush=True)
+        elif date:
+            print(f"{date}{did}", file=self._console.file, flush=True)
 
     def _did(self, event: Event) -> str:
         what = f"batch size {event.batch_size}, learning rate {event.learning_rate:.2g}: "

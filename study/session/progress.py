@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Self
 from batchfront.objectives.length import Length
 from batchfront.objectives.measurement import Verdict
 from batchfront.study.probes.prober import Watch
+from batchfront.study.session.pace import Pace
+from batchfront.study.session.so_far import SoFar
 from batchfront.study.show import counted, metric_form
 from batchfront.study.trials.front import Values, non_dominated
 from batchfront.study.workers.events import QUEUED_AGAIN, Event
@@ -17,6 +19,10 @@ from batchfront.study.workers.events import QUEUED_AGAIN, Event
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress as Bar
+
+
+WIDE = 100  # columns from which on there is room for a bar, and for all on one line
+BAR = 10  # columns
 
 
 class Live:
@@ -51,6 +57,7 @@ class Progress(Live):
         n_workers: int,
         front: Sequence[Values],
         names: Sequence[str],
+        so_far: SoFar,
     ) -> None:
         from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
         from rich.progress import Progress as Bar
@@ -64,13 +71,16 @@ class Progress(Live):
         self._n_stopped = n_stopped
         self._n_workers = n_workers
         self._workers: dict[int, str] = {}  # what each does, where there are several
+        self._so_far = so_far
+        self._pace = Pace()
         self._waits = False
         self._noted = False
         self._started: float | None = None  # of the first trial: workers take a while to start
         self._live = console.is_terminal
+        self._is_wide = console.width >= WIDE
         self._bar = Bar(
             MofNCompleteColumn(),
-            *([BarColumn(bar_width=10)] if console.width >= 100 else []),
+            *([BarColumn(bar_width=BAR)] if self._is_wide else []),
             TextColumn("{task.description}"),
             console=console,
             disable=not self._live,
@@ -85,13 +95,9 @@ class Progress(Live):
             self._end(event)
         self._n_done = max(self._n_done, event.n_finished)  # other machines' workers count too
         if self._live:
-            self._bar.update(self._task, completed=self._n_done, description=self._all(event))
-        elif event.kind == "ended":
-            # Plain text: where nobody watches, one line a trial is kept in logs.
-            line = f"{self._did(event)} | {self._sums()}"
-            print(f"{self._n_done}/{self._n_trials} {line}", file=self._console.file)
-        elif event.kind == "waiting" and not self._waits:
-            print(self._did(event), file=self._console.file)
+            self._update(event)
+        else:
+            self._log(event)
         self._waits = event.kind == "waiting"
         if event.reason and event.verdict == "failed":
             self._console.print(f"trial {event.number} failed: {event.reason}", soft_wrap=True)
@@ -100,6 +106,23 @@ class Progress(Live):
         elif event.reason and event.verdict == Verdict.COMPLETED and not self._noted:
             self._noted = True  # others have the same
             self._console.print(f"note: {event.reason}", soft_wrap=True)
+
+    def _update(self, event: Event) -> None:
+        if event.kind == "ended":
+            self._so_far.renew()
+        beside = len(f"{self._n_trials}/{self._n_trials} ") + (BAR + 2 if self._is_wide else 0)
+        lines = [*self._lines(event), self._so_far.line(self._console.width - beside)]
+        said = "\n".join(line for line in lines if line)
+        self._bar.update(self._task, completed=self._n_done, description=said)
+
+    def _log(self, event: Event) -> None:
+        """Plain text: where nobody watches, a line a trial is kept in logs, and slow epochs."""
+        date = self._pace.stamp(event)
+        if event.kind == "ended":
+            line = f"{self._n_done}/{self._n_trials} {self._did(event)} | {self._sums()}"
+            print(f"{date}{line}", file=self._console.file, flush=True)
+        elif date or (event.kind == "waiting" and not self._waits):
+            print(f"{date}{self._did(event)}", file=self._console.file, flush=True)
 
     def _end(self, event: Event) -> None:
         if event.verdict in ("interrupted", "taken over", QUEUED_AGAIN):
@@ -115,13 +138,14 @@ class Progress(Live):
         elif event.verdict != "failed":
             self._n_stopped += 1
 
-    def _all(self, event: Event) -> str:
-        """The sums, and what every worker does."""
+    def _lines(self, event: Event) -> list[str]:
+        """What every worker does, and the sums."""
         if self._n_workers == 1:
-            return f"{self._did(event)} | {self._sums()}"
+            lines = [self._did(event), self._sums()]
+            return [" | ".join(lines)] if self._is_wide else lines
         self._workers[event.worker] = self._did(event)
-        lines = [f"worker {number}: {did}" for number, did in sorted(self._workers.items())]
-        return "\n".join([self._sums(), *lines])
+        who = "worker " if self._is_wide else ""
+        return [self._sums(), *(f"{who}{n}: {did}" for n, did in sorted(self._workers.items()))]
 
     def _did(self, event: Event) -> str:
         what = f"trial {event.number} batch {event.batch_size} lr {event.learning_rate:.2g} "

@@ -18,7 +18,7 @@ from batchfront.storage.checkpoint import check_checkpoint_folder, checkpoint_fo
 from batchfront.storage.names import redacted
 from batchfront.storage.open import check_place, exists, open_storage, readable_errors
 from batchfront.study.answer.confirm import Confirming
-from batchfront.study.answer.show import answer_here, answer_lines
+from batchfront.study.answer.show import answer_here, answer_lines, so_far_forms
 from batchfront.study.commands import command
 from batchfront.study.errors import RUN_AGAIN, StudyError
 from batchfront.study.findings.overview.tables import front_table, summary_lines
@@ -41,6 +41,7 @@ from batchfront.study.plan.sizes import span_of
 from batchfront.study.quiet import quiet_optuna
 from batchfront.study.session.price import price_lines
 from batchfront.study.session.progress import Progress, watcher
+from batchfront.study.session.so_far import SoFar
 from batchfront.study.show import counted, one_line
 from batchfront.study.trials.attributes import is_finished
 from batchfront.study.trials.front import pareto_front
@@ -246,6 +247,7 @@ class Session:
             n_workers=n_workers,
             front=front,
             names=names,
+            so_far=SoFar(lambda: so_far_forms(study, sound_trials(study), plan.hardware)),
         )
         with progress:
             try:
@@ -260,7 +262,8 @@ class Session:
         trials = sound.of(study)
         for hardware, front in fronts_by_hardware(study, trials).items():
             if front:
-                say(front_table(front, Objectives.of(study), hardware=hardware))
+                width = self._console.width
+                say(front_table(front, Objectives.of(study), hardware=hardware, width=width))
         for line in [*answer_lines(study, trials), *summary_lines(trials, metric_in(study))]:
             say(line)
         foreign = sound.foreign_line(study)

@@ -26,16 +26,21 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 WIDTH = 100
+NARROW = 90  # columns that the front takes with the names of its objectives on one line
 LONG_WAIT = 0.2  # share of a step: beyond, the loader is worth a word
 
 
 def front_table(
-    front: Sequence[FrozenTrial], metric_names: Sequence[str], *, hardware: str = ""
+    front: Sequence[FrozenTrial],
+    metric_names: Sequence[str],
+    *,
+    hardware: str = "",
+    width: int = WIDTH,
 ) -> Table:
-    """The Pareto front, one trial a line."""
+    """The Pareto front, one trial a line; `width`: columns of the terminal."""
     own = own_params(front)
     names = ["trial", "batch size", "learning rate", *own, *metric_names]
-    if own:  # many columns: their names wrap at spaces
+    if own or width < NARROW:  # names wrap at spaces
         names = [name.replace("_", " ") for name in names]
     where = f" on {hardware}" if hardware else ""
     title = f"Pareto front{where}: {counted(len(front), 'trial')}"
