@@ -14,6 +14,7 @@ from typing import Literal, get_args
 
 from batchfront.study.answer.known import Known
 from batchfront.study.answer.model import MIN_COMPLETED, UNKNOWN, SizeEstimate, estimates_of
+from batchfront.study.answer.to_target import ToTarget, to_target_of
 from batchfront.study.search.surface import TIE
 from batchfront.study.show import counted
 
@@ -40,6 +41,7 @@ class SizeAdvice:
     evidence: str
     trials: tuple[int, ...]  # their numbers, of the runs at this size
     reason: str  # why it is not shown; empty where it is
+    to_target: ToTarget | None = None  # where there is a target, and runs say it
 
     @property
     def error(self) -> float:
@@ -119,6 +121,7 @@ def _size(size: int, estimate: SizeEstimate, known: Known) -> SizeAdvice:
         evidence=_rests_on(estimate, known),
         trials=tuple(row.number for row in own),
         reason=reason,
+        to_target=to_target_of(estimate, known),
     )
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from batchfront.objectives.parameter import Parameter
 from batchfront.study.errors import StudyError
+from batchfront.study.plan.agreement import DEFAULTS
 from batchfront.study.plan.space import SearchSpace
 from batchfront.study.search.encoding import Encoding
 from batchfront.study.search.evidence import Evidence
@@ -59,6 +60,7 @@ class Known:
     costs: Mapping[int, Cost]  # by batch size, ascending: of all that may run
     broken: frozenset[int]  # sizes whose completed runs all broke a budget
     rows: Sequence[RunRow]  # of this hardware, in the metric's own values
+    target: float | None  # a value of the metric that runs should reach
     fresh: Sequence[FrozenTrial]  # of this hardware: they show what a promise was worth
 
     @property
@@ -91,6 +93,7 @@ def known_of(study: Study, trials: Sequence[FrozenTrial]) -> dict[str, Known]:
         hardware_title(study, id_) if len(groups) > 1 else "": replace(
             _on(usable, some, stored_costs(study, id_), names, yardstick, search),
             fresh=fresh.get(id_, []),
+            target=study.user_attrs.get(DEFAULTS, {}).get("target"),
         )
         for id_, some in groups.items()
     }
@@ -142,6 +145,7 @@ def _on(
         costs={size: _cost_of(size, here, costs, names) for size in sizes if _fits(size, costs)},
         broken=frozenset(size for size in sizes if _breaks_a_budget(size, here)),
         rows=runs_of(here, names),
+        target=None,
         fresh=[],
     )
 

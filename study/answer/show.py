@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -13,21 +14,21 @@ from batchfront.study.answer.confirm import (
 )
 from batchfront.study.answer.known import Known, known_of
 from batchfront.study.answer.model import LEVEL, SizeEstimate
-from batchfront.study.show import human_bytes, human_seconds, metric_form, plain_table, short
+from batchfront.study.answer.to_target import ToTarget
+from batchfront.study.show import human_bytes, human_seconds, metric_form, short
 from batchfront.study.trials.hardware import hardware_title
 from batchfront.study.trials.yardstick import Objectives
 
 if TYPE_CHECKING:
     from optuna import Study
     from optuna.trial import FrozenTrial
-    from rich.table import Table
 
 FOR = {
     "metric": "If every bit counts",
     "fast": "In a hurry",
     "memory": "Short of memory",
 }
-MARK = "◀"
+MARK = "◀"  # of the size that is recommended
 
 
 def answer_lines(study: Study, trials: Sequence[FrozenTrial]) -> list[str]:
@@ -79,15 +80,15 @@ def so_far_forms(study: Study, trials: Sequence[FrozenTrial], hardware: str) -> 
     if chosen is None:
         return []
     found = chosen.shown
-    rate, expected = f"{found.learning_rate:.2g}", _expected(found, known)
+    rate, metric = f"{found.learning_rate:.2g}", expected(found, known)
     brackets = f"({found.learning_rate_low:.2g} to {found.learning_rate_high:.2g})"
     size, name = chosen.batch_size, known.yardstick.metric.name
     return [
-        f"so far: batch size {size} at learning rate {rate} {brackets}, {name} {expected}"
+        f"so far: batch size {size} at learning rate {rate} {brackets}, {name} {metric}"
         f"{_taking(chosen)}",
-        f"so far: batch {size} lr {rate} {brackets}, {name} {expected}",
-        f"so far: batch {size} lr {rate}, {name} {expected}",
-        f"so far: batch {size} lr {rate}, {expected}",
+        f"so far: batch {size} lr {rate} {brackets}, {name} {metric}",
+        f"so far: batch {size} lr {rate}, {name} {metric}",
+        f"so far: batch {size} lr {rate}, {metric}",
         f"so far: batch {size} lr {rate}",
     ]
 
@@ -98,7 +99,7 @@ def _recommendation(size: SizeAdvice, found: SizeEstimate, known: Known) -> str:
     return (
         f"Train with batch size {size.batch_size} at learning rate {found.learning_rate:.2g} "
         f"({low:.2g} to {high:.2g}){own}: a fresh run is expected to reach "
-        f"{known.yardstick.metric.name} {_expected(found, known)}{_taking(size)}."
+        f"{known.yardstick.metric.name} {expected(found, known)}{_taking(size)}."
     )
 
 
@@ -111,7 +112,7 @@ def _taking(size: SizeAdvice) -> str:
     return "".join(f" {part}" for part in parts)
 
 
-def _expected(found: SizeEstimate, known: Known) -> str:
+def expected(found: SizeEstimate, known: Known) -> str:
     """`0.976 (0.969 to 0.982)`: the mean, and the interval of one fresh run."""
     mean, low, high = metric_of(found, known)
     form = metric_form(mean, low, high, digits=3)
@@ -142,39 +143,12 @@ def _share_of_time(chosen: SizeAdvice, best: SizeAdvice) -> str:
 
 def _in_short(size: SizeAdvice, chosen: SizeAdvice, known: Known) -> str:
     found = size.shown
-    text = f"{size.batch_size} at {found.learning_rate:.2g}, {_expected(found, known)}"
+    text = f"{size.batch_size} at {found.learning_rate:.2g}, {expected(found, known)}"
     if size.train_seconds and chosen.train_seconds:
         text += f", {size.train_seconds / chosen.train_seconds:.2g} times the time"
     if size.peak_memory_bytes and chosen.peak_memory_bytes:
         text += f", {size.peak_memory_bytes / chosen.peak_memory_bytes:.2g} times the memory"
     return text
-
-
-def answer_table(answer: Answer, known: Known) -> Table:
-    """One batch size a line."""
-    metric = known.yardstick.metric.name
-    head = ("size", "learning rate", metric, "time", "memory", "rests on")
-    justify = ("right", "left", "left", "right", "right", "left")
-    table = plain_table("", list(zip(head, justify, strict=True)))
-    for size in answer.sizes:
-        mark = f"{MARK} " if size is answer.recommended else ""
-        seconds, memory = size.train_seconds, size.peak_memory_bytes
-        cells = ["not shown", ""]
-        if size.estimate is not None:
-            found = size.estimate
-            cells = [
-                f"{found.learning_rate:.2g} ({found.learning_rate_low:.2g} to "
-                f"{found.learning_rate_high:.2g})",
-                _expected(found, known),
-            ]
-        table.add_row(
-            f"{mark}{size.batch_size}",
-            *cells,
-            "-" if seconds is None else human_seconds(seconds),
-            "-" if memory is None else human_bytes(memory),
-            size.reason or size.evidence,
-        )
-    return table
 
 
 def footnote(answer: Answer, known: Known) -> str:
@@ -194,6 +168,7 @@ def answer_json(answer: Answer, known: Known) -> dict[str, Any]:
     chosen, best = answer.recommended, answer.best
     return {
         "metric": known.yardstick.metric.name,
+        "target": known.target,
         "recommended": None if chosen is None else rows[chosen.batch_size],
         "reason": answer.reason or None,
         "confirmed": None if chosen is None else confirmation_json(confirmation_of(chosen, known)),
@@ -218,12 +193,20 @@ def _size_json(size: SizeAdvice, known: Known) -> dict[str, Any]:
         "metric_high": high,
         "train_seconds": size.train_seconds,
         "peak_memory_bytes": size.peak_memory_bytes,
+        "epochs_to_target": _finite(size.to_target, "epochs"),
+        "seconds_to_target": _finite(size.to_target, "seconds"),
         "n_runs": size.n_runs,
         "evidence": size.evidence,
         "trials": list(size.trials),
         "status": "not_shown" if found is None else "shown",
         "reason": size.reason or None,
     }
+
+
+def _finite(to_target: ToTarget | None, name: str) -> float | None:
+    """JSON has no infinity: null where the target is not reached, and where nobody knows."""
+    found = None if to_target is None else getattr(to_target, name)
+    return found if found is not None and math.isfinite(found) else None
 
 
 def answers_json(answers: Mapping[str, tuple[Answer, Known]]) -> dict[str, Any]:

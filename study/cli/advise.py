@@ -5,9 +5,10 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from dataclasses import replace
 from typing import Any
 
-from batchfront.objectives.number import Number
+from batchfront.objectives.number import FINITE, Number
 from batchfront.study.cli.options import add_look, add_number, console_of, looked_at
 
 PREFERENCES = ("fast", "memory", "metric")
@@ -41,19 +42,29 @@ def add_advise_verb(verbs: Any) -> None:
         help="how far from the best a size may be expected, in the metric (default: one deviation "
         "between seeds)",
     )
+    add_number(
+        advise_,
+        "--target",
+        FINITE,
+        help="a value of the metric: say what runs took to it (default: the study's, if any)",
+    )
 
 
 def advise(args: argparse.Namespace) -> None:
     """Say which batch size and learning rate to train with, and what a fresh run will reach."""
     from batchfront.study.answer.choice import answer_of
     from batchfront.study.answer.known import known_of
-    from batchfront.study.answer.show import answer_table, answers_json, footnote, sentences
+    from batchfront.study.answer.show import answers_json, footnote, sentences
+    from batchfront.study.answer.table import answer_table
+    from batchfront.study.trials.yardstick import check_target
 
     study, _, trials, _ = looked_at(args)
-    answers = {
-        title: (answer_of(known, prefer=args.prefer, within=args.within), known)
-        for title, known in known_of(study, trials).items()
-    }
+    answers = {}
+    for title, known in known_of(study, trials).items():
+        if args.target is not None:
+            check_target(args.target, known.yardstick.metric)
+            known = replace(known, target=args.target)
+        answers[title] = answer_of(known, prefer=args.prefer, within=args.within), known
     if args.json:
         print(json.dumps(answers_json(answers), indent=2))
         return
@@ -64,6 +75,6 @@ def advise(args: argparse.Namespace) -> None:
         for line in sentences(answer, known):
             console.print(line)
         if answer.sizes:
-            console.print(answer_table(answer, known))
+            console.print(answer_table(answer, known, width=console.width))
         if answer.recommended is not None:
             console.print(footnote(answer, known))
