@@ -13,7 +13,14 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from batchfront.study.answer.known import Known
-from batchfront.study.answer.model import MIN_COMPLETED, UNKNOWN, SizeEstimate, estimates_of
+from batchfront.study.answer.model import (
+    MIN_COMPLETED,
+    UNKNOWN,
+    Learned,
+    SizeEstimate,
+    estimates_of,
+    learned_of,
+)
 from batchfront.study.answer.to_target import ToTarget, to_target_of
 from batchfront.study.search.surface import TIE
 from batchfront.study.show import counted
@@ -67,6 +74,7 @@ class Answer:
     tolerance: float  # of the error
     is_named: bool  # the tolerance was asked for
     reason: str  # why nothing is recommended; else empty
+    learned: Learned | None = None  # what the recommendation rests on
 
 
 def answer_of(known: Known, *, prefer: Preference = "fast", within: float | None = None) -> Answer:
@@ -75,7 +83,8 @@ def answer_of(known: Known, *, prefer: Preference = "fast", within: float | None
     if n < MIN_COMPLETED:
         why = f"{counted(n, 'run')} completed, wanted at least {MIN_COMPLETED}"
         return _no_answer([], why)
-    estimates = estimates_of(known)
+    learned = learned_of(known)
+    estimates = estimates_of(known, learned)
     sizes = [_size(size, estimates[size], known) for size in known.costs]
     shown = [size for size in sizes if size.estimate is not None]
     if not shown:
@@ -93,6 +102,7 @@ def answer_of(known: Known, *, prefer: Preference = "fast", within: float | None
         tolerance=tolerance,
         is_named=within is not None,
         reason="",
+        learned=learned,
     )
 
 

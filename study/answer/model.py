@@ -77,50 +77,49 @@ class SizeEstimate:
         return math.exp(self.log_error) * math.sqrt(self.noise)
 
 
-def surface_of(known: Known) -> tuple[Surface, float, Array]:
-    """The surface, the variance between seeds, and the task's own parameters that did well.
+@dataclass(frozen=True, kw_only=True)
+class Learned:
+    """What all runs together say."""
 
-    The latter are rows, the best first.
-    """
+    surface: Surface  # of log error
+    noise: float  # variance of it between seeds
+    own: Array  # (K, D - 2), the task's own parameters that did well, the best first
+
+
+def learned_of(known: Known) -> Learned:
+    """The surface through all runs, or through many of them."""
     seen = known.seen
     few, some = (_evenly(len(seen), most) for most in (MAX_FITTED, MAX_RUNS))
     part = seen.part(few)
     shape = fit_shape(part.x, part.log_error, part.noise, BELIEVED)
     part = seen.part(some)
     surface = Surface(part.x, part.log_error, part.noise, shape)
-    return surface, shape.white, _own(part.x, surface)
+    return Learned(surface=surface, noise=shape.white, own=_own(part.x, surface))
 
 
-def estimates_of(known: Known, *, seed: int = 0) -> dict[int, SizeEstimate]:
+def estimates_of(known: Known, learned: Learned, *, seed: int = 0) -> dict[int, SizeEstimate]:
     """The estimate of each batch size that may run; `seed` is of the draws for intervals."""
     import numpy as np
 
-    surface, noise, own = surface_of(known)
     slowest, fastest = np.log2(known.rates)
     rates = np.linspace(slowest, fastest, N_RATES)
-    return {
-        size: _estimate(size, rates, own, surface, noise, known.encoding, seed)
-        for size in known.costs
-    }
+    return {size: _estimate(size, rates, learned, known.encoding, seed) for size in known.costs}
 
 
 def _estimate(
-    size: int,
-    rates: Array,
-    own: Array,
-    surface: Surface,
-    noise: float,
-    encoding: Encoding,
-    seed: int,
+    size: int, rates: Array, learned: Learned, encoding: Encoding, seed: int
 ) -> SizeEstimate:
     import numpy as np
 
-    candidates = _candidates(size, rates, own)
+    surface = learned.surface
+    candidates = _candidates(size, rates, learned.own)
     guess = surface.guess(candidates)
     best = int(np.argmin(guess.mean + guess.deviation**2 / 2))
     first = best - best % N_RATES  # of the rates with the same parameters
-    draws = surface.draws(candidates[first : first + N_RATES], N_DRAWS, seed=seed)
-    low, high = np.quantile(rates[draws.argmin(axis=1)], [0.5 - LEVEL / 2, 0.5 + LEVEL / 2])
+    known = _known_around(best - first, guess.deviation[first : first + N_RATES])
+    draws = surface.draws(candidates[first : first + N_RATES][known], N_DRAWS, seed=seed)
+    bests = rates[known][draws.argmin(axis=1)]
+    low, high = np.quantile(bests, [0.5 - LEVEL / 2, 0.5 + LEVEL / 2])
     rate = candidates[best, 1]
     params = encoding.params(candidates[best].tolist())
     return SizeEstimate(
@@ -131,8 +130,22 @@ def _estimate(
         params={name: params[name] for name in params if name not in SEARCHED_BY_ALL},
         log_error=float(guess.mean[best]),
         deviation=float(guess.deviation[best]),
-        noise=noise,
+        noise=learned.noise,
     )
+
+
+def _known_around(best: int, deviation: Array) -> slice:
+    """The rates around the best one of which something is known.
+
+    Where nothing was tried some draws have their least error, whatever is true there: they would
+    stretch the interval of the best rate over all rates.
+    """
+    import numpy as np
+
+    unknown = np.flatnonzero(deviation > UNKNOWN)
+    below, above = unknown[unknown < best], unknown[unknown > best]
+    first = int(below[-1]) + 1 if len(below) else 0
+    return slice(first, int(above[0]) if len(above) else len(deviation))
 
 
 def _evenly(n: int, most: int) -> NDArray[np.intp]:

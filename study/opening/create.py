@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -44,6 +45,7 @@ from batchfront.study.trials.growing import growth_of, whole_runs
 from batchfront.study.trials.hardware import (
     COSTS,
     FINGERPRINT,
+    PROBING,
     check_hardware,
     hardware_id,
     store_costs,
@@ -259,7 +261,9 @@ def with_costs(plan: Plan, objective: Objective, watch: Watch) -> Plan:
     prober, sizes = prober_of(plan, objective), set(plan.space.batch_sizes)
     if plan.growth is not None:
         sizes.update(*map(plan.growth.reachable, plan.space.batch_sizes))
-    return replace(plan, costs=prober.sizes(sizes, watch))
+    begun = time.perf_counter()
+    costs = prober.sizes(sizes, watch)
+    return replace(plan, costs=costs, probing_seconds=time.perf_counter() - begun)
 
 
 def prober_of(plan: Plan, objective: Objective) -> Prober:
@@ -302,11 +306,17 @@ def _create(
     plan = replace(plan, study_id=given_identity(study))
     guard(storage, study, plan.study_id)
     study.set_user_attr(FINGERPRINT + plan.hardware, hardware(plan.device))
-    store_costs(study, plan.hardware, plan.costs)
+    _store_costs(study, plan)
     if ACCEPTED in study.user_attrs:
         study.set_user_attr(ACCEPTED, [])  # of trials that have all failed
     study.set_user_attr(AGREEMENT, agreement_of(plan, objective))
     return study, plan
+
+
+def _store_costs(study: Study, plan: Plan) -> None:
+    store_costs(study, plan.hardware, plan.costs)
+    if plan.probing_seconds is not None:
+        study.set_user_attr(PROBING + plan.hardware, round(plan.probing_seconds, 3))
 
 
 def remember_hardware(study: Study, plan: Plan) -> None:
@@ -314,4 +324,4 @@ def remember_hardware(study: Study, plan: Plan) -> None:
     if FINGERPRINT + plan.hardware not in study.user_attrs:
         study.set_user_attr(FINGERPRINT + plan.hardware, hardware(plan.device))
     if COSTS + plan.hardware not in study.user_attrs:
-        store_costs(study, plan.hardware, plan.costs)
+        _store_costs(study, plan)

@@ -42,6 +42,7 @@ class Plan:
     device: str
     hardware: str  # id of a fingerprint
     costs: Costs
+    probing_seconds: float | None = None  # what it took to find them; None: they were there
     growth: Growth | None = None  # of the batch size within a run
     n_trials: int
     timeout: float | None

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 FINGERPRINT = "batchfront_hardware:"  # + id
 COSTS = "batchfront_costs:"  # + id
+PROBING = "batchfront_probing_seconds:"  # + id
 
 
 def hardware_id(fingerprint: dict[str, str]) -> str:
@@ -85,6 +86,12 @@ def stored_costs(study: Study, hardware: str) -> Costs:
 def store_costs(study: Study, hardware: str, costs: Costs) -> None:
     """Replace what sizes cost on that hardware."""
     study.set_user_attr(COSTS + hardware, to_stored(costs))
+
+
+def probing_seconds(study: Study, hardware: str) -> float | None:
+    """What it took to probe the sizes there before the search; None where nobody wrote it down."""
+    found: float | None = study.user_attrs.get(PROBING + hardware)
+    return found
 
 
 def hardware_name(fingerprint: dict[str, str]) -> str:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from batchfront.study.answer.known import Known, known_of
-from batchfront.study.answer.model import MIN_COMPLETED, SizeEstimate, estimates_of
+from batchfront.study.answer.model import MIN_COMPLETED, SizeEstimate, estimates_of, learned_of
 from batchfront.study.errors import StudyError
 from batchfront.study.findings.missing import seeds
 from batchfront.study.findings.missing.rates import missing_rates
@@ -77,7 +77,7 @@ class Missing:
             raise StudyError(f"{runs} completed, wanted at least {MIN_COMPLETED}: search first")
         rows = runs_of(standard(trials, known.yardstick), self.names)
         rows = [row for row in rows if row.finished or row.waits]
-        guesses = estimates_of(known)
+        guesses = estimates_of(known, learned_of(known))
         found = [self._gap(rows, known, guesses[size]) for size in known.costs]
         gaps = [gap for gap in found if gap is not None]
         return sorted(gaps, key=lambda gap: (gap.train_seconds or 0.0, -gap.batch_size))

@@ -11,7 +11,9 @@ from batchfront.study.answer.known import Known, known_of
 from batchfront.study.answer.show import sentences
 from batchfront.study.findings.overview.board_pages import save_figure, update_note
 from batchfront.study.findings.overview.figures import best_per_batch_size
+from batchfront.study.findings.page.curves import learning_curves
 from batchfront.study.findings.page.panels import Side, panels
+from batchfront.study.findings.page.surface import search_map
 from batchfront.study.plan.plan import Plan
 from batchfront.study.trials.attributes import OBJECTIVES, is_feasible
 from batchfront.study.trials.front import pareto_front
@@ -24,8 +26,11 @@ if TYPE_CHECKING:
     from optuna import Study
     from optuna.trial import FrozenTrial
 
-TITLE = "What a batch size buys"
 NAME = "pareto-front-"  # + number: of what older versions put here, so that this takes its place
+MAP, CURVES = "search-map-", "learning-curves-"  # + number
+TITLES = {NAME: "What a batch size buys", MAP: "The search", CURVES: "Learning curves"}
+HEIGHT = 440  # pixels: the dashboard cuts off what is higher
+FIGURE_CURVES = 60
 FIGURE_POINTS = 200  # the dashboard sends every figure again at each poll
 
 
@@ -63,11 +68,15 @@ def publish(study: Study, text: str, names: Objectives) -> None:
     answers = {title: (answer_of(one), one) for title, one in known.items()}
     update_note(study, text, "\n\n".join([*_answers(answers), text]))
     for number, (hardware, some) in enumerate(by_hardware(study, trials).items(), 1):
-        figure = _figure(some, names, *answers.get(hardware, (None, None)))
-        figure.layout.template = None  # 7 kB that the page has of its own
         where = f" on {escape(hardware)}" if hardware else ""
-        figure.update_layout(title=f"{TITLE}{where}", margin={"t": 110})
-        save_figure(study, figure, name=f"{NAME}{number}")
+        for name, figure in _figures(some, names, *answers.get(hardware, (None, None))).items():
+            figure.layout.template = None  # 7 kB that the page has of its own
+            figure.update_layout(
+                title={"text": f"{TITLES[name]}{where}", "x": 0.02, "font": {"size": 16}},
+                height=HEIGHT,
+                margin={"t": 80, "b": 30},
+            )
+            save_figure(study, figure, name=f"{name}{number}")
 
 
 def _answers(answers: Mapping[str, tuple[Answer, Known]]) -> list[str]:
@@ -79,12 +88,18 @@ def _answers(answers: Mapping[str, tuple[Answer, Known]]) -> list[str]:
     return found
 
 
-def _figure(
+def _figures(
     trials: list[FrozenTrial], names: Objectives, answer: Answer | None, known: Known | None
-) -> go.Figure:
+) -> dict[str, go.Figure]:
+    """The figures of one hardware, small enough to be sent at each poll."""
     if answer is None or known is None or answer.recommended is None:
-        return best_per_batch_size(thinned_trials(trials, names), names)
-    return panels([Side(label="", answer=answer, known=known)], most_runs=FIGURE_POINTS)
+        return {NAME: best_per_batch_size(thinned_trials(trials, names), names)}
+    sides = [Side(label="", answer=answer, known=known)]
+    return {
+        NAME: panels(sides, most_runs=FIGURE_POINTS).update_layout(showlegend=False),
+        MAP: search_map(answer, known, most_runs=FIGURE_POINTS),
+        CURVES: learning_curves(known, most=FIGURE_CURVES),
+    }
 
 
 def thinned_trials(

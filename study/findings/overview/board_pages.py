@@ -59,10 +59,11 @@ def _save(study: Study, prefix: str, text: str) -> None:
     """Attributes cannot be removed, so what an older and longer text leaves becomes empty."""
     storage, study_id = study._storage, study._study_id
     parts = [text[start : start + LONGEST] for start in range(0, len(text), LONGEST)]
-    stored = _parts_of(storage.get_study_system_attrs(study_id), prefix)
-    for number in range(max(len(parts), len(stored))):
+    stored = storage.get_study_system_attrs(study_id)
+    for number in range(max(len(parts), len(_parts_of(stored, prefix)))):
         part = parts[number] if number < len(parts) else ""
-        storage.set_study_system_attr(study_id, f"{prefix}{number}", part)
+        if stored.get(f"{prefix}{number}") != part:
+            storage.set_study_system_attr(study_id, f"{prefix}{number}", part)
 
 
 def _parts_of(stored: dict[str, object], prefix: str) -> list[str]:

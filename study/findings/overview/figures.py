@@ -14,7 +14,6 @@ from batchfront.study.trials.attributes import (
     own_params,
     trial_row,
 )
-from batchfront.study.trials.front import pareto_front
 from batchfront.study.trials.yardstick import is_minimized
 
 if TYPE_CHECKING:
@@ -24,10 +23,6 @@ if TYPE_CHECKING:
 Trials = Sequence["FrozenTrial"]
 Point = TypeVar("Point")
 TITLES = {"train_seconds": "training time (s)", "peak_memory_bytes": "peak memory (bytes)"}
-TICKS: dict[str, dict[str, Any]] = {  # D2: a label at 1, 2 and 5 of every decade
-    "train_seconds": {"type": "log", "dtick": 1},
-    "peak_memory_bytes": {"type": "log", "dtick": "D2", "tickformat": "~s"},
-}
 FRONT = "#c2410c"
 OTHER = "#94a3b8"
 STOPPED = "#111827"
@@ -42,39 +37,6 @@ def axis_title(name: str) -> str:
     """An objective's name with its unit."""
     words = name.replace("val_", "validation ").replace("r2", "R2").replace("_", " ")
     return TITLES.get(name, words)
-
-
-def projections(trials: Trials, names: Sequence[str]) -> go.Figure:
-    """Pairs of objectives side by side: all of three, else each with the first."""
-    from plotly.subplots import make_subplots
-
-    front = pareto_front(trials, names)
-    numbers = {trial.number for trial in front}
-    rest = [t for t in trials if is_feasible(t) and t.number not in numbers]
-    pairs = [(x, 0) for x in range(1, len(names))] + ([(1, 2)] if len(names) == 3 else [])
-    figure = make_subplots(rows=1, cols=len(pairs), horizontal_spacing=0.08)
-    for column, (x, y) in enumerate(pairs, 1):
-        others = (_legend("other completed", rest), thinned(rest), OTHER)
-        for label, some, color in (others, ("front", front, FRONT)):
-            figure.add_scatter(
-                x=[t.values[x] for t in some],
-                y=[t.values[y] for t in some],
-                mode="markers",
-                name=label,
-                legendgroup=label,
-                showlegend=column == 1,
-                marker={"color": color, "size": 8 if some is front else 6},
-                text=[_label(t, names) for t in some],
-                hoverinfo="text",
-                row=1,
-                col=column,
-            )
-        for update, name in ((figure.update_xaxes, names[x]), (figure.update_yaxes, names[y])):
-            update(title=axis_title(name), row=1, col=column, **TICKS.get(name, {}))
-    figure.update_layout(
-        title="Projections of the front", legend={"orientation": "h", "y": -0.25}, height=420
-    )
-    return figure
 
 
 def best_per_batch_size(trials: Trials, names: Sequence[str]) -> go.Figure:
@@ -94,9 +56,9 @@ def best_per_batch_size(trials: Trials, names: Sequence[str]) -> go.Figure:
         x=[row["batch_size"] for row in thinned(rows)],
         y=[t.values[0] for t in thinned(feasible)],
         mode="markers",
-        name=_legend("completed trials", feasible),
+        name=legend("completed trials", feasible),
         marker={"color": OTHER, "size": 6},
-        text=[_label(t, names) for t in thinned(feasible)],
+        text=[label(t, names) for t in thinned(feasible)],
         hoverinfo="text",
     )
     figure.add_scatter(
@@ -105,7 +67,7 @@ def best_per_batch_size(trials: Trials, names: Sequence[str]) -> go.Figure:
         mode="lines+markers",
         name="best",
         marker={"color": FRONT, "size": 8},
-        text=[_label(best[size], names) for size in sizes],
+        text=[label(best[size], names) for size in sizes],
         hoverinfo="text",
     )
     figure.update_layout(
@@ -126,21 +88,21 @@ def heat_map(trials: Trials, names: Sequence[str]) -> go.Figure:
     figure = go.Figure()
     if rows:
         _add_cells(figure, [(t, row) for t, row in rows if is_feasible(t)], rows, names)
-    for label, state, symbol in (("completed", "COMPLETE", "circle"), ("stopped", "PRUNED", "x")):
+    for name, state, symbol in (("completed", "COMPLETE", "circle"), ("stopped", "PRUNED", "x")):
         all_of_them = [(t, row) for t, row in rows if t.state.name == state]
         some = thinned(all_of_them)
         figure.add_scatter(
             x=[math.log2(row["batch_size"]) for _, row in some],
             y=[math.log10(row["learning_rate"]) for _, row in some],
             mode="markers",
-            name=_legend(label, all_of_them),
+            name=legend(name, all_of_them),
             marker={
                 "symbol": symbol,
                 "size": 8,
                 "color": STOPPED if state == "PRUNED" else "white",
                 "line": {"color": STOPPED, "width": 1},
             },
-            text=[_label(t, names) for t, _ in some],
+            text=[label(t, names) for t, _ in some],
             hoverinfo="text",
         )
     sizes = [row["batch_size"] for _, row in rows]
@@ -229,12 +191,12 @@ def thinned(points: Sequence[Point], most: int | None = None) -> Sequence[Point]
     return [points[i * n // most] for i in range(most)]
 
 
-def _legend(label: str, points: Sequence[Any]) -> str:
+def legend(label: str, points: Sequence[Any]) -> str:
     n = len(points)
     return label if n <= MOST_DRAWN else f"{label} ({MOST_DRAWN:,} of {n:,} drawn)"
 
 
-def _label(trial: FrozenTrial, names: Sequence[str]) -> str:
+def label(trial: FrozenTrial, names: Sequence[str]) -> str:
     """What hovering shows."""
     row = trial_row(trial, names)
     lines = [

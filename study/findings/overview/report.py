@@ -27,6 +27,7 @@ from batchfront.study.findings.page.curves import learning_curves
 from batchfront.study.findings.page.front import FrontTable, front_of
 from batchfront.study.findings.page.measured import measured_rows
 from batchfront.study.findings.page.panels import Side, panels
+from batchfront.study.findings.page.projections import projections
 from batchfront.study.findings.page.spent import Spent, spent_of
 from batchfront.study.findings.page.surface import search_map
 from batchfront.study.findings.page.theme import THEMES
@@ -35,7 +36,12 @@ from batchfront.study.plan.agreement import AGREEMENT, IMPORTED
 from batchfront.study.plan.space import SearchSpace
 from batchfront.study.show import counted, human_bytes, human_seconds, metric_form
 from batchfront.study.trials.front import pareto_front
-from batchfront.study.trials.hardware import by_hardware
+from batchfront.study.trials.hardware import (
+    by_hardware,
+    hardware_title,
+    known_hardware,
+    probing_seconds,
+)
 from batchfront.study.trials.yardstick import Objectives, metric_in
 
 if TYPE_CHECKING:
@@ -113,10 +119,20 @@ def report_html(
 def _parts(study: Study, trials: Sequence[FrozenTrial]) -> list[Part]:
     names = Objectives.of(study)
     known = known_of(study, trials) if names.metric is not None else {}
+    probing = _probing(study)
     return [
-        _part(title, some, names, known.get(title))
+        _part(title, some, names, known.get(title), probing=probing.get(title))
         for title, some in by_hardware(study, trials).items()
     ]
+
+
+def _probing(study: Study) -> dict[str, float | None]:
+    """What probing took on each hardware, by the title of its part."""
+    ids = list(known_hardware(study))
+    return {
+        hardware_title(study, id_) if len(ids) > 1 else "": probing_seconds(study, id_)
+        for id_ in ids
+    }
 
 
 def _compared(study: Study, trials: Sequence[FrozenTrial], other: Side) -> Part:
@@ -124,14 +140,20 @@ def _compared(study: Study, trials: Sequence[FrozenTrial], other: Side) -> Part:
     here = side_of(study, trials)
     check_comparable(here, other)
     ((title, some),) = by_hardware(study, trials).items()
-    part = _part(title, some, here.known.names, here.known)
+    probing = _probing(study).get(title)
+    part = _part(title, some, here.known.names, here.known, probing=probing)
     sides = drawn([here, other])
     buys = plain(panels(sides)) if sides else part.buys
     return replace(part, beside=beside_of(here, other), buys=buys)
 
 
 def _part(
-    title: str, trials: Sequence[FrozenTrial], names: Objectives, known: Known | None
+    title: str,
+    trials: Sequence[FrozenTrial],
+    names: Objectives,
+    known: Known | None,
+    *,
+    probing: float | None,
 ) -> Part:
     answer = None if known is None else answer_of(known)
     choose = None
@@ -152,8 +174,8 @@ def _part(
         choose=choose,
         search=[plain(figure) for figure in search],
         front=front_of(pareto_front(trials, names), names),
-        spent=spent_of(trials),
-        projections=plain(figures.projections(trials, names)) if len(names) > 1 else None,
+        spent=spent_of(trials, probing=probing),
+        projections=plain(projections(trials, names)) if len(names) > 1 else None,
     )
 
 

@@ -20,14 +20,14 @@ WORST_SHOWN = 0.25  # quantile of all points: first epochs would squeeze what is
 ROOM = 0.05
 
 
-def learning_curves(known: Known) -> go.Figure:
+def learning_curves(known: Known, *, most: int = MOST_CURVES) -> go.Figure:
     """A colour a batch size; runs that were stopped end in a cross."""
     import plotly.graph_objects as go
     from plotly.colors import sample_colorscale
 
     figure = go.Figure()
     rows = [row for row in known.rows if row.finished and row.curve]
-    drawn = thinned(rows, MOST_CURVES)
+    drawn = thinned(rows, most)
     sizes = sorted({row.batch_size for row in drawn})
     places = [0.05 + 0.9 * n / max(len(sizes) - 1, 1) for n in range(len(sizes))]
     for size, color in zip(sizes, sample_colorscale(SCALE, places), strict=True):

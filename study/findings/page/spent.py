@@ -26,8 +26,11 @@ class Spent:
     text: str
 
 
-def spent_of(trials: Sequence[FrozenTrial]) -> list[Spent]:
-    """Seconds of runs that completed, were stopped and failed, and those that stopping saved."""
+def spent_of(trials: Sequence[FrozenTrial], *, probing: float | None) -> list[Spent]:
+    """Seconds of runs that completed, were stopped and failed, and those that stopping saved.
+
+    `probing`: seconds before the search; None where nobody knows.
+    """
     finished = [trial for trial in trials if is_finished(trial)]
     seconds: dict[str, tuple[float, int]] = {}
     for state, what in STATES.items():
@@ -35,6 +38,8 @@ def spent_of(trials: Sequence[FrozenTrial]) -> list[Spent]:
         if own:
             total = sum(trial.user_attrs.get("measured_seconds", 0.0) for trial in own)
             seconds[f"in runs that {_were(what)}"] = total, len(own)
+    if probing is not None:
+        seconds["in probes before the search"] = probing, 0
     planned = [
         trial
         for trial in finished
@@ -47,7 +52,7 @@ def spent_of(trials: Sequence[FrozenTrial]) -> list[Spent]:
         Spent(
             what=what,
             share=round(WIDEST * total / most, 1),
-            text=f"{human_seconds(total)}, {counted(n, 'run')}",
+            text=f"{human_seconds(total)}, {counted(n, 'run')}" if n else human_seconds(total),
         )
         for what, (total, n) in seconds.items()
         if most > 0

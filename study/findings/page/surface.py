@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from batchfront.study.answer.choice import Answer
 from batchfront.study.answer.known import Known
-from batchfront.study.answer.model import surface_of
+from batchfront.study.answer.model import Learned
 from batchfront.study.findings.overview.figures import log2_ticks, thinned
 from batchfront.study.findings.page.theme import CHOSEN
 from batchfront.study.findings.page.units import words_of
@@ -23,24 +23,29 @@ N_SIZES, N_RATES = 33, 41
 N_LEVELS = 14
 N_TICKS = 6
 SYMBOLS = ("x", "cross", "triangle-down", "diamond", "square", "star-triangle-down")
-MOST_RUNS = 1500
+MOST_RUNS = 3000
 
 
-def search_map(answer: Answer, known: Known) -> go.Figure:
-    """Contours of the expected metric, the runs, the stops by verdict, the valley of best rates."""
+def search_map(answer: Answer, known: Known, *, most_runs: int = MOST_RUNS) -> go.Figure:
+    """Contours of the expected metric, the runs, the stops by verdict, the valley of best rates.
+
+    `most_runs`: how many are drawn; those that were stopped, by their share.
+    """
     import plotly.graph_objects as go
 
     figure = go.Figure()
-    _add_contours(figure, known)
-    _add_runs(figure, known)
+    if answer.learned is not None:
+        _add_contours(figure, answer.learned, known)
+    _add_runs(figure, known, most_runs)
     _add_valley(figure, answer)
     sizes = list(known.costs)
     low, high = map(math.log10, known.rates)
     decades = range(math.floor(low), math.ceil(high) + 1)
     figure.update_layout(
-        xaxis={"title": "batch size", **log2_ticks(sizes)},
+        xaxis={"title": "batch size", "zeroline": False, **log2_ticks(sizes)},
         yaxis={
             "title": "learning rate",
+            "zeroline": False,
             "tickvals": list(decades),
             "ticktext": [f"{10.0**decade:g}" for decade in decades],
         },
@@ -51,14 +56,13 @@ def search_map(answer: Answer, known: Known) -> go.Figure:
     return figure
 
 
-def _add_contours(figure: go.Figure, known: Known) -> None:
+def _add_contours(figure: go.Figure, learned: Learned, known: Known) -> None:
     import numpy as np
 
-    surface, _, own = surface_of(known)
     sizes = np.linspace(math.log2(min(known.costs)), math.log2(max(known.costs)), N_SIZES)
     rates = np.linspace(math.log2(known.rates[0]), math.log2(known.rates[1]), N_RATES)
-    grid = np.array([[size, rate, *own[0]] for rate in rates for size in sizes])
-    log_error = surface.mean(grid).reshape(N_RATES, N_SIZES)
+    grid = np.array([[size, rate, *learned.own[0]] for rate in rates for size in sizes])
+    log_error = learned.surface.mean(grid).reshape(N_RATES, N_SIZES)
     metric = known.yardstick.own(1 - np.maximum(np.exp(log_error) - TIE, 0.0))
     low, high = float(log_error.min()), float(log_error.max())
     ticks = np.linspace(low, high, N_TICKS)
@@ -86,20 +90,21 @@ def _add_contours(figure: go.Figure, known: Known) -> None:
     )
 
 
-def _add_runs(figure: go.Figure, known: Known) -> None:
+def _add_runs(figure: go.Figure, known: Known, most: int) -> None:
     groups: dict[str, list[RunRow]] = {}
     for row in known.rows:
         if row.finished:
             ended = "completed" if row.metric is not None else str(row.verdict)
             groups.setdefault(ended, []).append(row)
+    n_finished = sum(map(len, groups.values()))
     stops = [verdict for verdict in groups if verdict != "completed"]
     for verdict, rows in groups.items():
         is_stop = verdict != "completed"
-        drawn = thinned(rows, MOST_RUNS)
+        drawn = thinned(rows, math.ceil(most * len(rows) / n_finished))
         some = "" if len(drawn) == len(rows) else f" ({len(drawn):,} of {len(rows):,} drawn)"
         figure.add_scatter(
-            x=[math.log2(row.batch_size) for row in drawn],
-            y=[math.log10(row.learning_rate) for row in drawn],
+            x=[round(math.log2(row.batch_size), 3) for row in drawn],
+            y=[round(math.log10(row.learning_rate), 3) for row in drawn],
             mode="markers",
             name=escape(f"stopped: {verdict}" if is_stop else verdict).replace("_", " ") + some,
             marker={

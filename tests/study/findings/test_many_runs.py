@@ -11,6 +11,7 @@ import pytest
 from optuna.distributions import FloatDistribution, IntDistribution
 
 from batchfront.study.findings.overview import figures
+from batchfront.study.findings.page.projections import projections
 from batchfront.study.findings.rates import best
 from batchfront.study.findings.rates.best import RateEstimate, best_rate
 from batchfront.study.findings.statistics import trends
@@ -80,7 +81,7 @@ def test_a_figure_draws_some_of_many_points_and_says_so(monkeypatch):
     assert drawn[0] == 0
     assert {b - a for a, b in itertools.pairwise(drawn)} == {3, 4}
     assert figures.thinned(points[:10]) == points[:10]
-    assert figures._legend("completed", points) == "completed (10 of 33 drawn)"
+    assert figures.legend("completed", points) == "completed (10 of 33 drawn)"
 
 
 def test_what_is_not_drawn_counts_for_bests_cells_and_fronts(monkeypatch):
@@ -88,12 +89,12 @@ def test_what_is_not_drawn_counts_for_bests_cells_and_fronts(monkeypatch):
     names = ("val_accuracy", "train_seconds", "peak_memory_bytes")
     whole = figures.best_per_batch_size(trials, names).data[1].y
     cells = figures.heat_map(trials, names).data[0].z
-    fronts = [len(trace.x) for trace in figures.projections(trials, names).data[1::2]]
+    fronts = [len(trace.x) for trace in projections(trials, names).data[1::2]]
     monkeypatch.setattr(figures, "MOST_DRAWN", 5)
     assert figures.best_per_batch_size(trials, names).data[1].y == whole
     assert len(figures.best_per_batch_size(trials, names).data[0].y) == 5
     assert np.array_equal(figures.heat_map(trials, names).data[0].z, cells, equal_nan=True)
-    thin = figures.projections(trials, names).data
+    thin = projections(trials, names).data
     assert [len(trace.x) for trace in thin[1::2]] == fronts
     assert {len(trace.x) for trace in thin[::2]} == {5}
 

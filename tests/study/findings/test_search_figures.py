@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+
 import pytest
 
 from batchfront.study.answer.choice import answer_of
 from batchfront.study.answer.known import known_of
-from batchfront.study.findings.page import curves
+from batchfront.study.cli.main import main
+from batchfront.study.findings.overview.board import CURVES, MAP, NAME, _figures
 from batchfront.study.findings.page.curves import learning_curves
+from batchfront.study.findings.page.projections import projections
 from batchfront.study.findings.page.spent import spent_of
 from batchfront.study.findings.page.surface import search_map
 from batchfront.study.opening.open import the_study
+from batchfront.study.show import human_seconds
+from batchfront.study.trials.hardware import known_hardware, probing_seconds
 from batchfront.study.trials.sound import sound_trials
+from batchfront.study.trials.yardstick import Objectives
 
 RUN = ("run", "--task", "digits", "--epochs", "5", "--batch-sizes", "16:512", "--n-trials", "14")
 RANDOM = ("--seed", "1", "--sampler", "random")  # some of its runs are stopped
@@ -50,16 +58,57 @@ def test_the_curves_of_all_runs_are_drawn_and_stopped_ones_end_in_a_cross(known)
     assert all(f"trial {row.number}:" in text for row, text in zip(stopped, ends.text, strict=True))
 
 
-def test_of_many_curves_some_are_drawn_and_the_figure_says_so(known, monkeypatch):
-    monkeypatch.setattr(curves, "MOST_CURVES", 5)
-    figure = learning_curves(known)
+def test_of_many_curves_some_are_drawn_and_the_figure_says_so(known):
+    figure = learning_curves(known, most=5)
     assert sum(value is None for line in figure.data[:-1] for value in line.y) == 5
     assert "(5 of " in figure.layout.title.text
 
 
 def test_the_seconds_are_those_that_were_measured(trials):
-    bars = {one.what: one for one in spent_of(trials)}
+    bars = {one.what: one for one in spent_of(trials, probing=1.5)}
     assert {"in runs that completed", "in runs that were stopped early"} <= set(bars)
     assert max(one.share for one in bars.values()) == 60
     n_stopped = sum(trial.state.name == "PRUNED" for trial in trials)
     assert bars["in runs that were stopped early"].text.endswith(f", {n_stopped} runs")
+
+
+def test_what_probing_took_is_stored_and_is_on_the_page(trials):
+    study = the_study("sqlite:///runs/batchfront.db", None)
+    (hardware,) = known_hardware(study)
+    seconds = probing_seconds(study, hardware)
+    assert seconds is not None
+    assert seconds > 0
+    assert main(["report", "-o", "page.html"]) == 0
+    page = Path("page.html").read_text()
+    assert "in probes before the search" in page
+    assert human_seconds(seconds) in page
+
+
+def test_the_projections_are_zoomed_and_in_units_that_people_read(trials):
+    names = Objectives.of(the_study("sqlite:///runs/batchfront.db", None))
+    figure = projections(trials, names)
+    completed = [trial for trial in trials if trial.values]
+    low, high = figure.layout.yaxis.range
+    best = max(trial.values[0] for trial in completed)
+    assert low > 0
+    assert low < best < high
+    assert high - low < max(t.values[0] for t in completed) - min(t.values[0] for t in completed)
+    assert figure.layout.xaxis.title.text in ("training time (ms)", "training time (µs)")
+    assert figure.layout.xaxis2.title.text == "peak memory (KiB)"
+    shown = max(x for trace in figure.data[:2] for x in trace.x)
+    slowest = max(trial.values[1] for trial in completed)
+    assert shown in (pytest.approx(1e3 * slowest), pytest.approx(1e6 * slowest))
+
+
+def test_the_dashboard_has_panels_map_and_curves_and_all_of_them_are_small(known):
+    many = replace(known, rows=list(known.rows) * 80)  # over a thousand
+    names = Objectives.of(the_study("sqlite:///runs/batchfront.db", None))
+    figures = _figures([], names, answer_of(known), many)
+    assert list(figures) == [NAME, MAP, CURVES]
+    for name, figure in figures.items():
+        figure.layout.template = None
+        assert len(figure.to_json()) < 80_000, name
+    study = the_study("sqlite:///runs/batchfront.db", None)
+    stored = study._storage.get_study_system_attrs(study._study_id)
+    for name in figures:
+        assert f"dashboard:plot_data:{name}1:0" in stored
