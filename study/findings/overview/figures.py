@@ -29,7 +29,7 @@ STOPPED = "#111827"
 LEARNING_RATE_BINS = 12
 MOST_COLUMNS = 24  # of batch sizes
 APART = 1.4  # times the size before it: closer marks cannot be read
-MOST_DRAWN = 4000
+MOST_DRAWN = 2000
 """Points of one colour; a page of more takes long to open. Fronts, bests and cells are of all."""
 
 

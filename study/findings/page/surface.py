@@ -23,7 +23,7 @@ N_SIZES, N_RATES = 33, 41
 N_LEVELS = 14
 N_TICKS = 6
 SYMBOLS = ("x", "cross", "triangle-down", "diamond", "square", "star-triangle-down")
-MOST_RUNS = 3000
+MOST_RUNS = 1500
 
 
 def search_map(answer: Answer, known: Known, *, most_runs: int = MOST_RUNS) -> go.Figure:
