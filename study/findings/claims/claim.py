@@ -93,10 +93,7 @@ class Runs:
 
     def _is_usable(self, row: RunRow) -> bool:
         found = self.tuned.get(row.batch_size)
-        slack = 1 + 1e-9
-        return found is not None and (
-            found.usable[0] / slack <= row.learning_rate <= found.usable[1] * slack
-        )
+        return found is not None and is_usable(row.learning_rate, found)
 
     @cached_property
     def _length(self) -> Length:
@@ -134,6 +131,12 @@ class Runs:
 
 
 Rule = Callable[[str, Runs], Claim]
+
+
+def is_usable(rate: float, found: RateEstimate) -> bool:
+    """Whether a learning rate lies in the usable range."""
+    slack = 1 + 1e-9
+    return found.usable[0] / slack <= rate <= found.usable[1] * slack
 
 
 def metric_at(row: RunRow, point: int) -> float | None:

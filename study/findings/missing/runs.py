@@ -6,8 +6,9 @@ the same gaps, and a later call goes on where an earlier one ended.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Any, Literal
 
 from batchfront.study.answer.known import Known, known_of
@@ -15,7 +16,7 @@ from batchfront.study.answer.model import MIN_COMPLETED, SizeEstimate, estimates
 from batchfront.study.errors import StudyError
 from batchfront.study.findings.missing import seeds
 from batchfront.study.findings.missing.rates import missing_rates
-from batchfront.study.findings.rates.best import MIN_RATES
+from batchfront.study.findings.rates.best import MIN_RATES, best_rate, rate_runs
 from batchfront.study.plan.space import SearchSpace
 from batchfront.study.show import counted
 from batchfront.study.trials.attributes import PURPOSE, is_finished
@@ -77,8 +78,8 @@ class Missing:
             raise StudyError(f"{runs} completed, wanted at least {MIN_COMPLETED}: search first")
         rows = runs_of(standard(trials, known.yardstick), self.names)
         rows = [row for row in rows if row.finished or row.waits]
-        guesses = estimates_of(known, learned_of(known))
-        found = [self._gap(rows, known, guesses[size]) for size in known.costs]
+        guesses = cache(lambda: estimates_of(known, learned_of(known)))  # half a second, if at all
+        found = [self._gap(rows, known, size, guesses) for size in known.costs]
         gaps = [gap for gap in found if gap is not None]
         return sorted(gaps, key=lambda gap: (gap.train_seconds or 0.0, -gap.batch_size))
 
@@ -87,18 +88,24 @@ class Missing:
         title = hardware_title(study, self.hardware or "")
         return found.get(title) or next(iter(found.values()))
 
-    def _gap(self, rows: Sequence[RunRow], known: Known, guess: SizeEstimate) -> Gap | None:
-        size = guess.batch_size
+    def _gap(
+        self,
+        rows: Sequence[RunRow],
+        known: Known,
+        size: int,
+        guesses: Callable[[], Mapping[int, SizeEstimate]],
+    ) -> Gap | None:
         mine = [row for row in rows if row.batch_size == size]
         n_asked = sum(row.purpose == MISSING for row in mine)
         if n_asked >= MOST_ASKED or any(row.waits for row in mine):
             return None
-        rates = missing_rates(mine, size, guess.learning_rate)
+        found = best_rate(*rate_runs(mine, size))
+        rates = missing_rates(mine, found, lambda: guesses()[size].learning_rate)
         kind, n_later = "edge" if len(rates) == 1 and len(mine) >= MIN_RATES else "rates", 0
         if rates:
             n_later = max(0, self._n_seeds - 1)
         else:
-            rate, n = self._seeds(known.yardstick)(mine, size) or (0.0, 0)
+            rate, n = self._seeds(known.yardstick)(mine, found) or (0.0, 0)
             kind, rates = "seeds", [rate] * n
         if not rates:
             return None
@@ -107,7 +114,7 @@ class Missing:
             kind=kind,
             rates=tuple(rates),
             n_later=n_later,
-            params=guess.params,
+            params=guesses()[size].params,
             train_seconds=known.costs[size].train_seconds,
         )
 

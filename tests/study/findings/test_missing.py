@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from batchfront.study.cli.main import main
-from batchfront.study.findings.missing.rates import APART, estimate, missing_rates
+from batchfront.study.findings.missing.rates import APART, missing_rates
 from batchfront.study.findings.missing.runs import MISSING, n_asked
 from batchfront.study.findings.missing.seeds import seeds_of_medians, seeds_of_trends
-from batchfront.study.findings.rates.best import RateEstimate
+from batchfront.study.findings.rates.best import NotShown, RateEstimate, best_rate, rate_runs
 from batchfront.study.trials.attributes import PURPOSE
 from batchfront.study.trials.yardstick import AS_IT_IS
 from tests.study.conftest import study_of
@@ -21,6 +21,14 @@ RUN = (
     "run", "--task", "planted.py", "--epochs", "2", "--batch-sizes", "16:64", "--n-trials", "8",
     "--sampler", "random", "--study-name", "one",
 )  # fmt: skip
+
+
+NONE = NotShown(reason="not looked at")
+
+
+def missing(found, guess: float) -> list[float]:
+    """The rates that runs of size 8 lack."""
+    return missing_rates(found, best_rate(*rate_runs(found, 8)), lambda: guess)
 
 
 def rows(errors: dict[float, float], **known):
@@ -34,16 +42,16 @@ def rows(errors: dict[float, float], **known):
 
 
 def test_few_rates_are_made_up_around_the_guess():
-    assert missing_rates([], 8, 0.1) == [0.033, 0.3, 0.1]
-    assert missing_rates(rows({0.1: 0.05}), 8, 0.1) == [0.033, 0.3]
-    assert missing_rates(rows({0.03: 0.05, 0.3: 0.1}), 8, 0.1) == [0.1]
+    assert missing([], 0.1) == [0.033, 0.3, 0.1]
+    assert missing(rows({0.1: 0.05}), 0.1) == [0.033, 0.3]
+    assert missing(rows({0.03: 0.05, 0.3: 0.1}), 0.1) == [0.1]
 
 
 def test_a_best_rate_at_an_edge_asks_for_one_beyond_it():
     falling = {0.01: 0.3, 0.03: 0.15, 0.1: 0.05}
-    assert missing_rates(rows(falling), 8, 0.1) == [pytest.approx(0.1 * APART)]
+    assert missing(rows(falling), 0.1) == [pytest.approx(0.1 * APART)]
     rising = {0.01: 0.05, 0.03: 0.15, 0.1: 0.3}
-    assert missing_rates(rows(rising), 8, 0.1) == [pytest.approx(0.01 / APART, rel=0.02)]
+    assert missing(rows(rising), 0.1) == [pytest.approx(0.01 / APART, rel=0.02)]
 
 
 def test_what_is_asked_for_ends_with_a_bracketed_rate_on_a_planted_surface():
@@ -52,33 +60,35 @@ def test_what_is_asked_for_ends_with_a_bracketed_rate_on_a_planted_surface():
 
     found = rows({0.01: error(0.01)})
     for _ in range(9):
-        missing = missing_rates(found, 8, 0.01)
-        if not missing:
+        more = missing(found, 0.01)
+        if not more:
             break
-        found += rows({rate: error(rate) for rate in missing})
-    best = estimate(found, 8)
+        found += rows({rate: error(rate) for rate in more})
+    best = best_rate(*rate_runs(found, 8))
     assert isinstance(best, RateEstimate)
     assert not best.at_edge
     assert best.low <= 0.4 <= best.high
 
 
 def test_where_all_runs_failed_a_lower_rate_is_asked_for():
-    assert missing_rates(rows({1.0: 1, 2.0: 1, 3.0: 1}), 8, 1.0) == [0.33]
+    assert missing(rows({1.0: 1, 2.0: 1, 3.0: 1}), 1.0) == [0.33]
 
 
 def test_seeds_are_asked_for_at_the_best_rate_until_there_are_three():
     curves = {"curve": (0.5, 0.8, 0.9), "epochs": 3}
     found = rows({0.01: 0.3, 0.1: 0.05, 0.9: 0.4}, **curves)
-    assert seeds_of_trends(found, 8)[1] == 2
+    assert seeds_of_trends(found, best_rate(*rate_runs(found, 8)))[1] == 2
     rule = seeds_of_medians(0.85, AS_IT_IS)
-    rate, n = rule(found, 8)
+    rate, n = rule(found, NONE)
     assert (rate in (0.01, 0.1, 0.9), n) == (True, 2)
-    assert rule([*found, *rows({rate: 0.05}, **curves), *rows({rate: 0.05}, **curves)], 8)[1] == 0
+    assert (
+        rule([*found, *rows({rate: 0.05}, **curves), *rows({rate: 0.05}, **curves)], NONE)[1] == 0
+    )
 
 
 def test_a_size_that_never_gets_there_is_not_run_again():
     found = rows({0.01: 0.4, 0.1: 0.3, 0.9: 0.5}, curve=(0.5, 0.6), epochs=2)
-    assert seeds_of_medians(0.85, AS_IT_IS)(found, 8) is None
+    assert seeds_of_medians(0.85, AS_IT_IS)(found, NONE) is None
 
 
 @pytest.mark.parametrize("verb", [("rates",), ("critical-batch", "--target", "0.5")])
