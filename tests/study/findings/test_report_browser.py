@@ -102,3 +102,16 @@ def test_a_name_with_html_in_it_is_shown_as_it_is(opened):
     page = opened()
     assert page.locator("h1").inner_text() == NAME
     assert page.locator("h1 b, img").count() == 0
+
+
+def test_a_second_study_beside_it_fits_a_phone_and_both_are_marked(opened):
+    other = ("run", "--task", "planted.py", "--epochs", "2", "--n-trials", "6")
+    assert main([*other, "--batch-sizes", "16:64", "--study-name", "<i>two"]) == 0
+    assert main(["report", "--study-name", NAME, "--compare", "<i>two", "-o", "page.html"]) == 0
+    page = opened(viewport={"width": 390, "height": 800})
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    assert page.locator("h2", has_text="Beside it").inner_text() == "Beside it: <i>two"
+    marks = page.locator(".figure").first.locator("text", has_text="train with")
+    assert marks.count() == 2
+    boxes = [mark.bounding_box() for mark in marks.all()]
+    assert abs(boxes[0]["y"] - boxes[1]["y"]) > 8, "one above the other"
