@@ -34,7 +34,7 @@ def add_max_trials(look: argparse.ArgumentParser, verb: str) -> None:
     """Tell the parser of the runs that are missing, and of what it takes to make them."""
     words = "run what is missing, at most so many trials; default: 0, look only"
     add_number(look, "--max-trials", replace(WHOLE, low=0), default=0, help=words)
-    section = look.add_argument_group("with --max-trials")
+    section = look.add_argument_group("with --max-trials; by default as the study has it")
     for option in options().values():
         if verb in option.verbs:
             add_option(section, option)
