@@ -11,6 +11,7 @@ from batchfront.objectives.meters.early_stopping import ending_of
 from batchfront.objectives.metric import Metric, as_metric
 from batchfront.storage.fence import IDENTITY
 from batchfront.study.errors import StudyError
+from batchfront.study.machine.alone import measuring_turn
 from batchfront.study.opening.open import open_study
 from batchfront.study.opening.terms import agree_on_grace, given_identity, guard, new_identity
 from batchfront.study.plan.agreement import (
@@ -259,7 +260,8 @@ def with_costs(plan: Plan, objective: Objective, watch: Watch) -> Plan:
     prober, sizes = prober_of(plan, objective), set(plan.space.batch_sizes)
     if plan.growth is not None:
         sizes.update(*map(plan.growth.reachable, plan.space.batch_sizes))
-    return replace(plan, costs=prober.sizes(sizes, watch))
+    with measuring_turn(objective, plan.device):
+        return replace(plan, costs=prober.sizes(sizes, watch))
 
 
 def prober_of(plan: Plan, objective: Objective) -> Prober:
