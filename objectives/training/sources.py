@@ -51,18 +51,18 @@ class InMemory(Source):
         self._make_feed = partial(
             make_feed, data.x_train, data.y_train, device=device, on_disk=on_disk
         )
-        self._feed: ResidentFeed | LoaderFeed | None = None
+        self._feed: ResidentFeed | LoaderFeed | None = self._make_feed()  # before any meter looks
         self._order_memory = order_memory(self.n_train)
 
     @property
     def feed(self) -> ResidentFeed | LoaderFeed:
-        """What batches come from; it moves to the device when it is first asked for one."""
+        """What batches come from."""
         if self._feed is None:
             self._feed = self._make_feed()
         return self._feed
 
     def leave_device(self) -> None:
-        """The next epoch moves the data there again."""
+        """Whoever trains all the same moves the data there again."""
         self._feed = None
 
     def judged(self, given: Task, model: nn.Module) -> Judged:

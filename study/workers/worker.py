@@ -84,6 +84,8 @@ class Worker:
         self._emit = emit
         self._deadline = deadline
         self._trials_per_gpu = trials_per_gpu
+        # An accelerator's allocator counts anyway: a run that disagrees with its probe is noticed.
+        self._measures_always = not plan.device.startswith("cpu") and not objective.compiled
         self._failures: list[str] = []  # ways of failing since the last trial that did not
         self._told: set[str] = set()  # to the author of the training loop
         self._prober = prober
@@ -236,7 +238,7 @@ class Worker:
                 self._plan,
                 self._objective,
                 step_seconds=claimed.step_seconds,
-                measure_memory=not claimed.is_told,
+                measure_memory=self._measures_always or not claimed.is_told,
             ),
             known=claimed.known,
             stops_early=claimed.limits.stops_early,
