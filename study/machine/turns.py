@@ -35,12 +35,18 @@ class Turn:
         return self._n_beside > 1
 
     def take(self) -> None:
-        """Wait until the devices are free, or have a place free where they are shared."""
-        for name in self._names:
-            if self.is_shared:
-                places = [f"{name}-place-{place}" for place in range(self._n_beside)]
-                self._wait(*places)
-            self._next_in_line(name, shared=self.is_shared)
+        """Wait until the devices are free, or have a place free where they are shared.
+
+        Nothing is held where waiting was given up.
+        """
+        if not all(self._take(name) for name in self._names):
+            self.let_go()
+
+    def _take(self, name: str) -> bool:
+        if not self.is_shared:
+            return self._next_in_line(name)
+        places = [f"{name}-place-{place}" for place in range(self._n_beside)]
+        return self._wait(*places) and self._next_in_line(name)
 
     def alone(self) -> None:
         """Wait until nobody else is on the devices, and keep them so."""
@@ -54,26 +60,26 @@ class Turn:
         while self._held:
             let_go(self._held.pop())
 
-    def _next_in_line(self, name: str, *, shared: bool) -> None:
+    def _next_in_line(self, name: str) -> bool:
         """One waits at a time, or those who share would never leave a gap for who measures."""
-        n_before = len(self._held)
-        self._wait(f"{name}-next")
-        queueing = self._held[n_before:]
-        self._wait(name, shared=shared)
-        for lock in queueing:
-            self._held.remove(lock)
-            let_go(lock)
+        if not self._wait(f"{name}-next"):
+            return False
+        line = self._held.pop()
+        try:
+            return self._wait(name, shared=self.is_shared)
+        finally:
+            let_go(line)
 
-    def _wait(self, *names: str, shared: bool = False) -> None:
-        """Hold one of these locks, unless waiting is given up."""
+    def _wait(self, *names: str, shared: bool = False) -> bool:
+        """Hold one of these locks; whether that was not given up."""
         while True:
             for name in names:
                 lock = try_lock(name, shared=shared)
                 if lock is not None:
                     self._held.append(lock)
-                    return
+                    return True
             if self._give_up():
-                return
+                return False
             time.sleep(POLL_SECONDS)  # a blocking lock would not let a signal end the wait
 
 

@@ -29,3 +29,18 @@ def test_a_run_fed_by_a_loader_is_bitwise_the_same(digits, monkeypatch):
     loader = train(load_objective("digits", device="cpu"), batch_size=64).result()
     assert loader.metric_curve == resident.metric_curve
     assert loader.train_loss == resident.train_loss
+
+
+def test_data_that_others_leave_no_room_for_is_fed_by_a_loader(monkeypatch):
+    def full(*args: object, **named: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr("batchfront.objectives.training.feed.ResidentFeed", full)
+    assert isinstance(make_feed(X, Y, device="cpu"), LoaderFeed)
+
+
+def test_a_launcher_takes_its_data_off_the_device_and_can_train_again(digits):
+    before = train(digits, batch_size=64).result()
+    digits.leave_device()
+    assert digits._source._feed is None
+    assert train(digits, batch_size=64).result().metric_curve == before.metric_curve
