@@ -11,7 +11,7 @@ export BATCHFRONT_TO := $(or $(value TO),$(value BATCHFRONT_TO))
 export BATCHFRONT_TYPED := $(foreach name,STORAGE FROM TO,$(if $(findstring command,$(origin $(name)) $(origin BATCHFRONT_$(name))),$(name)))
 
 # What make itself needs, or what travels in the environment; everything else goes to the verb.
-ours := PYTHON PY PYTEST_ARGS FAULTS_ARGS CHAOS_ARGS STORAGE FROM TO BATCHFRONT_STORAGE BATCHFRONT_FROM BATCHFRONT_TO
+ours := PYTHON PY PYTEST_ARGS FAULTS_ARGS CHAOS_ARGS GPU_CHECK_ARGS STORAGE FROM TO BATCHFRONT_STORAGE BATCHFRONT_FROM BATCHFRONT_TO
 typed := $(foreach name,$(filter-out $(ours) MAKE%,$(.VARIABLES)),$(if $(filter command,$(firstword $(origin $(name)))),$(name)))
 quote = '$(subst ','\'',$(1))'
 words = $(foreach name,$(sort $(typed)),$(call quote,$(name)=$(value $(name))))
@@ -20,7 +20,7 @@ VERBS := advise smallest probe record noise-scale lr-range front ls rates claims
   dashboard serve copy delete import
 
 .DEFAULT_GOAL := help
-.PHONY: help study $(VERBS) test test-all chaos lint clean
+.PHONY: help study $(VERBS) test test-all chaos gpu-check lint clean
 
 help: ## show this text
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
@@ -63,6 +63,9 @@ test-all: .venv/.test ## run also the slow tests: browsers, clusters, long fault
 chaos: .venv/.test ## end, kill and pause workers for an hour; nothing may be lost
 	@$(PY) -m tests.faults $(FAULTS_ARGS)
 	@$(PY) -m tests.chaos $(CHAOS_ARGS)
+
+gpu-check: .venv/.run ## check on a GPU what only a GPU can show
+	@$(PY) -m benchmarks.gpu_check $(GPU_CHECK_ARGS)
 
 lint: .venv/.lint ## check style and types
 	@.venv/bin/ruff check . && .venv/bin/ruff format --check . && .venv/bin/mypy

@@ -11,6 +11,7 @@
 #SBATCH --open-mode=append
 #SBATCH --signal=B:TERM@60
 ##SBATCH --gres=gpu:1
+# With a GPU take --mem=8G: a CUDA process holds 2 to 4 GiB of the host.
 set -euo pipefail
 
 # The URL may hold a password: from the environment, or from a file that only you can read.

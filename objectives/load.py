@@ -14,7 +14,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from batchfront.objectives.datasets import DATA_DIR
-from batchfront.objectives.device.names import devices_of
+from batchfront.objectives.device.names import devices_of, make_current
 from batchfront.objectives.import_file import import_file
 from batchfront.objectives.measurement import ObjectiveError
 from batchfront.objectives.meters.early_stopping import ending_of
@@ -187,6 +187,7 @@ def _prepare(
 ) -> Objective:
     from batchfront.objectives.training.objective import TaskObjective
 
+    make_current(device)
     if callable(found) and not isinstance(found, CustomLoop | Task):
         n_parameters = _n_positional(found)
         if n_parameters == 2:

@@ -113,8 +113,10 @@ class Run(Remarks):
         return self
 
     def __exit__(self, *exc: object) -> None:
-        self._clock.stop()
-        self._meter.stop()
+        try:
+            self._clock.stop()  # waits for the device, which may be lost
+        finally:
+            self._meter.stop()
 
     def begin(
         self,

@@ -7,6 +7,8 @@ import gc
 import os
 import platform
 import re
+import subprocess
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -42,12 +44,38 @@ def hardware(device: str) -> dict[str, str]:
 
 
 def cpu_model(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
-    """The processor's name as the system gives it."""
+    """The processor's name as the system gives it.
+
+    Apple's chips and ARM servers go by one word elsewhere, whatever they are.
+    """
     if cpuinfo.exists():
         names = re.findall(r"^model name\s*: (.+)$", cpuinfo.read_text(), re.MULTILINE)
         if names:
             return str(names[0])
-    return platform.processor() or platform.machine()
+    return _said_by_system() or platform.processor() or platform.machine()
+
+
+def _said_by_system() -> str | None:
+    """The processor's name from macOS or from util-linux; None where neither is there."""
+    with suppress(OSError, subprocess.SubprocessError):
+        return _output("sysctl", "-n", "machdep.cpu.brand_string").strip() or None
+    with suppress(OSError, subprocess.SubprocessError):
+        named = re.search(r"^Model name:\s*(\S.*)$", _output("lscpu"), re.MULTILINE)
+        return named.group(1).strip() if named else None
+    return None
+
+
+def _output(*command: str) -> str:
+    # Whatever language the machine speaks, the name of the field is this one.
+    said = subprocess.run(  # noqa: S603, a command of ours
+        command,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=5,
+        env={**os.environ, "LC_ALL": "C"},
+    )
+    return said.stdout
 
 
 def nvidia_driver(version: Path = Path("/proc/driver/nvidia/version")) -> str:
@@ -61,7 +89,7 @@ def nvidia_driver(version: Path = Path("/proc/driver/nvidia/version")) -> str:
 
 
 def device_memory_bytes(device: str) -> int:
-    """Memory that training may use at all: the accelerator's, or what the machine has free."""
+    """All memory of an accelerator, in bytes; of a CPU's machine, what is free."""
     if not device.startswith("cpu"):
         import torch
 
@@ -77,6 +105,37 @@ def device_memory_bytes(device: str) -> int:
     return free
 
 
+def usable_memory_bytes(device: str) -> int:
+    """Memory that a model may take by now: what is free, and what this process's cache holds.
+
+    Data that lives on an accelerator, its driver's context and other processes have had their part.
+    """
+    if device.startswith("cpu"):
+        return device_memory_bytes(device)
+    import torch
+
+    free, _ = torch.accelerator.get_memory_info(device)
+    return int(free) + _cached_bytes(device)
+
+
+def others_memory_bytes(device: str) -> int:
+    """What an accelerator's memory holds besides this process's tensors and cache; 0 on a CPU."""
+    if device.startswith("cpu"):
+        return 0
+    import torch
+
+    free, total = torch.accelerator.get_memory_info(device)
+    return max(0, int(total) - int(free) - int(torch.accelerator.memory_reserved(device)))
+
+
+def _cached_bytes(device: str | None = None) -> int:
+    """What the allocator keeps of what nobody in this process uses any more."""
+    import torch
+
+    kept = torch.accelerator.memory_reserved(device) - torch.accelerator.memory_allocated(device)
+    return int(kept)
+
+
 def is_out_of_memory(error: BaseException | None) -> bool:
     """Whether a device or an allocator had no memory left, in whatever words that is said.
 
@@ -87,6 +146,23 @@ def is_out_of_memory(error: BaseException | None) -> bool:
         if _says_so(error):
             return True
         error = error.__cause__
+    return False
+
+
+def is_device_lost(error: BaseException, device: str) -> bool:
+    """Whether an accelerator answers this process no more, after an error of a kernel.
+
+    An index that is out of range or a NaN where a probability is wanted stops a kernel by an
+    assertion; every later call of the process fails then, whatever it asks for.
+    """
+    if device.startswith("cpu") or not isinstance(error, RuntimeError) or is_out_of_memory(error):
+        return False
+    import torch
+
+    try:
+        torch.accelerator.synchronize(device)
+    except RuntimeError:
+        return True
     return False
 
 
@@ -112,17 +188,25 @@ def _is_nearly_full() -> bool:
     if not torch.accelerator.is_available():
         return False
     free, total = torch.accelerator.get_memory_info()
-    cached = torch.accelerator.memory_reserved() - torch.accelerator.memory_allocated()
-    return free + cached < NEARLY_FULL * total
+    return bool(free + _cached_bytes() < NEARLY_FULL * total)
 
 
 def free_memory(error: Any) -> None:
     """Let go of what a failed run held: its tensors live in the frames of the traceback."""
-    import torch
-
     while error is not None:
         error.__traceback__ = None
         error = error.__context__
+    hand_memory_over()
+
+
+def hand_memory_over() -> None:
+    """Give back what this process holds of an accelerator's memory and does not use.
+
+    The allocator frees its own cache when memory runs short, and never another process's.
+    """
+    import torch
+
     gc.collect()
     if torch.accelerator.is_available():
-        torch.accelerator.empty_cache()
+        with suppress(RuntimeError):  # a device that is lost has nothing to give
+            torch.accelerator.empty_cache()

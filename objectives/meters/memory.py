@@ -26,9 +26,15 @@ MEASURED_STEPS = 3
 class MemoryMeter(Protocol):
     """Follows one run from before its model exists."""
 
-    peak_bytes: int  # of training
-    evaluation_peak_bytes: int  # high-water mark within pauses; 0 where none was seen
     slows_down: bool  # it costs time at every operator
+
+    @property
+    def peak_bytes(self) -> int:
+        """The high-water mark of training so far."""
+
+    @property
+    def evaluation_peak_bytes(self) -> int:
+        """The high-water mark within pauses; 0 where none was seen."""
 
     def start(self) -> None:
         """Begin, before the model is built."""
@@ -47,7 +53,7 @@ def memory_meter(device: str, *, compiled: bool = False) -> MemoryMeter:
     """The meter for a torch device."""
     if device.startswith("cpu"):
         return AllocatorMeter() if compiled else CpuMeter()
-    return AcceleratorMeter(device)
+    return AcceleratorMeter(device, compiled=compiled)
 
 
 def _storages(values: Iterable[Any]) -> Iterable[Any]:
@@ -239,20 +245,30 @@ class AcceleratorMeter:
 
     slows_down = False
 
-    def __init__(self, device: str) -> None:
-        self.peak_bytes = self.evaluation_peak_bytes = 0
+    def __init__(self, device: str, *, compiled: bool = False) -> None:
+        self.evaluation_peak_bytes = 0
+        self._peak = 0  # up to the last pause
         self._device = device
+        self._compiled = compiled
         self._baseline = 0
         self._paused = True
+
+    @property
+    def peak_bytes(self) -> int:
+        """The high-water mark of training so far, above the baseline."""
+        return self._peak if self._paused else max(self._peak, self._mark())
 
     def start(self) -> None:
         import torch
 
         gc.collect()
-        # The first matrix product allocates BLAS workspaces that belong to no model.
-        warm = torch.ones(8, 8, device=self._device, requires_grad=True)
-        (warm @ warm).sum().backward()
-        del warm
+        if self._compiled:
+            _forget_graphs()
+        else:
+            # The first matrix product allocates BLAS workspaces that belong to no model.
+            warm = torch.ones(8, 8, device=self._device, requires_grad=True)
+            (warm @ warm).sum().backward()
+            del warm
         torch.accelerator.synchronize(self._device)
         self._baseline = torch.accelerator.memory_allocated(self._device)
         torch.accelerator.reset_peak_memory_stats(self._device)
@@ -260,7 +276,7 @@ class AcceleratorMeter:
 
     def pause(self) -> None:
         if not self._paused:
-            self.peak_bytes = max(self.peak_bytes, self._high())
+            self._peak = max(self._peak, self._high())
             self._paused = True
 
     def resume(self) -> None:
@@ -272,9 +288,28 @@ class AcceleratorMeter:
         """The mark since the last time, above the baseline."""
         import torch
 
-        high = torch.accelerator.max_memory_allocated(self._device)
+        high = self._mark()
         torch.accelerator.reset_peak_memory_stats(self._device)
-        return int(high) - self._baseline
+        return high
+
+    def _mark(self) -> int:
+        import torch
+
+        return int(torch.accelerator.max_memory_allocated(self._device)) - self._baseline
 
     def stop(self) -> None:
         self.pause()
+
+
+def _forget_graphs() -> None:
+    """Let a compiled step record its CUDA graph anew, in memory that is counted.
+
+    A replay allocates nothing: with a graph of an earlier run, activations would show in no peak.
+    Recording frees the BLAS workspaces first, so that they must not be part of the baseline. Both
+    calls are private to torch, which has no public ones.
+    """
+    import torch
+    from torch._inductor.cudagraph_trees import reset_cudagraph_trees
+
+    reset_cudagraph_trees()
+    torch._C._cuda_clearCublasWorkspaces()

@@ -214,8 +214,23 @@ def _end(processes: list[BaseProcess], folder: Path) -> None:
     for process in processes:
         process.join()
     if dist.is_initialized():
-        dist.destroy_process_group()
+        _leave_group()
     shutil.rmtree(folder, ignore_errors=True)
+
+
+def _leave_group() -> None:
+    """End this process's part in the group, whose other ranks are dead.
+
+    With NCCL the public call waits for kernels that wait for them. torch has no public one that
+    does not: `_abort_process_group` is the only private call here.
+    """
+    import torch.distributed as dist
+    from torch.distributed import distributed_c10d
+
+    if "nccl" in str(dist.get_backend_config()):
+        distributed_c10d._abort_process_group()
+    else:
+        dist.destroy_process_group()
 
 
 def _as_error(rank: int, word: LastWord) -> Exception:

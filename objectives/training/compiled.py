@@ -8,6 +8,7 @@ its own. Compilation changes rounding and nothing else; what would change more i
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -68,7 +69,7 @@ class CompiledStep:
         self._device = device
         self._clip = clip
         self._checked: set[int] = set()
-        with torch.random.fork_rng():
+        with _forked_rng(device):
             torch.manual_seed(0)
             model = task.model().to(device).train()
             optimizer = build_optimizer(task, model, learning_rate=RATES[0], device=device)
@@ -130,7 +131,7 @@ class CompiledStep:
         x = self._data.x_train[:size].to(self._device)
         y = self._data.y_train[:size].to(self._device)
         for rate in RATES:
-            with torch.random.fork_rng():
+            with _forked_rng(self._device):
                 torch.manual_seed(0)
                 expected = self._ordinary(x, y, rate)
                 torch.manual_seed(0)
@@ -178,6 +179,13 @@ class CompiledStep:
 
     def _refusal(self, why: str) -> ObjectiveError:
         return ObjectiveError(f"--compile is refused for {self._task.name!r}: {why}; run without")
+
+
+def _forked_rng(device: str) -> AbstractContextManager[None]:
+    """Random numbers inside leave those of the CPU and of that device as they were."""
+    import torch
+
+    return torch.random.fork_rng(devices=[] if device.startswith("cpu") else [device])
 
 
 def _seen(model: nn.Module, x: Tensor, losses: list[Tensor]) -> Tensor:

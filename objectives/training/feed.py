@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from batchfront.objectives.device.hardware import device_memory_bytes
+from batchfront.objectives.device.hardware import free_memory, is_out_of_memory, usable_memory_bytes
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-RESIDENT_SHARE = 0.5  # of the device's memory that data and its shuffled copy may take
+RESIDENT_SHARE = 0.5  # of the memory there is that data and its shuffled copy may take
 LOADER_WORKERS = 0  # indexing a tensor is cheap; processes would cost more than they save
 
 Batches = Iterable[tuple[Any, Any]]  # tensors, x: (B, ...), y: (B,) or (B, K); or see `Form`
@@ -21,8 +21,13 @@ def make_feed(
 ) -> ResidentFeed | LoaderFeed:
     """Resident on the device where data and a shuffled copy fit, else from host memory, or disk."""
     n_bytes = 2 * (x.nbytes + y.nbytes)
-    if not on_disk and n_bytes <= RESIDENT_SHARE * device_memory_bytes(device):
-        return ResidentFeed(x, y, device=device)
+    if not on_disk and n_bytes <= RESIDENT_SHARE * usable_memory_bytes(device):
+        try:
+            return ResidentFeed(x, y, device=device)
+        except BaseException as error:  # others may have taken it meanwhile
+            if not is_out_of_memory(error):
+                raise
+            free_memory(error)
     return LoaderFeed(x, y, device=device)
 
 

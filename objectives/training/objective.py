@@ -199,6 +199,10 @@ class TaskObjective:
         """Whether others load data for it, which need cores of their own."""
         return self._source.starts_processes
 
+    def leave_device(self) -> None:
+        """Let go of data that lies on an accelerator, which others are to train on."""
+        self._source.leave_device()
+
     def train_in_ranks(self, member: Member, stepper: Callable[..., Stepper]) -> None:
         """Train every run from now on as one of several ranks, whose steps `stepper` makes."""
         self.member, self._stepper = member, stepper

@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 from batchfront.objectives.loading.tree import Nested, mapped
 from batchfront.objectives.loss import as_loss
 from batchfront.objectives.meters.memory import MEASURED_STEPS, CpuMeter
 from batchfront.objectives.training.clipping import Clipper
+from batchfront.objectives.training.cuda_autocast import as_on_cuda
 from batchfront.objectives.training.optimizer import build_optimizer
 from batchfront.objectives.training.recipe import PLAIN, Recipe
 from batchfront.objectives.training.step import build_model, changes_step, gradient
@@ -93,9 +95,11 @@ def _two_steps(task: Task, x: Any, y: Any, *, like_device: str, recipe: Recipe) 
     if type(optimizer).__name__ not in PREDICTABLE:
         raise NotImplementedError(type(optimizer).__name__)
     loss = as_loss(task.loss)
+    on_cuda = like_device.startswith("cuda") and recipe.precision != "float32"
     for _ in range(MEASURED_STEPS):
         if changes_step(recipe, len(x)):
-            gradient(model, loss, x, y, recipe=recipe, device="cpu")
+            with as_on_cuda() if on_cuda else nullcontext():
+                gradient(model, loss, x, y, recipe=recipe, device="cpu")
             if recipe.clip_grad_norm is not None:
                 Clipper(model, recipe.clip_grad_norm, device="cpu")()
             optimizer.step()

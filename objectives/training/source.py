@@ -94,6 +94,10 @@ class Source(ABC):
     def share(self, cut: Cut) -> None:
         """Load from now on only a rank's part of each batch."""
 
+    def leave_device(self) -> None:
+        """Let go of data that lies on an accelerator until it is needed again."""
+        return
+
     @abstractmethod
     def fingerprint(self) -> str:
         """The hash of the data."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from itertools import chain
 from typing import TYPE_CHECKING
 
@@ -17,7 +18,7 @@ from batchfront.objectives.task import (
 )
 from batchfront.objectives.training.baseline import baseline, loss_of
 from batchfront.objectives.training.batches import Order, order_memory
-from batchfront.objectives.training.feed import Batches, make_feed
+from batchfront.objectives.training.feed import Batches, LoaderFeed, ResidentFeed, make_feed
 from batchfront.objectives.training.forms import Form
 from batchfront.objectives.training.source import Cut, Source
 
@@ -47,8 +48,22 @@ class InMemory(Source):
         self.few = self.val
         self.test: Examples | None = Tensors(data.x_test, data.y_test)
         on_disk = is_on_disk(given)
-        self.feed = make_feed(data.x_train, data.y_train, device=device, on_disk=on_disk)
+        self._make_feed = partial(
+            make_feed, data.x_train, data.y_train, device=device, on_disk=on_disk
+        )
+        self._feed: ResidentFeed | LoaderFeed | None = self._make_feed()  # before any meter looks
         self._order_memory = order_memory(self.n_train)
+
+    @property
+    def feed(self) -> ResidentFeed | LoaderFeed:
+        """What batches come from."""
+        if self._feed is None:
+            self._feed = self._make_feed()
+        return self._feed
+
+    def leave_device(self) -> None:
+        """Whoever trains all the same moves the data there again."""
+        self._feed = None
 
     def judged(self, given: Task, model: nn.Module) -> Judged:
         """All of it, as it is."""

@@ -12,6 +12,7 @@ from batchfront.objectives.meters.early_stopping import ending_of
 from batchfront.objectives.metric import Metric, as_metric
 from batchfront.storage.fence import IDENTITY
 from batchfront.study.errors import StudyError
+from batchfront.study.machine.alone import measuring_turn
 from batchfront.study.opening.open import open_study
 from batchfront.study.opening.terms import agree_on_grace, given_identity, guard, new_identity
 from batchfront.study.plan.agreement import (
@@ -261,9 +262,10 @@ def with_costs(plan: Plan, objective: Objective, watch: Watch) -> Plan:
     prober, sizes = prober_of(plan, objective), set(plan.space.batch_sizes)
     if plan.growth is not None:
         sizes.update(*map(plan.growth.reachable, plan.space.batch_sizes))
-    begun = time.perf_counter()
-    costs = prober.sizes(sizes, watch)
-    return replace(plan, costs=costs, probing_seconds=time.perf_counter() - begun)
+    with measuring_turn(objective, plan.device):
+        begun = time.perf_counter()
+        costs = prober.sizes(sizes, watch)
+        return replace(plan, costs=costs, probing_seconds=time.perf_counter() - begun)
 
 
 def prober_of(plan: Plan, objective: Objective) -> Prober:

@@ -110,6 +110,13 @@ class StudySettings:
         verbs=f"{SEARCHING} {FILLING}",
         number=Number(low=1, high=MOST_WORKERS, whole=True),
     )
+    trials_per_gpu: int = setting(
+        "trials that share a GPU; what is measured has it alone; default: 1",
+        default=1,
+        group="workers",
+        verbs=SEARCHING,
+        number=Number(low=1, high=MOST_WORKERS, whole=True),
+    )
     launcher: str = setting(
         f"{' or '.join(LAUNCHERS)}: where workers run; default: local",
         default="local",

@@ -11,6 +11,7 @@ from batchfront.objectives.load import load_objective
 from batchfront.objectives.measurement import ObjectiveError
 from batchfront.objectives.raised import Halted, words_of
 from batchfront.study.errors import StudyError
+from batchfront.study.machine.alone import measuring_alone, measuring_turn
 from batchfront.study.plan.parsers import AUTO
 from batchfront.study.plan.settings import StudySettings, chosen_data_dir
 from batchfront.study.plan.space import UNSCALED, Scale, SearchSpace
@@ -26,8 +27,6 @@ def one_test(*, task: str, batch_size: int, seed: int, device: str) -> RangeTest
     Raises:
         StudyError, ObjectiveError: what a user can mend.
     """
-    from batchfront.study.machine.slots import measuring_alone
-
     where = resolve_device(device)
     objective = load_objective(task, device=where, data_dir=chosen_data_dir())
     with measuring_alone(objective, where):
@@ -47,10 +46,11 @@ def with_rates(settings: StudySettings, objective: Objective, device: str) -> St
         return settings
     space = settings.space(SearchSpace())
     sizes = space.cut_to(objective.batch_sizes).batch_sizes
-    tests = [
-        _test(objective, settings.task, batch_size=size, seed=settings.seed or 0, device=device)
-        for size in dict.fromkeys((sizes[0], sizes[-1]))
-    ]
+    with measuring_turn(objective, device):
+        tests = [
+            _test(objective, settings.task, batch_size=size, seed=settings.seed or 0, device=device)
+            for size in dict.fromkeys((sizes[0], sizes[-1]))
+        ]
     return replace(settings, learning_rates=suggested_rates(tests, space.scale))
 
 

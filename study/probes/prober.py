@@ -7,9 +7,14 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from batchfront.objectives.device.hardware import device_memory_bytes, free_memory, is_out_of_memory
+from batchfront.objectives.device.hardware import (
+    free_memory,
+    is_device_lost,
+    is_out_of_memory,
+    usable_memory_bytes,
+)
 from batchfront.objectives.length import Length
-from batchfront.objectives.measurement import MetricError, TrialParams
+from batchfront.objectives.measurement import MetricError, ObjectiveError, TrialParams
 from batchfront.objectives.parameter import usual_values
 from batchfront.objectives.probes.cost import Cost, probe
 from batchfront.objectives.raised import Halted, words_of
@@ -25,7 +30,7 @@ ROUNDS = 2  # far apart in time, so that one disturbance does not spoil both
 BUSY_ENOUGH = 0.9  # CPU seconds per wall second of an undisturbed CPU run
 PATIENCE_SECONDS = 1.0  # how long a disturbed probe waits before it repeats
 REPEATS = 2
-SAFE_SHARE = 0.9  # of the device's memory; predictions do not see workspaces
+SAFE_SHARE = 0.9  # of the memory that is left; predictions do not see workspaces
 Watch = Callable[[int, int], None]  # probes done, probes in all
 
 
@@ -77,7 +82,7 @@ class Prober:
         measured = {c.batch_size: c.peak_memory_bytes for c in costs.values()}
         known = {b: peak for b, peak in measured.items() if peak is not None}
         expected = calibrated(predicted, known)[size]
-        limit = SAFE_SHARE * device_memory_bytes(self._device)
+        limit = SAFE_SHARE * usable_memory_bytes(self._device)
         smaller_failed = any(c.cannot_fit for c in costs.values() if c.batch_size < size)
         if smaller_failed or (expected is not None and expected > limit):
             return _unrun(size, expected)
@@ -96,6 +101,11 @@ class Prober:
         except BaseException as error:  # user code may raise anything
             if isinstance(error, MetricError) and self._to_report:
                 raise  # trials would fail as well
+            if is_device_lost(error, self._device):
+                raise ObjectiveError(
+                    f"{self._device} answers no more since a probe of batch size {size} failed "
+                    f"({words_of(error)[:150]}): mend the task, and run the same command again"
+                ) from error
             if not is_out_of_memory(error):
                 return _unrun(size, predicted, error=words_of(error)[:500])
             free_memory(error)

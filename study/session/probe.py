@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from batchfront.objectives.device.hardware import device_memory_bytes
+from batchfront.objectives.device.hardware import usable_memory_bytes
 from batchfront.objectives.device.names import resolve_device
 from batchfront.objectives.length import Length
 from batchfront.storage.open import readable_errors
 from batchfront.study.errors import StudyError
-from batchfront.study.machine.slots import measuring_alone
+from batchfront.study.machine.alone import measuring_alone
 from batchfront.study.opening.create import new_plan, prober_of, resumed_plan, with_costs
 from batchfront.study.opening.open import find_study
 from batchfront.study.plan.agreement import refuse_other_recipe
@@ -36,7 +36,10 @@ def probe_costs(settings: StudySettings, console: Console, *, again: bool) -> Co
     device = resolve_device(settings.device)
     objective = loaded(settings, device, console)
     name = settings.study_name or objective.name
-    with readable_errors(settings.storage), measuring_alone(objective, device):
+    with (
+        readable_errors(settings.storage),
+        measuring_alone(objective, device, takes_turn=False),
+    ):
         study = find_study(settings.storage, name)
         plan = (
             new_plan(settings, objective, name, device)
@@ -65,7 +68,7 @@ def probe_largest(settings: StudySettings, console: Console) -> Largest:
     objective = loaded(settings, device, console)
     if "table" in objective.fingerprint:
         raise StudyError(f"{objective.name} is played back, and takes no memory to be measured")
-    free = int(SAFE_SHARE * device_memory_bytes(device))
+    free = int(SAFE_SHARE * usable_memory_bytes(device))
     asked = settings.max_memory
     budget = f"{SAFE_SHARE:.0%} of what {device} has free" if asked is None else "as asked for"
     if asked is not None and asked > free:

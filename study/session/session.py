@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from batchfront.objectives.datasets import DATA_DIR
-from batchfront.objectives.device.names import resolve_device
+from batchfront.objectives.device.names import SPREADING, resolve_device
 from batchfront.objectives.load import load_objective
 from batchfront.objectives.metric import AskedMetric
 from batchfront.objectives.training.batches import EXACT, rule_in
@@ -22,8 +22,9 @@ from batchfront.study.answer.show import answer_here, answer_lines, so_far_forms
 from batchfront.study.commands import command
 from batchfront.study.errors import RUN_AGAIN, StudyError
 from batchfront.study.findings.overview.tables import front_table, summary_lines
+from batchfront.study.machine.alone import measuring_alone
 from batchfront.study.machine.interrupts import Interrupts
-from batchfront.study.machine.slots import measuring_alone, n_cores, why_not_alone
+from batchfront.study.machine.slots import n_cores, why_not_alone
 from batchfront.study.opening.create import create_or_resume, new_plan_with_costs, usual_space
 from batchfront.study.opening.open import stored_record
 from batchfront.study.plan.behaviour import behaviour_notes
@@ -39,6 +40,7 @@ from batchfront.study.plan.settings import (
 )
 from batchfront.study.plan.sizes import span_of
 from batchfront.study.quiet import quiet_optuna
+from batchfront.study.session.devices import device_notes
 from batchfront.study.session.price import price_lines
 from batchfront.study.session.progress import Progress, watcher
 from batchfront.study.session.so_far import SoFar
@@ -83,10 +85,12 @@ class Session:
         objective = loaded(settings, device, self._console)
         self._check(objective)  # before a database is made
         self._say_ranks(objective, device)
+        for note in device_notes(settings, device):
+            self._console.print(f"note: {note}", soft_wrap=True)
         self._say_not_alone()
         with quiet_optuna(), readable_errors(settings.storage):
             alone = (settings.n_workers or 1) == 1
-            with measuring_alone(objective, device, ranks_stay=alone):
+            with measuring_alone(objective, device, ranks_stay=alone, takes_turn=False):
                 study, plan = self._prepare(objective, device)
             return self._search(study, plan, objective)
 
@@ -205,6 +209,8 @@ class Session:
             fingerprint=objective.fingerprint,
             deadline=None if plan.timeout is None else time.monotonic() + plan.timeout,
             checkpoints=checkpoints_of(self._settings),
+            spreads=self._settings.device in SPREADING,
+            trials_per_gpu=self._settings.trials_per_gpu,
         )
 
     def _confirming(self, study: Study, plan: Plan) -> Confirming | None:

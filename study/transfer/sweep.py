@@ -16,7 +16,7 @@ from batchfront.objectives.parameter import usual_values
 from batchfront.objectives.raised import Halted, words_of
 from batchfront.objectives.training.recipe import PLAIN
 from batchfront.study.errors import StudyError
-from batchfront.study.machine.slots import measuring_alone
+from batchfront.study.machine.alone import measuring_alone
 from batchfront.study.plan.length import asked_length, fitting, with_evaluations
 from batchfront.study.plan.parsers import AUTO
 from batchfront.study.plan.settings import StudySettings, recipe_of

@@ -15,6 +15,7 @@ from batchfront.study.trials.attributes import (
     CONSTANT_METRIC,
     CURVE,
     DIAGNOSED,
+    MEMORY_OFF,
     OWN_CLOCK,
     PHASES,
     REASON,
@@ -27,6 +28,7 @@ from batchfront.study.trials.attributes import (
 from batchfront.study.trials.costs import TIME_OFF, SizeCost
 
 Point = TypeVar("Point")
+MUCH_MEMORY = 0.05  # a share of the peak
 MIN_GRADE, MAX_GRADE = 0.01, 1.0  # of the constraint; a failure's grade is above
 
 if TYPE_CHECKING:
@@ -93,6 +95,7 @@ def attributes_of(measured: Measurement, known: SizeCost | None) -> dict[str, An
         "measured_seconds": measured.train_seconds,
         "process_seconds": measured.process_seconds,
         "time_off": off if off is not None and abs(off) > TIME_OFF else None,
+        MEMORY_OFF: memory_off(measured, known),
         "planned_train_seconds": planned,
         SO_FAR: [measured.metric, planned, peak] if stopped else None,
     }
@@ -122,6 +125,15 @@ def time_off(measured: Measurement, known: SizeCost | None) -> float | None:
     if measured.verdict is not Verdict.COMPLETED or known is None or not known.step_seconds:
         return None
     return round(measured.train_seconds / (known.step_seconds * measured.steps) - 1, 3)
+
+
+def memory_off(measured: Measurement, known: SizeCost | None) -> float | None:
+    """The share by which a completed run's own peak differs from its size's, where it is much."""
+    peak = None if known is None else known.peak_memory_bytes
+    if measured.verdict is not Verdict.COMPLETED or not peak or not measured.peak_memory_bytes:
+        return None
+    off = round(measured.peak_memory_bytes / peak - 1, 3)
+    return off if abs(off) > MUCH_MEMORY else None
 
 
 def mirror_constraint(study: Study, trial: Trial, grade: float) -> None:

@@ -26,6 +26,7 @@ from batchfront.study.trials.attributes import (
     HARDWARE,
     IMPORTED,
     LOG2_BATCH_SIZE,
+    MEMORY_OFF,
     OWNER,
     PHASES,
     PRUNER_STATE,
@@ -108,6 +109,7 @@ CHECKS: Mapping[str, Check] = {
     **dict.fromkeys(
         (
             "steps", "measured_seconds", "process_seconds", "planned_train_seconds", "time_off",
+            MEMORY_OFF,
             "train_loss", "best_metric", "test_metric", "generalization_gap", "n_spikes",
             *DIAGNOSED, *TO_TARGET,
         ),

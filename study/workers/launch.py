@@ -54,6 +54,8 @@ class Job:
     deadline: float | None  # of time.monotonic()
     checkpoints: Path | None  # folder
     agenda: Agenda | None = None  # what is run instead of a sampler's proposals
+    spreads: bool = False  # several workers over the GPUs of this machine
+    trials_per_gpu: int = 1  # at a time
 
 
 def run_here(job: Job, objective: Objective, interrupts: Interrupts, emit: Emit) -> None:
@@ -107,6 +109,7 @@ def run_here(job: Job, objective: Objective, interrupts: Interrupts, emit: Emit)
             interrupts=interrupts,
             emit=emit,
             deadline=job.deadline,
+            trials_per_gpu=job.trials_per_gpu,
         ).run()
 
 

@@ -15,17 +15,19 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import TYPE_CHECKING, cast
 
+from batchfront.objectives.device.hardware import hand_memory_over
+from batchfront.objectives.device.names import beside
 from batchfront.objectives.measurement import ObjectiveError
 from batchfront.objectives.training.batches import rule_in
 from batchfront.storage.errors import StorageError
 from batchfront.storage.open import readable_errors
 from batchfront.study.errors import StudyError
+from batchfront.study.machine.alone import measuring_alone
 from batchfront.study.machine.interrupts import EXIT_SECONDS, Interrupts
-from batchfront.study.machine.slots import measuring_alone
 from batchfront.study.quiet import quiet_optuna
 from batchfront.study.workers.events import Emit, Event
 from batchfront.study.workers.launch import Job, run_here
-from batchfront.study.workers.worker import RepeatedFailure
+from batchfront.study.workers.worker import DeviceLost, RepeatedFailure
 
 if TYPE_CHECKING:
     from batchfront.objectives.objective import Objective
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
 SAME_CRASHES = 5  # of one worker with no trial ended in between; above what a trial is retried
 LONGEST_PAUSE_SECONDS = 8.0  # before a crashed worker is started again
 READY = "ready"  # a worker's first word: from now on it heeds signals
+DEVICE_LOST = 70  # EX_SOFTWARE of sysexits.h: the exit code of a worker that another replaces
 ENDED = (0, 128 + signal.SIGINT, 128 + signal.SIGTERM)  # exit codes of a worker that is done
 
 
@@ -58,6 +61,7 @@ class Team:
 
     def __init__(self, job: Job, n_workers: int, interrupts: Interrupts, emit: Emit) -> None:
         self._job = job
+        self._devices = devices_for(job)
         self._interrupts = interrupts
         self._emit = emit
         self._places = [Place(number) for number in range(n_workers)]
@@ -113,8 +117,10 @@ class Team:
         context = multiprocessing.get_context("spawn")
         place.pipe, theirs = context.Pipe(duplex=False)
         place.is_ready, place.n_passed_on = False, 0
+        device = self._devices[place.number % len(self._devices)]
+        job = replace(self._job, plan=replace(self._job.plan, device=device))
         place.process = context.Process(
-            target=_process, args=(self._job, theirs), name=f"worker-{place.number}"
+            target=_process, args=(job, theirs), name=f"worker-{place.number}"
         )
         with _no_interrupt():
             place.process.start()
@@ -135,7 +141,7 @@ class Team:
             if message == READY:
                 place.is_ready = True
             elif isinstance(message, Event):
-                if message.kind == "ended":
+                if message.kind == "ended" and message.verdict != "failed":
                     place.crashes = 0
                 self._emit(replace(message, worker=place.number))
             else:
@@ -164,6 +170,13 @@ class Team:
             )
 
 
+def devices_for(job: Job) -> tuple[str, ...]:
+    """Where workers train, each on the next one: GPUs of one kind, unless one was asked for."""
+    if not job.spreads:
+        return (job.plan.device,)
+    return beside(job.plan.device, n_ranks=job.recipe.data_parallel)
+
+
 def run_workers(
     job: Job, objective: Objective, n_workers: int, interrupts: Interrupts, emit: Emit
 ) -> None:
@@ -174,14 +187,28 @@ def run_workers(
         WorkerDied: a worker process crashed again and again.
     """
     if n_workers > 1:
+        _leave_device(objective)
         Team(job, n_workers, interrupts, emit).run()
         return
-    with measuring_alone(objective, job.plan.device):
-        run_here(job, objective, interrupts, emit)
+    try:
+        with measuring_alone(objective, job.plan.device, takes_turn=False):
+            run_here(job, objective, interrupts, emit)
+    except DeviceLost:  # to this process, not to a new one
+        Team(job, 1, interrupts, emit).run()
+
+
+def _leave_device(objective: Objective) -> None:
+    """Make room for the workers: whoever launches them trains nothing meanwhile."""
+    leave = getattr(objective, "leave_device", None)  # of tasks that our own loop trains
+    if leave is not None:
+        leave()
+    hand_memory_over()
 
 
 def _how(code: int | None) -> str:
     """An exit code in words."""
+    if code == DEVICE_LOST:
+        return "because its device answered no more"
     if code is None or code >= 0:
         return f"with exit code {code}"
     name = signal.Signals(-code).name
@@ -232,8 +259,10 @@ def _process(job: Job, pipe: Connection) -> None:
             )
             if objective.fingerprint != job.fingerprint:
                 raise StudyError("the task loads differently each time: seed its data")
-            with measuring_alone(objective, job.plan.device):
+            with measuring_alone(objective, job.plan.device, takes_turn=False):
                 run_here(job, objective, interrupts, partial(_send, pipe, interrupts))
+    except DeviceLost:
+        raise SystemExit(DEVICE_LOST) from None
     except (RepeatedFailure, ObjectiveError, StorageError, StudyError) as error:
         _give_up(pipe, error)
     raise SystemExit(interrupts.exit_code)

@@ -6,14 +6,14 @@ import time
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from batchfront.objectives.device.hardware import free_memory, is_out_of_memory
+from batchfront.objectives.device.hardware import free_memory, is_device_lost, is_out_of_memory
 from batchfront.objectives.device.names import devices_of
 from batchfront.objectives.measurement import Measurement, Verdict
 from batchfront.objectives.raised import kind_of, text_of, words_of
 from batchfront.objectives.training.recipe import n_ranks
 from batchfront.study.errors import StudyError
 from batchfront.study.machine.interrupts import Interrupted, Interrupts
-from batchfront.study.machine.slots import device_turn
+from batchfront.study.machine.turns import device_turn
 from batchfront.study.plan.limits import Excuse
 from batchfront.study.plan.plan import Plan
 from batchfront.study.probes.prober import Prober
@@ -45,6 +45,10 @@ PASSING_SECONDS = 5.0  # for others to let go of it, before the next trial
 POLL_SECONDS = 0.1  # for signals, meanwhile
 
 
+class DeviceLost(Exception):
+    """The device answers this process no more: another one has to go on."""
+
+
 class RepeatedFailure(Exception):
     """Several trials in a row failed the same way: the study cannot go on like this."""
 
@@ -66,6 +70,7 @@ class Worker:
         interrupts: Interrupts,
         emit: Emit,
         deadline: float | None = None,  # of time.monotonic()
+        trials_per_gpu: int = 1,
     ) -> None:
         self._storage = storage
         self._study = study
@@ -78,6 +83,9 @@ class Worker:
         self._interrupts = interrupts
         self._emit = emit
         self._deadline = deadline
+        self._trials_per_gpu = trials_per_gpu
+        # An accelerator's allocator counts anyway: a run that disagrees with its probe is noticed.
+        self._measures_always = not plan.device.startswith("cpu") and not objective.compiled
         self._failures: list[str] = []  # ways of failing since the last trial that did not
         self._told: set[str] = set()  # to the author of the training loop
         self._prober = prober
@@ -88,13 +96,22 @@ class Worker:
         self._stop_rule = make_stop_rule(plan, lambda: next_trial.costs)
 
     def run(self) -> None:
-        """Raises RepeatedFailure; returns when the total, the deadline or a signal is reached."""
+        """Returns when the total, the deadline or a signal is reached.
+
+        Raises:
+            RepeatedFailure: trials in a row failed the same way.
+            DeviceLost: another process has to go on.
+        """
         while not self._over():
-            with device_turn(self._devices, self._over):
-                self._probe_again()
+            with device_turn(self._devices, self._over, n_beside=self._trials_per_gpu) as turn:
+                if self._doubted - self._checked:
+                    turn.alone()
+                    self._probe_again()
                 claimed = None if self._over() else self._next.next()
                 if claimed is not None:
-                    self._take(claimed)
+                    if not claimed.is_told:  # it is measured
+                        turn.alone()
+                    self._take(claimed, is_timed=not turn.is_shared)
             if claimed is None and not self._stand_by():
                 return
             if self._crowded:  # the turn is over: whoever takes the memory may be one of us
@@ -123,12 +140,12 @@ class Worker:
         while time.monotonic() < end and not self._over():
             time.sleep(POLL_SECONDS)
 
-    def _take(self, claimed: Claimed) -> None:
+    def _take(self, claimed: Claimed, *, is_timed: bool) -> None:
         from optuna.exceptions import UpdateFinishedTrialError
 
         try:
             if not self._refused(claimed):
-                self._run_trial(claimed)
+                self._run_trial(claimed, is_timed=is_timed)
         except UpdateFinishedTrialError:
             # We were paused or cut off for so long that another took the trial: its result counts.
             self._say(claimed, "ended", verdict="taken over")
@@ -164,7 +181,7 @@ class Worker:
                     store_costs(self._study, self._plan.hardware, {**latest, size: after})
             self._checked.add(size)
 
-    def _run_trial(self, claimed: Claimed) -> None:
+    def _run_trial(self, claimed: Claimed, *, is_timed: bool) -> None:
         self._say(claimed, "started")
         watched = self._watched(claimed)
         try:
@@ -183,6 +200,9 @@ class Worker:
                 self._fail(claimed, error)
         else:
             self._failures.clear()
+            off = time_off(measurement, claimed.cost_of(measurement)) or 0.0
+            if is_timed and abs(off) > TIME_OFF:
+                self._doubted |= claimed.sizes_of(measurement)
             self._tell(claimed, measurement, watched)
             claimed.forget()
 
@@ -218,7 +238,7 @@ class Worker:
                 self._plan,
                 self._objective,
                 step_seconds=claimed.step_seconds,
-                measure_memory=not claimed.is_told,
+                measure_memory=self._measures_always or not claimed.is_told,
             ),
             known=claimed.known,
             stops_early=claimed.limits.stops_early,
@@ -231,8 +251,6 @@ class Worker:
 
     def _tell(self, claimed: Claimed, measured: Measurement, watched: WatchedRun) -> None:
         curve = watched.curve
-        if abs(time_off(measured, claimed.cost_of(measured)) or 0.0) > TIME_OFF:
-            self._doubted |= claimed.sizes_of(measured)
         if measured.verdict is not Verdict.COMPLETED or measured.metric is None:
             self._ledger.stopped(claimed, measured, curve=curve, decision=watched.decision)
             self._say(claimed, "ended", verdict=measured.verdict.value)
@@ -254,6 +272,8 @@ class Worker:
         self._ledger.failed(claimed.trial, ERROR, message)
         claimed.forget()
         self._say(claimed, "ended", verdict="failed", reason=message)
+        if is_device_lost(error, self._plan.device):
+            raise DeviceLost(message) from error
         self._note_failure(error)
 
     def _hand_back(self, claimed: Claimed, why: str) -> None:

@@ -10,6 +10,7 @@ from batchfront.objectives.metric import Metric
 from batchfront.study.show import counted, human_bytes, human_seconds, plain_table, said, short
 from batchfront.study.trials.attributes import (
     CONSTANT_METRIC,
+    MEMORY_OFF,
     OWN_CLOCK,
     PREDICTED,
     REASON,
@@ -231,6 +232,12 @@ def summary_lines(trials: Sequence[FrozenTrial], metric: Metric) -> list[str]:
             f"{counted(off, 'run')} took over {TIME_OFF:.0%} more or less time than their probe: "
             "is the device shared or throttled, or slow after each checkpoint (--checkpoint-dir "
             "none shows it)? the front uses the probe's times"
+        )
+    off = sum(MEMORY_OFF in t.user_attrs for t in finished)
+    if off:
+        lines.append(
+            f"{counted(off, 'run')} took another peak of memory than their probe: the front uses "
+            "the probe's; probe --again measures anew"
         )
     return lines
 

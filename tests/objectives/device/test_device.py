@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from batchfront.objectives.device.names import resolve_device
+from batchfront.objectives.device.names import beside, resolve_device, why_no_accelerator
 from batchfront.objectives.measurement import ObjectiveError
 
 
@@ -53,3 +53,47 @@ def test_a_device_that_is_not_there_is_refused_with_those_that_are(two_gpus, ask
 def test_without_an_accelerator_only_the_cpu_is_there(no_gpu, asked):
     with pytest.raises(ObjectiveError, match=f"'{asked}' is not there: this machine has cpu;"):
         resolve_device(asked)
+
+
+class Machine:
+    """GPUs by their names, without any."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, *names: str) -> None:
+        def name_of(device: object) -> str:
+            return names[int(str(device).rpartition(":")[2])]
+
+        monkeypatch.setattr(torch.cuda, "device_count", lambda: len(names))
+        monkeypatch.setattr(torch.cuda, "get_device_name", name_of)
+
+
+def test_workers_spread_over_gpus_of_one_kind(monkeypatch):
+    Machine(monkeypatch, "A", "B", "A", "A")
+    assert beside("cuda:0") == ("cuda:0", "cuda:2", "cuda:3")
+    assert beside("cuda:1") == ("cuda:1",)
+    assert beside("cpu") == ("cpu",)
+
+
+def test_workers_of_ranks_take_gpus_that_follow_each_other(monkeypatch):
+    Machine(monkeypatch, *"AAAAA")
+    assert beside("cuda:0", n_ranks=2) == ("cuda:0", "cuda:2")
+    assert beside("cuda:1", n_ranks=2) == ("cuda:1", "cuda:3")
+
+
+@pytest.mark.parametrize(
+    ("said", "words"),
+    [
+        ("The NVIDIA driver on your system is too old (found version 12020). Please", "too old"),
+        ("Found no NVIDIA driver on your system. Please check", "Found no NVIDIA driver"),
+    ],
+)
+def test_a_cuda_build_without_a_gpu_says_why(monkeypatch, said, words):
+    def init() -> None:
+        raise RuntimeError(said)
+
+    assert why_no_accelerator() is None, "the CPU build has nothing to explain"
+    monkeypatch.setattr(torch.version, "cuda", "13.0")
+    monkeypatch.setattr(torch.cuda, "init", init)
+    found = why_no_accelerator()
+    assert found is not None
+    assert words in found
+    assert "Please" not in found

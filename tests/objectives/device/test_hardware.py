@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import platform
 import weakref
 from collections.abc import Callable
 from pathlib import Path
@@ -16,9 +17,13 @@ from batchfront.objectives.device.hardware import (
     cpu_model,
     device_memory_bytes,
     free_memory,
+    hand_memory_over,
     hardware,
+    is_device_lost,
     is_out_of_memory,
     nvidia_driver,
+    others_memory_bytes,
+    usable_memory_bytes,
 )
 
 
@@ -115,10 +120,10 @@ def test_that_no_plan_was_found_is_a_shortage_where_the_device_is_nearly_full(sa
     assert not is_out_of_memory(RuntimeError(said))
     free = 5
     for name, fake in {
-        "is_available": lambda: True,
-        "get_memory_info": lambda: (free, 100),
-        "memory_reserved": lambda: 90,
-        "memory_allocated": lambda: 88,
+        "is_available": lambda *at: True,
+        "get_memory_info": lambda *at: (free, 100),
+        "memory_reserved": lambda *at: 90,
+        "memory_allocated": lambda *at: 88,
     }.items():
         monkeypatch.setattr(torch.accelerator, name, fake)
     assert is_out_of_memory(RuntimeError(said))
@@ -192,3 +197,65 @@ def system(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Non
 def test_the_cpu_has_what_is_free_and_no_more_than_its_container_may_use(system, files, found):
     system(**files)
     assert device_memory_bytes("cpu") == found
+
+
+@pytest.fixture
+def card(monkeypatch: pytest.MonkeyPatch) -> None:
+    """1000 bytes, of which this process caches 300 and uses 100, and others hold 250."""
+    for name, found in {
+        "get_memory_info": (450, 1000),
+        "memory_reserved": 300,
+        "memory_allocated": 100,
+    }.items():
+        monkeypatch.setattr(torch.accelerator, name, lambda device=None, found=found: found)
+
+
+def test_what_may_be_used_is_what_is_free_and_what_our_cache_would_hand_out(card):
+    assert device_memory_bytes("cuda:0") == 1000
+    assert usable_memory_bytes("cuda:0") == 450 + 200
+    assert others_memory_bytes("cuda:0") == 250
+    assert others_memory_bytes("cpu") == 0
+
+
+@pytest.mark.parametrize("answers", [True, False])
+def test_a_device_is_lost_when_it_answers_no_more(monkeypatch, answers):
+    def synchronize(device: str) -> None:
+        if not answers:
+            raise torch.AcceleratorError("CUDA error: device-side assert triggered")
+
+    monkeypatch.setattr(torch.accelerator, "synchronize", synchronize)
+    error = RuntimeError("index out of range")
+    assert is_device_lost(error, "cuda:0") is not answers
+    assert not is_device_lost(error, "cpu")
+    assert not is_device_lost(ValueError("of the user"), "cuda:0")
+    assert not is_device_lost(torch.OutOfMemoryError("CUDA out of memory"), "cuda:0")
+
+
+def test_a_lost_device_has_nothing_to_hand_over(monkeypatch):
+    def empty() -> None:
+        raise RuntimeError("CUDA error: device-side assert triggered")
+
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: True)
+    monkeypatch.setattr(torch.accelerator, "empty_cache", empty)
+    hand_memory_over()
+
+
+@pytest.mark.parametrize(
+    ("command", "said", "found"),
+    [
+        ("sysctl", "Apple M3 Max\n", "Apple M3 Max"),
+        ("lscpu", "Architecture: aarch64\nModel name:   Neoverse-V2\n", "Neoverse-V2"),
+        ("lscpu", "Architecture: aarch64\n", None),
+    ],
+)
+def test_chips_without_a_model_name_are_asked_for_theirs(monkeypatch, command, said, found):
+    module = batchfront.objectives.device.hardware
+
+    def output(name: str, *args: str) -> str:
+        if name != command:
+            raise FileNotFoundError(name)
+        return said
+
+    monkeypatch.setattr(module, "_output", output)
+    other = platform.processor() or platform.machine()
+    assert cpu_model(Path("no such file")) == (found or other)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -13,6 +14,7 @@ from torch.nn.functional import cross_entropy
 from batchfront.objectives.task import Data, Task
 from batchfront.objectives.training.optimizer import build_optimizer
 from batchfront.objectives.training.predict import calibrated, predict_peak_bytes
+from batchfront.objectives.training.recipe import Recipe
 from tests.objectives.meters.test_memory import allocator_peak
 
 
@@ -127,3 +129,32 @@ def test_calibration_finds_a_planted_line_and_keeps_what_it_cannot_know():
     assert calibrated(predicted, {}) == predicted
     assert calibrated({1: None, 2: 10}, {1: 7}) == {1: None, 2: 10}
     assert calibrated(predicted, {4: 8000})[256] == 512_000
+
+
+class Normed(nn.Module):
+    """Its LayerNorms compute in float32, as those of CUDA's autocast do."""
+
+    def __init__(self, *, by_hand: bool) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(nn.Linear(64, 64) for _ in range(3))
+        self.norms = nn.ModuleList(nn.LayerNorm(64) for _ in range(3))
+        self.out, self.by_hand = nn.Linear(64, 10), by_hand
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        for layer, norm in zip(self.layers, self.norms, strict=True):
+            x = layer(x)
+            x = torch.relu(norm(x.float() if self.by_hand else x))
+        return self.out(x)
+
+
+def test_mixed_precision_on_cuda_is_predicted_by_the_functions_that_stay_in_float32():
+    recipe, peaks = Recipe(precisions=("bfloat16",)), {}
+    for by_hand in (False, True):
+        task, data = task_of("mlp", torch.optim.SGD)
+        task = replace(task, model=partial(Normed, by_hand=by_hand))
+        for device in ("cpu", "cuda:0"):
+            peak = predict_peak_bytes(task, data, batch_size=128, device=device, recipe=recipe)
+            assert peak is not None
+            peaks[device, by_hand] = peak
+    assert peaks["cuda:0", False] == pytest.approx(peaks["cpu", True], rel=0.02)
+    assert peaks["cuda:0", False] > 1.2 * peaks["cpu", False]

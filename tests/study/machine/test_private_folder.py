@@ -11,7 +11,8 @@ import pytest
 
 from batchfront.study.cli.main import main
 from batchfront.study.machine.private_folder import private_folders, why_no_folder
-from batchfront.study.machine.slots import _let_go, _try, device_turn, pinned_core
+from batchfront.study.machine.slots import let_go, pinned_core, try_lock
+from batchfront.study.machine.turns import device_turn
 
 NAME = f"batchfront-{os.getuid()}"
 ANOTHER_USER = 65534
@@ -45,8 +46,8 @@ def _n_folders() -> int:
 
 
 def _is_taken(name: str) -> bool:
-    lock = _try(name)
-    _let_go(lock or ())
+    lock = try_lock(name)
+    let_go(lock or ())
     return lock is None
 
 
@@ -62,14 +63,14 @@ def test_a_link_is_not_followed(shared, tmp_path):
     target = tmp_path / "target"
     target.mkdir(mode=0o700)  # ours, and private: only the way there is not
     (shared / NAME).symlink_to(target)
-    assert _try("gpu-a") == ()
+    assert try_lock("gpu-a") == ()
     assert list(target.iterdir()) == []
     assert why_no_folder() == f"XDG_RUNTIME_DIR is not set; {shared / NAME} is a link or no folder"
 
 
 def test_nothing_is_made_where_a_link_leads(shared, tmp_path):
     (shared / NAME).symlink_to(tmp_path / "absent")
-    assert _try("gpu-a") == ()
+    assert try_lock("gpu-a") == ()
     assert not (tmp_path / "absent").exists()
 
 
@@ -77,7 +78,7 @@ def test_a_lock_file_that_is_a_link_is_not_followed(shared, tmp_path):
     assert not _is_taken("gpu-a")
     (shared / NAME / "gpu-a.lock").unlink()
     (shared / NAME / "gpu-a.lock").symlink_to(tmp_path / "absent")
-    assert _try("gpu-a") == ()
+    assert try_lock("gpu-a") == ()
     assert not (tmp_path / "absent").exists()
 
 
@@ -85,7 +86,7 @@ def test_a_lock_file_that_is_a_link_is_not_followed(shared, tmp_path):
 def test_the_folder_of_another_user_is_not_used(shared):
     (shared / NAME).mkdir(mode=0o700)
     os.chown(shared / NAME, ANOTHER_USER, ANOTHER_USER)
-    assert _try("gpu-a") == ()
+    assert try_lock("gpu-a") == ()
     assert list((shared / NAME).iterdir()) == []
     assert f"{shared / NAME} belongs to user {ANOTHER_USER}" in why_no_folder()
 
@@ -94,13 +95,13 @@ def test_the_folder_of_another_user_is_not_used(shared):
 def test_a_folder_that_others_can_open_is_not_used(shared, mode):
     (shared / NAME).mkdir()
     (shared / NAME).chmod(mode)
-    assert _try("gpu-a") == ()
+    assert try_lock("gpu-a") == ()
     assert f"has mode {mode:o}, wanted 700" in why_no_folder()
 
 
 def test_a_file_in_its_place_is_not_used(shared):
     (shared / NAME).touch()
-    assert _try("gpu-a") == ()
+    assert try_lock("gpu-a") == ()
     assert "is a link or no folder" in why_no_folder()
 
 
@@ -111,33 +112,33 @@ def test_a_set_gid_bit_does_no_harm(shared):
 
 
 def test_a_login_and_a_cron_job_meet_in_the_folder_for_temporary_files(runtime, monkeypatch):
-    lock = _try("gpu-a")
+    lock = try_lock("gpu-a")
     monkeypatch.delenv("XDG_RUNTIME_DIR")
     assert _is_taken("gpu-a")
-    _let_go(lock)
+    let_go(lock)
     assert not _is_taken("gpu-a")
-    lock = _try("gpu-a")
+    lock = try_lock("gpu-a")
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(runtime))
     assert _is_taken("gpu-a")
-    _let_go(lock)
+    let_go(lock)
     assert not _is_taken("gpu-a"), "what a failed try took is let go"
 
 
 def test_logins_with_other_temporary_folders_meet_in_the_runtime_folder(
     runtime, tmp_path, monkeypatch
 ):
-    lock = _try("gpu-a")
+    lock = try_lock("gpu-a")
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     assert _is_taken("gpu-a")
-    _let_go(lock)
+    let_go(lock)
     assert not _is_taken("gpu-a")
 
 
 def test_the_runtime_folder_is_enough_where_the_other_was_taken(runtime, shared, tmp_path):
     (shared / NAME).symlink_to(tmp_path)
-    lock = _try("gpu-a")
+    lock = try_lock("gpu-a")
     assert _is_taken("gpu-a")
-    _let_go(lock)
+    let_go(lock)
     assert why_no_folder() is None
 
 
@@ -155,7 +156,7 @@ def test_a_runtime_folder_that_is_not_sound_is_left_alone(runtime, monkeypatch, 
 
 def test_without_any_folder_nobody_waits_and_nobody_is_pinned(shared, tmp_path, monkeypatch):
     (shared / NAME).symlink_to(tmp_path)
-    monkeypatch.setattr("batchfront.study.machine.slots._device_name", lambda device: device)
+    monkeypatch.setattr("batchfront.study.machine.turns._device_name", lambda device: device)
     started = time.monotonic()
     with device_turn(["cuda:0"], lambda: False), device_turn(["cuda:0"], lambda: False):
         assert time.monotonic() - started < 10

@@ -5,19 +5,13 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import time
 
 import pytest
 import torch
 
 from batchfront import CustomLoop
-from batchfront.study.machine.slots import (
-    _let_go,
-    _try,
-    _wait,
-    measuring_alone,
-    pinned_core,
-)
+from batchfront.study.machine.alone import measuring_alone
+from batchfront.study.machine.slots import pinned_core
 
 from ..conftest import ROOT
 
@@ -76,15 +70,3 @@ def test_trials_are_measured_on_one_thread():
     with measuring_alone(CustomLoop(function=print), "cpu"):
         assert torch.get_num_threads() == 1
     assert torch.get_num_threads() == 2
-
-
-def test_a_device_is_held_by_one_and_waiting_for_it_can_be_given_up():
-    held = _try("gpu-test")
-    assert held
-    assert _try("gpu-test") is None
-    started = time.monotonic()
-    assert _wait("gpu-test", lambda: time.monotonic() - started > 0.3) is None
-    _let_go(held)
-    again = _wait("gpu-test", lambda: False)
-    assert again
-    _let_go(again)

@@ -126,7 +126,7 @@ def test_the_grade_of_an_excuse_grows_with_the_distance():
 def test_sizes_that_cannot_fit_are_predicted_and_never_run(monkeypatch):
     digits = load_objective("digits", device="cpu")
     free = 1.05 * digits.predict_peak_bytes(128)  # it would just fit, and nine tenths are safe
-    monkeypatch.setattr("batchfront.study.probes.prober.device_memory_bytes", lambda device: free)
+    monkeypatch.setattr("batchfront.study.probes.prober.usable_memory_bytes", lambda device: free)
     prober = Prober(digits, length=Length(amount=2), device="cpu", rate=1e-4)
     costs = prober.sizes([32, 64, 128, 256])
     assert [costs[size].cannot_fit for size in (32, 64, 128, 256)] == [False, False, True, True]

@@ -1,0 +1,1 @@
+"""A module for each check: `check(bench)` yields rows."""

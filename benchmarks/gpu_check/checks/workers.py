@@ -1,0 +1,78 @@
+"""Several workers: on one GPU in turns and together, and over several GPUs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from benchmarks.gpu_check.bench import HERE, Bench, verdicts
+from benchmarks.gpu_check.rows import Row, info, judged
+from benchmarks.gpu_check.tasks import UNITS_A_STEP
+
+N_TRIALS = 8
+
+
+def check(bench: Bench) -> Iterator[Row]:
+    """The launcher has probed sizes that need most of the memory."""
+    yield _in_turns(bench)
+    yield _together(bench)
+    yield _spread(bench)
+
+
+def _in_turns(bench: Bench) -> Row:
+    import torch
+
+    all_bytes = torch.cuda.mem_get_info(bench.device)[0] if bench.is_cuda else 2**24
+    unit = int(all_bytes * 0.375 / UNITS_A_STEP / 64) // 64 * 64  # the largest runs take 3/8
+    said = bench.said(
+        "--task", f"{HERE / 'tasks.py'}:hungry",
+        "--batch-sizes", "1:2" if bench.is_cuda else "16:64",
+        "--n-trials", str(N_TRIALS),
+        "--n-workers", "2",
+        "--sampler", "random",
+        "--pruner", "none",
+        "--storage", bench.storage("turns"),
+        "--checkpoint-dir", "none",
+        "--learning-rates", "0.001:0.1",
+        env={"BATCHFRONT_CHECK_UNIT": str(unit // 2)},
+        seconds=110,
+    )  # fmt: skip
+    trials = bench.trials("turns")
+    ended = verdicts(trials)
+    good = said.code == 0 and ended.get("out_of_memory", 0) == 0
+    return judged(
+        good, "two workers in turns: sizes that fit do not run out", f"{ended}{said.last}"
+    )
+
+
+def _together(bench: Bench) -> Row:
+    said = bench.said(
+        "--task", "digits",
+        "--batch-sizes", "16:64",
+        "--n-trials", str(N_TRIALS),
+        "--n-workers", "2",
+        "--trials-per-gpu", "2",
+        "--storage", bench.storage("together"),
+        "--checkpoint-dir", "none",
+        seconds=110,
+    )  # fmt: skip
+    trials = bench.trials("together")
+    failed = sum(trial["state"] == "FAIL" for trial in trials)
+    good = said.code == 0 and not failed and len(trials) >= N_TRIALS
+    return judged(good, "two trials share a GPU", f"{verdicts(trials)}{said.last}")
+
+
+def _spread(bench: Bench) -> Row:
+    from batchfront.objectives.device.names import beside
+
+    places = beside(bench.device)
+    if len(places) < 2:
+        return info("workers spread over GPUs", "there is one device")
+    said = bench.said(
+        "--task", "digits",
+        "--n-trials", str(N_TRIALS),
+        "--n-workers", str(len(places)),
+        "--storage", bench.storage("spread"),
+        "--checkpoint-dir", "none",
+        seconds=110,
+    )  # fmt: skip
+    return judged(said.code == 0, f"workers spread over {len(places)} GPUs", f"yes{said.last}")
