@@ -22,7 +22,7 @@ from batchfront.study.plan.agreement import (
     ending_in,
     refuse_other_recipe,
 )
-from batchfront.study.plan.behaviour import ACCEPTED, check_behaviour
+from batchfront.study.plan.behaviour import ACCEPTED, check_code
 from batchfront.study.plan.budgets import Budgets, cut_by_cost
 from batchfront.study.plan.length import (
     asked_length,
@@ -96,7 +96,7 @@ def create_or_resume(
     refuse_other_recipe(study, objective)
     check_hardware(study, device, mixed=settings.mixed_hardware)
     with storage.claim_lock(name):
-        check_behaviour(study, objective, accept=settings.accept_change)
+        check_code(study, objective, accept=settings.accept_change)
         agree_on_grace(study, plan.grace_seconds)
         plan = replace(plan, study_id=given_identity(study))
     guard(storage, study, plan.study_id)
