@@ -113,6 +113,7 @@ class DivergenceGuard:
         explodes = course.is_exploded and spent > rule.exploded_after
         self._exploded_streak = self._exploded_streak + 1 if explodes else 0
         fallen = course.is_fallen and (course.is_below_chance or not course.shortfalls)
+        fallen = fallen or course.is_back
         late = spent > (rule.fallen_after if fallen else rule.stalled_after)
         above = course.is_above and (late or course.is_still_far)
         self._above_streak = self._above_streak + 1 if above else 0
