@@ -169,7 +169,7 @@ def new_plan(settings: StudySettings, objective: Objective, name: str, device: s
         device=device,
         hardware=hardware_id(hardware(device)),
         costs={},
-        growth=growth_of(objective, length),
+        growth=growth_of(objective, length, space.batch_sizes),
         n_trials=settings.n_trials,
         timeout=settings.timeout,
         grace_seconds=settings.grace or DEFAULT_GRACE_SECONDS,
@@ -251,7 +251,8 @@ def resumed_plan(study: Study, settings: StudySettings, objective: Objective, de
         space = space if named == asked else fitting(named, plan.length, objective.batch_sizes)
     budgets = Budgets(**(stored.get("budgets", {}) | plan.budgets.as_dict()))
     ending = settings.ending(ending_in(stored))
-    return replace(plan, space=space, asked=asked, budgets=budgets, ending=ending)
+    growth = growth_of(objective, plan.length, space.batch_sizes)
+    return replace(plan, space=space, asked=asked, budgets=budgets, ending=ending, growth=growth)
 
 
 def with_costs(plan: Plan, objective: Objective, watch: Watch) -> Plan:
