@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from batchfront.objectives.measurement import Verdict
+from batchfront.objectives.measurement import ObjectiveError, Verdict
 from batchfront.objectives.meters.divergence import DivergenceGuard, SpikeCounter
 from batchfront.objectives.meters.outlook import falls, outlook
 from tests.objectives.conftest import train
@@ -341,6 +341,20 @@ def test_a_rate_that_warms_up_over_a_tenth_of_the_budget_is_given_time():
     steps = [max(0.0, n - 50) ** 2 / 100 if n < 100 else n - 75.0 for n in range(TOTAL)]
     losses = [20.0 * math.exp(-n / 100) + 0.5 for n in steps]
     assert feed(guard_of(baseline_loss=2.3, baseline_metric=0.1), losses) == (None, TOTAL)
+
+
+@pytest.mark.parametrize(
+    ("loss", "said"),
+    [
+        (torch.ones(4), r"Tensor of shape \(4,\)"),
+        (np.ones(4), r"ndarray of shape \(4,\)"),
+        (None, "NoneType"),
+        ("0.5", "str"),
+    ],
+)
+def test_a_loss_that_is_no_number_is_refused_at_the_first_step(loss, said):
+    with pytest.raises(ObjectiveError, match=f"run.step got {said}, wanted one number"):
+        guard_of().step(loss)
 
 
 BACK = (  # means of 13 steps of one example: diabetes, Adam at 0.1
