@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import runpy
 from pathlib import Path
 
 import pytest
@@ -50,6 +51,10 @@ def test_a_table_with_few_positives_is_searched_by_auc(tmp_path, monkeypatch):
     assert study.metric_names[0] == "val_auc"
     assert max(t.values[0] for t in study.trials if t.values) > 0.9
     assert {t.params["batch_size"] for t in study.trials} <= {32, 100}
+    data = runpy.run_path(str(path))["task"].data()
+    shares = [float(y.float().mean()) for y in (data.y_train, data.y_val, data.y_test)]
+    assert shares == pytest.approx([0.05] * 3, abs=0.01)
+    assert max(shares) - min(shares) < 1 / len(data.y_val)  # as equal as whole rows can be
 
 
 def test_the_language_model_is_trained_for_so_many_tokens(tmp_path, monkeypatch):
