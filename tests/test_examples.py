@@ -69,6 +69,18 @@ def test_the_language_model_is_trained_for_so_many_tokens(tmp_path, monkeypatch)
     assert min(t.values[0] for t in trials) < 2.9  # nats; characters alone have 3.2
 
 
+@pytest.mark.slow
+def test_the_language_model_comes_below_two_nats_in_less_than_an_epoch(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    argv = ["run", "--task", str(EXAMPLES / "language.py"), "--tokens", "200000", "--target", "2.0"]
+    size = ["--batch-sizes", "32", "--learning-rates", "0.018:0.024", "--n-trials", "2"]
+    assert main([*argv, *size, "--pruner", "none"]) == 0
+    trials = the_study("sqlite:///runs/batchfront.db", None).trials
+    assert max(t.values[0] for t in trials) < 2.0
+    needed = [t.user_attrs["tokens_to_target"] for t in trials]
+    assert all(100_000 < tokens <= 200_000 for tokens in needed)
+
+
 def test_every_example_has_a_test():
     others = {"rare_table", "language"}  # with tests of their own
     assert {p.stem for p in EXAMPLES.glob("*.py")} == set(REACHED) | others
