@@ -86,7 +86,7 @@ def play_trial(
     size, rate = batch_size_of(trial.params), trial.params["learning_rate"]
     recorded = table.nearest(size, rate, seed)
     run = Run(
-        metric=table.metric,
+        metric=objective.metric,
         measure_memory=False,
         guard=GuardSettings() if guarded else UNGUARDED,
         should_stop=_asking(table, study, trial, rule, recorded.batch_size),

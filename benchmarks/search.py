@@ -2,6 +2,8 @@
 
     python -m benchmarks.search TABLE… [--samplers a,b] [--seeds 15] [--json OUT] [--figure OUT]
 
+With `--told error` or `train_loss` searches are told a loss instead of the table's metric: 1 - that
+metric, or the training loss, by which they are then judged too.
 A run that goes non-finite ends there for everyone; the guard and the pruner `front` belong to ours
 alone. All samplers have the same training seconds: `BUDGET` times the mean cost of a batch size.
 Columns, medians over the seeds (a mean for ask_seconds), null where it was not reached:
@@ -31,10 +33,11 @@ from pathlib import Path
 from statistics import mean, median
 from typing import TYPE_CHECKING, Any
 
-from batchfront.objectives.curves.replay import ReplayObjective
 from batchfront.objectives.curves.table import Table, read_table
 from batchfront.study.plan.space import SearchSpace
+from batchfront.study.quiet import quiet_optuna
 from batchfront.study.trials.attributes import derive_seed
+from benchmarks.as_loss import TOLD, judged_by, objective_of
 from benchmarks.hypervolume import hypervolume
 from benchmarks.playback import Played, play_trial
 from benchmarks.pruning import dominated_volume, make_rule, volume_axes
@@ -56,6 +59,7 @@ SLOW_SEEDS = 3
 PEERS = ("gp", "botorch", "moasha")
 PACKAGES = {"botorch": "botorch", "moasha": "syne_tune"}  # without them a peer is left out
 PRUNERS = ("none", "median", "hyperband")
+OUR_PRUNERS = ("none", "front")
 
 
 def main() -> None:
@@ -64,7 +68,10 @@ def main() -> None:
     names = (OURS, *STOCK, *PEERS)
     here = [name for name in names if find_spec(PACKAGES.get(name, "optuna"))]
     arguments.add_argument("--samplers", type=some_of(names), default=here, metavar="A,B")
-    arguments.add_argument("--pruners", type=some_of(PRUNERS), default=PRUNERS, metavar="A,B")
+    pruners = (*PRUNERS, "front")
+    arguments.add_argument("--pruners", type=some_of(pruners), default=pruners, metavar="A,B")
+    arguments.add_argument("--told", choices=TOLD, default=TOLD[0], help="what searches are told")
+    arguments.add_argument("--max-trials", type=int, default=MAX_TRIALS)
     arguments.add_argument("--seeds", type=int, default=5)
     arguments.add_argument("--jobs", type=int, default=2, help="processes")
     arguments.add_argument("--figure", type=Path, help="write an HTML picture of the rows")
@@ -73,14 +80,17 @@ def main() -> None:
         (path, sampler, pruner)
         for path in args.tables
         for sampler in args.samplers
+        if sampler != "moasha" or args.told == TOLD[0]  # it knows errors of accuracies alone
         for pruner in _pruners(sampler, args.pruners)
     ]
     rows = []
     with multiprocessing.get_context("spawn").Pool(args.jobs) as pool:
         print_head()
-        for row in pool.imap(functools.partial(_job, seeds=args.seeds), jobs):
+        one = functools.partial(_job, seeds=args.seeds, told=args.told, max_trials=args.max_trials)
+        for row in pool.imap(one, jobs):
             if not any(r["table"] == row["table"] for r in rows):
-                rows.append(oracle_row(read_table(_path_of(row, args.tables)), row["table"]))
+                judged = judged_by(read_table(_path_of(row, args.tables)), args.told)
+                rows.append(oracle_row(judged, row["table"]))
                 print_row(rows[-1])
             rows.append(row)
             print_row(row)
@@ -93,10 +103,10 @@ def main() -> None:
 
 def _pruners(sampler: str, asked: Sequence[str]) -> Sequence[str]:
     if sampler == OURS:
-        return ("none", "front")
+        return [name for name in OUR_PRUNERS if name in asked]
     if sampler == "moasha":
         return ("its own",)
-    return ("none",) if sampler in SLOW else asked
+    return ("none",) if sampler in SLOW else [name for name in PRUNERS if name in asked]
 
 
 def _path_of(row: Row, paths: Sequence[Path]) -> Path:
@@ -108,14 +118,18 @@ def table_name(path: Path) -> str:
     return path.name.removesuffix(".gz").removesuffix(".csv")
 
 
-def _job(job: tuple[Path, str, str], *, seeds: int) -> Row:
+def _job(job: tuple[Path, str, str], *, seeds: int, told: str, max_trials: int) -> Row:
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     path, sampler, pruner = job
     table = read_table(path)
     many = min(seeds, SLOW_SEEDS) if sampler in SLOW else seeds
-    play = play_moasha if sampler == "moasha" else functools.partial(play_study, name=sampler)
+    play: Callable[..., Score] = (
+        play_moasha
+        if sampler == "moasha"
+        else functools.partial(play_study, name=sampler, told=told, max_trials=max_trials)
+    )
     seen = [play(table, seed=seed, pruner=pruner) for seed in range(many)]
     return {
         "table": table_name(path),
@@ -208,7 +222,15 @@ class Score:
         }
 
 
-def play_study(table: Table, *, name: str, pruner: str, seed: int) -> Score:
+def play_study(
+    table: Table,
+    *,
+    name: str,
+    pruner: str,
+    seed: int,
+    told: str = TOLD[0],
+    max_trials: int = MAX_TRIALS,
+) -> Score:
     """One search of an Optuna sampler in memory, until the budget is spent."""
     import optuna
 
@@ -217,15 +239,18 @@ def play_study(table: Table, *, name: str, pruner: str, seed: int) -> Score:
         batch_sizes=tuple(table.batch_sizes),
         learning_rates=(min(rates), max(rates)),
     )
+    objective = objective_of(table, told)
     study = optuna.create_study(
         study_name=f"{table.task} {seed}",
-        directions=["maximize", "minimize", "minimize"],
+        directions=[objective.metric.direction, "minimize", "minimize"],
         sampler=sampler_of(name, table, space, seed),
     )
-    objective = ReplayObjective(table, name=table.task)
+    if told != TOLD[0]:
+        with quiet_optuna():
+            study.set_metric_names([objective.metric.name, "train_seconds", "peak_memory_bytes"])
     rule = make_rule(table, pruner, seed=seed, risk=0.02)
-    score = Score(table=table)
-    while not score.is_over(SLOW.get(name, MAX_TRIALS)):
+    score = Score(table=judged_by(table, told))
+    while not score.is_over(min(SLOW.get(name, max_trials), max_trials)):
         before = time.perf_counter()
         trial = study.ask(space.distributions())
         score.ask_seconds += time.perf_counter() - before

@@ -1,6 +1,6 @@
 """A language model of Python's manual, trained for less than an epoch: its length is in tokens.
 
-make smallest TASK=examples/language.py TOKENS=200000 BATCH_SIZES=4:64 TARGET=2.2
+make smallest TASK=examples/language.py TOKENS=200000 BATCH_SIZES=4:64 TARGET=2.0
 """
 
 from pydoc_data.topics import topics  # 0.46 million characters
@@ -19,11 +19,11 @@ PARTS = dict(zip(NAMES, X + Y, strict=True))
 class Model(nn.Module):
     def __init__(self) -> None:
         super().__init__()
-        self.embed = nn.Embedding(128, 16)
-        self.last_five, self.logits = nn.Conv1d(16, 64, 5), nn.Conv1d(64, 128, 1)
+        self.embed = nn.Embedding(128, 32)
+        self.last_eight, self.logits = nn.Conv1d(32, 128, 8), nn.Conv1d(128, 128, 1)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:  # (B, 32) -> (B, 128, 32)
-        return self.logits(self.last_five(nn.functional.pad(self.embed(x).mT, (4, 0))).relu())
+        return self.logits(self.last_eight(nn.functional.pad(self.embed(x).mT, (7, 0))).relu())
 
 
 of = {"data": lambda: Data(**PARTS), "model": Model, "loss": nn.functional.cross_entropy}

@@ -118,3 +118,8 @@ def _oddity(text: str) -> str:
         return ": write a point before decimals, and nothing between thousands"
     strange = next((c for c in text if not c.isascii()), None)
     return "" if strange is None else f": it has a {unicodedata.name(strange, 'strange character')}"
+
+
+def is_power(size: int) -> bool:
+    """Whether a positive number is a power of two."""
+    return size & (size - 1) == 0

@@ -241,7 +241,7 @@ class Run(Remarks):
 
         Raises:
             Stopped: the loss is non-finite, exploded or never left chance level; or time is up.
-            ObjectiveError: `n` is no number of steps.
+            ObjectiveError: `n` is no number of steps, or the loss no number.
         """
         self._raise_latched()
         if n < 1:

@@ -9,10 +9,13 @@ import optuna
 import pytest
 
 from batchfront.objectives.curves.table import RecordedRun, Table, read_table
+from batchfront.objectives.measurement import TrialParams
+from batchfront.objectives.run import Run
 from batchfront.study.pruning.decision import NeverStop
+from benchmarks.as_loss import TOLD, judged_by, objective_of
 from benchmarks.hypervolume import hypervolume
 from benchmarks.multi_metric import non_domination_ranks
-from benchmarks.playback import Played, play, random_design
+from benchmarks.playback import UNGUARDED, Played, play, random_design
 from benchmarks.pruning import beats, compare, front_of, is_lost, volume_axes
 from benchmarks.search import Score, costs_of, oracle_row, play_study, summary
 
@@ -182,3 +185,19 @@ def test_a_search_spends_its_budget_and_no_more_than_one_run_beyond(table, sampl
     monkeypatch.setattr("benchmarks.search.BUDGET", 4)
     score = play_study(table, name=sampler, pruner="none", seed=0)
     assert score.budget <= score.seconds <= score.budget + max(costs_of(table).values())
+
+
+@pytest.mark.parametrize("told", TOLD)
+def test_a_search_is_told_a_loss_and_judged_by_it(table, told):
+    objective, judged = objective_of(table, told), judged_by(table, told)
+    size, rate = 64, table.learning_rates(64)[3]
+    run = Run(metric=objective.metric, measure_memory=False, guard=UNGUARDED)
+    with run:
+        objective(TrialParams(batch_size=size, learning_rate=rate, epochs=table.epochs,
+                              seed=0, device="cpu"), run)  # fmt: skip
+    value, final = run.result().metric, judged.nearest(size, rate, 0).val_accuracy[-1]
+    assert value == pytest.approx(final if told == "accuracy" else 1 - final)
+    assert objective.metric.maximize == (told == "accuracy")
+    score = play_study(table, name="random", pruner="none", seed=0, told=told, max_trials=6)
+    assert score.n_trials == 6
+    assert 0 < score.hypervolume < 1

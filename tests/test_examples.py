@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import runpy
 from pathlib import Path
 
 import pytest
@@ -50,6 +51,10 @@ def test_a_table_with_few_positives_is_searched_by_auc(tmp_path, monkeypatch):
     assert study.metric_names[0] == "val_auc"
     assert max(t.values[0] for t in study.trials if t.values) > 0.9
     assert {t.params["batch_size"] for t in study.trials} <= {32, 100}
+    data = runpy.run_path(str(path))["task"].data()
+    shares = [float(y.float().mean()) for y in (data.y_train, data.y_val, data.y_test)]
+    assert shares == pytest.approx([0.05] * 3, abs=0.01)
+    assert max(shares) - min(shares) < 1 / len(data.y_val)  # as equal as whole rows can be
 
 
 def test_the_language_model_is_trained_for_so_many_tokens(tmp_path, monkeypatch):
@@ -62,6 +67,18 @@ def test_the_language_model_is_trained_for_so_many_tokens(tmp_path, monkeypatch)
     assert [t.state.name for t in trials] == ["COMPLETE"] * 3
     assert {t.user_attrs["run_length"]["tokens_per_example"] for t in trials} == {32}
     assert min(t.values[0] for t in trials) < 2.9  # nats; characters alone have 3.2
+
+
+@pytest.mark.slow
+def test_the_language_model_comes_below_two_nats_in_less_than_an_epoch(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    argv = ["run", "--task", str(EXAMPLES / "language.py"), "--tokens", "200000", "--target", "2.0"]
+    size = ["--batch-sizes", "32", "--learning-rates", "0.018:0.024", "--n-trials", "2"]
+    assert main([*argv, *size, "--pruner", "none"]) == 0
+    trials = the_study("sqlite:///runs/batchfront.db", None).trials
+    assert max(t.values[0] for t in trials) < 2.0
+    needed = [t.user_attrs["tokens_to_target"] for t in trials]
+    assert all(100_000 < tokens <= 200_000 for tokens in needed)
 
 
 def test_every_example_has_a_test():

@@ -35,7 +35,7 @@ class GuardSettings:
     stalled_after: float = 0.10
     """Stalled: window mean above the baseline once this share of the budget is spent ..."""
     fallen_after: float = 0.20
-    """... or this one, where it has `fallen` from far above ..."""
+    """... or this one, where it has `fallen` from far above, or is back from an explosion ..."""
     unmoved_after: float = 0.15
     """... or this one, where it has not, and nothing confirms the baseline ..."""
     clearly: float = 0.1
@@ -147,6 +147,17 @@ class Course:
         start = self.start
         far = self._far_above(start) and not self.exploded
         return far and self.means[-1] < start - self.settings.fallen * abs(start)
+
+    @property
+    def is_back(self) -> bool:
+        """It exploded, and was clearly below the baseline since: what it does now may be noise.
+
+        A metric must say that the explosion was at the start: an R2 that began far below zero.
+        """
+        if not (self.exploded and self.is_below_chance):
+            return False
+        peak = self.means.index(max(self.means))
+        return min(self.means[peak:]) < self._goal
 
     @property
     def is_below_chance(self) -> bool:

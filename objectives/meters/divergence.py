@@ -14,7 +14,7 @@ from collections import deque
 from statistics import median
 from typing import Any
 
-from batchfront.objectives.measurement import Verdict
+from batchfront.objectives.measurement import ObjectiveError, Verdict
 from batchfront.objectives.meters.course import Course, GuardSettings
 from batchfront.objectives.meters.outlook import outlook
 from batchfront.objectives.metric import ACCURACY, Metric
@@ -56,7 +56,7 @@ class DivergenceGuard:
     def step(self, loss: Any) -> tuple[Verdict, str] | None:
         """Take one step's mean loss: a float, or a detached scalar tensor on any device."""
         if self._course.first is None:
-            self._course.first = float(loss)  # the only step that waits for the device
+            self._course.first = _number(loss)  # the only step that waits for the device
         self._sum += _wide(loss)
         self._count += 1
         return self.close_window() if self._count >= self.window_steps else None
@@ -113,6 +113,7 @@ class DivergenceGuard:
         explodes = course.is_exploded and spent > rule.exploded_after
         self._exploded_streak = self._exploded_streak + 1 if explodes else 0
         fallen = course.is_fallen and (course.is_below_chance or not course.shortfalls)
+        fallen = fallen or course.is_back
         late = spent > (rule.fallen_after if fallen else rule.stalled_after)
         above = course.is_above and (late or course.is_still_far)
         self._above_streak = self._above_streak + 1 if above else 0
@@ -154,6 +155,19 @@ class DivergenceGuard:
 
     def _in_a_row(self, streak: int) -> str:
         return f", {streak} windows of {self.window_steps} steps in a row"
+
+
+def _number(loss: Any) -> float:
+    """A first loss; raises ObjectiveError for what is none."""
+    try:
+        if not isinstance(loss, str | bytes):
+            return float(loss)
+    except (TypeError, ValueError):
+        pass
+    shape = f" of shape {tuple(loss.shape)}" if hasattr(loss, "shape") else ""
+    raise ObjectiveError(
+        f"run.step got {type(loss).__name__}{shape}, wanted one number: the step's mean loss"
+    )
 
 
 def _wide(loss: Any) -> Any:

@@ -12,6 +12,7 @@ from batchfront.objectives.device.randomness import (
     restore_random_states,
     seed_everything,
 )
+from batchfront.objectives.loading.tree import tensors
 from batchfront.objectives.loss import as_loss
 from batchfront.objectives.measurement import ObjectiveError
 from batchfront.objectives.training.own_schedule import rates_of
@@ -91,10 +92,13 @@ def _measured(task: Task, data: Data) -> dict[str, Any]:
 
     with _seeded():
         model = task.model().train()
-        loss = as_loss(task.loss)(model(data.x_train[:EXAMPLES]), data.y_train[:EXAMPLES])
+        output = model(data.x_train[:EXAMPLES])
+        loss = as_loss(task.loss)(output, data.y_train[:EXAMPLES])
         loss.backward()
     squares = [_squared_norm(parameter.grad) for parameter in model.parameters()]
     return {
+        "weights": _norm_of(list(model.parameters())),
+        **({} if task.step is not None else {"output": _norm_of(tensors(output))}),
         "loss": _rounded(float(loss.detach())),
         "gradient_norms": [_rounded(math.sqrt(sum(part))) for part in _parts(squares)],
         **({} if task.scheduler is None else {"learning_rates": rates_of(task, model)}),
@@ -113,6 +117,12 @@ def _squared_norm(gradient: Tensor | None) -> float:
         return 0.0
     dense = gradient.coalesce().values() if gradient.is_sparse else gradient
     return float(dense.double().square().sum())
+
+
+def _norm_of(some: list[Tensor]) -> float | None:
+    """Of all numbers in some tensors; of those with a fraction alone."""
+    numbers = [one.detach() for one in some if one.is_floating_point()]
+    return _rounded(math.sqrt(sum(map(_squared_norm, numbers))))
 
 
 def _parts(squares: list[float]) -> list[list[float]]:

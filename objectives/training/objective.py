@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
@@ -231,8 +231,8 @@ class TaskObjective:
         model = build_model(task, recipe).to(self.device)
         schedule = "constant" if run.holds_batch_size else params.schedule
         length = replace(params.planned, n_train=n_train)
-        growth = self.growth(length, schedule)
-        growth = replace(growth, rule=order.rule, of_epoch=self._source.steps)
+        growth = self.growth(length, schedule, first=(params.batch_size,))
+        growth = replace(growth, rule=order.rule)
         sizes = BatchSizes(growth, params.batch_size)
         run.trained_with(**facts_of(recipe, sizes.largest, batch_norm=has_batch_norm(model)))
         train_epoch, parts = self._trainer(task, model, params, run, recipe, sizes)
@@ -262,7 +262,7 @@ class TaskObjective:
             train_epoch(batches)
             is_last = epoch == length.points
             self._report(task, model, params, run, is_last=is_last, precision=recipe.precision)
-            if sizes.grow:
+            if sizes.looks:
                 with run.validating():
                     gradients = self.gradients(model, recipe.micro_batch_size(size))
                     sizes.look(epoch, gradients, seed=params.seed, device=self.device)
@@ -298,13 +298,22 @@ class TaskObjective:
             self._diagnose(params, task, model, run)
         run.report(found.pop(name), **found)
 
-    def growth(self, length: Length, schedule: str | None = None) -> Growth:
-        """How the batch size grows in runs of this length; `schedule` None: the recipe's."""
-        return Growth(
+    def growth(
+        self, length: Length, schedule: str | None = None, *, first: Sequence[int]
+    ) -> Growth:
+        """How the batch size grows in runs of this length that start with one of these sizes.
+
+        `schedule` None: the recipe's.
+        """
+        growth = Growth(
             schedule=schedule or self.recipe.schedule,
             length=replace(length, n_train=self.n_train),
             rule=self._rule,
         )
+        if self._source.steps is None:
+            return growth
+        sizes = {size for one in first for size in growth.reachable(one)}
+        return replace(growth, of_epoch={size: self._source.steps(size) for size in sizes})
 
     def _diagnose(self, params: TrialParams, task: Task, model: nn.Module, run: Run) -> None:
         asked = params.diagnostics

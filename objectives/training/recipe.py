@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
 from batchfront.objectives.measurement import ObjectiveError
-from batchfront.objectives.number import EXACT, SIZE, Number, check_numbers
+from batchfront.objectives.number import EXACT, SIZE, Number, check_numbers, is_power
 from batchfront.objectives.parameter import Parameter
 
 PRECISIONS = ("float32", "bfloat16", "float16")
@@ -16,6 +16,7 @@ SCHEDULES = ("constant", "doubling", "noise-scale")  # of the batch size
 RATE_SCHEDULES = ("constant", "cosine")
 SHARDS = ("striped", "block")
 MICRO = "log2_micro_batch_size"  # names of searched parameters
+LISTED_MICRO = "micro_batch"
 PRECISION = "precision"
 
 
@@ -40,12 +41,12 @@ def technique(
 class Recipe:
     """How our own loop trains. What is searched takes its value from a trial's params: see `at`."""
 
-    micro_batch_sizes: tuple[int, int] | None = technique(
-        "examples of a pass, or LOW:HIGH to search; default: the batch",
+    micro_batch_sizes: tuple[int, ...] | None = technique(
+        "examples of a pass; LOW:HIGH or 24,48 to search; default: the batch",
         kind="micro-batch sizes",
     )
-    """Powers of two: equal ends fix it, others are searched. Gradients accumulate to the batch
-    size. None: whole batches."""
+    """Twice the same fixes it. Two powers of two are searched with all between them, any others as
+    a list. Gradients accumulate to the batch size. None: whole batches."""
     precisions: tuple[str, ...] = technique(
         "float32, bfloat16 or float16; several, with commas, are searched",
         default=("float32",),
@@ -88,9 +89,12 @@ class Recipe:
     def search(self) -> dict[str, Parameter]:
         """What of it is searched; all of that bears cost."""
         found = {}
-        if self.micro_batch_sizes is not None and len(set(self.micro_batch_sizes)) > 1:
-            low, high = (size.bit_length() - 1 for size in self.micro_batch_sizes)
+        sizes = self.micro_batch_sizes or ()
+        if len(set(sizes)) > 1 and len(sizes) == 2 and all(map(is_power, sizes)):
+            low, high = (size.bit_length() - 1 for size in sizes)
             found[MICRO] = Parameter(low=low, high=high)
+        elif len(set(sizes)) > 1:
+            found[LISTED_MICRO] = Parameter(choices=sizes, usual=sizes[len(sizes) // 2])
         if len(self.precisions) > 1:
             found[PRECISION] = Parameter(choices=self.precisions)
         return found
@@ -101,6 +105,8 @@ class Recipe:
         micro = self.micro_batch_sizes
         if MICRO in found:
             micro = (2 ** int(found[MICRO]),) * 2
+        elif LISTED_MICRO in found:
+            micro = (int(found[LISTED_MICRO]),) * 2
         precisions = (found[PRECISION],) if PRECISION in found else self.precisions
         return replace(self, micro_batch_sizes=micro, precisions=precisions)
 

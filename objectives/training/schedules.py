@@ -8,7 +8,7 @@ A larger batch late in training stands in for a smaller learning rate (arXiv:171
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import accumulate, groupby, islice
@@ -45,7 +45,7 @@ class Growth:
     schedule: str = "constant"  # of recipe.SCHEDULES
     length: Length
     rule: str = EXACT  # of batches.RULES
-    of_epoch: Callable[[int], int] | None = None  # its steps, where loaders say how many
+    of_epoch: Mapping[int, int] | None = None  # its steps by size, where loaders say how many
 
     def planned(self, first: int) -> list[int]:
         """The batch size up to every point, as far as it is known when a run starts."""
@@ -74,8 +74,9 @@ class Growth:
 
     def steps(self, sizes: Sequence[int]) -> list[int]:
         """Optimizer steps up to every point from the one before."""
-        if self.of_epoch is not None:
-            return [self.of_epoch(size) for size in sizes]
+        known = self.of_epoch or {}
+        if known and known.keys() >= {*sizes}:
+            return [known[size] for size in sizes]
         return steps_of(sizes, self.length, rule=self.rule)
 
     def phases(self, sizes: Sequence[int]) -> tuple[Phase, ...]:
@@ -112,6 +113,11 @@ class BatchSizes:
         return self._growth.schedule != "constant"
 
     @property
+    def looks(self) -> bool:
+        """Whether they follow the noise scale, for which gradients are drawn."""
+        return self._growth.schedule == "noise-scale"
+
+    @property
     def phases(self) -> tuple[Phase, ...]:
         """The phases of the whole run, as planned now."""
         return self._growth.phases(self._sizes)
@@ -137,7 +143,7 @@ class BatchSizes:
         """Double the size after this epoch, where the noise scale says so."""
         size = self.of(epoch)
         larger = self._growth.doubled(size)
-        if self._growth.schedule != "noise-scale" or epoch == len(self._sizes) or larger == size:
+        if not self.looks or epoch == len(self._sizes) or larger == size:
             return
         with _undisturbed(gradients.model, device):
             if is_noisy(gradients, size, seed=seed + (epoch << 32)):

@@ -83,7 +83,7 @@ def notes_on(recipe: Recipe, model: nn.Module) -> tuple[str, ...]:
     if recipe.micro_batch_sizes is None:
         return ()
     ghost = recipe.ghost_batch_size
-    if ghost is not None and recipe.micro_batch_sizes[0] % ghost == 0:
+    if ghost is not None and not any(size % ghost for size in recipe.micro_batch_sizes):
         return ()
     return (
         "batch norm takes its statistics from micro-batches: gradients are not those of whole "

@@ -24,7 +24,7 @@ from batchfront.study.plan.agreement import (
     ending_in,
     refuse_other_recipe,
 )
-from batchfront.study.plan.behaviour import ACCEPTED, check_behaviour
+from batchfront.study.plan.behaviour import ACCEPTED, check_code
 from batchfront.study.plan.budgets import Budgets, cut_by_cost
 from batchfront.study.plan.length import (
     asked_length,
@@ -99,7 +99,7 @@ def create_or_resume(
     refuse_other_recipe(study, objective)
     check_hardware(study, device, mixed=settings.mixed_hardware)
     with storage.claim_lock(name):
-        check_behaviour(study, objective, accept=settings.accept_change)
+        check_code(study, objective, accept=settings.accept_change)
         agree_on_grace(study, plan.grace_seconds)
         plan = replace(plan, study_id=given_identity(study))
     guard(storage, study, plan.study_id)
@@ -172,7 +172,7 @@ def new_plan(settings: StudySettings, objective: Objective, name: str, device: s
         device=device,
         hardware=hardware_id(hardware(device)),
         costs={},
-        growth=growth_of(objective, length),
+        growth=growth_of(objective, length, space.batch_sizes),
         n_trials=settings.n_trials,
         timeout=settings.timeout,
         grace_seconds=settings.grace or DEFAULT_GRACE_SECONDS,
@@ -254,7 +254,8 @@ def resumed_plan(study: Study, settings: StudySettings, objective: Objective, de
         space = space if named == asked else fitting(named, plan.length, objective.batch_sizes)
     budgets = Budgets(**(stored.get("budgets", {}) | plan.budgets.as_dict()))
     ending = settings.ending(ending_in(stored))
-    return replace(plan, space=space, asked=asked, budgets=budgets, ending=ending)
+    growth = growth_of(objective, plan.length, space.batch_sizes)
+    return replace(plan, space=space, asked=asked, budgets=budgets, ending=ending, growth=growth)
 
 
 def with_costs(plan: Plan, objective: Objective, watch: Watch) -> Plan:

@@ -12,7 +12,8 @@ from batchfront.study.errors import StudyError
 from batchfront.study.plan.space import SearchSpace
 from batchfront.study.trials.attributes import AGREEMENT as AGREEMENT
 from batchfront.study.trials.attributes import IMPORTED as IMPORTED
-from batchfront.study.trials.yardstick import stored_metric
+from batchfront.study.trials.attributes import STORED_METRIC
+from batchfront.study.trials.yardstick import metric_of_record, stored_metric
 
 if TYPE_CHECKING:
     from optuna import Study
@@ -27,12 +28,8 @@ FORMAT = 4
 the logarithm of the batch size."""
 BEHAVIOUR = "behaviour"  # in the record: compared by its numbers, see study/plan/behaviour.py
 SHOWN = 230  # letters of all values that differ
-BY_TEXT = (
-    "architecture",
-    "loss",
-    "scheduler",
-    "source",
-)  # what was compared before there was a behaviour
+CODE = ("data", "table", "model", "architecture", "loss", "optimizer", "scheduler", "source")
+"""What a record says of what trains: study/plan/behaviour.py compares it."""
 
 
 def agreement_of(plan: Plan, objective: Objective) -> dict[str, Any]:
@@ -100,7 +97,7 @@ def ending_in(stored: Mapping[str, Any]) -> Ending:
 
 
 def compare(study: Study, asked: dict[str, Any], directions: Sequence[str]) -> None:
-    """Optuna ignores directions and ranges of an existing study, so we compare them ourselves."""
+    """Raise StudyError where settings differ: Optuna ignores those of an existing study."""
     stored = study.user_attrs[AGREEMENT]
     found = [direction.name.lower() for direction in study.directions]
     differences: dict[str, tuple[str, str]] = {}
@@ -109,22 +106,34 @@ def compare(study: Study, asked: dict[str, Any], directions: Sequence[str]) -> N
     ending = {key: asked[key] for key in ("early_stopping", "report") if key in asked}
     length = {key: asked[key] for key in (*UNITS, "evaluations") if key in asked}
     known = {**stored, **length, **(ending if stored.get("format", 1) < 2 else asked)}
-    told_by_behaviour = BY_TEXT if stored.get(BEHAVIOUR) else ()
     for key in known:
-        if key in ("format", BEHAVIOUR, *told_by_behaviour):
+        if key in ("format", BEHAVIOUR, *CODE):
             continue
         if stored.get(key) != asked.get(key):
             differences[key] = _short(stored.get(key)), _short(asked.get(key))
+    if STORED_METRIC in differences:  # which says it all
+        differences[STORED_METRIC] = _metric_in(stored), _metric_in(asked)
+        differences = {
+            k: v for k, v in differences.items() if k not in ("directions", "objectives")
+        }
     if differences:
         each = SHOWN // (2 * len(differences))  # all are named, however long they are
         said = [
-            f"{key} ({_cut(before, each)}, now {_cut(now, each)})"
+            f"{key} ({cut(before, each)}, now {cut(now, each)})"
             for key, (before, now) in differences.items()
         ]
         raise StudyError(
             f"study {study.study_name!r} was made with other {'; '.join(said)}: "
             "results would not be comparable, choose another --study-name"
         )
+
+
+def _metric_in(record: Mapping[str, Any]) -> str:
+    metric = metric_of_record(record)
+    if metric is None:
+        return str(record["objectives"][0])
+    bound = "" if metric.bound is None else f" to {metric.bound:g} at best"
+    return f"{metric} {metric.direction}d{bound}"
 
 
 def _short(value: Any) -> str:
@@ -135,7 +144,8 @@ def _short(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value)
 
 
-def _cut(text: str, letters: int) -> str:
+def cut(text: str, letters: int) -> str:
+    """A text of at most so many letters."""
     return text if len(text) <= letters else f"{text[: max(letters - 1, 1)]}…"
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from difflib import get_close_matches
-from functools import partial
 from typing import Any
 
 from batchfront.objectives.measurement import DIAGNOSTICS
@@ -12,7 +11,7 @@ from batchfront.objectives.meters.early_stopping import EarlyStopping
 from batchfront.objectives.metric import DIRECTIONS, Direction
 from batchfront.study.errors import StudyError
 from batchfront.study.plan.budgets import parse_bytes
-from batchfront.study.plan.sizes import parse_batch_sizes, parse_powers
+from batchfront.study.plan.sizes import parse_batch_sizes, parse_micro_batch_sizes
 from batchfront.study.plan.space import parse_learning_rates
 
 AUTO = "auto"  # learning rates
@@ -88,5 +87,5 @@ PARSERS: Mapping[str, Callable[[str], Any]] = {
     "diagnostics": parse_diagnostics,
     "early stopping": parse_early_stopping,
     "direction": parse_direction,
-    "micro-batch sizes": partial(parse_powers, what="micro_batch_sizes"),
+    "micro-batch sizes": parse_micro_batch_sizes,
 }

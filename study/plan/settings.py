@@ -304,7 +304,7 @@ class StudySettings:
         verbs="run",
     )
     accept_change: bool = setting(
-        "go on although the training code was changed; the study records it",
+        "go on although code, data, model or optimizer changed; the study records it",
         default=False,
         group="workers",
         verbs=f"{SEARCHING} {FILLING}",

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import TypeVar
 
-from batchfront.objectives.number import SIZE
+from batchfront.objectives.number import SIZE, is_power
 from batchfront.study.errors import StudyError
 
 RANGE, SIZES = "batch_sizes", "sizes"  # in a stored space: formats up to 3 had powers of two alone
@@ -48,55 +48,69 @@ def span_of(sizes: Sequence[int]) -> str:
     return f"{sizes[0]}..{sizes[-1]}" if short else ", ".join(map(str, sizes))
 
 
-def parse_batch_sizes(text: str) -> tuple[int, ...]:
+def parse_batch_sizes(text: str, what: str = RANGE) -> tuple[int, ...]:
     """The batch sizes that were written, ascending: in one of FORMS, or a single size.
 
     Raises:
         StudyError: not whole numbers, out of range, reversed, twice the same, or too many.
     """
     if "," in text:
-        sizes = _listed(text)
+        sizes = _listed(text, what)
     elif text.count(":") == 2:
-        sizes = _stepped(text)
+        sizes = _stepped(text, what)
     elif ":" in text:
-        sizes = powers_of_two(*parse_powers(text))
+        sizes = powers_of_two(*parse_powers(text, what))
     else:
-        sizes = _listed(text)
+        sizes = _listed(text, what)
     if len(sizes) > MOST_SIZES:
         raise StudyError(
-            f"batch_sizes is {text!r}, which are {len(sizes)} sizes, wanted at most {MOST_SIZES}: "
+            f"{what} is {text!r}, which are {len(sizes)} sizes, wanted at most {MOST_SIZES}: "
             "choose larger steps"
         )
     return sizes
 
 
-def _listed(text: str) -> tuple[int, ...]:
-    sizes = sorted(_whole(text, text.split(",")))
+def _listed(text: str, what: str) -> tuple[int, ...]:
+    sizes = sorted(_whole(text, text.split(","), what))
     twice = next((a for a, b in pairwise(sizes) if a == b), None)
     if twice is not None:
-        raise StudyError(f"batch_sizes is {text!r}, which has {twice} twice: give it once")
+        raise StudyError(f"{what} is {text!r}, which has {twice} twice: give it once")
     return tuple(sizes)
 
 
-def _stepped(text: str) -> tuple[int, ...]:
-    low, high, step = _whole(text, text.split(":"))
+def _stepped(text: str, what: str) -> tuple[int, ...]:
+    low, high, step = _whole(text, text.split(":"), what)
     if not low + step <= high:
-        raise StudyError(
-            f"batch_sizes is {text!r}, wanted LOW:HIGH:STEP with a step from LOW to HIGH"
-        )
+        raise StudyError(f"{what} is {text!r}, wanted LOW:HIGH:STEP with a step from LOW to HIGH")
     return tuple(range(low, min(high, low + step * MOST_SIZES) + 1, step))
 
 
-def _whole(text: str, parts: Sequence[str]) -> list[int]:
+def _whole(text: str, parts: Sequence[str], what: str) -> list[int]:
     try:
         sizes = [int(part) for part in parts]
     except ValueError:
-        raise StudyError(f"batch_sizes is {text!r}, wanted whole numbers as in {FORMS}") from None
+        raise StudyError(f"{what} is {text!r}, wanted whole numbers as in {FORMS}") from None
     if not all(map(SIZE.holds, sizes)):
-        raise StudyError(
-            f"batch_sizes is {text!r}, wanted sizes of at least 1 and at most {SIZE.high}"
-        )
+        raise StudyError(f"{what} is {text!r}, wanted sizes of at least 1 and at most {SIZE.high}")
     return sizes
+
+
+def parse_micro_batch_sizes(text: str) -> tuple[int, ...]:
+    """Sizes of micro-batches: all of a list, both ends of a range of powers, or twice a single one.
+
+    Raises:
+        StudyError: as for batch sizes; or a list that could not be told from a range.
+    """
+    what = "micro_batch_sizes"
+    if text.count(":") == 1:
+        return parse_powers(text, what)
+    sizes = parse_batch_sizes(text, what)
+    if len(sizes) == 2 and all(map(is_power, sizes)) and sizes[1] != 2 * sizes[0]:
+        raise StudyError(
+            f"{what} is {text!r}, and two powers of two are the ends of a range: write "
+            f"{sizes[0]}:{sizes[1]}, or a list that has another size"
+        )
+    return sizes if len(sizes) > 1 else sizes * 2
 
 
 def parse_powers(text: str, what: str = "batch_sizes") -> tuple[int, int]:
@@ -108,11 +122,13 @@ def parse_powers(text: str, what: str = "batch_sizes") -> tuple[int, int]:
     low, high = ends(what, text, int)
     if not (SIZE.holds(low) and SIZE.holds(high)):
         raise StudyError(f"{what} is {text!r}, wanted sizes of at least 1 and at most {SIZE.high}")
-    odd = next((size for size in (low, high) if size & (size - 1)), None)
+    odd = next((size for size in (low, high) if not is_power(size)), None)
     if odd is not None:
         near = 2 ** round(math.log2(odd))
-        others = f"; other sizes are written as {OTHER_FORMS}" if what == RANGE else ""
-        raise StudyError(f"{what} is {text!r}, wanted powers of two: {near} is near {odd}{others}")
+        raise StudyError(
+            f"{what} is {text!r}, wanted powers of two: {near} is near {odd}; other sizes are "
+            f"written as {OTHER_FORMS}"
+        )
     return low, high
 
 

@@ -27,7 +27,7 @@ from batchfront.study.machine.interrupts import Interrupts
 from batchfront.study.machine.slots import n_cores, why_not_alone
 from batchfront.study.opening.create import create_or_resume, new_plan_with_costs, usual_space
 from batchfront.study.opening.open import stored_record
-from batchfront.study.plan.behaviour import behaviour_notes
+from batchfront.study.plan.behaviour import code_notes
 from batchfront.study.plan.length import asked_length
 from batchfront.study.plan.parsers import AUTO, check_study_name
 from batchfront.study.plan.plan import Plan
@@ -140,7 +140,7 @@ class Session:
             planned=planned,
         )
         self._header(study, plan, is_new=is_new)
-        for note in [*_notes(objective, plan), *behaviour_notes(study, objective)]:
+        for note in [*_notes(objective, plan), *code_notes(study, objective)]:
             self._console.print(f"note: {note}", soft_wrap=True)
         return study, plan
 

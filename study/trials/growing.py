@@ -15,13 +15,13 @@ if TYPE_CHECKING:
     from batchfront.objectives.training.schedules import Growth
 
 
-def growth_of(objective: Objective, length: Length) -> Growth | None:
-    """The growth of the batch size in the objective's runs; None where every run keeps its own."""
+def growth_of(objective: Objective, length: Length, sizes: Sequence[int]) -> Growth | None:
+    """The growth of the batch size in runs that start with these; None where all keep their own."""
     if '"schedule"' not in objective.fingerprint.get("recipe", ""):
         return None
     from batchfront.objectives.training.objective import TaskObjective
 
-    return objective.growth(length) if isinstance(objective, TaskObjective) else None
+    return objective.growth(length, first=sizes) if isinstance(objective, TaskObjective) else None
 
 
 def can_adapt(objective: Objective) -> bool:

@@ -1,11 +1,11 @@
-"""What a vision user has already: a dataset with augmentation, mixup, a model, a loop."""
+"""What people have already: datasets with augmentation, mixup, tables, models, a loop."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import torch
-from sklearn.datasets import load_digits
+from sklearn.datasets import load_diabetes, load_digits, make_multilabel_classification
 from torch import nn
 from torch.utils.data import DataLoader, Dataset, default_collate
 
@@ -81,3 +81,27 @@ def train(batch_size: int, lr: float, epochs: int, device: str = "cpu") -> None:
             loss.backward()
             opt.step()
         print(epoch, loss.item(), top1(model, val, device))
+
+
+def tables(x: Any, y: Any, *sizes: int) -> dict[str, torch.Tensor]:
+    """Six tensors, of rows in an order of their own."""
+    x, y = (torch.tensor(part, dtype=torch.float32) for part in (x, y))
+    parts = torch.randperm(len(x), generator=torch.Generator().manual_seed(0)).split(list(sizes))
+    named = dict(zip(("train", "val", "test"), parts, strict=True))
+    return {
+        f"{of}_{name}": t[rows] for of, t in (("x", x), ("y", y)) for name, rows in named.items()
+    }
+
+
+def progression() -> dict[str, torch.Tensor]:
+    bundle = load_diabetes()
+    return tables(bundle.data / bundle.data.std(0), bundle.target[:, None], 300, 71, 71)
+
+
+def labels() -> dict[str, torch.Tensor]:
+    x, y = make_multilabel_classification(1000, 20, n_classes=5, random_state=0)
+    return tables((x - x.mean(0)) / x.std(0), y, 600, 200, 200)
+
+
+def layers(n_inputs: int, n_outputs: int) -> nn.Module:
+    return nn.Sequential(nn.Linear(n_inputs, 32), nn.ReLU(), nn.Linear(32, n_outputs))

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from tests.objectives.conftest import load, train
+from tests.objectives.loading import programs
 
 GLUE = """
     import torch
@@ -36,3 +37,33 @@ def test_a_vision_program_joins_with_at_most_12_lines(write, metric):
     assert measured.metric > 0.25  # as the program itself reaches
     assert measured.generalization_gap is not None
     assert objective._baseline_loss == pytest.approx(2.29, abs=0.03)  # of hard labels: ln 10
+
+
+TABLES = {
+    "mae": "model=lambda: mine.layers(10, 1), data=lambda: Data(**mine.progression()), "
+    'loss=torch.nn.L1Loss(), metric="mae",',
+    "map": "model=lambda: mine.layers(20, 5), data=lambda: Data(**mine.labels()), "
+    'loss=torch.nn.BCEWithLogitsLoss(), metric="map",',
+}
+TABLE_GLUE = """
+    import torch
+    from batchfront import Data, Task
+    from tests.objectives.loading import programs as mine
+
+    task = Task(name="mine", optimizer=torch.optim.Adam, epochs=5,
+                GIVEN)
+"""
+
+
+@pytest.mark.parametrize("metric", TABLES)
+def test_a_program_on_a_table_joins_with_at_most_12_lines(write, metric):
+    glue = TABLE_GLUE.replace("GIVEN", TABLES[metric].replace(", ", ",\n" + 16 * " "))
+    assert len([line for line in glue.splitlines() if line.strip()]) <= 12
+    measured = train(load(write(glue)), batch_size=16, learning_rate=0.05, epochs=5).result()
+    assert measured.metric is not None
+    if metric == "map":
+        y = programs.labels()["y_val"]
+        assert measured.metric > float(y.mean(0).mean()) + 0.2  # what chance has
+    else:
+        y = programs.progression()["y_val"]
+        assert measured.metric < 0.9 * float((y - y.median()).abs().mean())

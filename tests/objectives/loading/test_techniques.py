@@ -43,8 +43,10 @@ def test_a_range_test_needs_nothing_but_batches(form):
     assert found.losses[0] > 0.5
 
 
-@pytest.mark.parametrize("form", ["pairs", "dicts"])
-@pytest.mark.parametrize("schedule", ["doubling", "noise-scale"])
+@pytest.mark.parametrize(
+    ("form", "schedule"),
+    [*((form, "doubling") for form in FORMS), ("pairs", "noise-scale"), ("dicts", "noise-scale")],
+)
 def test_the_batch_size_grows(form, schedule):
     measured = train(by(form, schedule=schedule), batch_size=2, epochs=8).result()
     assert measured.steps == measured.total_steps == sum(p.steps for p in measured.phases)

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from batchfront.objectives.measurement import Verdict
+from batchfront.objectives.measurement import ObjectiveError, Verdict
 from batchfront.objectives.meters.divergence import DivergenceGuard, SpikeCounter
 from batchfront.objectives.meters.outlook import falls, outlook
 from tests.objectives.conftest import train
@@ -341,6 +341,37 @@ def test_a_rate_that_warms_up_over_a_tenth_of_the_budget_is_given_time():
     steps = [max(0.0, n - 50) ** 2 / 100 if n < 100 else n - 75.0 for n in range(TOTAL)]
     losses = [20.0 * math.exp(-n / 100) + 0.5 for n in steps]
     assert feed(guard_of(baseline_loss=2.3, baseline_metric=0.1), losses) == (None, TOTAL)
+
+
+@pytest.mark.parametrize(
+    ("loss", "said"),
+    [
+        (torch.ones(4), r"Tensor of shape \(4,\)"),
+        (np.ones(4), r"ndarray of shape \(4,\)"),
+        (None, "NoneType"),
+        ("0.5", "str"),
+    ],
+)
+def test_a_loss_that_is_no_number_is_refused_at_the_first_step(loss, said):
+    with pytest.raises(ObjectiveError, match=f"run.step got {said}, wanted one number"):
+        guard_of().step(loss)
+
+
+BACK = (  # means of 13 steps of one example: diabetes, Adam at 0.1
+    6.94, 10.67, 4.57, 3.06, 5.14, 15.98, 6.98, 38.43, 14.82, 163.97, 43.56, 77.0, 124.82, 83.38,
+    19.52, 6.46, 9.73, 18.28, 7.37, 3.48, 1.42, 5.33, 1.64, 0.73, 1.69, 2.46, 1.37, 1.74, 1.12,
+    0.75, 1.8, 4.66, 2.6, 7.44, 1.71,
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(("least", "stopped"), [(0.0, False), (1.0, True)])
+def test_a_loss_that_came_back_from_an_explosion_is_given_time_for_its_noise(least, stopped):
+    means = [max(mean, least) for mean in BACK]  # not once clearly below the baseline: stopped
+    guard = guard_of(13 * 200, baseline_loss=1.0, baseline_metric=0.0)
+    losses = [0.55, *windows(*means, steps=13)[1:]]
+    assert feed(guard, losses[:266])[0] is None
+    guard.report(-3.05)
+    assert (feed(guard, losses[266:])[0] is Verdict.DIVERGED) is stopped
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32, torch.float64])

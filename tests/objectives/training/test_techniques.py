@@ -73,7 +73,9 @@ class Encoder(nn.Module):
 
 
 @pytest.mark.parametrize("build", [mlp, cnn, Encoder])
-@pytest.mark.parametrize(("n", "micro"), [(32, 8), (29, 8), (7, 4), (3, 2), (5, 1)])
+@pytest.mark.parametrize(
+    ("n", "micro"), [(32, 8), (29, 8), (7, 4), (3, 2), (5, 1), (48, 24), (31, 12)]
+)
 def test_the_accumulated_gradient_is_the_direct_one(build, n, micro):
     torch.manual_seed(n)
     model = build().double()

@@ -77,6 +77,36 @@ def test_a_searched_micro_batch_bears_cost_and_is_resumed(workdir, rows):
         assert (row["cost_unprobed"] is None) == (row["log2_micro_batch_size"] == 6)
 
 
+def test_any_micro_batch_sizes_are_searched_as_a_list(workdir, rows):
+    argv = [*RUN, "--micro-batch-sizes", "24,48,100", "--batch-sizes", "48,96"]
+    assert main([*argv, "--sampler", "random", "--n-trials", "8"]) == 0
+    assert main([*RUN, "--n-trials", "9"]) == 0
+    found = rows("export")
+    assert {row["micro_batch"] for row in found} == {24, 48, 100}
+    peaks = {}
+    for row in found:
+        assert row["micro_batch_size"] == min(row["micro_batch"], row["batch_size"])
+        assert (row["cost_unprobed"] is None) == (row["micro_batch"] == 48)
+        peaks[row["batch_size"], row["micro_batch"]] = row["peak_memory_bytes"]
+    assert peaks[96, 24] < peaks[96, 48] < peaks[96, 100]
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ("16,64", "two powers of two are the ends of a range: write 16:64"),
+        ("24:96", "wanted powers of two: 32 is near 24; other sizes are written as 24,48,96"),
+        ("0,24", "wanted sizes of at least 1"),
+        ("24,x", "micro_batch_sizes is '24,x', wanted whole numbers"),
+        ("24,24", "which has 24 twice"),
+    ],
+)
+def test_micro_batch_sizes_that_mean_nothing_are_refused_in_a_line(workdir, capsys, given, said):
+    assert main([*RUN, "--micro-batch-sizes", given]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert said in line
+
+
 def test_a_searched_precision_is_a_parameter_of_each_trial(workdir, rows):
     argv = [*RUN, "--precision", "float32,bfloat16", "--batch-sizes", "256"]
     assert main([*argv, "--sampler", "random", "--n-trials", "6"]) == 0

@@ -10,6 +10,7 @@ import pytest
 from batchfront.objectives.source import sources
 from batchfront.study.cli.main import main
 from batchfront.study.opening.open import the_study
+from batchfront.study.plan.agreement import AGREEMENT
 from batchfront.study.plan.behaviour import ACCEPTED, changes
 
 STORAGE = "sqlite:///runs/batchfront.db"
@@ -65,6 +66,23 @@ EDITS = {
     "class weights": ("(output, y)\n\n", "(output, y, weight=torch.tensor([1.0, 5.0, 9.0]))\n\n"),
     "forward pass": ("torch.relu", "torch.sin"),
 }
+PARTS = {
+    "loss (of a fixed batch ": EDITS["loss body"],
+    "model (its outputs of a fixed batch)": EDITS["forward pass"],
+    "model (its first weights)": ("16, 3)\n", "16, 3)\n        nn.init.ones_(self.b.bias)\n"),
+    "model (its parameters)": ("16", "32"),
+    "gradients (": ("relu(self.a(x))", "relu(self.a(x)).detach()"),
+    "data": ("manual_seed(0)", "manual_seed(1)"),
+    "optimizer (SGD(), now Adam())": ("optim.SGD", "optim.Adam"),
+    "scheduler (its learning rates)": (
+        "epochs=1",
+        "scheduler=lambda o, total_steps: torch.optim.lr_scheduler.StepLR(o, 1), epochs=1",
+    ),
+    "training code (it draws": (
+        "F.cross_entropy(output, y)",
+        "F.cross_entropy(output, y) + __import__('os').urandom(1)[0]",
+    ),
+}
 
 
 @pytest.fixture(params=EDITS)
@@ -81,9 +99,58 @@ def test_a_task_whose_code_does_something_else_is_not_resumed(workdir, edited, c
     (workdir / "mine.py").write_text(edited)
     assert _run(2) == 2
     said = capsys.readouterr().err
-    assert "was made with other training code (" in said
+    assert "was made with other " in said
     assert "--accept-change" in said
     assert len(the_study(STORAGE, None).trials) == 1
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_the_part_that_was_changed_is_named_and_may_be_accepted(workdir, part, capsys):
+    (workdir / "mine.py").write_text(TASK)
+    assert _run(1) == 0
+    text = TASK.replace(*PARTS[part])
+    assert text != TASK
+    (workdir / "mine.py").write_text(text)
+    capsys.readouterr()
+    assert _run(2) == 2
+    (said,) = capsys.readouterr().err.splitlines()
+    assert f"was made with other {part}" in said
+    assert ";" not in said  # what follows from it is not said
+    assert said.endswith("--study-name, or go on with --accept-change, which records it")
+    assert _run(2, "--accept-change") == 0
+    assert f"trials from 1 on ran with other {part}" in capsys.readouterr().err.replace("\n", " ")
+    assert _run(3) == 0
+
+
+def test_another_metric_is_named_once_and_no_change_of_code(workdir, capsys):
+    (workdir / "mine.py").write_text(TASK)
+    assert _run(1) == 0
+    (workdir / "mine.py").write_text(TASK.replace("epochs=1", "epochs=1, metric='loss'"))
+    capsys.readouterr()
+    assert _run(2, "--accept-change") == 2
+    (said,) = capsys.readouterr().err.splitlines()
+    assert "other metric (val_accuracy maximized to 1 at best, now val_loss minimized): " in said
+
+
+@pytest.mark.parametrize("older", [1, 2, 3])
+def test_studies_of_older_formats_name_the_part_and_take_a_change(workdir, older, capsys):
+    (workdir / "mine.py").write_text(TASK)
+    assert _run(1) == 0
+    study = the_study(STORAGE, None)
+    dropped = {"behaviour", *(("architecture", "loss") if older == 1 else ())}
+    record = {k: v for k, v in study.user_attrs[AGREEMENT].items() if k not in dropped}
+    study.set_user_attr(AGREEMENT, {**record, "format": older})
+    assert _run(2) == 0
+    text = TASK.replace("def loss", "def other").replace("loss=loss", "loss=other")
+    (workdir / "mine.py").write_text(text.replace("16", "32"))
+    capsys.readouterr()
+    assert _run(3) == 2
+    loss = "" if older == 1 else "; loss (loss, now other)"
+    assert f"other model (its parameters){loss}: results" in capsys.readouterr().err
+    assert _run(3, "--accept-change") == 0
+    assert _run(4) == 0
+    (workdir / "mine.py").write_text(text)
+    assert _run(5) == 2
 
 
 def test_a_task_that_only_looks_different_is_resumed(workdir):
@@ -104,7 +171,7 @@ def test_an_accepted_change_is_recorded_and_told_from_then_on(workdir, edited, c
     assert entry["from_trial"] == 1
     capsys.readouterr()
     assert _run(3) == 0  # the change is the study's now
-    assert "trials from 1 on ran with changed code" in capsys.readouterr().err
+    assert "trials from 1 on ran with other " in capsys.readouterr().err
     (workdir / "mine.py").write_text(TASK)
     assert _run(4) == 2
 
@@ -121,7 +188,7 @@ def test_a_loop_of_ones_own_is_compared_with_the_neighbours_it_imports(
     assert _run(2) == 0
     (workdir / "net.py").write_text(NET.replace("0.75", "0.5"))
     assert _run(3) == 2
-    assert "other training code (net.py is changed)" in capsys.readouterr().err
+    assert "was made with other code (net.py is changed): " in capsys.readouterr().err
 
 
 def test_neighbours_are_found_however_they_are_imported(tmp_path):
@@ -146,7 +213,10 @@ def test_neighbours_are_found_however_they_are_imported(tmp_path):
 def test_numbers_that_differ_in_the_last_digits_are_the_same():
     before = {"loss": 1.0, "gradient_norms": [1.0, 0.0, None]}
     assert changes(before, {"loss": 1.0004, "gradient_norms": [0.9996, 0.0, None]}) == []
-    assert len(changes(before, {"loss": 1.01, "gradient_norms": [1.0, 0.1, None]})) == 2
+    assert changes(before, {"loss": 1.01, "gradient_norms": [1.0, 0.0, None]}) != []
+    assert changes(before, {"loss": 1.0, "gradient_norms": [1.0, 0.1, None]}) == [
+        "gradients (1 of 3)"
+    ]
 
 
 def test_another_version_of_torch_is_said_and_not_refused(workdir, monkeypatch, capsys, edited):

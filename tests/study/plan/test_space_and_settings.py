@@ -175,7 +175,7 @@ def test_the_command_line_wins_over_the_config_file(tmp_path):
         ("n_trials = 3.5", "wanted int"),
         ("n_trials = ", "not valid TOML"),
         ('batch_sizes = "9:16"', "batch_sizes is '9:16', wanted powers of two"),
-        ('micro_batch_sizes = "9"', "micro_batch_sizes is '9', wanted powers of two"),
+        ('micro_batch_sizes = "9:64"', "micro_batch_sizes is '9:64', wanted powers of two"),
         ("batch_sizes = 8", "batch_sizes is 8, wanted str"),
     ],
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import pickle
 from typing import Any
 
 import optuna
@@ -11,13 +12,15 @@ from optuna.distributions import IntDistribution
 from optuna.trial import TrialState
 
 from batchfront.objectives.length import Length
+from batchfront.objectives.load import load_objective
 from batchfront.objectives.measurement import Phase, TrialParams
 from batchfront.objectives.probes.cost import Cost, probe
+from batchfront.objectives.training.recipe import Recipe
 from batchfront.objectives.training.schedules import Growth
 from batchfront.study.cli.main import main
 from batchfront.study.plan.limits import smallest_out_of_memory
 from batchfront.study.trials.costs import SizeCost
-from batchfront.study.trials.growing import cost_of, whole_runs
+from batchfront.study.trials.growing import cost_of, growth_of, whole_runs
 from batchfront.study.trials.hardware import stored_costs
 
 from ..conftest import study_of
@@ -101,6 +104,32 @@ def test_trials_are_told_the_sum_of_what_their_phases_are_known_to_cost(
             cost = cost_of([Phase(*p) for p in trial.user_attrs["phases"]], today)
             assert cost is not None
             assert own[trial.number]["train_seconds"] == pytest.approx(cost.train_seconds)
+
+
+LOADERS = """
+from tests.objectives.loading.people import loaders, task_of
+
+task = task_of(loaders=loaders)
+"""
+
+
+def test_what_doubling_costs_on_loaders_is_known_by_the_batches_they_say(workdir, monkeypatch):
+    monkeypatch.setattr("batchfront.study.workers.worker.TIME_OFF", math.inf)
+    (workdir / "mine.py").write_text(LOADERS)
+    args = ("--batch-sizes", "4,6", "--epochs", "4", "--schedule", "doubling", "--n-trials", "3")
+    assert main(["run", "--study-name", "own", "--task", "mine.py", *args]) == 0
+    study = study_of("own")
+    task = load_objective("mine.py", device="cpu", recipe=Recipe(schedule="doubling"))
+    growth = growth_of(task, Length(amount=4), (4, 6))
+    assert growth == pickle.loads(pickle.dumps(growth))  # workers have it, too
+    foretold = whole_runs(stored_costs(study, study.trials[0].user_attrs["hardware"]), growth)
+    for trial in study.trials:
+        size = trial.params["batch_size"]
+        steps = 2 * -(-50 // size) + -(-50 // (2 * size)) + -(-50 // (4 * size))  # of 50 examples
+        assert sum(phase[2] for phase in trial.user_attrs["phases"]) == steps
+        assert foretold[size].total_steps == steps
+        assert trial.values[1] == pytest.approx(foretold[size].train_seconds)
+        assert trial.values[2] == foretold[size].memory
 
 
 def test_another_schedule_is_refused(workdir, capsys):
