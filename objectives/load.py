@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import inspect
 from collections.abc import Callable
 from dataclasses import replace
@@ -25,7 +24,7 @@ from batchfront.objectives.raised import Halted, words_of
 from batchfront.objectives.ranks.members import FollowingRank, Leader, Member, follow
 from batchfront.objectives.ranks.processes import Ranks, Seat, join
 from batchfront.objectives.ranks.step import LockStep
-from batchfront.objectives.source import python_version, sources
+from batchfront.objectives.source import code_of
 from batchfront.objectives.task import Task
 from batchfront.objectives.tasks.bundled import BUNDLED, DOWNLOADED, NAMES, bundled
 from batchfront.objectives.training.batches import EXACT, rule_in
@@ -50,8 +49,11 @@ def load_objective(
     data_dir: Path | None = None,
     rank: int = 0,
     asked: AskedMetric = AS_DECLARED,
+    given: Any = None,
 ) -> Objective:
     """The objective that `spec` names, ready to train on `device`; its step compiled if asked for.
+
+    `given`: the task or function itself, which `spec` is only the name of.
 
     `batches`: the rule by which our own loop cuts them, of `training.batches.RULES`. `data_dir`
     keeps the data sets that are downloaded. `asked`: in place of what the
@@ -62,10 +64,13 @@ def load_objective(
         ObjectiveError: unknown name, missing file or name, failing import, wrong type, bad data,
             a download that failed, a step that must not be compiled.
     """
-    if _is_table(spec):
+    if given is not None:
+        name, found = spec, given
+    elif _is_table(spec):
         only_plain(recipe, f"{spec} is played back")
         return _replay(spec, compiled=compiled, asked=asked)
-    name, found = (spec, bundled(spec)) if spec in NAMES else _own(spec)
+    else:
+        name, found = (spec, bundled(spec)) if spec in NAMES else _own(spec)
     data_dir = data_dir or Path(DATA_DIR)
     prepare = partial(
         _prepare,
@@ -82,6 +87,15 @@ def load_objective(
     if recipe.data_parallel > 1 and rank == 0:
         _lead(objective, task=spec, device=device, data_dir=data_dir)
     return objective  # type: ignore[no-any-return]
+
+
+def name_of(given: Any) -> str:
+    """What a task or function that was handed over is called."""
+    if isinstance(given, CustomLoop):
+        return name_of(given.function)
+    while isinstance(given, partial):
+        given = given.func
+    return str(getattr(given, "name", None) or getattr(given, "__name__", None) or "task")
 
 
 def task_name(spec: str) -> str:
@@ -225,9 +239,7 @@ def _named(loop: CustomLoop, name: str) -> CustomLoop:
         raise ObjectiveError(f"{name}: default_epochs is {loop.default_epochs}, wanted at least 1")
     ending_of(loop).check()
     check_search(loop.search, task=name)
-    file = _file_of(loop.function)
-    digest = hashlib.sha256(file.read_bytes() if file else b"").hexdigest()[:16]
-    behaviour = {"files": sources(file), "python": python_version()} if file else {}
+    digest, behaviour = code_of(loop.function)
     fingerprint = {**loop.fingerprint, "source": digest}
     return replace(loop, name=name, metric=metric, fingerprint=fingerprint, behaviour=behaviour)
 
@@ -237,19 +249,6 @@ def _metric_of(loop: CustomLoop, name: str) -> Metric:
         return as_metric(loop.metric)
     except ObjectiveError as error:
         raise ObjectiveError(f"{name}: {error}") from None
-
-
-def _file_of(function: Any) -> Path | None:
-    """The file that defines a function, a partial of one, or an object that can be called."""
-    while isinstance(function, partial):
-        function = function.func
-    if not inspect.isroutine(function):
-        function = type(function)
-    try:
-        source = inspect.getsourcefile(inspect.unwrap(function))
-    except TypeError:  # compiled
-        source = None
-    return Path(source).resolve() if source else None
 
 
 def _guarded(make: Callable[[], Made], name: str) -> Made:

@@ -1,7 +1,8 @@
 """Which batch size and learning rate? A multi-objective Optuna study answers, on your hardware.
 
 Task files and training loops of your own import what they need from here alone:
-`from batchfront import Task, Data`. Nothing is loaded before it is used.
+`from batchfront import Task, Data`. A script or a notebook searches with `batchfront.Study`.
+Nothing is loaded before it is used.
 """
 
 from __future__ import annotations
@@ -18,10 +19,11 @@ if TYPE_CHECKING:
     from batchfront.objectives.parameter import Parameter
     from batchfront.objectives.run import Run
     from batchfront.objectives.task import Data, Task
+    from batchfront.study.api.study import Study
 
 __all__ = [
     "CustomLoop", "Data", "Datasets", "EarlyStopping", "Metric", "Parameter", "Run", "Stopped",
-    "Task", "TrialParams", "Verdict",
+    "Study", "Task", "TrialParams", "Verdict",
 ]  # fmt: skip
 
 _HOMES = {
@@ -33,6 +35,7 @@ _HOMES = {
     "Parameter": "batchfront.objectives.parameter",
     "Run": "batchfront.objectives.run",
     "Stopped": "batchfront.objectives.measurement",
+    "Study": "batchfront.study.api.study",
     "Task": "batchfront.objectives.task",
     "TrialParams": "batchfront.objectives.measurement",
     "Verdict": "batchfront.objectives.measurement",

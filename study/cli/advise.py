@@ -8,6 +8,7 @@ import sys
 from typing import Any
 
 from batchfront.objectives.number import Number
+from batchfront.study.api.look import answers
 from batchfront.study.cli.options import add_look, add_number, console_of, looked_at
 
 PREFERENCES = ("fast", "memory", "metric")
@@ -45,20 +46,14 @@ def add_advise_verb(verbs: Any) -> None:
 
 def advise(args: argparse.Namespace) -> None:
     """Say which batch size and learning rate to train with, and what a fresh run will reach."""
-    from batchfront.study.answer.choice import answer_of
-    from batchfront.study.answer.known import known_of
     from batchfront.study.answer.show import answer_table, answers_json, footnote, sentences
 
-    study, _, trials, _ = looked_at(args)
-    answers = {
-        title: (answer_of(known, prefer=args.prefer, within=args.within), known)
-        for title, known in known_of(study, trials).items()
-    }
+    found = answers(looked_at(args), prefer=args.prefer, within=args.within)
     if args.json:
-        print(json.dumps(answers_json(answers), indent=2))
+        print(json.dumps(answers_json(found), indent=2))
         return
     console = console_of(sys.stdout)
-    for title, (answer, known) in answers.items():
+    for title, (answer, known) in found.items():
         if title:
             console.print(f"on {title}:")
         for line in sentences(answer, known):

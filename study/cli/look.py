@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from batchfront.objectives.number import PORT
+from batchfront.study.api.look import page_of
 from batchfront.study.cli.options import (
     add_look,
     add_number,
@@ -158,13 +159,10 @@ def export(args: argparse.Namespace) -> None:
 
 def report(args: argparse.Namespace) -> None:
     """Write one self-contained HTML page of figures that needs no network to be read."""
-    from batchfront.study.findings.overview.board_pages import stored_note
-    from batchfront.study.findings.overview.report import report_html
-
-    study, _, trials, foreign = looked_at(args)
-    safe = "".join(c if c.isalnum() or c in "-_." else "_" for c in study.study_name)
-    page = report_html(study, trials, foreign=foreign, note=stored_note(study))
-    write_out(args.output or Path("runs") / f"{safe}.html", page)
+    looked = looked_at(args)
+    name = looked.study.study_name
+    safe = "".join(c if c.isalnum() or c in "-_." else "_" for c in name)
+    write_out(args.output or Path("runs") / f"{safe}.html", page_of(looked))
 
 
 def dashboard(args: argparse.Namespace) -> None:

@@ -126,11 +126,18 @@ def open_study(storage: BaseStorage, study_name: str) -> Study:
     return study
 
 
-def stored_record(settings: StudySettings) -> Mapping[str, Any] | None:
-    """What must not change within the study that the settings name; None where there is none."""
+def study_name_of(settings: StudySettings) -> str:
+    """The name of the study that the settings mean, whether it is there or not."""
     from batchfront.objectives.load import task_name
 
-    name = settings.study_name or task_name(settings.task)
+    if settings.study_name is not None:
+        return settings.study_name
+    return task_name(settings.task) if settings.given is None else settings.task
+
+
+def stored_record(settings: StudySettings) -> Mapping[str, Any] | None:
+    """What must not change within the study that the settings name; None where there is none."""
+    name = study_name_of(settings)
     with readable_errors(settings.storage):
         study = study_so_far(settings.storage, name)
     return None if study is None else study.user_attrs[AGREEMENT]

@@ -303,6 +303,8 @@ class StudySettings:
     )
     techniques: Mapping[str, Any] = field(default_factory=dict)
     """Fields of `Recipe` that were named; each of them is an option, too."""
+    given: Any = None
+    """The task itself, where it was handed over from Python: `task` is then what it is called."""
 
     def check(self) -> None:
         """Raise StudyError for values that no study could use."""
@@ -338,8 +340,23 @@ class StudySettings:
             raise StudyError(
                 f"found {' and '.join(self.lengths)}, wanted one of {', '.join(UNITS)}"
             )
-        recipe_of(self)
+        recipe = recipe_of(self)
         self.ending(LAST_EPOCH)
+        if self.given is not None:
+            self._check_given(recipe)
+
+    def _check_given(self, recipe: Recipe) -> None:
+        """Raise StudyError where other processes would have to load what lives in this one."""
+        several = {
+            f"n_workers is {self.n_workers}": (self.n_workers or 1) > 1,
+            f"data_parallel is {recipe.data_parallel}": recipe.data_parallel > 1,
+            f"launcher is {self.launcher}": self.launcher != "local",
+        }
+        for found in (words for words, is_so in several.items() if is_so):
+            raise StudyError(
+                f"{found}, and other processes cannot load {self.task!r}, which lives in this one: "
+                f"write it into a file and give the file, as task='mine.py:{self.task}'"
+            )
 
     @property
     def lengths(self) -> dict[str, int]:

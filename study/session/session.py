@@ -62,8 +62,12 @@ if TYPE_CHECKING:
 class Session:
     """Everything a person sees of a search."""
 
-    def __init__(self, settings: StudySettings, console: Console) -> None:
+    def __init__(
+        self, settings: StudySettings, console: Console, *, then: str | None = None
+    ) -> None:
+        """`then`: what a person may do next, in place of commands to type."""
         self._settings = settings
+        self._then = then
         self._console = console
         self._interrupts = Interrupts()
         self.failure: Exception | None = None  # why run() returned 1
@@ -272,10 +276,13 @@ class Session:
         elif n_done < n_trials:
             say(f"{n_done} of {total}; run it again to go on")
         else:
-            more = command("run", self._more(study.study_name))
-            report = command("report", self._named(study.study_name))
-            board = command("dashboard", self._stored())
-            say(f"next: {board}, {report}, or {more}", soft_wrap=True)
+            say(f"next: {self._then or self._next(study)}", soft_wrap=True)
+
+    def _next(self, study: Study) -> str:
+        """What a person may do once the total is reached."""
+        more = command("run", self._more(study.study_name))
+        report = command("report", self._named(study.study_name))
+        return f"{command('dashboard', self._stored())}, {report}, or {more}"
 
     def _more(self, study_name: str) -> dict[str, object]:
         """The options that go on from here: what the person has to repeat."""
@@ -330,6 +337,7 @@ def loaded(settings: StudySettings, device: str, console: Console) -> Objective:
     record = stored_record(settings)
     return load_objective(
         settings.task,
+        given=settings.given,
         device=device,
         compiled=settings.compile,
         recipe=recipe_of(settings, recipe_in(record or {})),
