@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from difflib import get_close_matches
 from functools import partial
@@ -24,6 +24,8 @@ from batchfront.objectives.raised import Halted, words_of
 from batchfront.objectives.ranks.members import FollowingRank, Leader, Member, follow
 from batchfront.objectives.ranks.processes import Ranks, Seat, join
 from batchfront.objectives.ranks.step import LockStep
+from batchfront.objectives.scripts.discover import check_script
+from batchfront.objectives.scripts.loop import ScriptLoop, script_loop
 from batchfront.objectives.source import code_of
 from batchfront.objectives.task import Task
 from batchfront.objectives.tasks.bundled import BUNDLED, DOWNLOADED, NAMES, bundled
@@ -50,10 +52,14 @@ def load_objective(
     rank: int = 0,
     asked: AskedMetric = AS_DECLARED,
     given: Any = None,
+    names: Mapping[str, str] | None = None,
+    script: str | None = None,
 ) -> Objective:
     """The objective that `spec` names, ready to train on `device`; its step compiled if asked for.
 
-    `given`: the task or function itself, which `spec` is only the name of.
+    `given`: the task or function itself, which `spec` is only the name of. Of a function that was
+    written for Optuna, `names`: what it calls batch size and learning rate, by our names; `script`:
+    what a run of it showed, which is not repeated.
 
     `batches`: the rule by which our own loop cuts them, of `training.batches.RULES`. `data_dir`
     keeps the data sets that are downloaded. `asked`: in place of what the
@@ -82,6 +88,8 @@ def load_objective(
         batches=batches,
         data_dir=data_dir,
         asked=asked,
+        names=names or {},
+        script=script,
     )
     objective: Any = _guarded(prepare, name)
     if recipe.data_parallel > 1 and rank == 0:
@@ -129,6 +137,7 @@ def _own(spec: str) -> tuple[str, Any]:
         path = _text(spec)
         return TEXT + path.name, partial(text_task, path)
     path, name = _split(spec)
+    check_script(path)
     module = import_file(path)
     name, found = _guarded(lambda: _find(module, name, path), path.name)
     return f"{path.name}:{name}", found
@@ -198,6 +207,8 @@ def _prepare(
     batches: str,
     data_dir: Path,
     asked: AskedMetric,
+    names: Mapping[str, str],
+    script: str | None,
 ) -> Objective:
     from batchfront.objectives.training.objective import TaskObjective
 
@@ -205,9 +216,16 @@ def _prepare(
         n_parameters = _n_positional(found)
         if n_parameters == 2:
             found = CustomLoop(function=found)
+        elif n_parameters == 1:
+            found = script_loop(found, name=name, names=names, asked=asked, known=script)
         elif n_parameters == 0:
             keeps = {"data_dir": data_dir} if _takes(found, "data_dir") else {}
             found = found(**keeps)
+    if names and not isinstance(found, ScriptLoop):
+        raise ObjectiveError(
+            f"--param is for a function objective(trial), and {name} is none: its parameters have "
+            "our names"
+        )
     if isinstance(found, Task):
         return TaskObjective(
             replace(found, metric=asked.of(found.metric) or found.metric),
@@ -225,10 +243,11 @@ def _prepare(
             "compile inside your loop and run without --compile"
         )
     if isinstance(found, CustomLoop):
-        return _named(replace(found, metric=asked.of(found.metric)), name)
+        named = isinstance(found, ScriptLoop)
+        return _named(found if named else replace(found, metric=asked.of(found.metric)), name)
     raise ObjectiveError(
         f"{name} is {type(found).__name__}, wanted a Task, a function that returns one, or a "
-        "function objective(params, run)"
+        "function objective(params, run), or objective(trial)"
     )
 
 

@@ -35,6 +35,15 @@ def code_of(function: Any) -> tuple[str, dict[str, Any]]:
     return _of_bytes(text.encode()), behaviour
 
 
+def text_around(function: Any) -> str:
+    """The text of the file that a function stands in, else its own; "" where none is kept."""
+    file = _file_of(function)
+    try:
+        return file.read_text() if file else textwrap.dedent(inspect.getsource(function))
+    except (OSError, TypeError):
+        return ""
+
+
 def _file_of(function: Any) -> Path | None:
     try:
         source = inspect.getsourcefile(inspect.unwrap(function))

@@ -64,6 +64,16 @@ def test_the_language_model_is_trained_for_so_many_tokens(tmp_path, monkeypatch)
     assert min(t.values[0] for t in trials) < 2.9  # nats; characters alone have 3.2
 
 
+def test_a_script_of_optuna_joins_as_it_is(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    argv = ["run", "--task", str(EXAMPLES / "optuna_script.py"), "--metric", "val_accuracy"]
+    assert main([*argv, "--batch-sizes", "64,128", "--n-trials", "4"]) == 0
+    trials = the_study("sqlite:///runs/batchfront.db", None).trials
+    assert max(t.values[0] for t in trials if t.values) > 0.85
+    assert {"weight_decay", "dropout"} <= set(trials[0].params)
+    assert not Path("past.db").exists(), "its own study is not run"
+
+
 def test_every_example_has_a_test():
-    others = {"rare_table", "language"}  # with tests of their own
+    others = {"rare_table", "language", "optuna_script"}  # with tests of their own
     assert {p.stem for p in EXAMPLES.glob("*.py")} == set(REACHED) | others

@@ -75,7 +75,8 @@ def add_option(section: Any, option: Option) -> None:
     if option.kind == "bool":
         section.add_argument(option.flag, action="store_true", **how)
     else:
-        section.add_argument(option.flag, type=option.read, **how)
+        action = "extend" if option.kind == "names" else "store"
+        section.add_argument(option.flag, type=option.read, action=action, **how)
 
 
 def add_number(section: Any, flag: str, number: Number, **how: Any) -> None:

@@ -257,6 +257,13 @@ class StudySettings:
         verbs="run smallest probe",
         kind="direction",
     )
+    param: tuple[tuple[str, str], ...] | None = setting(
+        "of objective(trial): batch_size=NAME or learning_rate=NAME, what it calls them; may be "
+        "repeated",
+        group="task",
+        verbs=TRAINING,
+        kind="names",
+    )
     min_metric: float | None = setting(
         "a run that ends below it is infeasible",
         group="budgets",

@@ -12,6 +12,7 @@ from batchfront.objectives.datasets import DATA_DIR
 from batchfront.objectives.device.names import resolve_device
 from batchfront.objectives.load import load_objective
 from batchfront.objectives.metric import AskedMetric
+from batchfront.objectives.scripts.loop import SCRIPT
 from batchfront.objectives.training.batches import EXACT, rule_in
 from batchfront.objectives.training.recipe import n_ranks
 from batchfront.storage.checkpoint import check_checkpoint_folder, checkpoint_folder
@@ -338,6 +339,8 @@ def loaded(settings: StudySettings, device: str, console: Console) -> Objective:
     return load_objective(
         settings.task,
         given=settings.given,
+        names=dict(settings.param or ()),
+        script=(record or {}).get(SCRIPT),
         device=device,
         compiled=settings.compile,
         recipe=recipe_of(settings, recipe_in(record or {})),

@@ -16,6 +16,7 @@ from multiprocessing.process import BaseProcess
 from typing import TYPE_CHECKING, cast
 
 from batchfront.objectives.measurement import ObjectiveError
+from batchfront.objectives.scripts.loop import SCRIPT
 from batchfront.objectives.training.batches import rule_in
 from batchfront.storage.errors import StorageError
 from batchfront.storage.open import readable_errors
@@ -224,6 +225,7 @@ def _process(job: Job, pipe: Connection) -> None:
                 recipe=job.recipe,
                 batches=rule_in(job.fingerprint),
                 data_dir=job.data_dir,
+                script=job.fingerprint.get(SCRIPT),
                 asked=AskedMetric(
                     name=job.plan.metric.name,
                     direction=job.plan.metric.direction,
