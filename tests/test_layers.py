@@ -36,7 +36,7 @@ FLOORS = {  # from the roof down; rooms of one floor do not know each other
     ],
     "objectives": [
         {"load"},
-        {"probes", "ranks", "scripts"},
+        {"adapters", "probes", "ranks", "scripts"},
         {"training"},
         {"curves", "gradients", "objective", "tasks"},
         {"run", "task"},

@@ -40,13 +40,19 @@ _HOMES = {
     "TrialParams": "batchfront.objectives.measurement",
     "Verdict": "batchfront.objectives.measurement",
 }
+_MODULES = {  # each needs its library: pip install 'batchfront[lightning]'
+    "lightning": "batchfront.objectives.adapters.lightning",
+    "transformers": "batchfront.objectives.adapters.transformers",
+}
 
 
 def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        return import_module(_MODULES[name])
     if name not in _HOMES:
         raise AttributeError(f"module 'batchfront' has no attribute {name!r}")
     return getattr(import_module(_HOMES[name]), name)
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *__all__])
+    return sorted([*globals(), *__all__, *_MODULES])
