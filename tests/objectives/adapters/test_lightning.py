@@ -17,6 +17,7 @@ import batchfront as bf  # noqa: E402
 from batchfront.objectives.measurement import ObjectiveError, TrialParams, Verdict  # noqa: E402
 from batchfront.objectives.run import Run, carry_out  # noqa: E402
 
+pytestmark = pytest.mark.slow  # importing the package takes seconds
 N, N_VAL = 96, 32
 
 
