@@ -100,7 +100,7 @@ def ls(args: argparse.Namespace) -> None:
     """List the studies of a storage with their numbers of trials and what they take of the disk."""
     from batchfront.storage.open import disk_bytes
     from batchfront.study.findings.overview.tables import studies_table
-    from batchfront.study.opening.open import study_rows
+    from batchfront.study.opening.open import foreign_lines, study_rows
     from batchfront.study.show import human_bytes
 
     url = chosen_storage(args)
@@ -110,6 +110,8 @@ def ls(args: argparse.Namespace) -> None:
         return
     console = console_of(sys.stdout)
     console.print(studies_table(rows))
+    for line in foreign_lines(url):
+        console.print(line, soft_wrap=True)
     if total is not None:
         console.print(f"all studies together take {human_bytes(total)}, checkpoints apart")
 
