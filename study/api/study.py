@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -48,6 +48,7 @@ class Study:
         n_trials: int = 30,
         storage: str | None = None,
         study_name: str | None = None,
+        callbacks: Sequence[Callable[..., object]] = (),
         **options: Any,
     ) -> None:
         """Say what is to be searched.
@@ -60,6 +61,8 @@ class Study:
             n_trials: the total to reach.
             storage: a URL; default: $BATCHFRONT_STORAGE, else runs/batchfront.db.
             study_name: default: named after the task.
+            callbacks: called as `callback(study, trial)` after each trial that `run()` has ended,
+                as Optuna calls its own; one that fails costs no trial.
             options: any other option of `batchfront run`, such as `epochs=5`, `n_workers=2`,
                 `max_memory="2GiB"`.
 
@@ -79,7 +82,9 @@ class Study:
             for name, value in asked.items()
             if value is not None
         }
-        self._settings = StudySettings(**settings_from(with_environment(given)), **_named(task))
+        self._settings = StudySettings(
+            **settings_from(with_environment(given)), **_named(task), callbacks=tuple(callbacks)
+        )
         self._settings.check()
 
     @property

@@ -24,7 +24,6 @@ def add_import_verb(verbs: Any) -> None:
         import_runs,
         text,
         tries="""
-            import runs.csv
             import runs.csv.gz --study-name theirs
             import sqlite:///past.db --map learning_rate=lr
         """,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -34,6 +34,7 @@ PRUNERS = (
     "front", "median", "percentile", "halving", "hyperband", "threshold", "patient", "wilcoxon",
     "none",
 )  # fmt: skip
+LOGS = ("tensorboard", "csv")
 LAUNCHERS = ("local", "ray")
 MOST_WORKERS = 4096  # processes of one machine
 SECONDS = Number(low=1e-9, high=1e9)
@@ -308,10 +309,18 @@ class StudySettings:
         group="workers",
         verbs=SEARCHING,
     )
+    log: tuple[str, ...] | None = setting(
+        f"{', '.join(LOGS)}: write each trial's curve and values under runs/logs; default: none",
+        group="workers",
+        verbs="run",
+        kind="words",
+    )
     techniques: Mapping[str, Any] = field(default_factory=dict)
     """Fields of `Recipe` that were named; each of them is an option, too."""
     given: Any = None
     """The task itself, where it was handed over from Python: `task` is then what it is called."""
+    callbacks: tuple[Callable[..., object], ...] = ()
+    """From Python: called with the Optuna study and each trial that has ended."""
 
     def check(self) -> None:
         """Raise StudyError for values that no study could use."""
@@ -324,6 +333,10 @@ class StudySettings:
         if not self.data_dir.strip():
             raise StudyError("data_dir is empty, wanted a folder")
         check_choice("launcher", self.launcher, LAUNCHERS)
+        for kind in self.log or ():
+            check_choice("log", kind, LOGS)
+        if (self.log or self.callbacks) and self.launcher == "ray":
+            raise StudyError("log and callbacks are for workers of this machine, not for Ray")
         if self.confirm is not None and self.launcher == "ray":
             raise StudyError(
                 "confirm is for workers of this machine: leave out --launcher ray once the search "

@@ -40,6 +40,7 @@ from batchfront.study.plan.settings import (
 )
 from batchfront.study.plan.sizes import span_of
 from batchfront.study.quiet import quiet_optuna
+from batchfront.study.session.logs import Callback, loggers, telling
 from batchfront.study.session.price import price_lines
 from batchfront.study.session.progress import Progress, watcher
 from batchfront.study.show import counted, one_line
@@ -71,6 +72,7 @@ class Session:
         self._then = then
         self._console = console
         self._interrupts = Interrupts()
+        self._callbacks: list[Callback] = []
         self.failure: Exception | None = None  # why run() returned 1
 
     def run(self) -> int:
@@ -86,6 +88,8 @@ class Session:
         device = resolve_device(settings.device)
         objective = loaded(settings, device, self._console)
         self._check(objective)  # before a database is made
+        name = settings.study_name or objective.name
+        self._callbacks = [*loggers(settings.log or (), name), *settings.callbacks]
         self._say_ranks(objective, device)
         self._say_not_alone()
         with quiet_optuna(), readable_errors(settings.storage):
@@ -254,7 +258,8 @@ class Session:
         )
         with progress:
             try:
-                run_workers(job, objective, n_workers, self._interrupts, progress)
+                emit = telling(progress, study, self._callbacks)
+                run_workers(job, objective, n_workers, self._interrupts, emit)
             except (RepeatedFailure, WorkerDied) as failure:
                 return failure
         return None
