@@ -137,7 +137,12 @@ def _named(ours: str, asked: Mapping[str, str], suggested: Mapping[str, Any], na
     for one in wanted:
         if one in suggested:
             return one
-    found = ", ".join(suggested) or "nothing"
+    if not suggested:
+        raise ObjectiveError(
+            f"{name} takes one argument and suggests nothing, wanted objective(trial) that "
+            "suggests batch size and learning rate, or objective(params, run)"
+        )
+    found = ", ".join(suggested)
     what = (
         f"--param {ours}={asked[ours]} is none of them"
         if ours in asked
