@@ -19,14 +19,16 @@ if TYPE_CHECKING:
     from batchfront.objectives.parameter import Parameter
     from batchfront.objectives.run import Run
     from batchfront.objectives.task import Data, Task
+    from batchfront.study.api.sampler import CostAwareSampler
     from batchfront.study.api.study import Study
 
 __all__ = [
-    "CustomLoop", "Data", "Datasets", "EarlyStopping", "Metric", "Parameter", "Run", "Stopped",
-    "Study", "Task", "TrialParams", "Verdict",
+    "CostAwareSampler", "CustomLoop", "Data", "Datasets", "EarlyStopping", "Metric", "Parameter",
+    "Run", "Stopped", "Study", "Task", "TrialParams", "Verdict",
 ]  # fmt: skip
 
 _HOMES = {
+    "CostAwareSampler": "batchfront.study.api.sampler",
     "CustomLoop": "batchfront.objectives.objective",
     "Data": "batchfront.objectives.task",
     "Datasets": "batchfront.objectives.loading.datasets",

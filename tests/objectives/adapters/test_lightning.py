@@ -222,3 +222,38 @@ def test_a_file_of_four_lines_is_a_study(tmp_path, monkeypatch):
     assert study.metric_names[0] == "val_loss"
     assert study.directions[0].name == "MINIMIZE"
     assert [t.state.name for t in study.trials] == ["COMPLETE"] * 4
+
+
+def test_what_lightnings_own_logger_has_written_is_imported(tmp_path, monkeypatch):
+    from lightning.pytorch.loggers import CSVLogger
+
+    from batchfront.study.cli.main import main
+    from batchfront.study.opening.open import the_study
+
+    class Noting(Line):
+        def training_step(self, batch, index):
+            loss = super().training_step(batch, index)
+            self.log("train_loss", loss)
+            return loss
+
+    class Sized(Points):
+        def __init__(self, batch_size=32):
+            super().__init__(batch_size)
+            self.save_hyperparameters()
+
+    monkeypatch.chdir(tmp_path)
+    for rate in (0.01, 0.1):
+        trainer = L.Trainer(
+            max_epochs=3, logger=CSVLogger("logs", name="mine"), accelerator="cpu",
+            log_every_n_steps=2, enable_checkpointing=False, enable_progress_bar=False,
+            enable_model_summary=False,
+        )  # fmt: skip
+        trainer.fit(Noting(lr=rate), datamodule=Sized(8))
+    files = [str(path) for path in sorted(Path("logs/mine").glob("version_*/metrics.csv"))]
+    how = ["--metric", "val_loss", "--map", "learning_rate=lr", "--study-name", "past"]
+    assert main(["import", *files, *how]) == 0
+    trials = the_study("sqlite:///runs/batchfront.db", "past").trials
+    assert [t.params for t in trials] == [
+        {"batch_size": 8, "learning_rate": rate} for rate in (0.01, 0.1)
+    ]
+    assert [len(t.user_attrs["metric_curve"]) for t in trials] == [3, 3]
