@@ -175,8 +175,7 @@ def check_script(path: Path) -> None:
         tree = ast.parse(path.read_bytes())
     except (SyntaxError, ValueError):
         return  # importing it says so
-    known = {name for node in ast.walk(tree) if isinstance(node, ast.Import) for name in node.names}
-    if not any(alias.name == "optuna" for alias in known):
+    if not any(_is_import_of(node, "optuna") for node in ast.walk(tree)):
         return
     for node in tree.body:
         if not isinstance(node, ast.FunctionDef | ast.ClassDef | ast.If | ast.AsyncFunctionDef):
@@ -187,6 +186,12 @@ def check_script(path: Path) -> None:
                     f"{path.name} runs its own study in line {line} whenever it is imported: put "
                     'that, and what follows, under `if __name__ == "__main__":`'
                 )
+
+
+def _is_import_of(node: ast.AST, package: str) -> bool:
+    if isinstance(node, ast.Import):
+        return any(alias.name.partition(".")[0] == package for alias in node.names)
+    return isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] == package
 
 
 def _called(node: ast.Call) -> str:

@@ -47,10 +47,13 @@ class ScriptTrial:
         return int(self._suggest(name, Parameter(low=int(low), high=int(high), log=log)))
 
     def suggest_categorical(self, name: str, choices: Sequence[Any]) -> Any:
-        """One of some choices; those that are no words or numbers are told apart by their repr."""
+        """One of some choices; those that are no words or numbers are told apart by their repr.
+
+        A batch size or a rate may be another one: the study decides what is searched.
+        """
         plain = tuple(one if isinstance(one, Value) else repr(one) for one in choices)
         found = self._suggest(name, Parameter(choices=plain))
-        return choices[plain.index(found)]
+        return choices[plain.index(found)] if found in plain else found
 
     def report(self, value: float, step: int) -> None:
         """Take the metric so far; what should_prune says follows from it."""

@@ -177,6 +177,7 @@ OURS = "def objective(params, run): pass"
         (SCRIPT.replace("return value", "return 'best'"), [], "returned 'best', wanted a num"),
         (SCRIPT.replace("optuna.create_study(dir", "make(dir"), [], "which way is what"),
         (BARE, [], "script.py runs its own study in line"),
+        (BARE.replace("import optuna", "from optuna import Trial"), [], "runs its own study"),
         (OURS, ["--param", "batch_size=b"], "--param is for a function"),
     ],
 )  # fmt: skip
@@ -203,6 +204,12 @@ def test_what_was_found_survives_being_stored():
     assert ScriptTrial({"layers": "(8, 8)"}, lambda value: False).suggest_categorical(
         "layers", [(8,), (8, 8)]
     ) == (8, 8)
+
+
+def test_a_list_of_the_script_does_not_limit_what_the_study_searches():
+    trial = ScriptTrial({"lr": 0.034, "bs": 48}, lambda value: False)
+    assert trial.suggest_categorical("lr", [0.01, 0.1]) == 0.034
+    assert trial.suggest_categorical("bs", [32, 64]) == 48
 
 
 def test_a_suggestion_that_comes_later_is_said_and_not_searched():
