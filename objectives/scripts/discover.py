@@ -21,6 +21,7 @@ USUAL = {  # what scripts call them
     BATCH_SIZE: ("batch_size", "bs", "batch", "train_batch_size", "per_device_train_batch_size"),
     LEARNING_RATE: ("learning_rate", "lr", "eta"),
 }
+UNREAD = (SyntaxError, ValueError, OSError, MemoryError, RecursionError)  # of ast.parse
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -157,7 +158,11 @@ def _nothing() -> None:
 
 def direction_in(text: str) -> Direction | None:
     """The direction that the script gives to `create_study`; None where it cannot be read."""
-    for node in ast.walk(ast.parse(text)):
+    try:
+        tree = ast.parse(text)
+    except UNREAD:  # a part of a line, as of a lambda
+        return None
+    for node in ast.walk(tree):
         if isinstance(node, ast.Call) and _called(node) == "create_study":
             for keyword in node.keywords:
                 first: Any = keyword.value
@@ -173,7 +178,7 @@ def check_script(path: Path) -> None:
     """Raise ObjectiveError where importing the file would start its own study of Optuna's."""
     try:
         tree = ast.parse(path.read_bytes())
-    except (SyntaxError, ValueError):
+    except UNREAD:
         return  # importing it says so
     if not any(_is_import_of(node, "optuna") for node in ast.walk(tree)):
         return

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from batchfront.objectives.device.randomness import seed_everything
-from batchfront.objectives.scripts.discover import Discovered, discover
+from batchfront.objectives.scripts.discover import Discovered, direction_in, discover
 from batchfront.objectives.scripts.trial import ScriptTrial
 from batchfront.study.cli.main import main
 from batchfront.study.opening.open import the_study
@@ -204,6 +204,15 @@ def test_what_was_found_survives_being_stored():
     assert ScriptTrial({"layers": "(8, 8)"}, lambda value: False).suggest_categorical(
         "layers", [(8,), (8, 8)]
     ) == (8, 8)
+
+
+def test_the_direction_is_read_where_the_text_can_be():
+    assert direction_in("study = optuna.create_study(directions=['maximize', 'minimize'])") == (
+        "maximize"
+    )
+    assert direction_in("study = create_study()") == "minimize"
+    assert direction_in("create_study(directions=aims)") is None
+    assert direction_in("lambda trial: 3, n_trials=2)") is None
 
 
 def test_a_list_of_the_script_does_not_limit_what_the_study_searches():
