@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from difflib import get_close_matches
 from functools import partial
@@ -25,7 +24,9 @@ from batchfront.objectives.raised import Halted, words_of
 from batchfront.objectives.ranks.members import FollowingRank, Leader, Member, follow
 from batchfront.objectives.ranks.processes import Ranks, Seat, join
 from batchfront.objectives.ranks.step import LockStep
-from batchfront.objectives.source import python_version, sources
+from batchfront.objectives.scripts.discover import check_script
+from batchfront.objectives.scripts.loop import ScriptLoop, script_loop
+from batchfront.objectives.source import code_of
 from batchfront.objectives.task import Task
 from batchfront.objectives.tasks.bundled import BUNDLED, DOWNLOADED, NAMES, bundled
 from batchfront.objectives.training.batches import EXACT, rule_in
@@ -50,8 +51,15 @@ def load_objective(
     data_dir: Path | None = None,
     rank: int = 0,
     asked: AskedMetric = AS_DECLARED,
+    given: Any = None,
+    names: Mapping[str, str] | None = None,
+    script: str | None = None,
 ) -> Objective:
     """The objective that `spec` names, ready to train on `device`; its step compiled if asked for.
+
+    `given`: the task or function itself, which `spec` is only the name of. Of a function that was
+    written for Optuna, `names`: what it calls batch size and learning rate, by our names; `script`:
+    what a run of it showed, which is not repeated.
 
     `batches`: the rule by which our own loop cuts them, of `training.batches.RULES`. `data_dir`
     keeps the data sets that are downloaded. `asked`: in place of what the
@@ -62,10 +70,13 @@ def load_objective(
         ObjectiveError: unknown name, missing file or name, failing import, wrong type, bad data,
             a download that failed, a step that must not be compiled.
     """
-    if _is_table(spec):
+    if given is not None:
+        name, found = spec, given
+    elif _is_table(spec):
         only_plain(recipe, f"{spec} is played back")
         return _replay(spec, compiled=compiled, asked=asked)
-    name, found = (spec, bundled(spec)) if spec in NAMES else _own(spec)
+    else:
+        name, found = (spec, bundled(spec)) if spec in NAMES else _own(spec)
     data_dir = data_dir or Path(DATA_DIR)
     prepare = partial(
         _prepare,
@@ -77,11 +88,22 @@ def load_objective(
         batches=batches,
         data_dir=data_dir,
         asked=asked,
+        names=names or {},
+        script=script,
     )
     objective: Any = _guarded(prepare, name)
     if recipe.data_parallel > 1 and rank == 0:
         _lead(objective, task=spec, device=device, data_dir=data_dir)
     return objective  # type: ignore[no-any-return]
+
+
+def name_of(given: Any) -> str:
+    """What a task or function that was handed over is called."""
+    if isinstance(given, CustomLoop):
+        return name_of(given.function)
+    while isinstance(given, partial):
+        given = given.func
+    return str(getattr(given, "name", None) or getattr(given, "__name__", None) or "task")
 
 
 def task_name(spec: str) -> str:
@@ -115,6 +137,7 @@ def _own(spec: str) -> tuple[str, Any]:
         path = _text(spec)
         return TEXT + path.name, partial(text_task, path)
     path, name = _split(spec)
+    check_script(path)
     module = import_file(path)
     name, found = _guarded(lambda: _find(module, name, path), path.name)
     return f"{path.name}:{name}", found
@@ -184,6 +207,8 @@ def _prepare(
     batches: str,
     data_dir: Path,
     asked: AskedMetric,
+    names: Mapping[str, str],
+    script: str | None,
 ) -> Objective:
     from batchfront.objectives.training.objective import TaskObjective
 
@@ -192,9 +217,16 @@ def _prepare(
         n_parameters = _n_positional(found)
         if n_parameters == 2:
             found = CustomLoop(function=found)
+        elif n_parameters == 1:
+            found = script_loop(found, name=name, names=names, asked=asked, known=script)
         elif n_parameters == 0:
             keeps = {"data_dir": data_dir} if _takes(found, "data_dir") else {}
             found = found(**keeps)
+    if names and not isinstance(found, ScriptLoop):
+        raise ObjectiveError(
+            f"--param is for a function objective(trial), and {name} is none: its parameters have "
+            "our names"
+        )
     if isinstance(found, Task):
         return TaskObjective(
             replace(found, metric=asked.of(found.metric) or found.metric),
@@ -212,10 +244,11 @@ def _prepare(
             "compile inside your loop and run without --compile"
         )
     if isinstance(found, CustomLoop):
-        return _named(replace(found, metric=asked.of(found.metric)), name)
+        named = isinstance(found, ScriptLoop)
+        return _named(found if named else replace(found, metric=asked.of(found.metric)), name)
     raise ObjectiveError(
         f"{name} is {type(found).__name__}, wanted a Task, a function that returns one, or a "
-        "function objective(params, run)"
+        "function objective(params, run), or objective(trial)"
     )
 
 
@@ -226,9 +259,7 @@ def _named(loop: CustomLoop, name: str) -> CustomLoop:
         raise ObjectiveError(f"{name}: default_epochs is {loop.default_epochs}, wanted at least 1")
     ending_of(loop).check()
     check_search(loop.search, task=name)
-    file = _file_of(loop.function)
-    digest = hashlib.sha256(file.read_bytes() if file else b"").hexdigest()[:16]
-    behaviour = {"files": sources(file), "python": python_version()} if file else {}
+    digest, behaviour = code_of(loop.function)
     fingerprint = {**loop.fingerprint, "source": digest}
     return replace(loop, name=name, metric=metric, fingerprint=fingerprint, behaviour=behaviour)
 
@@ -238,19 +269,6 @@ def _metric_of(loop: CustomLoop, name: str) -> Metric:
         return as_metric(loop.metric)
     except ObjectiveError as error:
         raise ObjectiveError(f"{name}: {error}") from None
-
-
-def _file_of(function: Any) -> Path | None:
-    """The file that defines a function, a partial of one, or an object that can be called."""
-    while isinstance(function, partial):
-        function = function.func
-    if not inspect.isroutine(function):
-        function = type(function)
-    try:
-        source = inspect.getsourcefile(inspect.unwrap(function))
-    except TypeError:  # compiled
-        source = None
-    return Path(source).resolve() if source else None
 
 
 def _guarded(make: Callable[[], Made], name: str) -> Made:

@@ -280,6 +280,12 @@ class Run(Remarks):
         self._clock.waited(seconds)
 
     @contextmanager
+    def loading(self) -> Iterator[None]:
+        """Clock and memory meter look away: what is made inside is data, no part of training."""
+        with self._clock.standing_still(), self._meter.looking_away():
+            yield
+
+    @contextmanager
     def validating(self) -> Iterator[None]:
         """Clock and memory meter stand still inside."""
         with self._clock.standing_still():

@@ -4,9 +4,56 @@ from __future__ import annotations
 
 import ast
 import hashlib
+import inspect
 import sys
+import textwrap
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
+from typing import Any
+
+
+def code_of(function: Any) -> tuple[str, dict[str, Any]]:
+    """A digest of a function's text, and what tells its changed code from code that looks changed.
+
+    Both are of its file and that file's neighbours. A function of a notebook, or of the script that
+    runs, is told by its own lines alone: what else stands there starts the study.
+    """
+    while isinstance(function, partial):
+        function = function.func
+    if not inspect.isroutine(function):  # an object that can be called
+        function = type(function)
+    file = _file_of(function)
+    if function.__module__ != "__main__" and file is not None:
+        return _of_bytes(file.read_bytes()), {"files": sources(file), "python": python_version()}
+    try:
+        text = textwrap.dedent(inspect.getsource(inspect.unwrap(function)))
+        digest = _digest(ast.parse(text))
+    except (OSError, TypeError, SyntaxError):  # of no text that is kept
+        return _of_bytes(b""), {}
+    behaviour = {"files": {function.__qualname__: digest}, "python": python_version()}
+    return _of_bytes(text.encode()), behaviour
+
+
+def text_around(function: Any) -> str:
+    """The text of the file that a function stands in, else its own; "" where none is kept."""
+    file = _file_of(function)
+    try:
+        return file.read_text() if file else textwrap.dedent(inspect.getsource(function))
+    except (OSError, TypeError):
+        return ""
+
+
+def _file_of(function: Any) -> Path | None:
+    try:
+        source = inspect.getsourcefile(inspect.unwrap(function))
+    except TypeError:  # compiled
+        source = None
+    return Path(source).resolve() if source and Path(source).is_file() else None
+
+
+def _of_bytes(text: bytes) -> str:
+    return hashlib.sha256(text).hexdigest()[:16]
 
 
 def sources(file: Path) -> dict[str, str]:

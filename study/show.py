@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +29,12 @@ def one_line(text: str) -> str:
     if len(line) <= LONGEST_LINE:
         return line
     return line[:HEAD] + CUT + line[HEAD + len(CUT) - LONGEST_LINE :]
+
+
+def in_notebook() -> bool:
+    """Whether we are called from a cell, below which no cursor can be moved but to its line."""
+    shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
+    return shell is not None and hasattr(shell, "kernel")
 
 
 def human_bytes(n: float) -> str:

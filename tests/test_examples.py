@@ -81,6 +81,36 @@ def test_the_language_model_comes_below_two_nats_in_less_than_an_epoch(tmp_path,
     assert all(100_000 < tokens <= 200_000 for tokens in needed)
 
 
+def test_a_script_of_optuna_joins_as_it_is(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    argv = ["run", "--task", str(EXAMPLES / "optuna_script.py"), "--metric", "val_accuracy"]
+    assert main([*argv, "--batch-sizes", "64,128", "--n-trials", "4"]) == 0
+    trials = the_study("sqlite:///runs/batchfront.db", None).trials
+    assert max(t.values[0] for t in trials if t.values) > 0.85
+    assert {"weight_decay", "dropout"} <= set(trials[0].params)
+    assert not Path("past.db").exists(), "its own study is not run"
+
+
+JOINED = {  # what needs a package that not everybody has
+    "lightning_digits": ("lightning", ["16:64", "0.001:0.03"]),
+    "transformers_tiny": ("transformers", ["8:32", "0.003:0.03"]),
+    "accelerate_loop": ("accelerate", ["16:64", "0.001:0.03"]),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", JOINED)
+def test_a_trainer_of_another_library_fills_a_study(name, tmp_path, monkeypatch):
+    package, (sizes, rates) = JOINED[name]
+    pytest.importorskip(package)
+    monkeypatch.chdir(tmp_path)
+    argv = ["run", "--task", str(EXAMPLES / f"{name}.py"), "--batch-sizes", sizes]
+    assert main([*argv, "--learning-rates", rates, "--n-trials", "4"]) == 0
+    trials = the_study("sqlite:///runs/batchfront.db", None).trials
+    assert [t.state.name for t in trials] == ["COMPLETE"] * 4
+    assert max(t.values[0] for t in trials) > 0.85
+
+
 def test_every_example_has_a_test():
-    others = {"rare_table", "language"}  # with tests of their own
+    others = {"rare_table", "language", "optuna_script", *JOINED}  # with tests of their own
     assert {p.stem for p in EXAMPLES.glob("*.py")} == set(REACHED) | others

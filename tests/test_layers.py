@@ -19,6 +19,7 @@ FLOORS = {  # from the roof down; rooms of one floor do not know each other
     "study": [
         {"__main__"},
         {"cli"},
+        {"api"},
         {"transfer", "on_ray", "smallest"},
         {"session"},
         {"workers"},
@@ -35,7 +36,7 @@ FLOORS = {  # from the roof down; rooms of one floor do not know each other
     ],
     "objectives": [
         {"load"},
-        {"probes", "ranks"},
+        {"adapters", "probes", "ranks", "scripts"},
         {"training"},
         {"curves", "gradients", "objective", "tasks"},
         {"run", "task"},

@@ -1,7 +1,8 @@
 """Which batch size and learning rate? A multi-objective Optuna study answers, on your hardware.
 
 Task files and training loops of your own import what they need from here alone:
-`from batchfront import Task, Data`. Nothing is loaded before it is used.
+`from batchfront import Task, Data`. A script or a notebook searches with `batchfront.Study`.
+Nothing is loaded before it is used.
 """
 
 from __future__ import annotations
@@ -18,13 +19,16 @@ if TYPE_CHECKING:
     from batchfront.objectives.parameter import Parameter
     from batchfront.objectives.run import Run
     from batchfront.objectives.task import Data, Task
+    from batchfront.study.api.sampler import CostAwareSampler
+    from batchfront.study.api.study import Study
 
 __all__ = [
-    "CustomLoop", "Data", "Datasets", "EarlyStopping", "Metric", "Parameter", "Run", "Stopped",
-    "Task", "TrialParams", "Verdict",
+    "CostAwareSampler", "CustomLoop", "Data", "Datasets", "EarlyStopping", "Metric", "Parameter",
+    "Run", "Stopped", "Study", "Task", "TrialParams", "Verdict",
 ]  # fmt: skip
 
 _HOMES = {
+    "CostAwareSampler": "batchfront.study.api.sampler",
     "CustomLoop": "batchfront.objectives.objective",
     "Data": "batchfront.objectives.task",
     "Datasets": "batchfront.objectives.loading.datasets",
@@ -33,17 +37,24 @@ _HOMES = {
     "Parameter": "batchfront.objectives.parameter",
     "Run": "batchfront.objectives.run",
     "Stopped": "batchfront.objectives.measurement",
+    "Study": "batchfront.study.api.study",
     "Task": "batchfront.objectives.task",
     "TrialParams": "batchfront.objectives.measurement",
     "Verdict": "batchfront.objectives.measurement",
 }
+_MODULES = {  # each needs its library: pip install 'batchfront[lightning]'
+    "lightning": "batchfront.objectives.adapters.lightning",
+    "transformers": "batchfront.objectives.adapters.transformers",
+}
 
 
 def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        return import_module(_MODULES[name])
     if name not in _HOMES:
         raise AttributeError(f"module 'batchfront' has no attribute {name!r}")
     return getattr(import_module(_HOMES[name]), name)
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *__all__])
+    return sorted([*globals(), *__all__, *_MODULES])

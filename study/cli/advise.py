@@ -5,10 +5,10 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from dataclasses import replace
 from typing import Any
 
 from batchfront.objectives.number import FINITE, Number
+from batchfront.study.api.look import answers
 from batchfront.study.cli.options import add_look, add_number, console_of, looked_at
 
 PREFERENCES = ("fast", "memory", "metric")
@@ -52,24 +52,16 @@ def add_advise_verb(verbs: Any) -> None:
 
 def advise(args: argparse.Namespace) -> None:
     """Say which batch size and learning rate to train with, and what a fresh run will reach."""
-    from batchfront.study.answer.choice import answer_of
-    from batchfront.study.answer.known import known_of
     from batchfront.study.answer.show import answers_json, footnote, sentences
     from batchfront.study.answer.table import answer_table
-    from batchfront.study.trials.yardstick import check_target
 
-    study, _, trials, _ = looked_at(args)
-    answers = {}
-    for title, known in known_of(study, trials).items():
-        if args.target is not None:
-            check_target(args.target, known.yardstick.metric)
-            known = replace(known, target=args.target)
-        answers[title] = answer_of(known, prefer=args.prefer, within=args.within), known
+    looked = looked_at(args)
+    found = answers(looked, prefer=args.prefer, within=args.within, target=args.target)
     if args.json:
-        print(json.dumps(answers_json(answers), indent=2))
+        print(json.dumps(answers_json(found), indent=2))
         return
     console = console_of(sys.stdout)
-    for title, (answer, known) in answers.items():
+    for title, (answer, known) in found.items():
         if title:
             console.print(f"on {title}:")
         for line in sentences(answer, known):

@@ -24,15 +24,31 @@ def add_import_verb(verbs: Any) -> None:
         import_runs,
         text,
         tries="""
-            import runs.csv
             import runs.csv.gz --study-name theirs
+            import sqlite:///past.db --map learning_rate=lr
         """,
         usage="batchfront import runs.csv [options]",
     )
-    import_.add_argument("file", type=Path, metavar="runs.csv", help="also .csv.gz")
+    import_.add_argument(
+        "file",
+        nargs="+",
+        metavar="runs.csv",
+        help="also .csv.gz, several metrics.csv of Lightning's, or the URL of an Optuna storage",
+    )
+    import_.add_argument(
+        "--map",
+        action="append",
+        default=[],
+        metavar="OURS=THEIRS",
+        help="a column or parameter that has another name, or its value in all rows: "
+        "learning_rate=lr, batch_size=64; may be repeated",
+    )
     import_.add_argument("--metric", help="the column that holds it; default: a usual one")
     import_.add_argument("--direction", help="maximize or minimize: of that metric")
-    import_.add_argument("--study-name", type=study_name, help="default: named after the file")
+    words = "default: named after the file; of a URL: which of its studies"
+    import_.add_argument("--study-name", type=study_name, help=words)
+    words = "of a URL: the name of the new study; default: theirs with -imported"
+    import_.add_argument("--as", dest="new_name", type=study_name, help=words)
     import_.add_argument("--storage", help=f"default: ${STORAGE_VARIABLE}, else {DEFAULT_STORAGE}")
 
 
@@ -45,9 +61,39 @@ def import_runs(args: argparse.Namespace) -> None:
     with --metric any other column.
     """
     from batchfront.study.transfer.importing import import_table
+    from batchfront.study.transfer.past import import_study, import_tables
 
+    url, metric, names = chosen_storage(args), _metric(args), _names(args.map)
+    first, *more = args.file
     with only_errors():
-        import_table(args.file, chosen_storage(args), args.study_name, _say, _metric(args))
+        if "://" in first:
+            if more:
+                raise StudyError(f"found {more[0]} after a URL, wanted one storage")
+            import_study(
+                first, args.study_name, url, args.new_name, _say, metric=metric, names=names
+            )
+        elif args.new_name is not None:
+            raise StudyError("--as is for a URL: of a file --study-name names the new study")
+        elif names or more:
+            files = [Path(name) for name in args.file]
+            import_tables(files, url, args.study_name, _say, metric=metric, names=names)
+        else:
+            import_table(Path(first), url, args.study_name, _say, metric)
+
+
+def _names(said: list[str]) -> dict[str, str]:
+    """Their names by ours.
+
+    Raises:
+        StudyError: it is no pair, or one name twice.
+    """
+    pairs = [word.partition("=") for word in said]
+    for (ours, equals, theirs), word in zip(pairs, said, strict=True):
+        if not (ours and equals and theirs):
+            raise StudyError(f"--map is {word!r}, wanted OURS=THEIRS, as in learning_rate=lr")
+        if [one for one, _, _ in pairs].count(ours) > 1:
+            raise StudyError(f"--map {ours} is there twice")
+    return {ours: theirs for ours, _, theirs in pairs}
 
 
 def _metric(args: argparse.Namespace) -> Metric | None:

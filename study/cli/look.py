@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from batchfront.objectives.number import PORT
+from batchfront.study.api.look import page_of
 from batchfront.study.cli.options import (
     add_look,
     add_number,
@@ -24,7 +25,7 @@ from batchfront.study.errors import StudyError
 from batchfront.study.machine.interrupts import Interrupted
 
 if TYPE_CHECKING:
-    from batchfront.study.findings.page.panels import Side
+    from batchfront.study.api.look import LookedAt
 
 
 def add_looking_verbs(verbs: Any) -> None:
@@ -109,7 +110,7 @@ def ls(args: argparse.Namespace) -> None:
     """List the studies of a storage with their numbers of trials and what they take of the disk."""
     from batchfront.storage.open import disk_bytes
     from batchfront.study.findings.overview.tables import studies_table
-    from batchfront.study.opening.open import study_rows
+    from batchfront.study.opening.open import foreign_lines, study_rows
     from batchfront.study.show import human_bytes
 
     url = chosen_storage(args)
@@ -119,6 +120,8 @@ def ls(args: argparse.Namespace) -> None:
         return
     console = console_of(sys.stdout)
     console.print(studies_table(rows))
+    for line in foreign_lines(url):
+        console.print(line, soft_wrap=True)
     if total is not None:
         console.print(f"all studies together take {human_bytes(total)}, checkpoints apart")
 
@@ -169,24 +172,18 @@ def export(args: argparse.Namespace) -> None:
 
 def report(args: argparse.Namespace) -> None:
     """Write one self-contained HTML page of figures that needs no network to be read."""
-    from batchfront.study.findings.overview.board_pages import stored_note
-    from batchfront.study.findings.overview.report import report_html
-
-    study, _, trials, foreign = looked_at(args)
-    other = None if args.compare is None else _beside(args, study.study_name)
-    safe = "".join(c if c.isalnum() or c in "-_." else "_" for c in study.study_name)
-    page = report_html(study, trials, foreign=foreign, note=stored_note(study), other=other)
-    write_out(args.output or Path("runs") / f"{safe}.html", page)
+    looked = looked_at(args)
+    name = looked.study.study_name
+    other = None if args.compare is None else _beside(args, name)
+    safe = "".join(c if c.isalnum() or c in "-_." else "_" for c in name)
+    write_out(args.output or Path("runs") / f"{safe}.html", page_of(looked, other))
 
 
-def _beside(args: argparse.Namespace, name: str) -> Side:
+def _beside(args: argparse.Namespace, name: str) -> LookedAt:
     """The study that is to be shown beside the one of that name."""
-    from batchfront.study.findings.page.beside import side_of
-
     if args.compare == name:
         raise StudyError(f"--compare is {name!r}, the study itself: name another one")
-    other = looked_at(argparse.Namespace(storage=args.storage, study_name=args.compare))
-    return side_of(other.study, other.trials)
+    return looked_at(argparse.Namespace(storage=args.storage, study_name=args.compare))
 
 
 def dashboard(args: argparse.Namespace) -> None:

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from batchfront.objectives.number import WHOLE
+from batchfront.study.api.look import LookedAt
 from batchfront.study.cli.options import (
-    LookedAt,
     add_number,
     add_option,
     chosen_storage,

@@ -8,26 +8,27 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any
 
 from batchfront.objectives.number import Number
 from batchfront.storage.files import replace_text
+from batchfront.study.api.console import console_of as console_of
+from batchfront.study.api.look import LookedAt, look_at
 from batchfront.study.errors import StudyError
-from batchfront.study.plan.options import GROUPS, Option, options, settings_from
+from batchfront.study.plan.options import (
+    GROUPS,
+    Option,
+    options,
+    settings_from,
+    with_environment,
+)
 from batchfront.study.plan.parsers import check_study_name
 from batchfront.study.plan.settings import (
-    DATA_VARIABLE,
     DEFAULT_STORAGE,
     STORAGE_VARIABLE,
     StudySettings,
 )
 from batchfront.study.plan.settings_file import settings_in
-from batchfront.study.trials.yardstick import Objectives
-
-if TYPE_CHECKING:
-    from optuna import Study
-    from optuna.trial import FrozenTrial
-    from rich.console import Console
 
 
 def add_verb(
@@ -74,7 +75,8 @@ def add_option(section: Any, option: Option) -> None:
     if option.kind == "bool":
         section.add_argument(option.flag, action="store_true", **how)
     else:
-        section.add_argument(option.flag, type=option.read, **how)
+        action = "extend" if option.kind == "names" else "store"
+        section.add_argument(option.flag, type=option.read, action=action, **how)
 
 
 def add_number(section: Any, flag: str, number: Number, **how: Any) -> None:
@@ -135,11 +137,8 @@ def chosen_settings(args: argparse.Namespace) -> StudySettings:
         StudyError: values that no study could use.
     """
     given = {name: value for name, value in vars(args).items() if name in options()}
-    for name, variable in (("storage", STORAGE_VARIABLE), ("data_dir", DATA_VARIABLE)):
-        if os.environ.get(variable):
-            given.setdefault(name, os.environ[variable])
-    if args.config is not None:
-        given = {**settings_in(args.config), **given}
+    in_file = {} if args.config is None else settings_in(args.config)
+    given = {**in_file, **with_environment(given)}
     settings = StudySettings(**settings_from(given))
     settings.check()
     return settings
@@ -150,52 +149,12 @@ def chosen_storage(args: argparse.Namespace) -> str:
     return args.storage or os.environ.get(STORAGE_VARIABLE) or DEFAULT_STORAGE
 
 
-class LookedAt(NamedTuple):
-    """A study, read once."""
-
-    study: Study
-    names: Objectives
-    trials: list[FrozenTrial]  # that are ours
-    foreign: str | None  # how many are not
-
-
 def looked_at(args: argparse.Namespace) -> LookedAt:
     """The study that was named, or the only one; says how many of its trials are set aside."""
-    # Before NumPy is loaded: of matrices as small as those of findings, threads of OpenBLAS wait
-    # for one another longer than they compute.
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    from batchfront.study.opening.open import the_study
-    from batchfront.study.trials.sound import SoundTrials
-
-    study, sound = the_study(chosen_storage(args), args.study_name), SoundTrials()
-    trials, foreign = sound.of(study), sound.foreign_line(study)
-    _say(foreign)
-    return LookedAt(study, Objectives.of(study), trials, foreign)
-
-
-def say_foreign(study: Study) -> None:
-    """Say how many trials of a study are set aside, where there are any."""
-    from batchfront.study.trials.sound import foreign_line
-
-    _say(foreign_line(study))
-
-
-def _say(line: str | None) -> None:
-    if line is not None:
-        print(line, file=sys.stderr)
-
-
-def console_of(stream: Any) -> Console:
-    """The console that prints tables which fit the terminal, and 100 columns elsewhere."""
-    from rich.console import Console
-
-    from batchfront.study.findings.overview.tables import WIDTH
-
-    # rich itself leaves out colours when the stream is no terminal or NO_COLOR is set.
-    console = Console(file=stream, highlight=False, markup=False)
-    if console.is_terminal:
-        return console
-    return Console(file=stream, highlight=False, markup=False, width=WIDTH)
+    looked = look_at(chosen_storage(args), args.study_name)
+    if looked.foreign is not None:
+        print(looked.foreign, file=sys.stderr)
+    return looked
 
 
 def write_out(path: Path, text: str) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from batchfront.objectives.number import Number
+from batchfront.study.api.search import search
 from batchfront.study.cli.options import add_number, add_settings, chosen_settings, console_of
 from batchfront.study.commands import command
 from batchfront.study.errors import StudyError
@@ -63,14 +64,7 @@ def add_training_verbs(verbs: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Search batch size and learning rate until the study has n_trials; run again to resume."""
-    settings, console = chosen_settings(args), console_of(sys.stderr)
-    if settings.launcher == "ray":
-        from batchfront.study.on_ray.session import RaySession
-
-        return RaySession(settings, console).run()
-    from batchfront.study.session.session import Session
-
-    return Session(settings, console).run()
+    return search(chosen_settings(args), console_of(sys.stderr))[0]
 
 
 def probe(args: argparse.Namespace) -> None:

@@ -7,21 +7,17 @@ import json
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from batchfront.objectives.number import FINITE, WHOLE, Number
+from batchfront.study.api.search import find_smallest, show_smallest
 from batchfront.study.cli.options import (
     add_number,
     add_settings,
     chosen_settings,
     console_of,
-    say_foreign,
     write_out,
 )
-
-if TYPE_CHECKING:
-    from batchfront.study.plan.settings import StudySettings
-    from batchfront.study.smallest.answer import Answer, Asking
 
 
 def add_smallest_verb(verbs: Any) -> None:
@@ -60,7 +56,7 @@ def smallest(args: argparse.Namespace) -> int:
         max_trials=args.max_trials,
     )
     asking.check()
-    code, answer = (_recorded if asking.max_trials == 0 else _walked)(settings, asking)
+    code, answer = find_smallest(settings, asking, console_of(sys.stderr))
     if answer is None:
         return code
     if args.output is not None:
@@ -70,39 +66,5 @@ def smallest(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps(as_json(answer), indent=2))
     else:
-        _show(answer)
+        show_smallest(answer, console_of(sys.stdout))
     return code
-
-
-def _recorded(settings: StudySettings, asking: Asking) -> tuple[int, Answer]:
-    from batchfront.study.opening.open import the_study
-    from batchfront.study.smallest.answer import recorded_answer
-
-    study = the_study(settings.storage, settings.study_name)
-    say_foreign(study)
-    return 0, recorded_answer(study, asking)
-
-
-def _walked(settings: StudySettings, asking: Asking) -> tuple[int, Answer | None]:
-    from batchfront.study.smallest.session import SmallestSession
-
-    session = SmallestSession(settings, asking, console_of(sys.stderr))
-    return session.run(), session.answer
-
-
-def _show(answer: Answer) -> None:
-    from batchfront.study.smallest import show as words
-
-    console, found, by = console_of(sys.stdout), answer.found, answer.question.yardstick
-    say = console.print
-    say(words.answer_line(answer.table, found, answer.question.sizes[0], by), soft_wrap=True)
-    if answer.advised is not None:
-        say(words.advice_line(found, answer.advised), soft_wrap=True)
-    if answer.table:
-        say(words.ladder_table(answer.table, found.target, by))
-        say(words.price_table(answer.table, answer.advised))
-        say(words.stability_table(answer.table))
-    if answer.around:
-        say(words.sensitivity_table(answer.around, answer.adaptive, by))
-    for line in words.more_lines(answer.table, found, answer.frozen, answer.around, by):
-        say(line, soft_wrap=True)

@@ -84,7 +84,10 @@ class Interrupts:
 
     @contextmanager
     def installed(self) -> Iterator[None]:
-        """Take over the signals of this process inside; main thread only."""
+        """Take over the signals of this process inside; on another thread than the main: none."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
         try:
             with handled_by(self._handle, SIGNALS):
                 yield

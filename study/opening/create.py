@@ -181,8 +181,12 @@ def new_plan(settings: StudySettings, objective: Objective, name: str, device: s
 
 
 def usual_space(objective: Objective) -> SearchSpace:
-    """What is searched where nobody says otherwise; of recorded runs the sizes that there are."""
-    usual = SearchSpace(search=objective.search)
+    """What is searched where nobody says otherwise.
+
+    Of recorded runs it is the sizes that there are, of a script what it suggests itself.
+    """
+    rates = getattr(objective, "usual_rates", SearchSpace.learning_rates)
+    usual = SearchSpace(search=objective.search, learning_rates=rates)
     recorded = getattr(objective, "recorded_sizes", ())
     return replace(usual, batch_sizes=recorded) if 0 < len(recorded) <= MOST_SIZES else usual
 

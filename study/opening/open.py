@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from batchfront.storage.names import redacted
 from batchfront.storage.open import exists, open_storage, readable_errors
 from batchfront.study.errors import StudyError
 from batchfront.study.opening.terms import stored_identity
 from batchfront.study.plan.agreement import AGREEMENT, check_record
+from batchfront.study.show import counted
 from batchfront.study.trials.attributes import is_finished
 from batchfront.study.trials.kept import bytes_of, kept_beside, kept_files
 from batchfront.study.trials.sound import sound_trials
@@ -39,6 +42,32 @@ def _our_studies(storage: BaseStorage) -> list[Study]:
     names = optuna.get_all_study_names(storage)
     studies = [optuna.load_study(study_name=name, storage=storage) for name in names]
     return [study for study in studies if AGREEMENT in study.user_attrs]
+
+
+def foreign_studies(storage: BaseStorage) -> list[Study]:
+    """The studies that others have made with Optuna: nothing in them is ours."""
+    import optuna
+
+    names = optuna.get_all_study_names(storage)
+    studies = [optuna.load_study(study_name=name, storage=storage) for name in names]
+    return [study for study in studies if not any(_is_ours(key) for key in study.user_attrs)]
+
+
+def _is_ours(attribute: str) -> bool:
+    return attribute == AGREEMENT or attribute.startswith("batchfront")
+
+
+def foreign_lines(url: str) -> list[str]:
+    """A line for each study that Optuna alone has made, with how to import it."""
+    with readable_errors(url):
+        found = [
+            (s.study_name, len(s.trials)) for s in foreign_studies(open_storage(url, mode="reader"))
+        ]
+    return [
+        f"{name!r} ({counted(n, 'trial')}) was made by Optuna: batchfront import "
+        f"{redacted(url)} --study-name {shlex.quote(name)}"
+        for name, n in found
+    ]
 
 
 def _row(study: Study, folder: Path | None) -> dict[str, Any]:
@@ -126,11 +155,18 @@ def open_study(storage: BaseStorage, study_name: str) -> Study:
     return study
 
 
-def stored_record(settings: StudySettings) -> Mapping[str, Any] | None:
-    """What must not change within the study that the settings name; None where there is none."""
+def study_name_of(settings: StudySettings) -> str:
+    """The name of the study that the settings mean, whether it is there or not."""
     from batchfront.objectives.load import task_name
 
-    name = settings.study_name or task_name(settings.task)
+    if settings.study_name is not None:
+        return settings.study_name
+    return task_name(settings.task) if settings.given is None else settings.task
+
+
+def stored_record(settings: StudySettings) -> Mapping[str, Any] | None:
+    """What must not change within the study that the settings name; None where there is none."""
+    name = study_name_of(settings)
     with readable_errors(settings.storage):
         study = study_so_far(settings.storage, name)
     return None if study is None else study.user_attrs[AGREEMENT]

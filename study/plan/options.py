@@ -7,17 +7,25 @@ how a run trains, as a field of `Recipe`.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, fields
+from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+from batchfront.objectives.meters.early_stopping import EarlyStopping
 from batchfront.objectives.number import as_float, shown
 from batchfront.objectives.training.recipe import Recipe
 from batchfront.study.errors import StudyError
 from batchfront.study.plan.parsers import PARSERS
-from batchfront.study.plan.settings import TECHNIQUE_VERBS, StudySettings
+from batchfront.study.plan.settings import (
+    DATA_VARIABLE,
+    STORAGE_VARIABLE,
+    TECHNIQUE_VERBS,
+    StudySettings,
+)
 
 GROUPS = {
     "task": "what is trained",
@@ -26,6 +34,7 @@ GROUPS = {
     "techniques": "how a run trains",
     "workers": "who runs it, and where it is kept",
 }
+VARIABLES = {"storage": STORAGE_VARIABLE, "data_dir": DATA_VARIABLE}  # of the environment
 PLAIN_KINDS: dict[str, type] = {"str": str, "int": int, "float": float, "bool": bool}
 
 
@@ -72,6 +81,27 @@ class Option:
             raise StudyError(f"{where}: {self.name} holds a NUL, which no name does")
         return self.read(value) if wanted == "str" else value
 
+    def valued(self, value: Any) -> Any:
+        """The value that Python code gives: what a command line says, or a number, tuple or list.
+
+        Raises:
+            StudyError: it is nothing that the option can be.
+        """
+        value = value.item() if hasattr(value, "item") else value  # NumPy's numbers
+        if self.kind not in PLAIN_KINDS and not isinstance(value, EarlyStopping):
+            if isinstance(value, tuple | list | range):
+                join = ":" if self.kind == "learning rates" else ","
+                value = join.join(str(getattr(one, "item", lambda one=one: one)()) for one in value)
+            return self.read(str(value))
+        wanted = PLAIN_KINDS.get(self.kind, EarlyStopping)
+        if wanted is str and isinstance(value, Path):
+            return str(value)
+        if wanted is float and type(value) is int:
+            return float(value)
+        if type(value) is not wanted:
+            raise StudyError(f"{self.name} is {shown(value)}, wanted {self.kind}")
+        return value
+
 
 @cache
 def options() -> dict[str, Option]:
@@ -95,6 +125,25 @@ def _option(field: Any, *, is_technique: bool) -> Option:
         verbs=TECHNIQUE_VERBS if is_technique else said["verbs"],
         is_technique=is_technique,
     )
+
+
+def option_named(name: str, where: str) -> Option:
+    """The option of that name.
+
+    Raises:
+        StudyError: there is none; it names the nearest.
+    """
+    known = options()
+    if name not in known:
+        near = get_close_matches(name, known, n=1, cutoff=0)[0]
+        raise StudyError(f"{where} {name!r}: the nearest known is {near!r}")
+    return known[name]
+
+
+def with_environment(given: dict[str, Any]) -> dict[str, Any]:
+    """Values by option name, with what the environment says of those that were not given."""
+    said = {name: os.environ.get(variable) for name, variable in VARIABLES.items()}
+    return {**{name: value for name, value in said.items() if value}, **given}
 
 
 def settings_from(given: dict[str, Any]) -> dict[str, Any]:

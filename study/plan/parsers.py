@@ -79,6 +79,25 @@ def parse_direction(text: str) -> Direction:
     return "minimize"
 
 
+NAMED = ("batch_size", "learning_rate")
+
+
+def parse_names(text: str) -> tuple[tuple[str, str], ...]:
+    """`batch_size=bs,learning_rate=lr`: our names, and those that a script has for the same.
+
+    Raises:
+        StudyError: it is something else.
+    """
+    pairs = []
+    for word in parse_words(text):
+        ours, equals, theirs = word.partition("=")
+        if not equals or not theirs.strip():
+            raise StudyError(f"param is {text!r}, wanted {' or '.join(f'{n}=NAME' for n in NAMED)}")
+        check_choice("param", ours.strip(), NAMED)
+        pairs.append((ours.strip(), theirs.strip()))
+    return tuple(pairs)
+
+
 PARSERS: Mapping[str, Callable[[str], Any]] = {
     "batch sizes": parse_batch_sizes,
     "learning rates": parse_rates_or_auto,
@@ -87,5 +106,6 @@ PARSERS: Mapping[str, Callable[[str], Any]] = {
     "diagnostics": parse_diagnostics,
     "early stopping": parse_early_stopping,
     "direction": parse_direction,
+    "names": parse_names,
     "micro-batch sizes": parse_micro_batch_sizes,
 }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -34,6 +34,7 @@ PRUNERS = (
     "front", "median", "percentile", "halving", "hyperband", "threshold", "patient", "wilcoxon",
     "none",
 )  # fmt: skip
+LOGS = ("tensorboard", "csv")
 LAUNCHERS = ("local", "ray")
 MOST_WORKERS = 4096  # processes of one machine
 SECONDS = Number(low=1e-9, high=1e9)
@@ -265,6 +266,13 @@ class StudySettings:
         verbs="run smallest probe",
         kind="direction",
     )
+    param: tuple[tuple[str, str], ...] | None = setting(
+        "of objective(trial): batch_size=NAME or learning_rate=NAME, what it calls them; may be "
+        "repeated",
+        group="task",
+        verbs=TRAINING,
+        kind="names",
+    )
     min_metric: float | None = setting(
         "a run that ends below it is infeasible",
         group="budgets",
@@ -309,8 +317,18 @@ class StudySettings:
         group="workers",
         verbs=f"{SEARCHING} {FILLING}",
     )
+    log: tuple[str, ...] | None = setting(
+        f"{', '.join(LOGS)}: write each trial's curve and values under runs/logs; default: none",
+        group="workers",
+        verbs="run",
+        kind="words",
+    )
     techniques: Mapping[str, Any] = field(default_factory=dict)
     """Fields of `Recipe` that were named; each of them is an option, too."""
+    given: Any = None
+    """The task itself, where it was handed over from Python: `task` is then what it is called."""
+    callbacks: tuple[Callable[..., object], ...] = ()
+    """From Python: called with the Optuna study and each trial that has ended."""
 
     def check(self) -> None:
         """Raise StudyError for values that no study could use."""
@@ -323,6 +341,10 @@ class StudySettings:
         if not self.data_dir.strip():
             raise StudyError("data_dir is empty, wanted a folder")
         check_choice("launcher", self.launcher, LAUNCHERS)
+        for kind in self.log or ():
+            check_choice("log", kind, LOGS)
+        if (self.log or self.callbacks) and self.launcher == "ray":
+            raise StudyError("log and callbacks are for workers of this machine, not for Ray")
         if self.confirm is not None and self.launcher == "ray":
             raise StudyError(
                 "confirm is for workers of this machine: leave out --launcher ray once the search "
@@ -346,8 +368,23 @@ class StudySettings:
             raise StudyError(
                 f"found {' and '.join(self.lengths)}, wanted one of {', '.join(UNITS)}"
             )
-        recipe_of(self)
+        recipe = recipe_of(self)
         self.ending(LAST_EPOCH)
+        if self.given is not None:
+            self._check_given(recipe)
+
+    def _check_given(self, recipe: Recipe) -> None:
+        """Raise StudyError where other processes would have to load what lives in this one."""
+        several = {
+            f"n_workers is {self.n_workers}": (self.n_workers or 1) > 1,
+            f"data_parallel is {recipe.data_parallel}": recipe.data_parallel > 1,
+            f"launcher is {self.launcher}": self.launcher != "local",
+        }
+        for found in (words for words, is_so in several.items() if is_so):
+            raise StudyError(
+                f"{found}, and other processes cannot load {self.task!r}, which lives in this one: "
+                f"write it into a file and give the file, as task='mine.py:{self.task}'"
+            )
 
     @property
     def lengths(self) -> dict[str, int]:

@@ -5,21 +5,20 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import IO, TYPE_CHECKING, Any, Self
 
 from batchfront.objectives.length import Length
 from batchfront.objectives.measurement import Verdict
 from batchfront.study.probes.prober import Watch
 from batchfront.study.session.pace import Pace
 from batchfront.study.session.so_far import SoFar
-from batchfront.study.show import counted, metric_form
+from batchfront.study.show import counted, in_notebook, metric_form
 from batchfront.study.trials.front import Values, non_dominated
 from batchfront.study.workers.events import QUEUED_AGAIN, Event
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress as Bar
-
 
 WIDE = 100  # columns from which on there is room for a bar, and for all on one line
 BAR = 10  # columns
@@ -28,7 +27,7 @@ BAR = 10  # columns
 class Live:
     """Shows a bar of rich's from entering to leaving."""
 
-    _bar: Bar
+    _bar: Any  # of rich, or InPlace
 
     def __enter__(self) -> Self:
         self._bar.start()
@@ -41,6 +40,36 @@ class Live:
         trace: TracebackType | None,
     ) -> None:
         self._bar.stop()
+
+
+class InPlace:
+    """A bar on one line, which is written over: all that the output of a notebook's cell can do."""
+
+    def __init__(self, file: IO[str]) -> None:
+        self._file = file
+        self._total, self._longest = 0, 0
+
+    def start(self) -> None:
+        """Nothing is written before there is something to say."""
+
+    def stop(self) -> None:
+        """End the line."""
+        if self._longest:
+            print(file=self._file, flush=True)
+
+    def add_task(self, description: str, *, total: int, completed: int) -> int:
+        """Remember how many there will be; returns 0, the number of the only task."""
+        self._total = total
+        self.update(0, completed=completed, description=description)
+        return 0
+
+    def update(self, task: int, *, completed: int, description: str) -> None:
+        """Write the line anew."""
+        done = BAR * min(completed, self._total) // max(self._total, 1)
+        first = description.splitlines()[0]
+        line = f"{completed}/{self._total} [{'#' * done:<{BAR}}] {first}"
+        self._longest = max(self._longest, len(line))
+        print(f"\r{line:<{self._longest}}", end="", file=self._file, flush=True)
 
 
 class Progress(Live):
@@ -59,9 +88,6 @@ class Progress(Live):
         names: Sequence[str],
         so_far: SoFar,
     ) -> None:
-        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
-        from rich.progress import Progress as Bar
-
         self._console = console
         self._n_trials = n_trials
         self._n_done = self._n_before = n_done
@@ -76,15 +102,10 @@ class Progress(Live):
         self._waits = False
         self._noted = False
         self._started: float | None = None  # of the first trial: workers take a while to start
-        self._live = console.is_terminal
+        in_place = in_notebook()
+        self._live = console.is_terminal or in_place
         self._is_wide = console.width >= WIDE
-        self._bar = Bar(
-            MofNCompleteColumn(),
-            *([BarColumn(bar_width=BAR)] if self._is_wide else []),
-            TextColumn("{task.description}"),
-            console=console,
-            disable=not self._live,
-        )
+        self._bar = InPlace(console.file) if in_place else _bar_on(console)
         self._task = self._bar.add_task("starting", total=n_trials, completed=n_done)
 
     def __call__(self, event: Event) -> None:
@@ -161,6 +182,18 @@ class Progress(Live):
         pace = (time.monotonic() - self._started) / ran
         seconds = round(pace * max(0, self._n_trials - self._n_done))
         return f"{seconds // 60}:{seconds % 60:02d}"
+
+
+def _bar_on(console: Console) -> Bar:
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+    return Progress(
+        MofNCompleteColumn(),
+        *([BarColumn(bar_width=BAR)] if console.width >= WIDE else []),
+        TextColumn("{task.description}"),
+        console=console,
+        disable=not console.is_terminal,
+    )
 
 
 def did(event: Event, what: str, length: Length) -> str:

@@ -12,6 +12,7 @@ from batchfront.objectives.datasets import DATA_DIR
 from batchfront.objectives.device.names import SPREADING, resolve_device
 from batchfront.objectives.load import load_objective
 from batchfront.objectives.metric import AskedMetric
+from batchfront.objectives.scripts.loop import SCRIPT
 from batchfront.objectives.training.batches import EXACT, rule_in
 from batchfront.objectives.training.recipe import n_ranks
 from batchfront.storage.checkpoint import check_checkpoint_folder, checkpoint_folder
@@ -41,6 +42,7 @@ from batchfront.study.plan.settings import (
 from batchfront.study.plan.sizes import span_of
 from batchfront.study.quiet import quiet_optuna
 from batchfront.study.session.devices import device_notes
+from batchfront.study.session.logs import Callback, loggers, telling
 from batchfront.study.session.price import price_lines
 from batchfront.study.session.progress import Progress, watcher
 from batchfront.study.session.so_far import SoFar
@@ -65,10 +67,15 @@ if TYPE_CHECKING:
 class Session:
     """Everything a person sees of a search."""
 
-    def __init__(self, settings: StudySettings, console: Console) -> None:
+    def __init__(
+        self, settings: StudySettings, console: Console, *, then: str | None = None
+    ) -> None:
+        """`then`: what a person may do next, in place of commands to type."""
         self._settings = settings
+        self._then = then
         self._console = console
         self._interrupts = Interrupts()
+        self._callbacks: list[Callback] = []
         self.failure: Exception | None = None  # why run() returned 1
 
     def run(self) -> int:
@@ -84,6 +91,8 @@ class Session:
         device = resolve_device(settings.device)
         objective = loaded(settings, device, self._console)
         self._check(objective)  # before a database is made
+        name = settings.study_name or objective.name
+        self._callbacks = [*loggers(settings.log or (), name), *settings.callbacks]
         self._say_ranks(objective, device)
         for note in device_notes(settings, device):
             self._console.print(f"note: {note}", soft_wrap=True)
@@ -257,7 +266,8 @@ class Session:
         )
         with progress:
             try:
-                run_workers(job, objective, n_workers, self._interrupts, progress)
+                emit = telling(progress, study, self._callbacks)
+                run_workers(job, objective, n_workers, self._interrupts, emit)
             except (RepeatedFailure, WorkerDied) as failure:
                 return failure
         return None
@@ -281,10 +291,13 @@ class Session:
         elif n_done < n_trials:
             say(f"{n_done} of {total}; run it again to go on")
         else:
-            more = command("run", self._more(study.study_name))
-            report = command("report", self._named(study.study_name))
-            board = command("dashboard", self._stored())
-            say(f"next: {board}, {report}, or {more}", soft_wrap=True)
+            say(f"next: {self._then or self._next(study)}", soft_wrap=True)
+
+    def _next(self, study: Study) -> str:
+        """What a person may do once the total is reached."""
+        more = command("run", self._more(study.study_name))
+        report = command("report", self._named(study.study_name))
+        return f"{command('dashboard', self._stored())}, {report}, or {more}"
 
     def _more(self, study_name: str) -> dict[str, object]:
         """The options that go on from here: what the person has to repeat."""
@@ -339,6 +352,9 @@ def loaded(settings: StudySettings, device: str, console: Console) -> Objective:
     record = stored_record(settings)
     return load_objective(
         settings.task,
+        given=settings.given,
+        names=dict(settings.param or ()),
+        script=(record or {}).get(SCRIPT),
         device=device,
         compiled=settings.compile,
         recipe=recipe_of(settings, recipe_in(record or {})),

@@ -76,7 +76,12 @@ def record(
     """
     _check(settings)
     device = resolve_device(settings.device)
-    objective = load_objective(settings.task, device=device, data_dir=Path(settings.data_dir))
+    objective = load_objective(
+        settings.task,
+        device=device,
+        data_dir=Path(settings.data_dir),
+        names=dict(settings.param or ()),
+    )
     length = asked_length(settings, objective)
     space = fitting(settings.space(SearchSpace()), length, objective.batch_sizes)
     grid = make_grid(space, n_rates=n_rates, n_seeds=n_seeds)

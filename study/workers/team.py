@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, cast
 from batchfront.objectives.device.hardware import hand_memory_over
 from batchfront.objectives.device.names import beside
 from batchfront.objectives.measurement import ObjectiveError
+from batchfront.objectives.scripts.loop import SCRIPT
 from batchfront.objectives.training.batches import rule_in
 from batchfront.storage.errors import StorageError
 from batchfront.storage.open import readable_errors
@@ -251,6 +252,7 @@ def _process(job: Job, pipe: Connection) -> None:
                 recipe=job.recipe,
                 batches=rule_in(job.fingerprint),
                 data_dir=job.data_dir,
+                script=job.fingerprint.get(SCRIPT),
                 asked=AskedMetric(
                     name=job.plan.metric.name,
                     direction=job.plan.metric.direction,

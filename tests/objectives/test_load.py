@@ -74,11 +74,14 @@ def test_a_file_that_fails_on_import_is_refused_with_its_error(write, text, said
     assert load(file).name == "mine.py:objective"
 
 
+def test_a_function_of_one_argument_has_to_suggest(write):
+    assert "suggests nothing, wanted objective(trial) that" in refused(write("task = lambda a: 3"))
+
+
 @pytest.mark.parametrize(
     ("value", "kind"),
     [
         ("3", "int"),
-        ("lambda params: None", "function"),
         ("lambda a, b, c: None", "function"),
         ("lambda: 3", "int"),
     ],

@@ -96,3 +96,22 @@ def test_epochs_slowed_down_by_measuring_memory_take_no_part_in_the_time(fake):
 
     # 0.402 s as spent; the second epoch holds the third, last metered step
     assert run_of(loop).result().train_seconds == pytest.approx(0.006)
+
+
+def test_what_is_loaded_is_no_memory_and_no_time_of_training():
+    import time
+
+    import torch
+
+    run = Run(device="cpu")
+    with run:
+        run.begin(4)
+        with run.loading():
+            data = torch.zeros(1_000_000)  # 4 MB
+            time.sleep(0.1)
+        for _ in range(4):
+            run.step(float(data[:10].add(1).mean()))
+        run.report(0.5)
+    measured = run.result()
+    assert measured.peak_memory_bytes < 1_000_000
+    assert measured.train_seconds < 0.1

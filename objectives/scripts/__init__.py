@@ -1,0 +1,1 @@
+"""Functions written for Optuna, `objective(trial)`, as training loops of a study here."""

@@ -1,0 +1,1 @@
+"""What the command line and Python code can ask for: `batchfront.Study`, and what verbs call."""
