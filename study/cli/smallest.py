@@ -45,6 +45,7 @@ def add_smallest_verb(verbs: Any) -> None:
     words = "of this call; 0 judges what is recorded; default: no limit"
     add_number(verb, "--max-trials", replace(WHOLE, low=0), help=words)
     verb.add_argument("-o", "--output", type=Path, help="write a figure of it to this HTML file")
+    verb.add_argument("--trials", action="store_true", help="say which trials the figures are of")
     verb.add_argument("--json", action="store_true", help="print JSON")
 
 
@@ -70,7 +71,7 @@ def smallest(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps(as_json(answer), indent=2))
     else:
-        _show(answer)
+        _show(answer, trials=args.trials)
     return code
 
 
@@ -90,7 +91,7 @@ def _walked(settings: StudySettings, asking: Asking) -> tuple[int, Answer | None
     return session.run(), session.answer
 
 
-def _show(answer: Answer) -> None:
+def _show(answer: Answer, *, trials: bool) -> None:
     from batchfront.study.smallest import show as words
 
     console, found, by = console_of(sys.stdout), answer.found, answer.question.yardstick
@@ -105,4 +106,6 @@ def _show(answer: Answer) -> None:
     if answer.around:
         say(words.sensitivity_table(answer.around, answer.adaptive, by))
     for line in words.more_lines(answer.table, found, answer.frozen, answer.around, by):
+        say(line, soft_wrap=True)
+    for line in words.trial_lines(answer.table, answer.around) if trials else []:
         say(line, soft_wrap=True)

@@ -20,7 +20,6 @@ from batchfront.study.smallest.sensitivity import (
     GROWING,
     Neighbour,
     adaptive,
-    judged,
     neighbours,
     scores_on_test,
 )
@@ -84,7 +83,7 @@ def answer_of(question: Question, rows: Sequence[RunRow]) -> Answer:
     """What the rows say."""
     every = rows
     rows = [row for row in every if row.purpose != ADAPTIVE]
-    found = judged(question, rows)
+    found = walk(question, rows)
     table = evidence(rows, found, question.hardware, question.yardstick)
     return Answer(
         question=question,
@@ -92,7 +91,7 @@ def answer_of(question: Question, rows: Sequence[RunRow]) -> Answer:
         table=table,
         advised=advice(rows, table, found),
         frozen=frozen(rows, found, question),
-        around=neighbours(question, rows, walk(question, rows)),
+        around=neighbours(question, rows, found),
         adaptive=adaptive(every, found),
     )
 
@@ -121,11 +120,11 @@ def recorded_answer(study: Study, asking: Asking) -> Answer:
         )
     if space is not None:
         question = question_in(space, asking).measured_by(yardstick)
-        return answer_of(_here(question, rows), rows)
+        return answer_of(replace(_here(question, rows), is_recorded=True), rows)
     rates = [row.learning_rate for row in rows]
     sizes = sorted({row.batch_size for row in rows})
     question = asking.of(sizes, (min(rates), max(rates))).measured_by(yardstick)
-    answer = answer_of(question, rows)
+    answer = answer_of(replace(question, is_recorded=True), rows)
     if answer.found.missing is None:
         return answer
     remedy = _to_record(answer.found.missing, rows)
@@ -151,9 +150,11 @@ def _here(question: Question, rows: Sequence[RunRow]) -> Question:
 def as_json(answer: Answer) -> dict[str, Any]:
     """The answer for machines: `answer` is a size or null, `status` shown or not_shown."""
     found, around, by = answer.found, answer.around, answer.question.yardstick
+    own = found.state(found.answer)
     return {
         "answer": found.answer,
         "status": "not_shown" if found.answer is None else "shown",
+        "confirmed": own is not None and own.confirmed is True,
         "at_most": found.at_most,
         "also_reach": [size.batch_size for size in also_reach(answer.table, found)],
         "reason": found.reason or None,
@@ -185,4 +186,5 @@ def _neighbour(one: Neighbour, by: Yardstick) -> dict[str, Any]:
         "worst_metric": by.own(min(known)) if known else None,
         "n_spikes": mean([run.n_spikes for run in one.runs if run.n_spikes is not None]),
         "n_stopped": one.n_stopped,
+        "trials": [run.number for run in one.runs],
     }
