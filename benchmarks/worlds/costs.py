@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from batchfront.study.findings.critical.fit import SizeRuns, critical_batch
+from batchfront.study.findings.critical.fit import Estimate, SizeRuns, critical_batch
 
 SIZES = tuple(2**k for k in range(3, 12))
 CRITICAL, LEAST = 400.0, 20.0  # examples in a batch; epochs
@@ -29,9 +29,12 @@ def cost_study(world: str, seed: int) -> dict[str, Any]:
     found = critical_batch(planted(exponent, noise, scatter, draw), seed=seed)
     seen: dict[str, Any] = {"line": found.line is not None}
     truth = CRITICAL * OVERHEAD ** (1 / exponent)
+    seen["curve"] = found.curve is not None
     if found.line is not None:
         seen["critical covered"] = _covers(found.line.b_crit, CRITICAL)
         seen["fifth covered"] = _covers(found.line.overhead_20, truth)
+    if found.curve is not None:
+        seen["fifth covered"] = found.curve.fifth_low <= truth <= found.curve.fifth_high
     return seen
 
 
@@ -48,5 +51,5 @@ def planted(
     return sizes
 
 
-def _covers(estimate: Any, truth: float) -> bool:
+def _covers(estimate: Estimate, truth: float) -> bool:
     return bool(estimate.low <= truth <= estimate.high)

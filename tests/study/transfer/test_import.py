@@ -96,7 +96,9 @@ def test_every_look_at_an_imported_study_works(few, capsys, rows, name):
     assert f"runs imported from {file.name}" in page
     n_figures = 4 if len(study.metric_names) == 3 else 2
     assert page.count('<div class="figure">') == n_figures
-    assert f"Runs recorded elsewhere, imported from {file.name}: task" in page  # the note of the dashboard
+    assert (
+        f"Runs recorded elsewhere, imported from {file.name}: task" in page
+    )  # the note of the dashboard
 
 
 def test_the_front_of_one_objective_is_its_best_runs(workdir, few, rows):
