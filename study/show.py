@@ -90,6 +90,8 @@ def short_number(value: float) -> str:
 def trials_word(numbers: Sequence[int]) -> str:
     """`trial 3`, `trials 3-7, 9`."""
     ordered = sorted(set(numbers))
+    if not ordered:
+        return "no trials"
     starts = [n for n in ordered if n - 1 not in ordered]
     ends = [n for n in ordered if n + 1 not in ordered]
     spans = [str(a) if a == b else f"{a}-{b}" for a, b in zip(starts, ends, strict=True)]

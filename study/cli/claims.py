@@ -26,6 +26,7 @@ def add_claims_verbs(verbs: Any) -> None:
         as_json=True,
     )
     add_number(claims_, "--target", FINITE, help="validation metric, for the time to it")
+    claims_.add_argument("--trials", action="store_true", help="say which trials were looked at")
 
 
 def claims(args: argparse.Namespace) -> None:
@@ -34,6 +35,7 @@ def claims(args: argparse.Namespace) -> None:
     from batchfront.study.findings.claims.table import all_claims
     from batchfront.study.plan.agreement import AGREEMENT
     from batchfront.study.plan.recipe import recipe_in
+    from batchfront.study.show import trials_word
     from batchfront.study.trials.rows import runs_of
     from batchfront.study.trials.yardstick import check_target, standard
 
@@ -50,3 +52,5 @@ def claims(args: argparse.Namespace) -> None:
     console = console_of(sys.stdout)
     console.print(claims_table(found))
     console.print(closing_line(found))
+    for claim in found if args.trials else []:
+        console.print(f"{claim.name}: {trials_word(claim.trials)}", soft_wrap=True)

@@ -46,8 +46,12 @@ def tuned(question: Question, rows: Sequence[RunRow], size: int, *, frozen: floa
     if found is None and n_tuned < MAX_TUNE:  # whatever ran to its end must have been slower
         return Tuning(rate=None, to_run=(_tidy(tried[0] / APART),))
     best = _tidy(model.best(*(found or _range(question, tried))))
-    missing, bracketed = _missing(best, tried), is_bracketed(best, tried)
-    if missing is None or n_tuned >= (ENOUGH if bracketed else MAX_TUNE) or not tried:
+    bracketed = is_bracketed(best, tried)
+    seen = _best_seen(mine)
+    beyond = None if seen is None else _missing(seen, tried)
+    missing = beyond or _missing(best, tried)
+    enough = ENOUGH if bracketed and beyond is None else MAX_TUNE
+    if missing is None or n_tuned >= enough or not tried:
         return Tuning(rate=best, bracketed=bracketed)
     return Tuning(rate=None, to_run=(_tidy(missing),))
 
@@ -59,15 +63,22 @@ def reach(mine: Sequence[RunRow], low: float, high: float) -> tuple[float, float
     law that they share, so what it says is believed near to what was seen. None: no run came to
     its end, though some ran.
     """
-    errors = errors_by_rate(mine)
-    ended = [row.learning_rate for row in mine if says_something(row) and row.metric is not None]
-    if not errors:
+    tried = [row.learning_rate for row in mine if says_something(row)]
+    best = _best_seen(mine)
+    if not tried:
         return low, high
-    if not ended:
+    if best is None:
         return None
-    best = min(ended, key=lambda rate: fmean(errors[rate]))
-    cliff = min((rate for rate in errors if rate > max(ended)), default=math.inf)
-    return best / APART, min(best * APART, math.sqrt(max(ended) * cliff))
+    last = max(row.learning_rate for row in mine if row.finished and row.metric is not None)
+    cliff = min((rate for rate in tried if rate > last), default=math.inf)
+    return best / APART, min(best * APART, math.sqrt(last * cliff))
+
+
+def _best_seen(mine: Sequence[RunRow]) -> float | None:
+    """The rate with the least mean error, of those at which a run came to its end."""
+    errors = errors_by_rate(mine)
+    ended = {row.learning_rate for row in mine if row.finished and row.metric is not None}
+    return min(ended, key=lambda rate: fmean(errors[rate]), default=None)
 
 
 def around(mine: Sequence[RunRow], rate: float) -> tuple[float, ...]:

@@ -35,6 +35,9 @@ class Claim:
     figures: Mapping[str, Any]  # the numbers behind it, by name
     text: str  # the same in words
     why_not: str = ""  # for not_shown: the reason
+    chance: float = 1 - CONFIDENCE
+    """That some verdict is shown though the belief neither holds nor fails."""
+    trials: tuple[int, ...] = ()  # numbers of the runs that it was judged by
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -21,8 +22,8 @@ from batchfront.study.findings.claims.claim import (
 from batchfront.study.findings.rates.best import RateEstimate
 from batchfront.study.findings.rates.law import MIN_SIZES
 from batchfront.study.findings.statistics.lines import fit_line
+from batchfront.study.findings.statistics.shape import LEVEL, Shape, mean_ranks, shape_of
 from batchfront.study.findings.statistics.shape import MIN_SIZES as MIN_SIZES_OF_SHAPE
-from batchfront.study.findings.statistics.shape import Shape, mean_ranks, shape_of
 from batchfront.study.findings.statistics.trends import (
     mean_interval,
     rank_correlation,
@@ -35,7 +36,8 @@ BARELY = 0.01  # of standard values: sizes that differ by less barely differ
 EARLY_EPOCHS, EARLY_SHARE = 2, 0.1
 PREDICTS = 0.5  # rank correlation from which on the early regime predicts the end
 MIN_RUNS = 20
-MIN_TREND_SIZES, MIN_SEEDS = 3, 3  # runs of a size
+MIN_PAIRS = 3  # of neighbours: their mean difference is judged by how much they scatter
+MIN_SEEDS = 3  # runs of a size
 
 
 def smaller_ends_higher(name: str, evidence: Runs) -> Claim:
@@ -46,7 +48,7 @@ def smaller_ends_higher(name: str, evidence: Runs) -> Claim:
     """
     if evidence.counts_steps:
         return _halves_compared(name, evidence, whole_is_smaller=True)
-    return _whole_runs_compared(name, evidence)
+    return replace(_whole_runs_compared(name, evidence), chance=LEVEL)
 
 
 def smaller_ends_higher_in_as_many_steps(name: str, evidence: Runs) -> Claim:
@@ -56,7 +58,7 @@ def smaller_ends_higher_in_as_many_steps(name: str, evidence: Runs) -> Claim:
     steps, whole runs are compared.
     """
     if evidence.counts_steps:
-        return _whole_runs_compared(name, evidence)
+        return replace(_whole_runs_compared(name, evidence), chance=LEVEL)
     return _halves_compared(name, evidence, whole_is_smaller=False)
 
 
@@ -71,7 +73,7 @@ def _whole_runs_compared(name: str, evidence: Runs) -> Claim:
     x = np.log2(np.array(list(tuned), dtype=float))
     draws = np.array([e.error_draws for e in tuned.values()])
     line = fit_line(x, draws, finest=FINEST, seed=evidence.seed)
-    low, high = line.interval(CONFIDENCE)
+    low, high = line.interval(CONFIDENCE, strict=True)
     by = evidence.by
     best = {size: round(by.own(1 - e.error), 4) for size, e in tuned.items()}
     slope, ends = by.own_difference(-line.slope), sorted(map(by.own_difference, (-high, -low)))
@@ -108,10 +110,10 @@ def _halves_compared(name: str, evidence: Runs, *, whole_is_smaller: bool) -> Cl
             draws.append(sign * (whole.error_draws - half.error_draws))
             better = evidence.by.own_difference(sign * (whole.error - half.error))
             differences[f"{size}-{2 * size}"] = round(better, 4)
-    if len(draws) < MIN_TREND_SIZES:
+    if len(draws) < MIN_PAIRS:
         return not_shown(
             name, f"{len(draws)} pairs of tuned sizes B and 2B with curves at half of "
-            f"{points} {evidence.point}s, wanted {MIN_TREND_SIZES}"
+            f"{points} {evidence.point}s, wanted {MIN_PAIRS}"
         )  # fmt: skip
     low, high = mean_interval(np.array(draws), CONFIDENCE)
     own = evidence.by.own_difference
@@ -163,6 +165,18 @@ def larger_is_faster_to_target(name: str, evidence: Runs) -> Claim:
 
 
 def _trend(
+    name: str,
+    evidence: Runs,
+    figure: Callable[[RunRow], float | None],
+    *,
+    sign: int,
+    what: str,
+) -> Claim:
+    """A claim on the shape of a figure over batch sizes, with the chance that it errs."""
+    return replace(_shape(name, evidence, figure, sign=sign, what=what), chance=LEVEL)
+
+
+def _shape(
     name: str,
     evidence: Runs,
     figure: Callable[[RunRow], float | None],
@@ -331,4 +345,11 @@ LEARNING_CLAIMS: dict[str, Rule] = {
     ),
     "adjacent sizes barely differ": neighbours_barely_differ,
     "2 epochs predict the end": early_predicts,
+}
+OVER_ALL_RUNS = {"2 epochs predict the end", "a tenth of a run predicts the end"}
+OVER_TUNED_RUNS = {
+    "larger is faster to the target",
+    "the generalization gap grows with batch size",
+    "small batches spike more, per epoch",
+    "small batches spike more, per step",
 }

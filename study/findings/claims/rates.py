@@ -38,7 +38,7 @@ def usable_range_shrinks(name: str, evidence: Runs) -> Claim:
     x = np.log2(np.array(list(whole), dtype=float))
     draws = np.array([e.width_draws for e in whole.values()])
     line = fit_line(x, draws, finest=FINEST, seed=evidence.seed)
-    low, high = line.interval(CONFIDENCE)
+    low, high = line.interval(CONFIDENCE, strict=True)
     decades = {size: round(e.decades, 2) for size, e in whole.items()}
     figures = {"decades": decades, "decades_per_doubling": [line.slope, low, high]}
     text = f"{line.slope:+.2f} decades per doubling ({low:+.2f} to {high:+.2f})"
