@@ -97,6 +97,8 @@ def _show(answer: Answer, *, trials: bool) -> None:
     console, found, by = console_of(sys.stdout), answer.found, answer.question.yardstick
     say = console.print
     say(words.answer_line(answer.table, found, answer.question.sizes[0], by), soft_wrap=True)
+    if answer.single is not None:
+        say(words.single_line(answer.single), soft_wrap=True)
     if answer.advised is not None:
         say(words.advice_line(found, answer.advised), soft_wrap=True)
     if answer.table:

@@ -23,6 +23,7 @@ from batchfront.study.smallest.sensitivity import (
     neighbours,
     scores_on_test,
 )
+from batchfront.study.smallest.single import SingleRuns, single_runs
 from batchfront.study.smallest.size import SizeState
 from batchfront.study.trials.rows import RunRow
 from batchfront.study.trials.sound import sound_trials
@@ -77,6 +78,7 @@ class Answer:
     frozen: Frozen | None
     around: list[Neighbour]
     adaptive: Neighbour | None  # the answer, with a batch that grows with the noise
+    single: SingleRuns | None = None  # what a table of single runs says, where nothing is shown
 
 
 def answer_of(question: Question, rows: Sequence[RunRow]) -> Answer:
@@ -84,6 +86,7 @@ def answer_of(question: Question, rows: Sequence[RunRow]) -> Answer:
     every = rows
     rows = [row for row in every if row.purpose != ADAPTIVE]
     found = walk(question, rows)
+    no_answer = found.answer is None and found.at_most is None
     table = evidence(rows, found, question.hardware, question.yardstick)
     return Answer(
         question=question,
@@ -93,6 +96,7 @@ def answer_of(question: Question, rows: Sequence[RunRow]) -> Answer:
         frozen=frozen(rows, found, question),
         around=neighbours(question, rows, found),
         adaptive=adaptive(every, found),
+        single=single_runs(question, rows) if question.is_recorded and no_answer else None,
     )
 
 
@@ -168,6 +172,7 @@ def as_json(answer: Answer) -> dict[str, Any]:
         "sensitivity": [_neighbour(one, by) for one in around],
         "adaptive": None if answer.adaptive is None else _adaptive(answer.adaptive, by),
         "test": scores_on_test(found, around),
+        "single_runs": None if answer.single is None else asdict(answer.single),
     }
 
 

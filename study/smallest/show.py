@@ -17,6 +17,7 @@ from batchfront.study.smallest.advice import Advice, Frozen
 from batchfront.study.smallest.evidence import SizeRuns, also_reach, mean
 from batchfront.study.smallest.ladder import Walk
 from batchfront.study.smallest.sensitivity import Neighbour, scores_on_test
+from batchfront.study.smallest.single import SingleRuns
 from batchfront.study.trials.yardstick import AS_IT_IS, Yardstick
 
 if TYPE_CHECKING:
@@ -51,6 +52,20 @@ def answer_line(
     if own.batch_size == smallest_tried:
         return f"{line}; smaller ones were not to be tried."
     return f"{line}."
+
+
+def single_line(seen: SingleRuns) -> str:
+    """The weaker answer of single runs, in one sentence."""
+    said = "no size" if seen.answer is None else str(seen.answer)
+    frozen = "none" if seen.frozen_answer is None else str(seen.frozen_answer)
+    ends = [end for end in (seen.smallest, seen.largest) if end != seen.answer]
+    moved = " or ".join("none" if end is None else str(end) for end in dict.fromkeys(ends))
+    repeat = f"a repeat could make this {moved}" if ends else "a repeat would hardly move this"
+    return (
+        f"a weaker answer: on single runs, at the best rate of each size: {said}; with the rate "
+        f"frozen at {seen.frozen_rate:.2g} one would say {frozen}; {repeat} (runs scatter by "
+        f"{seen.noise:.0%} of the error around a smooth surface)"
+    )
 
 
 def _at_other_rates(own: SizeRuns) -> str:

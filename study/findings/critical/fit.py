@@ -22,6 +22,7 @@ from batchfront.study.findings.critical.medians import (
     straight_lines,
     widened,
 )
+from batchfront.study.findings.critical.single import SingleLine, single_line
 from batchfront.study.show import counted
 
 if TYPE_CHECKING:
@@ -122,6 +123,7 @@ class Critical:
     sizes: list[SizeFit]
     line: FittedLine | None = None
     curve: Curve | None = None  # in place of a line, where the runs show that there is none
+    single: SingleLine | None = None  # a weaker answer, where sizes lack seeds for a line
     reason: str = ""
     at_least: float | None = None  # of the critical size, where that is all that can be said
     at_most: float | None = None
@@ -173,7 +175,8 @@ def critical_batch(
             f"{len(used)} of {len(rows)} batch sizes can be used, a line wants {MIN_SIZES}: give "
             f"each at least {MIN_SEEDS} seeds at its best learning rate, or choose an easier target"
         )
-        return Critical(reason=reason, sizes=rows)
+        costs_of_one = [(runs.batch_size, min(runs.to_target)) for runs in sizes]
+        return Critical(reason=reason, sizes=rows, single=single_line(costs_of_one, seed=seed))
     rng = np.random.default_rng(seed)
     costs = [(runs.batch_size, runs.to_target) for runs in used]
     evidence = gather(costs, rng, resolution, of_steps=of_steps)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from batchfront.study.findings.critical.curve import Curve
 from batchfront.study.findings.critical.fit import Critical, Estimate, FittedLine, SizeFit
 from batchfront.study.findings.critical.medians import LEVEL
+from batchfront.study.findings.critical.single import SingleLine
 from batchfront.study.findings.critical.to_target import ToTarget
 from batchfront.study.show import plain_table, short_number
 
@@ -32,7 +33,8 @@ def sentence(found: Critical, data: ToTarget) -> str:
     line = found.line
     if line is None:
         curve = "" if found.curve is None else f"; {_by_curve(found.curve, data)}"
-        return f"{_measured(found, data)}not shown: {found.reason}{curve}"
+        single = "" if found.single is None else f"; {_by_single_runs(found.single)}"
+        return f"{_measured(found, data)}not shown: {found.reason}{curve}{single}"
     steps = _steps(line, data)
     fewest = f"; no batch size takes fewer than {short_number(steps.value)} steps" if steps else ""
     return (
@@ -40,6 +42,16 @@ def sentence(found: Critical, data: ToTarget) -> str:
         f"size {_spelled(line.overhead_20)} the target takes at most a fifth more than the least "
         f"of all sizes, tried or not, {_spelled(line.e_min)} {data.unit}{fewest} (in brackets: "
         f"{LEVEL:.0%} intervals)"
+    )
+
+
+def _by_single_runs(seen: SingleLine) -> str:
+    low, high = short_number(seen.low), short_number(seen.high)
+    bounds = f"at least {low}" if seen.high == float("inf") else f"{low} to {high}"
+    return (
+        f"a weaker answer: on single runs, at the best rate of each of {seen.n_sizes} sizes, it is "
+        f"about {short_number(seen.b_crit)} ({bounds}), if costs follow a line and scatter by "
+        f"{seen.noise:.0%} around it"
     )
 
 
@@ -170,6 +182,7 @@ def as_json(found: Critical, data: ToTarget, target: float | None) -> dict[str, 
         "b_crit_at_most": found.at_most,
         "measured": None if found.measured is None else asdict(found.measured),
         "curve": None if found.curve is None else asdict(found.curve),
+        "single_runs": None if found.single is None else _single(found.single),
         "loo_error": found.loo_error,
         "scatter": found.scatter,
         "caveats": caveats(found, data),
@@ -191,6 +204,10 @@ def _row(row: SizeFit) -> dict[str, Any]:
         "fitted": row.fitted,
         "miss": row.miss,
     }
+
+
+def _single(seen: SingleLine) -> dict[str, Any]:
+    return {**asdict(seen), "high": seen.high if isfinite(seen.high) else None}
 
 
 def _bounds(estimate: Estimate) -> list[float | None]:

@@ -20,7 +20,7 @@ from batchfront.storage.open import open_storage
 from batchfront.study.cli.main import main
 from batchfront.study.errors import StudyError
 from batchfront.study.findings.critical.fit import Critical, SizeRuns, critical_batch
-from batchfront.study.findings.critical.show import as_json
+from batchfront.study.findings.critical.show import as_json, sentence
 from batchfront.study.findings.critical.to_target import to_target
 from batchfront.study.plan.agreement import AGREEMENT, IMPORTED
 from batchfront.study.quiet import quiet_optuna
@@ -173,6 +173,19 @@ def test_an_infeasible_size_has_no_best_rate():
         (None, [0]),
         (0.1, [10, 11, 12]),
     ]
+
+
+def test_single_runs_have_a_weaker_answer_whose_interval_covers_the_truth():
+    covered = 0
+    for seed in range(40):
+        sizes = elbow(1.0, 0.1, 0.0, np.random.default_rng(seed), n_seeds=1)
+        found = critical_batch(sizes, seed=seed)
+        assert found.line is None
+        covered += found.single is not None and found.single.low <= 400 <= found.single.high
+    assert covered >= 34
+    data = to_target([row(8, 0.1, epochs_to_target=3.0)], None)
+    assert "a weaker answer: on single runs" in sentence(found, data)
+    assert as_json(found, data, None)["single_runs"]["b_crit"] == found.single.b_crit
 
 
 def test_a_size_that_was_tuned_differently_is_named():
