@@ -25,6 +25,7 @@ def add_rates_verbs(verbs: Any) -> None:
         """,
         as_json=True,
     )
+    rates_.add_argument("--trials", action="store_true", help="say which trials were looked at")
     rates_.add_argument("-o", "--output", type=Path, help="write a figure (HTML) to this file")
 
 
@@ -36,6 +37,7 @@ def rates(args: argparse.Namespace) -> None:
         rates_figure,
         rates_json,
         rates_table,
+        trial_lines,
     )
     from batchfront.study.trials.rows import runs_of
     from batchfront.study.trials.yardstick import standard
@@ -52,3 +54,5 @@ def rates(args: argparse.Namespace) -> None:
     console = console_of(sys.stdout)
     console.print(rates_table(estimates))
     console.print(law_sentence(law))
+    for line in trial_lines(estimates) if args.trials else []:
+        console.print(line, soft_wrap=True)

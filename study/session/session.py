@@ -260,7 +260,7 @@ class Session:
         trials = sound.of(study)
         for hardware, front in fronts_by_hardware(study, trials).items():
             if front:
-                say(front_table(front, Objectives.of(study), hardware=hardware))
+                say(front_table(front, Objectives.of(study), hardware=hardware, among=trials))
         for line in [*answer_lines(study, trials), *summary_lines(trials, metric_in(study))]:
             say(line)
         foreign = sound.foreign_line(study)

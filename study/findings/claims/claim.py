@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -78,6 +78,12 @@ class Runs:
             for size, e in self._estimates.items()
             if size not in self.tuned
         }
+
+    def left_out(self, known: Collection[int], why: str = "") -> str:
+        """`; left out: 1 (2 learning rates tried, wanted at least 3)`; `why`: of tuned sizes."""
+        reasons = {size: self.untuned.get(size, why) for size in self.sizes if size not in known}
+        said = [f"{size} ({reason})" for size, reason in reasons.items()]
+        return f"; left out: {', '.join(said)}" if said else ""
 
     @cached_property
     def tuned(self) -> dict[int, RateEstimate]:

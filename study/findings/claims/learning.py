@@ -68,7 +68,7 @@ def _whole_runs_compared(name: str, evidence: Runs) -> Claim:
 
     tuned = evidence.tuned
     if len(tuned) < MIN_SIZES:
-        left = _left_out(evidence, tuned, "")
+        left = evidence.left_out(tuned)
         return not_shown(name, f"{len(tuned)} tuned batch sizes, wanted {MIN_SIZES}{left}")
     x = np.log2(np.array(list(tuned), dtype=float))
     draws = np.array([e.error_draws for e in tuned.values()])
@@ -79,7 +79,7 @@ def _whole_runs_compared(name: str, evidence: Runs) -> Claim:
     slope, ends = by.own_difference(-line.slope), sorted(map(by.own_difference, (-high, -low)))
     text = f"{by.metric} {slope:+.4f} per doubling ({ends[0]:+.4f} to {ends[1]:+.4f})"
     figures = {"tuned_metric": best, "per_doubling": [slope, *ends]}
-    left = _left_out(evidence, tuned, "")
+    left = evidence.left_out(tuned)
     errors = {size: e.error for size, e in tuned.items()}
     shape = shape_of(errors, [float(d.std()) for d in draws], seed=evidence.seed)
     if shape.turn is not None:
@@ -113,7 +113,7 @@ def _halves_compared(name: str, evidence: Runs, *, whole_is_smaller: bool) -> Cl
     if len(draws) < MIN_PAIRS:
         return not_shown(
             name, f"{len(draws)} pairs of tuned sizes B and 2B with curves at half of "
-            f"{points} {evidence.point}s, wanted {MIN_PAIRS}"
+            f"{points} {evidence.point}s, wanted {MIN_PAIRS}{_lacking(evidence, differences)}"
         )  # fmt: skip
     low, high = mean_interval(np.array(draws), CONFIDENCE)
     own = evidence.by.own_difference
@@ -121,6 +121,13 @@ def _halves_compared(name: str, evidence: Runs, *, whole_is_smaller: bool) -> Cl
     said = f"({ends[0]:+.4f} to {ends[1]:+.4f})"
     text = f"B against 2B: {usual:+.4f} {evidence.by.metric} {said}"
     return decided(name, low, high, text, {"differences": differences, "interval": ends})
+
+
+def _lacking(evidence: Runs, pairs: Collection[str]) -> str:
+    """The tuned sizes that are in no pair, and those that are not tuned."""
+    paired = {int(size) for pair in pairs for size in pair.split("-")}
+    why = "no tuned neighbour, or no curve at half of its length that says its best rate"
+    return evidence.left_out(paired, why)
 
 
 def gap_grows(name: str, evidence: Runs) -> Claim:
@@ -194,7 +201,7 @@ def _shape(
     if len(known) < MIN_SIZES_OF_SHAPE:
         return not_shown(
             name, f"{len(known)} batch sizes with {MIN_SEEDS} tuned runs that say their {what}, "
-            f"wanted {MIN_SIZES_OF_SHAPE}" + _left_out(evidence, known, "too few such runs")
+            f"wanted {MIN_SIZES_OF_SHAPE}" + evidence.left_out(known, "too few such runs")
         )  # fmt: skip
     shape = shape_of(*mean_ranks(known), seed=evidence.seed)
     means = {size: sum(v) / len(v) for size, v in known.items()}
@@ -202,7 +209,7 @@ def _shape(
     text = f"{what} {_mean_word(first)} at {smallest}, {_mean_word(last)} at {largest}"
     finite = {size: mean if math.isfinite(mean) else None for size, mean in means.items()}
     figures = {"means": finite, "rank_correlation": shape.correlation, "p": shape.p_trend}
-    left = _left_out(evidence, known, f"under {MIN_SEEDS} tuned runs that say it")
+    left = evidence.left_out(known, f"under {MIN_SEEDS} tuned runs that say it")
     if shape.turn is not None:
         return _turned(name, shape, f"{text}, {_mean_word(means[shape.turn])}", left, figures)
     text += f"; rank correlation {shape.correlation:+.2f}, p {shape.p_trend:.2g}"
@@ -223,13 +230,6 @@ def _turned(name: str, shape: Shape, text: str, left: str, figures: Mapping[str,
     return not_shown(name, f"{text}: neither a trend nor a U-shape is clear{left}", **figures)
 
 
-def _left_out(evidence: Runs, known: Collection[int], why: str) -> str:
-    """`; left out: 1 (its best rate lies at an edge of those tried)`."""
-    reasons = {size: evidence.untuned.get(size, why) for size in evidence.sizes}
-    said = [f"{size} ({why})" for size, why in reasons.items() if size not in known]
-    return f"; left out: {', '.join(said)}" if said else ""
-
-
 def _mean_word(mean: float) -> str:
     return f"{mean:.3g}" if math.isfinite(mean) else "not by all"
 
@@ -242,7 +242,9 @@ def neighbours_barely_differ(name: str, evidence: Runs) -> Claim:
     tuned = evidence.tuned
     pairs = [(size, 2 * size) for size in tuned if 2 * size in tuned]
     if len(pairs) < 2:
-        return not_shown(name, f"{len(pairs)} pairs of tuned sizes B and 2B, wanted 2")
+        paired = {size for pair in pairs for size in pair}
+        left = evidence.left_out(paired, "tuned, but neither half nor twice of it is")
+        return not_shown(name, f"{len(pairs)} pairs of tuned sizes B and 2B, wanted 2{left}")
     tail = (1 - CONFIDENCE) / 2 / len(pairs)  # all pairs together
     own = evidence.by.own_difference
     barely = abs(own(BARELY))

@@ -34,6 +34,7 @@ def usable_range_shrinks(name: str, evidence: Runs) -> Claim:
         return not_shown(
             name, f"{len(whole)} batch sizes with a usable range inside the tried one, "
             f"wanted {MIN_SIZES}"
+            + evidence.left_out(whole, "its usable range reaches an end of the rates tried")
         )  # fmt: skip
     x = np.log2(np.array(list(whole), dtype=float))
     draws = np.array([e.width_draws for e in whole.values()])
@@ -49,7 +50,7 @@ def scaling(name: str, evidence: Runs, *, exponent: float) -> Claim:
     """Disagree: outside of the exponent's interval. Agree: inside, and the interval is near it."""
     law = rate_law(evidence.tuned, confidence=CONFIDENCE, seed=evidence.seed)
     if isinstance(law, NotShown):
-        return not_shown(name, law.reason)
+        return not_shown(name, law.reason + evidence.left_out(evidence.tuned))
     text = f"exponent {law.exponent:.2f} ({law.low:.3f} to {law.high:.3f})"
     figures = {"exponent": law.exponent, "interval": [law.low, law.high]}
     if not law.low <= exponent <= law.high:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from batchfront.objectives.measurement import FAILED
+from batchfront.study.show import counted
 from batchfront.study.trials.rows import RunRow
 
 if TYPE_CHECKING:
@@ -48,6 +49,7 @@ class NotShown:
     """The data do not say it."""
 
     reason: str
+    trials: tuple[int, ...] = ()  # numbers of the runs that say too little
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,6 +66,7 @@ class RateEstimate:
     tried: tuple[float, float]
     n_runs: int
     n_rates: int
+    trials: tuple[int, ...] = ()  # numbers of the runs
     draws: Array = field(repr=False, compare=False)
     """(DRAWS,) log10 of the best rate, from the posterior: what the interval was made of."""
     width_draws: Array = field(repr=False, compare=False)  # (DRAWS,) decades that are usable
@@ -116,7 +119,8 @@ def best_rate(
     error = np.clip(np.where(np.isfinite(error), error, USELESS), 0.0, USELESS)
     n_rates = len(np.unique(x))
     if n_rates < MIN_RATES:
-        return NotShown(reason=f"{n_rates} learning rates tried, wanted at least {MIN_RATES}")
+        tried = counted(n_rates, "learning rate")
+        return NotShown(reason=f"{tried} tried, wanted at least {MIN_RATES}")
     if (error == USELESS).all():
         return NotShown(reason=f"all {len(x)} runs failed")
     gathered = x if n_rates <= MOST_RATES else _gathered(x)

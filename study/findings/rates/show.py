@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from batchfront.study.findings.rates.best import NotShown, RateEstimate
 from batchfront.study.findings.rates.law import LAWS, RateLaw
-from batchfront.study.show import plain_table
+from batchfront.study.show import plain_table, trials_word
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -36,6 +36,11 @@ def rates_table(estimates: Estimates) -> Table:
             found.edge or "",
         )
     return table
+
+
+def trial_lines(estimates: Estimates) -> list[str]:
+    """Which trials the figures of each size are of."""
+    return [f"{size}: {trials_word(found.trials)}" for size, found in estimates.items()]
 
 
 def _span(low: float, high: float) -> str:
@@ -77,7 +82,11 @@ def rates_json(estimates: Estimates, law: RateLaw | NotShown) -> dict[str, Any]:
 
 def _size_json(found: RateEstimate | NotShown) -> dict[str, Any]:
     if isinstance(found, NotShown):
-        return {"status": "not_shown", "reason": found.reason}
+        return {
+            "status": "not_shown",
+            "reason": found.reason,
+            "trials": list(found.trials),
+        }
     return {
         "status": "shown",
         "best": found.best,
@@ -90,6 +99,7 @@ def _size_json(found: RateEstimate | NotShown) -> dict[str, Any]:
         "tried": list(found.tried),
         "n_runs": found.n_runs,
         "n_rates": found.n_rates,
+        "trials": list(found.trials),
     }
 
 
