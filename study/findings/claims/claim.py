@@ -81,8 +81,11 @@ class Runs:
 
     def left_out(self, known: Collection[int], why: str = "") -> str:
         """`; left out: 1 (2 learning rates tried, wanted at least 3)`; `why`: of tuned sizes."""
-        reasons = {size: self.untuned.get(size, why) for size in self.sizes if size not in known}
-        said = [f"{size} ({reason})" for size, reason in reasons.items()]
+        reasons: dict[str, list[str]] = {}
+        for size in self.sizes:
+            if size not in known:
+                reasons.setdefault(self.untuned.get(size, why), []).append(str(size))
+        said = [f"{', '.join(sizes)} ({reason})" for reason, sizes in reasons.items()]
         return f"; left out: {', '.join(said)}" if said else ""
 
     @cached_property
