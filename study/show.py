@@ -102,6 +102,17 @@ def short_number(value: float) -> str:
     return f"{rounded:,.0f}" if abs(rounded) >= 100 else f"{rounded:g}"
 
 
+def trials_word(numbers: Sequence[int]) -> str:
+    """`trial 3`, `trials 3-7, 9`."""
+    ordered = sorted(set(numbers))
+    if not ordered:
+        return "no trials"
+    starts = [n for n in ordered if n - 1 not in ordered]
+    ends = [n for n in ordered if n + 1 not in ordered]
+    spans = [str(a) if a == b else f"{a}-{b}" for a, b in zip(starts, ends, strict=True)]
+    return f"{'trial' if len(ordered) == 1 else 'trials'} {', '.join(spans)}"
+
+
 def plain_table(title: str, columns: Sequence[tuple[str, str]]) -> Table:
     """A table that has no rows yet; a column is its name and how it is justified."""
     from rich import box

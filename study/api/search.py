@@ -57,12 +57,14 @@ def find_smallest(
     return session.run(), session.answer
 
 
-def show_smallest(answer: Answer, console: Console) -> None:
-    """Print the answer with its tables."""
+def show_smallest(answer: Answer, console: Console, *, trials: bool = False) -> None:
+    """Print the answer with its tables; `trials`: and the numbers of those that they are of."""
     from batchfront.study.smallest import show as words
 
     found, by, say = answer.found, answer.question.yardstick, console.print
     say(words.answer_line(answer.table, found, answer.question.sizes[0], by), soft_wrap=True)
+    if answer.single is not None:
+        say(words.single_line(answer.single), soft_wrap=True)
     if answer.advised is not None:
         say(words.advice_line(found, answer.advised), soft_wrap=True)
     if answer.table:
@@ -72,4 +74,6 @@ def show_smallest(answer: Answer, console: Console) -> None:
     if answer.around:
         say(words.sensitivity_table(answer.around, answer.adaptive, by))
     for line in words.more_lines(answer.table, found, answer.frozen, answer.around, by):
+        say(line, soft_wrap=True)
+    for line in words.trial_lines(answer.table, answer.around) if trials else []:
         say(line, soft_wrap=True)

@@ -28,6 +28,7 @@ def add_claims_verbs(verbs: Any) -> None:
     )
     add_number(claims_, "--target", FINITE, help="validation metric, for the time to it")
     add_max_trials(claims_, "claims")
+    claims_.add_argument("--trials", action="store_true", help="say which trials were looked at")
 
 
 def claims(args: argparse.Namespace) -> int:
@@ -41,6 +42,7 @@ def claims(args: argparse.Namespace) -> int:
     from batchfront.study.findings.claims.table import all_claims
     from batchfront.study.plan.agreement import AGREEMENT
     from batchfront.study.plan.recipe import recipe_in
+    from batchfront.study.show import trials_word
     from batchfront.study.trials.rows import runs_of
     from batchfront.study.trials.yardstick import check_target, standard
 
@@ -58,7 +60,8 @@ def claims(args: argparse.Namespace) -> int:
         return code
     console = console_of(sys.stdout)
     console.print(claims_table(found))
-    for line in [*figure_lines(found), closing_line(found)]:
+    named = [f"- {c.name}: {trials_word(c.trials)}" for c in found] if args.trials else []
+    for line in [*figure_lines(found), *named, closing_line(found)]:
         console.print(line)
     say_missing(args, "claims", looked, target=args.target)
     return code

@@ -32,6 +32,7 @@ def add_critical_verbs(verbs: Any) -> None:
         as_json=True,
     )
     add_number(look, "--target", FINITE, help="validation metric that runs should reach")
+    look.add_argument("--trials", action="store_true", help="say which trials were looked at")
     look.add_argument("-o", "--output", type=Path, help="write the figure to this HTML file")
     add_max_trials(look, "critical-batch")
 
@@ -42,6 +43,7 @@ def critical_batch(args: argparse.Namespace) -> int:
     from batchfront.study.findings.critical.figure import critical_figure
     from batchfront.study.findings.critical.fit import critical_batch as fit
     from batchfront.study.findings.critical.to_target import to_target
+    from batchfront.study.show import trials_word
     from batchfront.study.trials.rows import runs_of
     from batchfront.study.trials.yardstick import check_target, standard
 
@@ -65,6 +67,9 @@ def critical_batch(args: argparse.Namespace) -> int:
     console.print(words.critical_table(found, data))
     for line in words.caveats(found, data):
         console.print(f"- {line}")
+    for row in found.sizes if args.trials else []:
+        size = f"batch size {row.runs.batch_size}"
+        console.print(f"{size}: {trials_word(row.runs.trials)}", soft_wrap=True)
     say_missing(args, "critical-batch", looked, target=args.target)
     return code
 

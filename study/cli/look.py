@@ -136,19 +136,20 @@ def front(args: argparse.Namespace) -> None:
 
     study, names, trials, _ = looked_at(args)
     fronts = fronts_by_hardware(study, trials)
-    rows = front_rows(fronts, names)
+    rows = front_rows(fronts, names, trials)
     if args.json:
         print(to_json(rows))
     elif args.csv:
         own = own_params(trial for some in fronts.values() for trial in some)
         extra = ("hardware",) if len(fronts) > 1 else ()
         columns = ("number", "batch_size", "learning_rate", *own, *names, *extra)
-        print(to_csv(rows, columns), end="")
+        print(to_csv([{name: row.get(name) for name in columns} for row in rows], columns), end="")
     else:
         console = console_of(sys.stdout)
         for hardware, some in fronts.items():
             width = console.width
-            console.print(front_table(some, names, hardware=hardware, width=width))
+            table = front_table(some, names, hardware=hardware, among=trials, width=width)
+            console.print(table)
         for line in answer_lines(study, trials):
             console.print(line)
 

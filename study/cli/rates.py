@@ -26,6 +26,7 @@ def add_rates_verbs(verbs: Any) -> None:
         """,
         as_json=True,
     )
+    rates_.add_argument("--trials", action="store_true", help="say which trials were looked at")
     rates_.add_argument("-o", "--output", type=Path, help="write a figure (HTML) to this file")
     add_max_trials(rates_, "rates")
 
@@ -40,6 +41,7 @@ def rates(args: argparse.Namespace) -> int:
         rates_figure,
         rates_json,
         rates_table,
+        trial_lines,
     )
     from batchfront.study.trials.rows import runs_of
     from batchfront.study.trials.yardstick import standard
@@ -57,8 +59,9 @@ def rates(args: argparse.Namespace) -> int:
         return code
     console = console_of(sys.stdout)
     console.print(rates_table(estimates))
-    for line in (edge_line(estimates), left_out_line(estimates), law_sentence(law)):
-        if line is not None:
-            console.print(line)
+    named = trial_lines(estimates) if args.trials else []
+    lines = (edge_line(estimates), left_out_line(estimates), *named, law_sentence(law))
+    for line in filter(None, lines):
+        console.print(line)
     say_missing(args, "rates", found)
     return code

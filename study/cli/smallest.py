@@ -41,6 +41,7 @@ def add_smallest_verb(verbs: Any) -> None:
     words = "of this call; 0 judges what is recorded; default: no limit"
     add_number(verb, "--max-trials", replace(WHOLE, low=0), help=words)
     verb.add_argument("-o", "--output", type=Path, help="write a figure of it to this HTML file")
+    verb.add_argument("--trials", action="store_true", help="say which trials the figures are of")
     verb.add_argument("--json", action="store_true", help="print JSON")
 
 
@@ -66,5 +67,5 @@ def smallest(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps(as_json(answer), indent=2))
     else:
-        show_smallest(answer, console_of(sys.stdout))
+        show_smallest(answer, console_of(sys.stdout), trials=args.trials)
     return code

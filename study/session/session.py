@@ -278,8 +278,8 @@ class Session:
         trials = sound.of(study)
         for hardware, front in fronts_by_hardware(study, trials).items():
             if front:
-                width = self._console.width
-                say(front_table(front, Objectives.of(study), hardware=hardware, width=width))
+                width, names = self._console.width, Objectives.of(study)
+                say(front_table(front, names, hardware=hardware, among=trials, width=width))
         for line in [*answer_lines(study, trials), *summary_lines(trials, metric_in(study))]:
             say(line)
         foreign = sound.foreign_line(study)

@@ -39,6 +39,7 @@ class Frozen:
     answer: int | None
     n_runs: dict[int, int]
     n_reached: dict[int, int]
+    trials: dict[int, list[int]]
 
 
 def advice(rows: Sequence[RunRow], table: Sequence[SizeRuns], found: Walk) -> Advice | None:
@@ -88,16 +89,20 @@ def frozen(rows: Sequence[RunRow], found: Walk, question: Question) -> Frozen | 
         return None
     n_runs: dict[int, int] = {}
     n_reached: dict[int, int] = {}
+    trials: dict[int, list[int]] = {}
     for size in sorted((s for s in question.sizes if s <= start), reverse=True):
         tried = [r for r in rows if (r.batch_size, r.learning_rate) == (size, rate)]
         known = [row for row in tried if row.finished and not is_crash(row)]
         if not known:
             break
         n_runs[size] = len(known)
+        trials[size] = [row.number for row in known]
         n_reached[size] = sum(reaches(row, found.target) for row in known)
     answer = None
     for size, n in n_runs.items():
         if n_reached[size] < math.ceil(SHARE * n - 1e-9):
             break
         answer = size
-    return Frozen(learning_rate=rate, answer=answer, n_runs=n_runs, n_reached=n_reached)
+    return Frozen(
+        learning_rate=rate, answer=answer, n_runs=n_runs, n_reached=n_reached, trials=trials
+    )

@@ -20,10 +20,10 @@ from batchfront.study.smallest.sensitivity import (
     GROWING,
     Neighbour,
     adaptive,
-    judged,
     neighbours,
     scores_on_test,
 )
+from batchfront.study.smallest.single import SingleRuns, single_runs
 from batchfront.study.smallest.size import SizeState
 from batchfront.study.trials.rows import RunRow
 from batchfront.study.trials.sound import sound_trials
@@ -78,13 +78,15 @@ class Answer:
     frozen: Frozen | None
     around: list[Neighbour]
     adaptive: Neighbour | None  # the answer, with a batch that grows with the noise
+    single: SingleRuns | None = None  # what a table of single runs says, where nothing is shown
 
 
 def answer_of(question: Question, rows: Sequence[RunRow]) -> Answer:
     """What the rows say."""
     every = rows
     rows = [row for row in every if row.purpose != ADAPTIVE]
-    found = judged(question, rows)
+    found = walk(question, rows)
+    no_answer = found.answer is None and found.at_most is None
     table = evidence(rows, found, question.hardware, question.yardstick)
     return Answer(
         question=question,
@@ -92,8 +94,9 @@ def answer_of(question: Question, rows: Sequence[RunRow]) -> Answer:
         table=table,
         advised=advice(rows, table, found),
         frozen=frozen(rows, found, question),
-        around=neighbours(question, rows, walk(question, rows)),
+        around=neighbours(question, rows, found),
         adaptive=adaptive(every, found),
+        single=single_runs(question, rows) if question.is_recorded and no_answer else None,
     )
 
 
@@ -121,11 +124,11 @@ def recorded_answer(study: Study, asking: Asking) -> Answer:
         )
     if space is not None:
         question = question_in(space, asking).measured_by(yardstick)
-        return answer_of(_here(question, rows), rows)
+        return answer_of(replace(_here(question, rows), is_recorded=True), rows)
     rates = [row.learning_rate for row in rows]
     sizes = sorted({row.batch_size for row in rows})
     question = asking.of(sizes, (min(rates), max(rates))).measured_by(yardstick)
-    answer = answer_of(question, rows)
+    answer = answer_of(replace(question, is_recorded=True), rows)
     if answer.found.missing is None:
         return answer
     remedy = _to_record(answer.found.missing, rows)
@@ -151,9 +154,11 @@ def _here(question: Question, rows: Sequence[RunRow]) -> Question:
 def as_json(answer: Answer) -> dict[str, Any]:
     """The answer for machines: `answer` is a size or null, `status` shown or not_shown."""
     found, around, by = answer.found, answer.around, answer.question.yardstick
+    own = found.state(found.answer)
     return {
         "answer": found.answer,
         "status": "not_shown" if found.answer is None else "shown",
+        "confirmed": own is not None and own.confirmed is True,
         "at_most": found.at_most,
         "also_reach": [size.batch_size for size in also_reach(answer.table, found)],
         "reason": found.reason or None,
@@ -167,6 +172,7 @@ def as_json(answer: Answer) -> dict[str, Any]:
         "sensitivity": [_neighbour(one, by) for one in around],
         "adaptive": None if answer.adaptive is None else _adaptive(answer.adaptive, by),
         "test": scores_on_test(found, around),
+        "single_runs": None if answer.single is None else asdict(answer.single),
     }
 
 
@@ -185,4 +191,5 @@ def _neighbour(one: Neighbour, by: Yardstick) -> dict[str, Any]:
         "worst_metric": by.own(min(known)) if known else None,
         "n_spikes": mean([run.n_spikes for run in one.runs if run.n_spikes is not None]),
         "n_stopped": one.n_stopped,
+        "trials": [run.number for run in one.runs],
     }

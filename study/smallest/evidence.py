@@ -31,6 +31,11 @@ class SizeRuns:
     n_runs: int  # at this size, whatever for
     n_seeds: int
     n_reached: int
+    n_at_rate: int  # seeds at `learning_rate`: of recorded runs others chose another one
+    n_later: int  # seeds that came after it counted, to confirm it
+    confirmed: bool | None
+    trials: tuple[int, ...]  # numbers of the seeds
+    trials_that_reach: tuple[int, ...]
     reached_low: float | None  # Clopper-Pearson interval of the share of seeds
     reached_high: float | None
     metric: float | None  # mean of the completed ones, in its own units as all here
@@ -98,6 +103,11 @@ def _evidence(
         n_runs=sum(run.batch_size == size and run.finished for run in rows),
         n_seeds=len(fresh),
         n_reached=sum(state.outcomes),
+        n_at_rate=sum(run.learning_rate == state.learning_rate for run in fresh),
+        n_later=state.n_later,
+        confirmed=state.confirmed,
+        trials=tuple(run.number for run in fresh),
+        trials_that_reach=tuple(run.number for run in good),
         reached_low=state.interval[0] if state.interval else None,
         reached_high=state.interval[1] if state.interval else None,
         metric=None if usual is None else by.own(usual),

@@ -29,6 +29,17 @@ class Walk:
     remedy: str = ""  # what to do then
     to_run: tuple[Asked, ...] = ()
 
+    def state(self, size: int | None) -> SizeState | None:
+        """What is known of a size; None where it was not looked at."""
+        return next((state for state in self.looked if state.batch_size == size), None)
+
+    @property
+    def candidate(self) -> int | None:
+        """The answer, or the bound on one that no more runs would find: it must stand."""
+        if self.to_run or (self.missing is not None and self.missing.waits):
+            return None
+        return self.at_most
+
 
 def walk(question: Question, rows: Sequence[RunRow]) -> Walk:
     """Walk as far as the recorded runs lead: down from the baseline, or up where that fails.

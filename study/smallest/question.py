@@ -34,6 +34,7 @@ class Question:
     baseline: int = BASELINE
     sizes: tuple[int, ...]  # ascending: what may be tried, or was
     learning_rates: tuple[float, float]  # searched by the study; tuning may go beyond
+    is_recorded: bool = False  # nothing will be run: what is there decides
     hardware: str | None = None  # whose time and memory count; None: any
 
     def measured_by(self, yardstick: Yardstick) -> Question:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from batchfront.objectives.measurement import FAILED
@@ -43,6 +43,8 @@ BOTTOM_STEP = 0.5  # doublings between two bottoms that are tried
 MARGIN = 4.0  # doublings beyond the rates that were run, for a bottom
 OFF_PARABOLA = 0.05  # variance of log error
 TILT_SPREAD = 0.4  # of a normal prior, as in the search
+SHIFTS = tuple(0.25 * step for step in range(-12, 13))  # doublings of one size's bottom off the law
+SHIFT_SPREAD = 1.5  # of a normal prior
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,7 +79,11 @@ class RateModel:
         logs = np.where(failed, logs.min() + CAP, np.minimum(logs, logs.min() + CAP))
         between = _noise_between(used)
         noise = np.where(failed, FAILED_NOISE, 0.0)
-        self._parabola = fit_parabola(x, logs, noise + between + OFF_PARABOLA)
+        variance = noise + between + OFF_PARABOLA
+        self._parabola = fit_parabola(x, logs, variance)
+        mine = x[:, 0] == self._size
+        if mine.any():
+            self._parabola = shifted(self._parabola, x[mine], logs[mine], variance[mine])
         rest = logs - self._parabola.bow(x)
         shape = _shape_around(self._parabola, between)
         self._rest = Surface(x, rest, noise, shape)
@@ -125,6 +131,21 @@ def fit_parabola(x: Array, y: Array, variance: Array) -> Parabola:
                 found = Parabola(bend=bend, bottom=float(bottoms[at]), tilt=tilt)
                 best = (float(missed[at]), found)
     return best[1]
+
+
+def shifted(law: Parabola, x: Array, y: Array, variance: Array) -> Parabola:
+    """The law with the most probable bottom of one size, by that size's runs x, (N, 2), y, (N,).
+
+    Sizes lie off the law between them: at each the rate is what its own runs say, too.
+    """
+    import numpy as np
+
+    weight = 1 / variance
+    off = x[:, 1] - law.bottom - law.tilt * x[:, 0]
+    rest = y - law.bend * (off - np.array(SHIFTS)[:, None]) ** 2  # (S, N)
+    height = (rest @ weight / weight.sum())[:, None]
+    missed = ((rest - height) ** 2) @ weight + (np.array(SHIFTS) / SHIFT_SPREAD) ** 2
+    return replace(law, bottom=law.bottom + SHIFTS[int(missed.argmin())])
 
 
 def _shape_around(parabola: Parabola, noise: float) -> Shape:

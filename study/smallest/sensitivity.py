@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from batchfront.study.smallest.ladder import Walk, walk
+from batchfront.study.smallest.confirm import n_missing
+from batchfront.study.smallest.ladder import Walk
 from batchfront.study.smallest.question import ADAPTIVE, SENSITIVITY, Question, reaches
 from batchfront.study.smallest.rate_model import is_crash
 from batchfront.study.smallest.size import Asked
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
 
 N_SEEDS = 5  # of each size
 GROWING = "noise-scale"  # schedule of the adaptive variant: it starts at the answer
-CONFIRMED = 0.85  # of all fresh seeds of the answer, these included
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,35 +52,6 @@ def neighbours(question: Question, rows: Sequence[RunRow], found: Walk) -> list[
     return [one for one in seen if one.runs]
 
 
-def judged(question: Question, rows: Sequence[RunRow]) -> Walk:
-    """Where the ladder led, unless the seeds that came after it contradict.
-
-    Sizes that succeed in seven of ten runs pass nine of ten seeds now and then; hardly ever twice.
-    """
-    found = walk(question, rows)
-    own = next((n for n in neighbours(question, rows, found) if n.batch_size == found.answer), None)
-    if found.answer is None or own is None or len(own.outcomes) < N_SEEDS:
-        return found
-    state = next(state for state in found.looked if state.batch_size == found.answer)
-    outcomes = own.outcomes + state.outcomes
-    if sum(outcomes) >= CONFIRMED * len(outcomes):
-        return found
-    later = (
-        f"only {sum(own.outcomes)} of {len(own.outcomes)} seeds that came later reach the target"
-    )
-    doubted = replace(state, counts=None, why=later)
-    above = [one.batch_size for one in found.looked if one.counts and one.batch_size > found.answer]
-    return replace(
-        found,
-        answer=None,
-        at_most=min(above, default=None),
-        missing=doubted,
-        looked=tuple(doubted if one is state else one for one in found.looked),
-        reason=f"batch size {found.answer} is not clear: it passed on the way down, but {later}",
-        remedy=f"run it again with --seeds {2 * question.n_seeds}",
-    )
-
-
 def scores_on_test(found: Walk, around: Sequence[Neighbour]) -> list[float]:
     """The test metrics of the answer's own seeds: one beside it may answer another target."""
     own = (run for one in around if one.batch_size == found.answer for run in one.runs)
@@ -89,32 +60,42 @@ def scores_on_test(found: Walk, around: Sequence[Neighbour]) -> list[float]:
 
 def rate_of(found: Walk) -> float | None:
     """The learning rate of the answer."""
-    rates = {state.batch_size: state.learning_rate for state in found.looked}
-    return None if found.answer is None else rates[found.answer]
+    state = found.state(found.answer)
+    return None if state is None else state.learning_rate
 
 
 def to_run(question: Question, rows: Sequence[RunRow], found: Walk) -> tuple[Asked, ...]:
-    """What is missing of these, smallest price first."""
-    rate = rate_of(found)
-    if found.answer is None or rate is None:
+    """What is missing of these: first what shows that the answer stands, then smallest price."""
+    state = found.state(found.candidate)
+    if state is None or state.learning_rate is None:
         return ()
-    asked: list[Asked] = []
+    size, rate = state.batch_size, state.learning_rate
+    own = [row for row in rows if _is_at(row, size, rate)]
+    missing = n_missing(state.outcomes, len(question.sizes))
+    if missing and any(row.waits for row in own):
+        return ()
+    scored = sum(row.score_test for row in own)
+    asked = _asked(size, rate, max(min(missing, N_SEEDS), N_SEEDS - scored), score=True)
+    return asked if missing or found.answer is None else asked + _others(question, rows, found)
+
+
+def _others(question: Question, rows: Sequence[RunRow], found: Walk) -> tuple[Asked, ...]:
+    """The sizes around the answer at its rate."""
+    rate = rate_of(found)
     cannot = {
         state.batch_size for state in found.looked if state.counts is False and not state.fresh
     }
-    around = [size for size in _around(question.sizes, found.answer) if size not in cannot]
-    for size in sorted(around, reverse=True):
-        n_missing = N_SEEDS - sum(
-            _is_at(row, size, rate) and (row.score_test or size != found.answer) for row in rows
-        )
-        one = Asked(
-            batch_size=size,
-            learning_rate=rate,
-            purpose=SENSITIVITY,
-            score_test=size == found.answer,
-        )
-        asked += max(0, n_missing) * [one]
-    return tuple(asked)
+    asked: tuple[Asked, ...] = ()
+    for size in sorted(_around(question.sizes, found.answer or 0), reverse=True):
+        if size not in cannot and size != found.answer and rate is not None:
+            n_there = sum(_is_at(row, size, rate) for row in rows)
+            asked += _asked(size, rate, N_SEEDS - n_there)
+    return asked
+
+
+def _asked(size: int, rate: float, n: int, *, score: bool = False) -> tuple[Asked, ...]:
+    one = Asked(batch_size=size, learning_rate=rate, purpose=SENSITIVITY, score_test=score)
+    return max(0, n) * (one,)
 
 
 def adaptive_runs(trials: Sequence[FrozenTrial], metric_names: Sequence[str]) -> list[RunRow]:

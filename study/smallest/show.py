@@ -11,11 +11,13 @@ from batchfront.study.show import (
     human_seconds,
     metric_form,
     plain_table,
+    trials_word,
 )
 from batchfront.study.smallest.advice import Advice, Frozen
 from batchfront.study.smallest.evidence import SizeRuns, also_reach, mean
 from batchfront.study.smallest.ladder import Walk
 from batchfront.study.smallest.sensitivity import Neighbour, scores_on_test
+from batchfront.study.smallest.single import SingleRuns
 from batchfront.study.trials.yardstick import AS_IT_IS, Yardstick
 
 if TYPE_CHECKING:
@@ -38,8 +40,10 @@ def answer_line(
     )
     line += (
         f", at learning rate {own.learning_rate:.2g}: {own.n_reached} of {own.n_seeds} fresh seeds "
-        f"(with 95% confidence at least {low:.0%} of all)"
+        f"{_at_other_rates(own)}(with 95% confidence at least {low:.0%} of all)"
     )
+    if not own.confirmed:
+        line += "; not confirmed: too few seeds to rule out that 80% of all do"
     if also:
         line += f"; {_also(also)}, on too few seeds to lead past a gap: ask for more --seeds"
     fails = _failing(table, own.batch_size, every=bool(also))
@@ -48,6 +52,26 @@ def answer_line(
     if own.batch_size == smallest_tried:
         return f"{line}; smaller ones were not to be tried."
     return f"{line}."
+
+
+def single_line(seen: SingleRuns) -> str:
+    """The weaker answer of single runs, in one sentence."""
+    said = "no size" if seen.answer is None else str(seen.answer)
+    frozen = "none" if seen.frozen_answer is None else str(seen.frozen_answer)
+    ends = [end for end in (seen.smallest, seen.largest) if end != seen.answer]
+    moved = " or ".join("none" if end is None else str(end) for end in dict.fromkeys(ends))
+    repeat = f"a repeat could make this {moved}" if ends else "a repeat would hardly move this"
+    return (
+        f"a weaker answer: on single runs, at the best rate of each size: {said}; with the rate "
+        f"frozen at {seen.frozen_rate:.2g} one would say {frozen}; {repeat} (runs scatter by "
+        f"{seen.noise:.0%} of the error around a smooth surface)"
+    )
+
+
+def _at_other_rates(own: SizeRuns) -> str:
+    """Recorded runs stand for the rate that the other runs choose, which may be another one."""
+    others = own.n_seeds - own.n_at_rate
+    return f"({others} of them at the rate that the others choose) " if others else ""
 
 
 def _not_shown(found: Walk, also: Sequence[SizeRuns]) -> str:
@@ -220,6 +244,17 @@ def more_lines(
             f"with the learning rate frozen at {frozen.learning_rate:.2g}, as tuned at the start, "
             f"one would have said {said} ({seen})"
         )
+    return lines
+
+
+def trial_lines(table: Sequence[SizeRuns], around: Sequence[Neighbour]) -> list[str]:
+    """Which trials the figures of each size are of."""
+    lines = [
+        f"seeds of {size.batch_size}: {trials_word(size.trials)}" for size in table if size.trials
+    ]
+    for one in around:
+        numbers = trials_word([run.number for run in one.runs])
+        lines.append(f"{one.batch_size} at {one.learning_rate:.2g}: {numbers}")
     return lines
 
 

@@ -6,9 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from batchfront.objectives.measurement import Verdict
+from batchfront.study.smallest.confirm import stands
 from batchfront.study.smallest.question import (
     FIRST_SEEDS,
     SEEDS,
+    SENSITIVITY,
     TUNE,
     Question,
     reaches,
@@ -16,10 +18,12 @@ from batchfront.study.smallest.question import (
 )
 from batchfront.study.smallest.rate_model import is_crash, says_something
 from batchfront.study.smallest.repeated import left_out
-from batchfront.study.smallest.tuning import SAME, is_bracketed, tuned
+from batchfront.study.smallest.tuning import SAME, around, edge, is_bracketed, seen_better, tuned
 from batchfront.study.trials.rows import RunRow
 
 IMPOSSIBLE = {Verdict.OUT_OF_MEMORY.value, Verdict.OVER_BUDGET.value}
+ATTEMPTS = 3  # rates of a size at which seeds are run
+NEARLY = 0.4  # of the seeds at a rate: then rates beside it may do
 CRASHES = 3  # of a size that never ran to an end: then it cannot run
 
 
@@ -44,6 +48,8 @@ class SizeState:
     fresh: tuple[RunRow, ...] = ()  # finished runs that had no part in choosing the rate
     outcomes: tuple[bool, ...] = ()  # of these: whether each reached the target
     counts: bool | None = None
+    confirmed: bool | None = None  # by seeds that came later; None: too few of them to tell
+    n_later: int = 0  # of the fresh runs, those that came after it counted
     why: str = ""  # what lacks, or why it does not count
     waits: bool = False  # for runs that are queued or under way
     to_run: tuple[Asked, ...] = ()
@@ -77,7 +83,7 @@ def state_of(
     seeds = [row for row in mine if row.purpose == SEEDS]
     if seeds:
         return replace(_seeded(question, rows, seeds, target), waits=waits)
-    state = _recorded(question, mine, size, target)
+    state = _with_later(question, mine, _recorded(question, mine, size, target), target)
     if state.counts is not None:
         return state
     return replace(_tuned(question, rows, state, frozen), waits=waits)
@@ -90,10 +96,34 @@ def recorded_state(
     mine = [row for row in rows if row.batch_size == size and not is_crash(row)]
     seeds = [row for row in mine if row.purpose == SEEDS]
     if not seeds:
-        return _recorded(question, mine, size, target)
+        return _with_later(question, mine, _recorded(question, mine, size, target), target)
     rate = _last_rate(seeds)
     done = [row for row in seeds if row.finished and row.learning_rate == rate]
-    return _judged(question, done, target, _at(size, rate, rows))
+    state = _judged(question, done, target, _at(size, rate, rows))
+    return _with_later(question, mine, state, target)
+
+
+def _with_later(
+    question: Question, mine: Sequence[RunRow], state: SizeState, target: float
+) -> SizeState:
+    """A size that counts, with the seeds that came since; they confirm it, or take it back."""
+    if not state.counts:
+        return state
+    later = [row for row in mine if row.purpose == SENSITIVITY and row.finished]
+    later = [row for row in later if row.learning_rate == state.learning_rate]
+    came = tuple(reaches(row, target) for row in later)
+    outcomes = state.outcomes + came
+    found = stands(outcomes, len(question.sizes))
+    why = f"only {sum(came)} of {len(came)} seeds that came later reach the target"
+    return replace(
+        state,
+        fresh=(*state.fresh, *later),
+        outcomes=outcomes,
+        counts=found is not False,
+        confirmed=found,
+        n_later=len(later),
+        why=why if found is False else "",
+    )
 
 
 def _cannot_run(question: Question, mine: Sequence[RunRow]) -> str:
@@ -142,12 +172,17 @@ def _seeded(
     size, rate = seeds[0].batch_size, _last_rate(seeds)
     group = [row for row in seeds if row.learning_rate == rate]
     done = [row for row in group if row.finished]
+    mine = [row for row in rows if row.batch_size == size]
     state = _judged(question, done, target, _at(size, rate, rows))
+    state = _with_later(question, mine, state, target)
     if state.counts or len(done) < len(group):
         return state
-    if _decided(question, state.outcomes) is False:
-        again = any(row.learning_rate != rate for row in seeds)
-        return state if again else _second_attempt(question, rows, state)
+    if state.n_later or _decided(question, state.outcomes) is False:
+        beyond = () if state.bracketed or question.is_recorded else edge(mine, rate)
+        if beyond:
+            return replace(state, to_run=_asked(size, beyond, TUNE))
+        tried = {row.learning_rate for row in seeds}
+        return state if len(tried) >= ATTEMPTS else _another(question, rows, state, tried, target)
     n_missing = FIRST_SEEDS - len(group)
     if n_missing <= 0:  # no more than could decide it
         n_missing = question.needed - sum(state.outcomes)
@@ -161,18 +196,32 @@ def _last_rate(seeds: Sequence[RunRow]) -> float:
     return max(first, key=lambda rate: first[rate])
 
 
-def _second_attempt(question: Question, rows: Sequence[RunRow], state: SizeState) -> SizeState:
-    """The failed seeds say something about the rate too: once, they may move it."""
+def _another(
+    question: Question, rows: Sequence[RunRow], state: SizeState, tried: set[float], target: float
+) -> SizeState:
+    """Failed seeds say something about the rate too, and may move it; or another one did better.
+
+    `tried`: the rates that seeds were run at.
+    """
     size, rate = state.batch_size, state.learning_rate or 0.0
     tuning = tuned(question, rows, size, frozen=None)
     if tuning.rate is None:
         why = "its learning rate is tuned again"
         return replace(state, counts=None, why=why, to_run=_asked(size, tuning.to_run, TUNE))
-    if max(tuning.rate / rate, rate / tuning.rate) <= SAME:
+    moved = max(tuning.rate / rate, rate / tuning.rate) > SAME and tuning.rate not in tried
+    mine = [row for row in rows if row.batch_size == size]
+    if question.is_recorded and not moved:
         return state
-    why = f"its learning rate was tuned again, to {tuning.rate:g}"
-    to_run = _first_seeds(question, size, tuning.rate)
-    return replace(state, counts=None, why=why, to_run=to_run)
+    is_near = sum(state.outcomes) >= NEARLY * len(state.outcomes)
+    beside = around(mine, rate) if is_near and not moved else ()
+    if beside:
+        why = "rates beside its learning rate are tried"
+        return replace(state, counts=None, why=why, to_run=_asked(size, beside, TUNE))
+    other = tuning.rate if moved else seen_better(mine, target, tried)
+    if other is None or any(row.waits for row in mine):
+        return state
+    why = f"its learning rate was tuned again, to {other:g}"
+    return replace(state, counts=None, why=why, to_run=_first_seeds(question, size, other))
 
 
 def _recorded(question: Question, mine: Sequence[RunRow], size: int, target: float) -> SizeState:

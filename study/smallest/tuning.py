@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from statistics import fmean, median, stdev
 
 from batchfront.study.smallest.question import SENSITIVITY, TUNE, Question
-from batchfront.study.smallest.rate_model import RateModel, is_crash, says_something
+from batchfront.study.smallest.rate_model import RateModel, error_of, is_crash, says_something
 from batchfront.study.trials.rows import RunRow
 
 APART = 3.0  # factor between the first rates of a size
@@ -16,6 +17,8 @@ BEYOND = 1.2  # factor by which tried rates must lie beyond the best one, on eit
 SWEEP = 7  # rates over the whole range, where nothing is known at all
 ENOUGH = 5  # runs of a size, where the best rate lies between others: seeds will tell more
 MAX_TUNE = 9
+MAX_EDGE = 12  # the same, where seeds failed at the edge of what was tried
+BESIDE = 2  # runs at half and at twice a rate whose seeds failed narrowly
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,13 +39,88 @@ def tuned(question: Question, rows: Sequence[RunRow], size: int, *, frozen: floa
     if not any(says_something(row) for row in rows):
         return Tuning(rate=None, to_run=() if n_tuned else _sweep(question))
     tried = sorted(row.learning_rate for row in mine if says_something(row))
-    best = _tidy(RateModel(rows, size).best(*_range(question, tried)))
+    model, found = RateModel(rows, size), reach(mine, *_range(question, tried))
     if n_tuned == 0:
+        best = _tidy(model.best(*_range(question, tried)))
         return Tuning(rate=None, to_run=_first(best, tried, frozen))
-    missing, bracketed = _missing(best, tried), is_bracketed(best, tried)
-    if missing is None or n_tuned >= (ENOUGH if bracketed else MAX_TUNE) or not tried:
+    if found is None and n_tuned < MAX_TUNE:  # whatever ran to its end must have been slower
+        return Tuning(rate=None, to_run=(_tidy(tried[0] / APART),))
+    best = _tidy(model.best(*(found or _range(question, tried))))
+    bracketed = is_bracketed(best, tried)
+    seen = _best_seen(mine)
+    beyond = None if seen is None else _missing(seen, tried)
+    missing = beyond or _missing(best, tried)
+    enough = ENOUGH if bracketed and beyond is None else MAX_TUNE
+    if missing is None or n_tuned >= enough or not tried:
         return Tuning(rate=best, bracketed=bracketed)
     return Tuning(rate=None, to_run=(_tidy(missing),))
+
+
+def reach(mine: Sequence[RunRow], low: float, high: float) -> tuple[float, float] | None:
+    """Between which rates the best of a size may lie, by the size's own runs alone.
+
+    Not far from the best that ran, and below those from which on up all failed: sizes are off any
+    law that they share, so what it says is believed near to what was seen. None: no run came to
+    its end, though some ran.
+    """
+    tried = [row.learning_rate for row in mine if says_something(row)]
+    best = _best_seen(mine)
+    if not tried:
+        return low, high
+    if best is None:
+        return None
+    last = max(row.learning_rate for row in mine if row.finished and row.metric is not None)
+    cliff = min((rate for rate in tried if rate > last), default=math.inf)
+    return best / APART, min(best * APART, math.sqrt(last * cliff))
+
+
+def _best_seen(mine: Sequence[RunRow]) -> float | None:
+    """The rate with the least mean error, of those at which a run came to its end."""
+    errors = errors_by_rate(mine)
+    ended = {row.learning_rate for row in mine if row.finished and row.metric is not None}
+    return min(ended, key=lambda rate: fmean(errors[rate]), default=None)
+
+
+def around(mine: Sequence[RunRow], rate: float) -> tuple[float, ...]:
+    """Runs at half and twice a rate that a size still lacks, where its seeds failed narrowly."""
+    asked: list[float] = []
+    for other in (_tidy(rate / 2), _tidy(rate * 2)):
+        n_there = sum(r.learning_rate == other and not is_crash(r) for r in mine)
+        asked += (BESIDE - n_there) * [other]
+    return tuple(asked)
+
+
+def edge(mine: Sequence[RunRow], rate: float) -> tuple[float, ...]:
+    """A rate beyond the tried ones, where `rate` is the last on its side; none after many runs."""
+    if any(r.purpose == TUNE and r.waits for r in mine):
+        return ()
+    n_tuned = sum(r.purpose == TUNE and not is_crash(r) for r in mine)
+    beyond = _missing(rate, [r.learning_rate for r in mine if says_something(r)])
+    return () if beyond is None or n_tuned >= MAX_EDGE else (_tidy(beyond),)
+
+
+def seen_better(mine: Sequence[RunRow], target: float, tried: Collection[float]) -> float | None:
+    """The rate with the best runs of a size, if they reach the target and none `tried` is better.
+
+    A mean of few runs is taken for one deviation worse than it is: one of them may be lucky.
+    """
+    errors = errors_by_rate(mine)
+    spreads = [stdev(some) for some in errors.values() if len(some) > 2]
+    noise = median(spreads) if spreads else 0.0
+    worse = {rate: fmean(some) + noise / math.sqrt(len(some)) for rate, some in errors.items()}
+    best = min(worse, key=lambda rate: worse[rate], default=None)
+    if best is None or best in tried or fmean(errors[best]) > 1 - target:
+        return None
+    return best
+
+
+def errors_by_rate(mine: Sequence[RunRow]) -> dict[float, list[float]]:
+    """The errors of a size's runs by their learning rate; a run that failed has error 1."""
+    errors: dict[float, list[float]] = {}
+    for row in mine:
+        if says_something(row):
+            errors.setdefault(row.learning_rate, []).append(error_of(row))
+    return errors
 
 
 def is_bracketed(rate: float, tried: Sequence[float]) -> bool:

@@ -24,6 +24,7 @@ from batchfront.study.trials.attributes import (
 from batchfront.study.trials.costs import Costs, from_stored, to_stored
 from batchfront.study.trials.front import pareto_front
 from batchfront.study.trials.growing import cost_of, first_steps
+from batchfront.study.trials.repeats import medians
 from batchfront.study.trials.yardstick import Objectives
 
 if TYPE_CHECKING:
@@ -149,7 +150,8 @@ def at_known_cost(trial: FrozenTrial, costs: Costs) -> FrozenTrial:
 
 
 def fronts_by_hardware(study: Study, trials: Iterable[FrozenTrial]) -> dict[str, list[FrozenTrial]]:
-    """One Pareto front for each hardware, of the study's sound trials."""
+    """One Pareto front for each hardware, of the study's sound trials; of a setting that was
+    repeated with several seeds the median stands on it."""
     groups = by_hardware(study, trials)
     names = Objectives.of(study)
-    return {name: pareto_front(some, names) for name, some in groups.items()}
+    return {name: pareto_front(medians(some, names), names) for name, some in groups.items()}

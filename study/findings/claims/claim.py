@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -36,6 +36,9 @@ class Claim:
     text: str  # the same in words
     why_not: str = ""  # for not_shown: the reason
     left_out: Mapping[int, str] = field(default_factory=dict)  # why, by batch size
+    chance: float = 1 - CONFIDENCE
+    """That some verdict is shown though the belief neither holds nor fails."""
+    trials: tuple[int, ...] = ()  # numbers of the runs that it was judged by
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,6 +79,10 @@ class Runs:
             for size, e in self._estimates.items()
             if size not in self.tuned
         }
+
+    def left_out(self, known: Collection[int], why: str = "") -> dict[int, str]:
+        """The reason for each size that is not known; `why`: of those whose best rate is."""
+        return {size: self.untuned.get(size, why) for size in self.sizes if size not in known}
 
     @cached_property
     def tuned(self) -> dict[int, RateEstimate]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -21,8 +22,8 @@ from batchfront.study.findings.claims.claim import (
 from batchfront.study.findings.rates.best import RateEstimate
 from batchfront.study.findings.rates.law import MIN_SIZES
 from batchfront.study.findings.statistics.lines import fit_line
+from batchfront.study.findings.statistics.shape import LEVEL, Shape, mean_ranks, shape_of
 from batchfront.study.findings.statistics.shape import MIN_SIZES as MIN_SIZES_OF_SHAPE
-from batchfront.study.findings.statistics.shape import Shape, mean_ranks, shape_of
 from batchfront.study.findings.statistics.trends import (
     mean_interval,
     rank_correlation,
@@ -35,7 +36,8 @@ BARELY = 0.01  # of standard values: sizes that differ by less barely differ
 EARLY_EPOCHS, EARLY_SHARE = 2, 0.1
 PREDICTS = 0.5  # rank correlation from which on the early regime predicts the end
 MIN_RUNS = 20
-MIN_TREND_SIZES, MIN_SEEDS = 3, 3  # runs of a size
+MIN_PAIRS = 3  # of neighbours: their mean difference is judged by how much they scatter
+MIN_SEEDS = 3  # runs of a size
 
 
 def smaller_ends_higher(name: str, evidence: Runs) -> Claim:
@@ -46,7 +48,7 @@ def smaller_ends_higher(name: str, evidence: Runs) -> Claim:
     """
     if evidence.counts_steps:
         return _halves_compared(name, evidence, whole_is_smaller=True)
-    return _whole_runs_compared(name, evidence)
+    return replace(_whole_runs_compared(name, evidence), chance=LEVEL)
 
 
 def smaller_ends_higher_in_as_many_steps(name: str, evidence: Runs) -> Claim:
@@ -56,7 +58,7 @@ def smaller_ends_higher_in_as_many_steps(name: str, evidence: Runs) -> Claim:
     steps, whole runs are compared.
     """
     if evidence.counts_steps:
-        return _whole_runs_compared(name, evidence)
+        return replace(_whole_runs_compared(name, evidence), chance=LEVEL)
     return _halves_compared(name, evidence, whole_is_smaller=False)
 
 
@@ -65,14 +67,14 @@ def _whole_runs_compared(name: str, evidence: Runs) -> Claim:
     import numpy as np
 
     tuned = evidence.tuned
-    left = _left_out(evidence, tuned, "")
+    left = evidence.left_out(tuned)
     if len(tuned) < MIN_SIZES:
         why = f"{len(tuned)} tuned batch sizes, wanted {MIN_SIZES}"
         return not_shown(name, why, left_out=left)
     x = np.log2(np.array(list(tuned), dtype=float))
     draws = np.array([e.error_draws for e in tuned.values()])
     line = fit_line(x, draws, finest=FINEST, seed=evidence.seed)
-    low, high = line.interval(CONFIDENCE)
+    low, high = line.interval(CONFIDENCE, strict=True)
     by = evidence.by
     best = {size: round(by.own(1 - e.error), 4) for size, e in tuned.items()}
     slope, ends = by.own_difference(-line.slope), sorted(map(by.own_difference, (-high, -low)))
@@ -108,10 +110,11 @@ def _halves_compared(name: str, evidence: Runs, *, whole_is_smaller: bool) -> Cl
             draws.append(sign * (whole.error_draws - half.error_draws))
             better = evidence.by.own_difference(sign * (whole.error - half.error))
             differences[f"{size}-{2 * size}"] = round(better, 4)
-    if len(draws) < MIN_TREND_SIZES:
+    if len(draws) < MIN_PAIRS:
         return not_shown(
             name, f"{len(draws)} pairs of tuned sizes B and 2B with curves at half of "
-            f"{points} {evidence.point}s, wanted {MIN_TREND_SIZES}"
+            f"{points} {evidence.point}s, wanted {MIN_PAIRS}",
+            left_out=_lacking(evidence, differences),
         )  # fmt: skip
     low, high = mean_interval(np.array(draws), CONFIDENCE)
     own = evidence.by.own_difference
@@ -119,6 +122,13 @@ def _halves_compared(name: str, evidence: Runs, *, whole_is_smaller: bool) -> Cl
     said = f"({ends[0]:+.4f} to {ends[1]:+.4f})"
     text = f"B against 2B: {usual:+.4f} {evidence.by.metric} {said}"
     return decided(name, low, high, text, {"differences": differences, "interval": ends})
+
+
+def _lacking(evidence: Runs, pairs: Collection[str]) -> dict[int, str]:
+    """Why the tuned sizes that are in no pair are left out, and those that are not tuned."""
+    paired = {int(size) for pair in pairs for size in pair.split("-")}
+    why = "no tuned neighbour, or no curve at half of its length that says its best rate"
+    return evidence.left_out(paired, why)
 
 
 def gap_grows(name: str, evidence: Runs) -> Claim:
@@ -170,6 +180,18 @@ def _trend(
     sign: int,
     what: str,
 ) -> Claim:
+    """A claim on the shape of a figure over batch sizes, with the chance that it errs."""
+    return replace(_shape(name, evidence, figure, sign=sign, what=what), chance=LEVEL)
+
+
+def _shape(
+    name: str,
+    evidence: Runs,
+    figure: Callable[[RunRow], float | None],
+    *,
+    sign: int,
+    what: str,
+) -> Claim:
     """The shape of mean ranks over batch sizes, by permutation of sizes."""
     values: dict[int, list[float]] = {}
     for row in evidence.tuned_rows:
@@ -177,12 +199,13 @@ def _trend(
         if value is not None:
             values.setdefault(row.batch_size, []).append(value)
     known = {size: v for size, v in sorted(values.items()) if len(v) >= MIN_SEEDS}
+    left = evidence.left_out(known, f"under {MIN_SEEDS} tuned runs that say it")
     if len(known) < MIN_SIZES_OF_SHAPE:
         return not_shown(
             name,
             f"{len(known)} batch sizes with {MIN_SEEDS} tuned runs that say their {what}, "
             f"wanted {MIN_SIZES_OF_SHAPE}",
-            left_out=_left_out(evidence, known, f"under {MIN_SEEDS} tuned runs"),
+            left_out=left,
         )
     shape = shape_of(*mean_ranks(known), seed=evidence.seed)
     means = {size: sum(v) / len(v) for size, v in known.items()}
@@ -190,7 +213,6 @@ def _trend(
     text = f"{what} {_mean_word(first)} at {smallest}, {_mean_word(last)} at {largest}"
     finite = {size: mean if math.isfinite(mean) else None for size, mean in means.items()}
     figures = {"means": finite, "rank_correlation": shape.correlation, "p": shape.p_trend}
-    left = _left_out(evidence, known, f"under {MIN_SEEDS} tuned runs")
     if shape.turn is not None:
         return _turned(name, shape, f"{text}, {_mean_word(means[shape.turn])}", left, figures)
     text += f"; rank correlation {shape.correlation:+.2f}, p {shape.p_trend:.2g}"
@@ -215,11 +237,6 @@ def _turned(
     return not_shown(name, why, figures, left)
 
 
-def _left_out(evidence: Runs, known: Collection[int], why: str) -> dict[int, str]:
-    """Why sizes that are not known are left out: `why`, where their best rates are known."""
-    return {size: evidence.untuned.get(size, why) for size in evidence.sizes if size not in known}
-
-
 def _mean_word(mean: float) -> str:
     return f"{mean:.3g}" if math.isfinite(mean) else "not by all"
 
@@ -232,7 +249,10 @@ def neighbours_barely_differ(name: str, evidence: Runs) -> Claim:
     tuned = evidence.tuned
     pairs = [(size, 2 * size) for size in tuned if 2 * size in tuned]
     if len(pairs) < 2:
-        return not_shown(name, f"{len(pairs)} pairs of tuned sizes B and 2B, wanted 2")
+        paired = {size for pair in pairs for size in pair}
+        left = evidence.left_out(paired, "tuned, but neither half nor twice of it is")
+        why = f"{len(pairs)} pairs of tuned sizes B and 2B, wanted 2"
+        return not_shown(name, why, left_out=left)
     tail = (1 - CONFIDENCE) / 2 / len(pairs)  # all pairs together
     own = evidence.by.own_difference
     barely = abs(own(BARELY))
@@ -335,4 +355,11 @@ LEARNING_CLAIMS: dict[str, Rule] = {
     ),
     "adjacent sizes barely differ": neighbours_barely_differ,
     "2 epochs predict the end": early_predicts,
+}
+OVER_ALL_RUNS = {"2 epochs predict the end", "a tenth of a run predicts the end"}
+OVER_TUNED_RUNS = {
+    "larger is faster to the target",
+    "the generalization gap grows with batch size",
+    "small batches spike more, per epoch",
+    "small batches spike more, per step",
 }

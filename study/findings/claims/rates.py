@@ -32,13 +32,15 @@ def usable_range_shrinks(name: str, evidence: Runs) -> Claim:
     whole = {b: e for b, e in evidence.tuned.items() if not e.is_cut}
     if len(whole) < MIN_SIZES:
         return not_shown(
-            name, f"{len(whole)} batch sizes with a usable range inside the tried one, "
-            f"wanted {MIN_SIZES}"
-        )  # fmt: skip
+            name,
+            f"{len(whole)} batch sizes with a usable range inside the tried one, wanted "
+            f"{MIN_SIZES}",
+            left_out=evidence.left_out(whole, "its usable range reaches an end of the rates tried"),
+        )
     x = np.log2(np.array(list(whole), dtype=float))
     draws = np.array([e.width_draws for e in whole.values()])
     line = fit_line(x, draws, finest=FINEST, seed=evidence.seed)
-    low, high = line.interval(CONFIDENCE)
+    low, high = line.interval(CONFIDENCE, strict=True)
     decades = {size: round(e.decades, 2) for size, e in whole.items()}
     figures = {"decades": decades, "decades_per_doubling": [line.slope, low, high]}
     text = f"{line.slope:+.2f} decades per doubling ({low:+.2f} to {high:+.2f})"
@@ -49,7 +51,7 @@ def scaling(name: str, evidence: Runs, *, exponent: float) -> Claim:
     """Disagree: outside of the exponent's interval. Agree: inside, and the interval is near it."""
     law = rate_law(evidence.tuned, confidence=CONFIDENCE, seed=evidence.seed)
     if isinstance(law, NotShown):
-        return not_shown(name, law.reason)
+        return not_shown(name, law.reason, left_out=evidence.left_out(evidence.tuned))
     text = f"exponent {law.exponent:.2f} ({law.low:.3f} to {law.high:.3f})"
     figures = {"exponent": law.exponent, "interval": [law.low, law.high]}
     if not law.low <= exponent <= law.high:

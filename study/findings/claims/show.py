@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from batchfront.study.findings.claims.claim import CONFIDENCE, NOT_SHOWN, Claim
+from batchfront.study.findings.claims.claim import NOT_SHOWN, Claim
 from batchfront.study.show import plain_table, said_by_reason
 
 if TYPE_CHECKING:
@@ -43,7 +43,10 @@ def claim_row(claim: Claim) -> dict[str, Any]:
 def closing_line(claims: Sequence[Claim]) -> str:
     """How far the verdicts can be trusted together."""
     decided = sum(claim.verdict != NOT_SHOWN for claim in claims)
+    chances = sorted({claim.chance for claim in claims})
+    said = " or ".join(f"{chance:.0%}" for chance in chances)
     return (
-        f"{decided} of {len(claims)} shown; each at {CONFIDENCE:.0%} confidence on this study's "
-        f"data, so that of {len(claims)} looks about {len(claims) * (1 - CONFIDENCE):.1f} may err"
+        f"{decided} of {len(claims)} shown; a belief that neither holds nor fails gets a verdict "
+        f"in at most {said} of studies, trends and shapes over sizes in the larger share: of "
+        f"{len(claims)} looks about {sum(claim.chance for claim in claims):.1f} may err"
     )

@@ -10,15 +10,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+from batchfront.study.findings.critical.curve import Curve, curve_of
 from batchfront.study.findings.critical.medians import (
     MIN_SIZES,
     contradiction,
+    counted_too_coarsely,
     gather,
+    grows,
     interval,
     scatter_of,
     straight_lines,
     widened,
 )
+from batchfront.study.findings.critical.single import SingleLine, single_line
 from batchfront.study.show import counted
 
 if TYPE_CHECKING:
@@ -35,6 +39,7 @@ class SizeRuns:
     batch_size: int
     learning_rate: float
     to_target: tuple[float, ...]  # epochs, examples or tokens of each; inf: never
+    trials: tuple[int, ...] = ()  # their numbers
 
     @property
     def n_reached(self) -> int:
@@ -42,10 +47,15 @@ class SizeRuns:
         return sum(cost < float("inf") for cost in self.to_target)
 
     @property
+    def is_infeasible(self) -> bool:
+        """Whether half of the runs or more did not get there: then it has no best rate either."""
+        return 2 * self.n_reached <= len(self.to_target)
+
+    @property
     def left_out(self) -> str:
         """Why no line can use it; "" where it can."""
         n = len(self.to_target)
-        if 2 * self.n_reached <= n:  # else the median is one of a run that got there
+        if self.is_infeasible:  # else the median is one of a run that got there
             return f"infeasible: {self.n_reached} of {n} runs reached the target"
         return f"{counted(n, 'run')}, wanted at least {MIN_SEEDS}" if n < MIN_SEEDS else ""
 
@@ -81,11 +91,29 @@ class FittedLine:
     b_crit: Estimate  # examples in a batch
     s_min: Estimate  # e_min / b_crit: in steps where e_min is in examples
     replicates: tuple[Array, Array] = field(repr=False)  # intercepts and slopes of the bootstrap
+    curve: Curve | None = None  # where the sizes tell something of other shapes
 
     @property
     def overhead_20(self) -> Estimate:
-        """The batch size that takes a fifth more examples than the smallest ones."""
-        return self.b_crit.times(OVERHEAD)
+        """The batch size that takes a fifth more examples than the smallest ones.
+
+        Its interval is that of a line, and of the other shapes that the runs allow.
+        """
+        found = self.b_crit.times(OVERHEAD)
+        if self.curve is None:
+            return found
+        low, high = min(found.low, self.curve.fifth_low), max(found.high, self.curve.fifth_high)
+        return replace(found, low=low, high=high)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measured:
+    """The cheapest of the sizes tried, and the largest that takes at most a fifth more than it."""
+
+    cheapest: int
+    least: float  # what it takes
+    within_fifth: int
+    more: float  # what that one takes more, as a share
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,11 +122,29 @@ class Critical:
 
     sizes: list[SizeFit]
     line: FittedLine | None = None
+    curve: Curve | None = None  # in place of a line, where the runs show that there is none
+    single: SingleLine | None = None  # a weaker answer, where sizes lack seeds for a line
     reason: str = ""
     at_least: float | None = None  # of the critical size, where that is all that can be said
     at_most: float | None = None
     loo_error: float | None = None  # mean of |miss|
     scatter: float | None = None  # of sizes around the line, relative, beyond that of seeds
+
+    @property
+    def measured(self) -> Measured | None:
+        """What the sizes that were tried say by themselves; None where none can be used."""
+        known = {r.runs.batch_size: r.median.value for r in self.sizes if r.median is not None}
+        if not known:
+            return None
+        cheapest = min(known, key=lambda size: known[size])
+        near = [size for size in known if known[size] <= (1 + OVERHEAD) * known[cheapest]]
+        largest = max(near)
+        return Measured(
+            cheapest=cheapest,
+            least=known[cheapest],
+            within_fifth=largest,
+            more=known[largest] / known[cheapest] - 1,
+        )
 
 
 def critical_batch(
@@ -129,7 +175,8 @@ def critical_batch(
             f"{len(used)} of {len(rows)} batch sizes can be used, a line wants {MIN_SIZES}: give "
             f"each at least {MIN_SEEDS} seeds at its best learning rate, or choose an easier target"
         )
-        return Critical(reason=reason, sizes=rows)
+        costs_of_one = [(runs.batch_size, min(runs.to_target)) for runs in sizes]
+        return Critical(reason=reason, sizes=rows, single=single_line(costs_of_one, seed=seed))
     rng = np.random.default_rng(seed)
     costs = [(runs.batch_size, runs.to_target) for runs in used]
     evidence = gather(costs, rng, resolution, of_steps=of_steps)
@@ -142,12 +189,16 @@ def critical_batch(
         loo_error=float(np.abs(evidence.misses[0]).mean()),
         scatter=scatter,
     )
-    against = contradiction(evidence)
+    coarse = counted_too_coarsely(evidence)
+    curve = None if coarse else curve_of(evidence, rng)
+    if curve is not None and curve.is_bent:
+        return replace(found, curve=curve, reason=_bent(curve))
+    against = coarse or contradiction(evidence)
     if against:
         return replace(found, reason=against)
     noise = np.exp(widened(scatter, len(used)) * rng.standard_normal(evidence.replicates.shape))
     lines = straight_lines(evidence.sizes, evidence.replicates * noise)
-    return _estimated(found, line, lines)
+    return _estimated(found, evidence, line, lines, curve)
 
 
 def inverse_b_crit(start: Array, slope: Array) -> Array:
@@ -174,7 +225,21 @@ def _rows(rows: list[SizeFit], evidence: Medians, fitted: Array) -> list[SizeFit
     return filled
 
 
-def _estimated(found: Critical, line: tuple[Array, Array], lines: tuple[Array, Array]) -> Critical:
+def _bent(curve: Curve) -> str:
+    return (
+        "the costs are no straight line in the batch size, so no one critical size describes "
+        f"them: what they take beyond the least grows as its power {curve.exponent:.2g} "
+        f"({curve.low:.2g} to {curve.high:.2g})"
+    )
+
+
+def _estimated(
+    found: Critical,
+    evidence: Medians,
+    line: tuple[Array, Array],
+    lines: tuple[Array, Array],
+    curve: Curve | None,
+) -> Critical:
     """Estimates with intervals where the slope is clearly positive, else the bound it gives."""
     e_min, slope = (float(part[0]) for part in line)
     low, high = interval(inverse_b_crit(*lines))
@@ -185,6 +250,12 @@ def _estimated(found: Critical, line: tuple[Array, Array], lines: tuple[Array, A
             f"the costs do not clearly grow with the batch size{bound}: run larger sizes, or more "
             "seeds"
         )
+        if grows(evidence):
+            reason = (
+                f"the costs grow with the batch size, but {counted(len(evidence.sizes), 'size')} "
+                f"do not say along which line, as they lie {found.scatter or 0:.0%} off the "
+                f"nearest{bound}: run sizes in between"
+            )
         return replace(found, reason=reason, at_least=at_least)
     if high == float("inf") or e_min <= 0:
         reason = (
@@ -197,6 +268,7 @@ def _estimated(found: Critical, line: tuple[Array, Array], lines: tuple[Array, A
         b_crit=_estimate(e_min / slope, (1 / high, 1 / low)),
         s_min=_estimate(slope, interval(lines[1])),
         replicates=lines,
+        curve=curve,
     )
     return replace(found, line=shown)
 

@@ -152,8 +152,17 @@ def interval(values: Array) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def contradiction(evidence: Medians) -> str:
-    """Why these medians are no line, or ""."""
+def grows(evidence: Medians) -> bool:
+    """Whether seeds alone leave no doubt that the largest size takes more than the smallest."""
+    import numpy as np
+
+    more = np.log(evidence.medians[-1] / evidence.medians[0])
+    error = np.hypot(evidence.errors[0], evidence.errors[-1])
+    return bool(more > _beyond(1) * error)
+
+
+def counted_too_coarsely(evidence: Medians) -> str:
+    """Why the costs are known too badly for any shape, or ""."""
     spread = evidence.medians.max() - evidence.medians.min()
     if spread <= evidence.resolution.max():
         return (
@@ -166,6 +175,11 @@ def contradiction(evidence: Medians) -> str:
             f"some size takes {evidence.medians[early]:g}, and costs are known up to "
             f"{evidence.resolution[early]:g} only: choose a harder target, or record more often"
         )
+    return ""
+
+
+def contradiction(evidence: Medians) -> str:
+    """Why these medians are no line, or ""."""
     return _fall(evidence) or _miss(evidence)
 
 

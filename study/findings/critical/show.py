@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from math import isfinite
 from typing import TYPE_CHECKING, Any
 
+from batchfront.study.findings.critical.curve import Curve
 from batchfront.study.findings.critical.fit import Critical, Estimate, FittedLine, SizeFit
 from batchfront.study.findings.critical.medians import LEVEL
+from batchfront.study.findings.critical.single import SingleLine
 from batchfront.study.findings.critical.to_target import ToTarget
 from batchfront.study.show import plain_table, said_by_reason, short_number
 
@@ -19,18 +22,60 @@ ASSUMPTIONS = (
     "the learning rate was tuned at every size (arXiv:1811.03600)"
 )
 
+NO_NOISE_SCALE = (
+    "where updates are those of Adam, of signs, or orthogonalised, the noise scale of gradients is "
+    "not the critical batch size (arXiv:2505.23971): only runs measure it"
+)
+
 
 def sentence(found: Critical, data: ToTarget) -> str:
-    """The answer, or why there is none."""
+    """The answer, or why there is none; what was measured comes before what is extrapolated."""
     line = found.line
     if line is None:
-        return f"not shown: {found.reason}"
+        curve = "" if found.curve is None else f"; {_by_curve(found.curve, data)}"
+        single = "" if found.single is None else f"; {_by_single_runs(found.single)}"
+        return f"{_measured(found, data)}not shown: {found.reason}{curve}{single}"
     steps = _steps(line, data)
     fewest = f"; no batch size takes fewer than {short_number(steps.value)} steps" if steps else ""
     return (
-        f"the critical batch size is {_spelled(line.b_crit)}; up to batch size "
-        f"{_spelled(line.overhead_20)} the target takes at most a fifth more than the least, "
-        f"{_spelled(line.e_min)} {data.unit}{fewest} (in brackets: {LEVEL:.0%} intervals)"
+        f"{_measured(found, data)}the critical batch size is {_spelled(line.b_crit)}; up to batch "
+        f"size {_spelled(line.overhead_20)} the target takes at most a fifth more than the least "
+        f"of all sizes, tried or not, {_spelled(line.e_min)} {data.unit}{fewest} (in brackets: "
+        f"{LEVEL:.0%} intervals)"
+    )
+
+
+def _by_single_runs(seen: SingleLine) -> str:
+    low, high = short_number(seen.low), short_number(seen.high)
+    bounds = f"at least {low}" if seen.high == float("inf") else f"{low} to {high}"
+    return (
+        f"a weaker answer: on single runs, at the best rate of each of {seen.n_sizes} sizes, it is "
+        f"about {short_number(seen.b_crit)} ({bounds}), if costs follow a line and scatter by "
+        f"{seen.noise:.0%} around it"
+    )
+
+
+def _measured(found: Critical, data: ToTarget) -> str:
+    """`measured: 32 takes the least, 20 epochs; up to 128 at most a fifth more (+18%). `"""
+    seen = found.measured
+    if seen is None:
+        return ""
+    line = (
+        f"measured: batch size {seen.cheapest} takes the least, {short_number(seen.least)} "
+        f"{data.unit}"
+    )
+    if seen.within_fifth > seen.cheapest:
+        line += f", and {seen.within_fifth} {seen.more:.0%} more, the largest within a fifth of it"
+    return f"{line}. By a line through all sizes: "
+
+
+def _by_curve(curve: Curve, data: ToTarget) -> str:
+    low, high = short_number(curve.fifth_low), short_number(curve.fifth_high)
+    least = f"{short_number(curve.e_min_low)} to {short_number(curve.e_min_high)}"
+    return (
+        f"by that curve, sizes up to {short_number(curve.fifth)} ({low} to {high}) take at most a "
+        f"fifth more than the least of all sizes, tried or not, {short_number(curve.e_min)} "
+        f"({least}) {data.unit}"
     )
 
 
@@ -65,7 +110,7 @@ def caveats(found: Critical, data: ToTarget) -> list[str]:
             f"the best learning rate is the smallest or largest tried at batch size {sizes}: "
             "extend the range"
         )
-    return [*lines, f"this is {ASSUMPTIONS}"]
+    return [*lines, f"this is {ASSUMPTIONS}", NO_NOISE_SCALE]
 
 
 def _on_resolution(used: Sequence[SizeFit], data: ToTarget) -> list[str]:
@@ -104,7 +149,7 @@ def critical_table(found: Critical, data: ToTarget) -> Table:
         runs, median = row.runs, row.median
         table.add_row(
             str(runs.batch_size),
-            f"{runs.learning_rate:.3g}",
+            "-" if runs.is_infeasible else f"{runs.learning_rate:.3g}",
             f"{runs.n_reached} of {len(runs.to_target)}",
             "-" if median is None else short_number(median.value),
             "-" if median is None else f"{short_number(median.low)} to {short_number(median.high)}",
@@ -136,6 +181,9 @@ def as_json(found: Critical, data: ToTarget, target: float | None) -> dict[str, 
         **answer,
         "b_crit_at_least": found.at_least,
         "b_crit_at_most": found.at_most,
+        "measured": None if found.measured is None else asdict(found.measured),
+        "curve": None if found.curve is None else asdict(found.curve),
+        "single_runs": None if found.single is None else _single(found.single),
         "loo_error": found.loo_error,
         "scatter": found.scatter,
         "caveats": caveats(found, data),
@@ -147,7 +195,8 @@ def _row(row: SizeFit) -> dict[str, Any]:
     runs = row.runs
     return {
         "batch_size": runs.batch_size,
-        "learning_rate": runs.learning_rate,
+        "learning_rate": None if runs.is_infeasible else runs.learning_rate,
+        "trials": list(runs.trials),
         "n_runs": len(runs.to_target),
         "n_reached": runs.n_reached,
         "left_out": runs.left_out or None,
@@ -156,6 +205,10 @@ def _row(row: SizeFit) -> dict[str, Any]:
         "fitted": row.fitted,
         "miss": row.miss,
     }
+
+
+def _single(seen: SingleLine) -> dict[str, Any]:
+    return {**asdict(seen), "high": seen.high if isfinite(seen.high) else None}
 
 
 def _bounds(estimate: Estimate) -> list[float | None]:

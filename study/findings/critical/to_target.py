@@ -118,20 +118,31 @@ def _at_best_rates(
 ) -> ToTarget:
     """`each`: examples of a unit; the cost of a run that did not get there is None."""
     by_size: dict[int, dict[float, list[float]]] = {}
+    numbers: dict[tuple[int, float], list[int]] = {}
     for row, cost in costs:
         rates = by_size.setdefault(row.batch_size, {})
         rates.setdefault(row.learning_rate, []).append(NOT_REACHED if cost is None else cost)
+        numbers.setdefault((row.batch_size, row.learning_rate), []).append(row.number)
     best = {size: min(rates, key=lambda r: _rank(rates[r])) for size, rates in by_size.items()}
+    sizes = [
+        SizeRuns(
+            batch_size=size,
+            learning_rate=rate,
+            to_target=tuple(by_size[size][rate]),
+            trials=tuple(numbers[size, rate]),
+        )
+        for size, rate in sorted(best.items())
+    ]
+    infeasible = {runs.batch_size for runs in sizes if runs.is_infeasible}  # has no best rate
     edges = [
         size
         for size, rates in sorted(by_size.items())
-        if len(rates) >= MIN_RATES and best[size] in (min(rates), max(rates))
+        if len(rates) >= MIN_RATES
+        and best[size] in (min(rates), max(rates))
+        and size not in infeasible
     ]
     return ToTarget(
-        sizes=[
-            SizeRuns(batch_size=size, learning_rate=rate, to_target=tuple(by_size[size][rate]))
-            for size, rate in sorted(best.items())
-        ],
+        sizes=sizes,
         unit=unit,
         resolution=resolution,
         of_steps=of_steps,

@@ -21,6 +21,7 @@ from batchfront.study.trials.attributes import (
     trial_row,
 )
 from batchfront.study.trials.costs import TIME_OFF, Costs, SizeCost, advice
+from batchfront.study.trials.repeats import repeats_of
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
@@ -37,18 +38,34 @@ def front_table(
     *,
     hardware: str = "",
     width: int = WIDTH,
+    among: Sequence[FrozenTrial] = (),
 ) -> Table:
-    """The Pareto front, one trial a line; `width`: columns of the terminal."""
+    """The Pareto front, one trial a line.
+
+    Args:
+        width: columns of the terminal.
+        among: all trials, for the spread of repeated ones.
+    """
     own = own_params(front)
     names = ["trial", "batch size", "learning rate", *own, *metric_names]
     if own or width < NARROW:  # names wrap at spaces
         names = [name.replace("_", " ") for name in names]
     where = f" on {hardware}" if hardware else ""
     title = f"Pareto front{where}: {counted(len(front), 'trial')}"
-    table = plain_table(title, [(n, "right") for n in names])
-    for cells in front_cells(front, metric_names):
-        table.add_row(*cells)
+    repeats = repeats_of(front, among)
+    several = any(one["n_seeds"] > 1 for one in repeats)
+    table = plain_table(title, [(n, "right") for n in [*names, *(["seeds"] if several else [])]])
+    for cells, one in zip(front_cells(front, metric_names), repeats, strict=True):
+        table.add_row(*cells, *([_spread(metric_names[0], one)] if several else []))
     return table
+
+
+def _spread(name: str, repeats: Mapping[str, Any]) -> str:
+    """`median of 5, 0.9660 to 0.9750`: the setting's, where it was repeated."""
+    if repeats["n_seeds"] == 1:
+        return "1"
+    low, high = said(name, repeats["lowest"]), said(name, repeats["highest"])
+    return f"median of {repeats['n_seeds']}, {low} to {high}"
 
 
 def front_cells(front: Sequence[FrozenTrial], metric_names: Sequence[str]) -> list[list[str]]:
@@ -68,17 +85,23 @@ def front_cells(front: Sequence[FrozenTrial], metric_names: Sequence[str]) -> li
 
 
 def front_rows(
-    fronts: Mapping[str, Sequence[FrozenTrial]], metric_names: Sequence[str]
+    fronts: Mapping[str, Sequence[FrozenTrial]],
+    metric_names: Sequence[str],
+    among: Sequence[FrozenTrial] = (),
 ) -> list[dict[str, Any]]:
-    """The rows of the fronts for machines; each names its hardware where there is more than one."""
+    """The rows of the fronts for machines; each names its hardware where there is more than one.
+
+    `seeds` says of which trials of a repeated setting one is the median, and how they spread.
+    """
     return [
         {
             **trial_row(trial, metric_names),
+            **({"seeds": repeats} if repeats["n_seeds"] > 1 else {}),
             **{name: trial.user_attrs[name] for name in [WAITS] if name in trial.user_attrs},
             **({"hardware": hardware} if len(fronts) > 1 else {}),
         }
         for hardware, trials in fronts.items()
-        for trial in trials
+        for trial, repeats in zip(trials, repeats_of(trials, among), strict=True)
     ]
 
 

@@ -49,6 +49,7 @@ class NotShown:
     """The data do not say it."""
 
     reason: str
+    trials: tuple[int, ...] = ()  # numbers of the runs that say too little
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,6 +66,7 @@ class RateEstimate:
     tried: tuple[float, float]
     n_runs: int
     n_rates: int
+    trials: tuple[int, ...] = ()  # numbers of the runs
     draws: Array = field(repr=False, compare=False)
     """(DRAWS,) log10 of the best rate, from the posterior: what the interval was made of."""
     width_draws: Array = field(repr=False, compare=False)  # (DRAWS,) decades that are usable

@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from batchfront.study.findings.rates.best import NotShown, RateEstimate, best_rate, rate_runs
+from batchfront.study.findings.rates.best import (
+    MIN_RATES,
+    NotShown,
+    RateEstimate,
+    best_rate,
+    rate_runs,
+)
 from batchfront.study.findings.statistics.lines import fit_line
 from batchfront.study.trials.rows import RunRow
 
@@ -40,7 +46,31 @@ class RateLaw:
 def rate_estimates(rows: Sequence[RunRow], *, seed: int = 0) -> dict[int, RateEstimate | NotShown]:
     """The estimate of the best rate for every batch size, ascending, or why it is not shown."""
     sizes = sorted({row.batch_size for row in rows})
-    return {size: best_rate(*rate_runs(rows, size), seed=seed) for size in sizes}
+    return {size: _estimate_of(rows, size, seed) for size in sizes}
+
+
+def _estimate_of(rows: Sequence[RunRow], size: int, seed: int) -> RateEstimate | NotShown:
+    """The estimate with its trials; where too few rates say something, how many were tried."""
+    rates, errors = rate_runs(rows, size)
+    found = best_rate(rates, errors, seed=seed)
+    here = [row for row in rows if row.batch_size == size and row.finished]
+    n_tried, n_known = len({row.learning_rate for row in here}), len(set(rates))
+    if isinstance(found, NotShown) and n_known < MIN_RATES and n_known < n_tried:
+        reason = (
+            f"{n_tried} learning rates tried, of which {n_known} have runs that came to their end "
+            f"or failed, wanted at least {MIN_RATES}"
+        )
+        found = replace(found, reason=reason)
+    return replace(found, trials=tuple(row.number for row in here))
+
+
+def what_lacks(estimates: Mapping[int, RateEstimate | NotShown]) -> str:
+    """`; 8 and 16: 2 learning rates tried, wanted at least 3`: by reason, the sizes without one."""
+    reasons: dict[str, list[str]] = {}
+    for size, found in estimates.items():
+        if isinstance(found, NotShown):
+            reasons.setdefault(found.reason, []).append(str(size))
+    return "".join(f"; {', '.join(sizes)}: {reason}" for reason, sizes in reasons.items())
 
 
 def rate_law(
@@ -58,7 +88,8 @@ def rate_law(
     left_out = f"; left out, not bracketed: {', '.join(map(str, edges))}" if edges else ""
     if len(known) < MIN_SIZES:
         return NotShown(
-            reason=f"{len(known)} batch sizes with a known best rate, wanted {MIN_SIZES}{left_out}"
+            reason=f"{len(known)} batch sizes with a known best rate, wanted {MIN_SIZES}"
+            f"{left_out}{what_lacks(estimates)}"
         )
     if max(known) < MIN_SPAN * min(known):
         return NotShown(

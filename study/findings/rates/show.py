@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from batchfront.study.findings.rates.best import NotShown, RateEstimate
 from batchfront.study.findings.rates.law import LAWS, RateLaw
-from batchfront.study.show import SMALL, plain_table, said_by_reason
+from batchfront.study.show import SMALL, plain_table, said_by_reason, trials_word
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -45,6 +45,11 @@ def edge_line(estimates: Estimates) -> str | None:
     """What the marks of an edge mean; None where there is none."""
     marked = any(isinstance(e, RateEstimate) and e.at_edge for e in estimates.values())
     return "≤, ≥: nothing clearly worse was tried on that side of the best rate" if marked else None
+
+
+def trial_lines(estimates: Estimates) -> list[str]:
+    """Which trials the figures of each size are of."""
+    return [f"{size}: {trials_word(found.trials)}" for size, found in estimates.items()]
 
 
 def _span(low: float, high: float) -> str:
@@ -92,7 +97,11 @@ def rates_json(estimates: Estimates, law: RateLaw | NotShown) -> dict[str, Any]:
 
 def _size_json(found: RateEstimate | NotShown) -> dict[str, Any]:
     if isinstance(found, NotShown):
-        return {"status": "not_shown", "reason": found.reason}
+        return {
+            "status": "not_shown",
+            "reason": found.reason,
+            "trials": list(found.trials),
+        }
     return {
         "status": "shown",
         "best": found.best,
@@ -105,6 +114,7 @@ def _size_json(found: RateEstimate | NotShown) -> dict[str, Any]:
         "tried": list(found.tried),
         "n_runs": found.n_runs,
         "n_rates": found.n_rates,
+        "trials": list(found.trials),
     }
 
 

@@ -26,16 +26,18 @@ class Line:
     off: float = 0.0  # the slope's deviation by how far the figures lie off the line alone
     free: int = 1  # degrees of freedom of that
 
-    def interval(self, confidence: float) -> tuple[float, float]:
+    def interval(self, confidence: float, *, strict: bool = False) -> tuple[float, float]:
         """Around the slope, symmetric.
 
-        At least Student's, of twice the chance to err: few figures may hide how much they scatter.
+        At least Student's, because few figures may hide how much they scatter: of twice the chance
+        to err, or of that very chance where `strict`.
         """
         import numpy as np
         from scipy.stats import t
 
         radius = float(np.quantile(np.abs(self.slopes - self.slope), confidence))
-        radius = max(radius, self.off * float(t.ppf(confidence, self.free)))
+        share = (1 + confidence) / 2 if strict else confidence
+        radius = max(radius, self.off * float(t.ppf(share, self.free)))
         return self.slope - radius, self.slope + radius
 
 

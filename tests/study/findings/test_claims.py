@@ -13,7 +13,7 @@ import pytest
 
 from batchfront.study.cli.main import main
 from batchfront.study.findings.claims.claim import Claim, Runs
-from batchfront.study.findings.claims.show import claim_row
+from batchfront.study.findings.claims.show import claim_row, closing_line
 from batchfront.study.findings.claims.table import all_claims, rules
 from batchfront.study.findings.statistics.lines import fit_line
 from batchfront.study.findings.statistics.shape import mean_ranks, shape_of
@@ -212,9 +212,42 @@ def test_a_line_through_few_scattered_sizes_is_as_wide_as_they_say(scatter):
         random = np.random.default_rng(seed)
         seen = scatter * random.standard_normal(4) + random.standard_normal(4)
         draws = seen[:, None] + random.standard_normal((4, 300))
-        low, high = fit_line(np.arange(4.0), draws, finest=0.002, seed=seed).interval(0.99)
+        line = fit_line(np.arange(4.0), draws, finest=0.002, seed=seed)
+        low, high = line.interval(0.99, strict=True)
         wrong += low > 0 or high < 0
-    assert wrong <= 6
+        loose = line.interval(0.99)
+        assert low <= loose[0] <= loose[1] <= high
+    assert wrong <= 4
+
+
+def test_a_metric_that_is_best_in_the_middle_does_not_end_better_at_small_sizes():
+    """A steep fall on one side only would pass for a line."""
+    sizes = tuple(2 ** (k + 2) for k in range(8))
+    heights = {size: 0.006 * (k - 3) ** 2 for k, size in enumerate(sizes)}
+    rows = [replace(row, metric=row.metric - heights[row.batch_size]) for row in made(sizes=sizes)]
+    found = claim(HIGHER, rows)
+    assert found.verdict == "disagree"
+    assert found.figures["best"] == 32
+    assert "at 32, the best: a U-shape" in found.text
+
+
+def test_the_closing_line_says_what_each_look_may_err_by():
+    found = all_claims(made(more=gaps(lambda b: b / 1e4)))
+    chances = {one.name: one.chance for one in found}
+    assert chances[GAP] == chances[HIGHER] == 0.02
+    assert chances[LINEAR] == pytest.approx(0.01)
+    said = closing_line(found)
+    assert "at most 1% or 2% of studies" in said
+    assert f"about {sum(chances.values()):.1f} may err" in said
+
+
+def test_a_claim_names_the_trials_behind_it():
+    rows = [replace(row, number=n) for n, row in enumerate(made(more=gaps(lambda b: b / 1e4)))]
+    by_name = {one.name: one for one in all_claims(rows)}
+    tuned = set(by_name[GAP].trials)
+    assert 0 < len(tuned) < len(rows)
+    assert tuned == {row.number for row in Runs(rows=rows).tuned_rows}
+    assert set(by_name[LINEAR].trials) == {row.number for row in rows}
 
 
 U_SIZES = tuple(2**k for k in range(10))

@@ -14,7 +14,7 @@ import pytest
 from batchfront.study.cli.main import main
 from batchfront.study.findings.rates.best import NotShown, RateEstimate, best_rate, rate_runs
 from batchfront.study.findings.rates.law import RateLaw, rate_estimates, rate_law
-from batchfront.study.findings.rates.show import law_sentence, rates_figure
+from batchfront.study.findings.rates.show import law_sentence, rates_figure, rates_json, trial_lines
 from batchfront.study.findings.statistics.lines import fit_line
 from tests.study.recorded import run_row
 
@@ -191,3 +191,25 @@ def test_the_verb_says_the_same_in_words_and_for_machines(workdir, rows, capsys)
     assert max(map(len, text.splitlines())) <= 100
     assert "no law is shown" in text
     assert "Best learning rate" in (workdir / "rates.html").read_text()
+
+
+def test_rates_whose_runs_were_all_stopped_are_counted_as_tried():
+    stopped = [run_row(8, 0.01 * 2**n, metric=None, verdict="pruned", number=n) for n in range(12)]
+    found = rate_estimates(stopped)[8]
+    assert found.reason.startswith("12 learning rates tried, of which 0 have runs that came")
+    assert found.trials == tuple(range(12))
+
+
+def test_where_no_law_is_shown_every_size_says_what_it_lacks():
+    rows = [run_row(8, 0.1 * 2**n, metric=0.9, number=n) for n in range(2)]
+    rows += [run_row(16, 0.1, metric=0.9, number=9)]
+    law = rate_law(rate_estimates(rows))
+    assert "; 8: 2 learning rates tried, wanted at least 3" in law.reason
+    assert "; 16: 1 learning rate tried, wanted at least 3" in law.reason
+
+
+def test_every_estimate_names_its_trials():
+    rows = [run_row(8, 10 ** (-n / 2), metric=0.9 - 0.01 * n, number=40 + n) for n in range(5)]
+    found = rate_estimates(rows)
+    assert rates_json(found, rate_law(found))["sizes"][0]["trials"] == [40, 41, 42, 43, 44]
+    assert trial_lines(found) == ["8: trials 40-44"]

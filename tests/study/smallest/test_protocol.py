@@ -9,6 +9,7 @@ from scipy.stats import binomtest
 
 from batchfront.study.errors import StudyError
 from batchfront.study.smallest.agenda import next_runs
+from batchfront.study.smallest.confirm import ERROR, MOST, UNLIKELY, stands
 from batchfront.study.smallest.evidence import evidence
 from batchfront.study.smallest.ladder import walk
 from batchfront.study.smallest.question import (
@@ -18,10 +19,11 @@ from batchfront.study.smallest.question import (
     share_interval,
     target_of,
 )
-from batchfront.study.smallest.sensitivity import judged
 from batchfront.study.smallest.show import answer_line
 from batchfront.study.smallest.size import state_of
-from tests.study.smallest.simulated import TARGET, question, run_row
+from batchfront.study.smallest.tuning import reach
+from benchmarks.worlds.ladders import TARGET, question
+from benchmarks.worlds.walked import run_row
 
 GOOD, BAD = 0.96, 0.94
 RATE = 0.1
@@ -120,10 +122,37 @@ def test_sizes_that_lead_to_no_decision_still_bound_the_answer():
 
 
 def test_two_failed_seeds_of_ten_end_a_size():
+    rows = [*tuned_at(64), *seeds_at(64, [True, False, False, False, False])]
+    for asked in (question(), question(is_recorded=True)):
+        state = state_of(asked, rows, 64, target=TARGET)
+        assert state.counts is False
+        assert state.to_run == ()
+
+
+def test_where_seeds_fail_narrowly_the_rates_beside_are_tried_first():
     rows = [*tuned_at(64), *seeds_at(64, [True, False, True, False, True])]
     state = state_of(question(), rows, 64, target=TARGET)
-    assert state.counts is False
-    assert state.to_run == ()
+    assert state.counts is None
+    assert sorted(one.learning_rate for one in state.to_run) == [0.05, 0.05, 0.2, 0.2]
+    assert state_of(question(is_recorded=True), rows, 64, target=TARGET).counts is False
+    better = [run_row(300 + n, 64, 0.2, GOOD, purpose=TUNE) for n in range(2)]
+    worse = [run_row(310 + n, 64, 0.05, BAD, purpose=TUNE) for n in range(2)]
+    asked = state_of(question(), [*rows, *better, *worse], 64, target=TARGET).to_run
+    assert [one.purpose for one in asked] == 5 * [SEEDS]
+    assert all(0.1 < one.learning_rate <= 0.2 for one in asked)
+
+
+def test_where_all_rates_of_a_size_diverged_a_smaller_one_is_tried():
+    rows = [*tuned_at(64, start=50), *seeds_at(64, 9 * [True])]
+    failed = [run_row(n, 32, rate, None, purpose=TUNE) for n, rate in enumerate((0.3, 0.1, 0.9))]
+    asked = state_of(question(), [*rows, *failed], 32, target=TARGET).to_run
+    assert [(one.learning_rate, one.purpose) for one in asked] == [(0.033, TUNE)]
+
+
+def test_the_best_rate_of_a_size_is_not_sought_at_the_brink_of_divergence():
+    ran = [run_row(n, 64, rate, GOOD - 0.01 * n) for n, rate in enumerate((0.1, 0.03))]
+    low, high = reach([*ran, run_row(9, 64, 0.4, None)], 1e-3, 1.0)
+    assert (low, high) == (pytest.approx(0.1 / 3), pytest.approx(0.2))
 
 
 def test_after_five_good_seeds_no_more_run_than_could_decide():
@@ -208,10 +237,53 @@ def test_seeds_that_come_later_can_take_an_answer_back():
         *decided(64, True),
         *seeds_at(64, [True, False, False, False, True], purpose="sensitivity"),
     ]
-    found = judged(question(sizes=(64,)), rows)
+    found = walk(question(sizes=(64,), is_recorded=True), rows)
     assert found.answer is None
-    assert "2 of 5 seeds that came later" in found.reason
-    assert "--seeds 20" in found.remedy
+    assert found.looked[0].counts is False
+    assert "2 of 5 seeds that came later" in found.looked[0].why
+
+
+def test_an_answer_that_later_seeds_take_back_is_followed_by_the_next_larger_size():
+    rows = [*decided(64, True), *decided(32, True), *decided(16, False)]
+    failing = seeds_at(32, [True, False, False, False, True], purpose="sensitivity")
+    found = walk(question(sizes=(16, 32, 64)), [*rows, *failing, *tuned_at(32, start=500)])
+    assert {one.batch_size for one in found.to_run} == {32}  # another rate may do
+    found = walk(question(sizes=(16, 32, 64)), [*rows, *failing, *other_rates_fail(32)])
+    assert found.answer == 64
+
+
+def other_rates_fail(size):
+    """Seeds at two more rates, so that no other is tried."""
+    return [
+        run_row(700 + 10 * i + n, size, rate, BAD, purpose=SEEDS)
+        for i, rate in enumerate((RATE / 2, RATE * 2))
+        for n in range(2)
+    ]
+
+
+def test_an_answer_is_confirmed_by_seeds_that_rule_out_a_share_of_four_fifths():
+    rows = [*decided(64, True)]
+    assert walk(question(sizes=(64,)), rows).looked[0].confirmed is None
+    asked = next_runs(question(sizes=(64,)), rows)
+    assert [(one.purpose, one.score_test) for one in asked] == 5 * [("sensitivity", True)]
+    later = seeds_at(64, 6 * [True], purpose="sensitivity")
+    assert walk(question(sizes=(64,)), [*rows, *later]).looked[0].confirmed
+
+
+@pytest.mark.parametrize("n_sizes", [1, 2, 10])
+def test_the_chance_to_confirm_a_share_of_four_fifths_is_spent_on_all_sizes(n_sizes):
+    """By all sequences of a sequential test, counted exactly."""
+    open_, confirmed = {(0, 0): 1.0}, 0.0
+    while open_:
+        k, n = min(open_, key=lambda seen: seen[1])
+        chance = open_.pop((k, n))
+        outcomes = k * [True] + (n - k) * [False]
+        if stands(outcomes, n_sizes):
+            confirmed += chance
+        elif stands(outcomes, n_sizes) is None and n < MOST:
+            for step, share in ((1, UNLIKELY), (0, 1 - UNLIKELY)):
+                open_[k + step, n + 1] = open_.get((k + step, n + 1), 0.0) + share * chance
+    assert 0 < n_sizes * confirmed <= ERROR
 
 
 def test_evidence_counts_steps_and_seconds_to_the_epoch_of_the_target():

@@ -14,13 +14,14 @@ from batchfront.study.smallest.answer import _to_record, answer_of, as_json
 from batchfront.study.smallest.evidence import evidence
 from batchfront.study.smallest.ladder import walk
 from batchfront.study.smallest.question import SEEDS, SENSITIVITY, TUNE
-from batchfront.study.smallest.sensitivity import judged, to_run
+from batchfront.study.smallest.sensitivity import to_run
 from batchfront.study.smallest.show import answer_line, more_lines
 from batchfront.study.smallest.size import state_of
 from batchfront.study.trials.attributes import OWNER
 from batchfront.study.trials.rows import RunRow
+from benchmarks.worlds.ladders import TARGET, question
+from benchmarks.worlds.walked import run_row
 from tests.study.conftest import study_of
-from tests.study.smallest.simulated import TARGET, question, run_row
 from tests.study.smallest.test_protocol import BAD, GOOD, RATE, decided, seeds_at, tuned_at
 from tests.study.smallest.test_verb import ARGS, LADDER, trials_of
 
@@ -93,8 +94,8 @@ def test_a_retried_seed_of_an_abandoned_rate_does_not_undo_the_second_attempt():
 
 
 def test_where_nothing_more_can_be_run_the_remedy_is_another():
-    rows = [run_row(n, 64, 1e-4 / 3**n, 0.5 + 0.01 * n, purpose=TUNE) for n in range(9)]
-    rows += [run_row(100 + n, 64, 1e-4 / 3**8, BAD, purpose=SEEDS) for n in range(2)]
+    rows = [run_row(n, 64, 1e-4 / 3**n, 0.5 + 0.01 * n, purpose=TUNE) for n in range(12)]
+    rows += [run_row(100 + n, 64, 1e-4 / 3**11, BAD, purpose=SEEDS) for n in range(2)]
     found = walk(question(sizes=(64,), learning_rates=(1e-4, 1.0)), rows)
     assert found.answer is None
     assert found.to_run == ()
@@ -104,11 +105,11 @@ def test_where_nothing_more_can_be_run_the_remedy_is_another():
 def test_an_answer_that_is_taken_back_no_longer_counts_and_shows_why():
     later = seeds_at(64, [True, False, False, False, True], purpose=SENSITIVITY)
     rows = [*decided(64, True), *later]
-    answer = answer_of(question(sizes=(64,)), rows)
-    assert answer.table[0].counts is None
-    assert len(answer.around[0].runs) == 5
+    answer = answer_of(question(sizes=(64,), is_recorded=True), rows)
+    assert answer.table[0].counts is False
+    assert "2 of 5 seeds that came later" in answer.table[0].why
     assert answer.advised is None
-    assert judged(question(sizes=(64,)), rows).missing is not None
+    assert answer.found.at_most is None
 
 
 def test_the_answers_own_seeds_are_scored_even_if_it_was_a_neighbour_before():

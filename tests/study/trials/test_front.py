@@ -9,7 +9,9 @@ import optuna
 import pytest
 from optuna.trial import TrialState, create_trial
 
+from batchfront.study.trials.attributes import OBJECTIVES
 from batchfront.study.trials.front import non_dominated, pareto_front
+from batchfront.study.trials.repeats import medians, repeats_of
 
 SPACE = {"log2_batch_size": optuna.distributions.IntDistribution(0, 9)}
 
@@ -90,3 +92,39 @@ def test_equal_points_are_both_kept_and_an_empty_front_is_empty():
     assert non_dominated([(1, 1, 1), (1, 1, 1)]) == [True, True]
     assert non_dominated([]) == []
     assert list(itertools.compress([], non_dominated([]))) == []
+
+
+def test_of_a_repeated_setting_the_median_stands_not_its_luckiest_seed():
+    draws = {3: [0.90, 0.97, 0.91, 0.92, 0.93], 5: [0.95, 0.94, 0.945]}
+    study = optuna.create_study(directions=["maximize", "minimize", "minimize"])
+    for size, metrics in draws.items():
+        for metric in metrics:
+            study.add_trial(_at(size, [metric, 1.0, 1.0]))
+    kept = medians(study.trials, OBJECTIVES)
+    assert [trial.values[0] for trial in kept] == [0.92, 0.945]
+    front = pareto_front(kept)
+    assert [trial.params["log2_batch_size"] for trial in front] == [5]
+    assert repeats_of(front, study.trials) == [
+        {"n_seeds": 3, "lowest": 0.94, "highest": 0.95, "trials": [5, 6, 7]}
+    ]
+
+
+def test_seeds_that_failed_are_worse_than_any():
+    study = optuna.create_study(directions=["maximize", "minimize", "minimize"])
+    for values in ([0.9, 1.0, 1.0], None, None):
+        study.add_trial(_at(3, values))
+    assert medians(study.trials, OBJECTIVES) == []
+    study.add_trial(_at(3, [0.8, 1.0, 1.0]))
+    study.add_trial(_at(3, [0.95, 1.0, 1.0]))
+    assert [trial.values[0] for trial in medians(study.trials, OBJECTIVES)] == [0.8]
+
+
+def _at(size, values):
+    return create_trial(
+        state=TrialState.COMPLETE if values else TrialState.PRUNED,
+        values=values,
+        params={"log2_batch_size": size},
+        distributions=SPACE,
+        constraints={"stopped": 0.0 if values else 3.0},
+        user_attrs={"verdict": "completed" if values else "diverged"},
+    )

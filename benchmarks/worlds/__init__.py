@@ -1,0 +1,1 @@
+"""Planted worlds: made-up studies whose truth is known, one kind of trouble each."""

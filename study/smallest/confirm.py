@@ -1,0 +1,46 @@
+"""Whether a size that counts still does after the seeds that come later: a sequential test.
+
+Every size that is looked at is another chance for one that succeeds too rarely to pass. So all
+fresh seeds of an answer together are held against a share of 0.8: how much likelier are they where
+the share is 0.98 (Wald 1945, Annals of Mathematical Statistics 16)? Where the share is 0.8 or
+less, that ratio ever exceeds 1 / c with a probability of at most c, whenever one looks (Ville
+1939). With c an even part of 0.05 for every size of the question, the chance per study is 0.05.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+UNLIKELY, LIKELY = 0.8, 0.98  # shares that are told apart
+ERROR = 0.05  # chance, per study, that a size of the share UNLIKELY is confirmed
+MISSED = 0.02  # chance, per size, that one of the share LIKELY is taken back
+MOST = 50  # seeds of a size: what is not decided by then lies in between, and stays if
+IN_BETWEEN = 0.93  # of them reach the target; of a share of 0.8, in one of 800 cases
+_REACHED, _FAILED = math.log(LIKELY / UNLIKELY), math.log((1 - LIKELY) / (1 - UNLIKELY))
+
+
+def stands(outcomes: Sequence[bool], n_sizes: int) -> bool | None:
+    """Whether seeds confirm a size, of `n_sizes` that may be looked at; None: more are needed."""
+    found, n = _evidence(outcomes), len(outcomes)
+    if found >= _wanted(n_sizes):
+        return True
+    late = n >= MOST and sum(outcomes) < IN_BETWEEN * n
+    return False if late or found <= math.log(MISSED) else None
+
+
+def n_missing(outcomes: Sequence[bool], n_sizes: int) -> int:
+    """Seeds that would confirm it if all of them reach the target; 0 where it is decided."""
+    if stands(outcomes, n_sizes) is not None or len(outcomes) >= MOST:
+        return 0
+    return math.ceil((_wanted(n_sizes) - _evidence(outcomes)) / _REACHED - 1e-9)
+
+
+def _wanted(n_sizes: int) -> float:
+    return math.log(n_sizes / ERROR)
+
+
+def _evidence(outcomes: Sequence[bool]) -> float:
+    """The logarithm of the ratio of likelihoods."""
+    n, k = len(outcomes), sum(outcomes)
+    return k * _REACHED + (n - k) * _FAILED

@@ -1,0 +1,110 @@
+"""What single runs say, where no size has seeds enough: a weaker answer, with what could move it.
+
+A table with one run at each batch size and learning rate holds no repeat to tell noise from. How
+far its runs scatter is read from the surface: near the best rate of a size log error is a parabola
+over the logarithm of the rate, and what the runs lie off it is noise, or more than that.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean
+
+from batchfront.study.smallest.question import PURPOSES, Question, target_of
+from batchfront.study.smallest.rate_model import error_of, says_something
+from batchfront.study.smallest.tuning import errors_by_rate
+from batchfront.study.trials.rows import RunRow
+
+MIN_SIZES, MIN_RATES = 3, 3
+NEAR = 0.7  # of log error above a size's best: so far the surface is taken for a parabola
+SURE = 2.0  # deviations by which a size must miss or reach the target for a repeat not to matter
+LEAST = 1e-9  # of an error
+
+
+@dataclass(frozen=True, kw_only=True)
+class SingleRuns:
+    """The smallest size whose best run reaches the target, and between which a repeat may put it.
+
+    Sizes in between, up to that of the best run of all, reach it as well.
+    """
+
+    answer: int | None
+    learning_rate: float | None  # the best one of that size
+    smallest: int | None  # that it could be if runs were repeated
+    largest: int | None
+    frozen_rate: float  # the best one of the size to begin with
+    frozen_answer: int | None  # by the runs at that rate, or the nearest
+    noise: float  # deviation of log error between repeats, by the surface
+    trials: dict[int, int]  # by size: the number of its best run
+
+
+def single_runs(question: Question, rows: Sequence[RunRow]) -> SingleRuns | None:
+    """The weaker answer of a table of runs that nobody asked for; None where it says too little."""
+    target = target_of(question, rows)
+    mine = [row for row in rows if says_something(row) and row.purpose not in PURPOSES]
+    by_size = {size: [r for r in mine if r.batch_size == size] for size in question.sizes}
+    known = {b: some for b, some in by_size.items() if len(errors_by_rate(some)) >= MIN_RATES}
+    noise = _noise(known)
+    if target is None or len(known) < MIN_SIZES or noise is None:
+        return None
+    best = {size: min(some, key=error_of) for size, some in known.items()}
+    allowed = max(1 - target, LEAST)
+    over = {b: math.log(max(error_of(run), LEAST) / allowed) for b, run in best.items()}
+    rate = best[min(best, key=lambda size: abs(math.log(size / question.start)))].learning_rate
+    answer = _least(over, 0.0)
+    return SingleRuns(
+        answer=answer,
+        learning_rate=None if answer is None else best[answer].learning_rate,
+        smallest=_least(over, SURE * noise),
+        largest=_least(over, -SURE * noise),
+        frozen_rate=rate,
+        frozen_answer=_least(_at_rate(known, rate, allowed), 0.0),
+        noise=noise,
+        trials={size: run.number for size, run in best.items()},
+    )
+
+
+def _least(over: Mapping[int, float], slack: float) -> int | None:
+    """The smallest of the sizes around the best one that are over the target's log error by no more
+    than the slack."""
+    top = min(over, key=lambda size: over[size])
+    found = None
+    for size in sorted((size for size in over if size <= top), reverse=True):
+        if over[size] > slack:
+            break
+        found = size
+    return found
+
+
+def _at_rate(
+    known: Mapping[int, Sequence[RunRow]], rate: float, allowed: float
+) -> dict[int, float]:
+    """Log error over what is allowed, of each size's runs nearest to a rate."""
+    over = {}
+    for size, some in known.items():
+        errors = errors_by_rate(some)
+        nearest = min(errors, key=lambda one: abs(math.log(one / rate)))
+        over[size] = math.log(max(fmean(errors[nearest]), LEAST) / allowed)
+    return over
+
+
+def _noise(known: Mapping[int, Sequence[RunRow]]) -> float | None:
+    """Deviation of log error off a parabola around each size's best rate, of all sizes together."""
+    import numpy as np
+
+    squares, free = 0.0, 0
+    for some in known.values():
+        ended = [run for run in some if run.metric is not None]
+        x = np.log2([run.learning_rate for run in ended])
+        y = np.log(np.maximum([error_of(run) for run in ended], LEAST))
+        if len(y) == 0:
+            continue
+        near = y < y.min() + NEAR
+        if len(np.unique(x[near])) > MIN_RATES:
+            bow = np.polyfit(x[near] - x[near].mean(), y[near], 2)
+            off = y[near] - np.polyval(bow, x[near] - x[near].mean())
+            squares += float((off**2).sum())
+            free += int(near.sum()) - 3
+    return math.sqrt(squares / free) if free else None
