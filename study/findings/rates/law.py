@@ -64,15 +64,6 @@ def _estimate_of(rows: Sequence[RunRow], size: int, seed: int) -> RateEstimate |
     return replace(found, trials=tuple(row.number for row in here))
 
 
-def what_lacks(estimates: Mapping[int, RateEstimate | NotShown]) -> str:
-    """`; 8 and 16: 2 learning rates tried, wanted at least 3`: by reason, the sizes without one."""
-    reasons: dict[str, list[str]] = {}
-    for size, found in estimates.items():
-        if isinstance(found, NotShown):
-            reasons.setdefault(found.reason, []).append(str(size))
-    return "".join(f"; {', '.join(sizes)}: {reason}" for reason, sizes in reasons.items())
-
-
 def rate_law(
     estimates: Mapping[int, RateEstimate | NotShown], *, confidence: float = 0.95, seed: int = 0
 ) -> RateLaw | NotShown:
@@ -88,8 +79,7 @@ def rate_law(
     left_out = f"; left out, not bracketed: {', '.join(map(str, edges))}" if edges else ""
     if len(known) < MIN_SIZES:
         return NotShown(
-            reason=f"{len(known)} batch sizes with a known best rate, wanted {MIN_SIZES}"
-            f"{left_out}{what_lacks(estimates)}"
+            reason=f"{len(known)} batch sizes with a known best rate, wanted {MIN_SIZES}" + left_out
         )
     if max(known) < MIN_SPAN * min(known):
         return NotShown(

@@ -14,7 +14,13 @@ import pytest
 from batchfront.study.cli.main import main
 from batchfront.study.findings.rates.best import NotShown, RateEstimate, best_rate, rate_runs
 from batchfront.study.findings.rates.law import RateLaw, rate_estimates, rate_law
-from batchfront.study.findings.rates.show import law_sentence, rates_figure, rates_json, trial_lines
+from batchfront.study.findings.rates.show import (
+    law_sentence,
+    left_out_line,
+    rates_figure,
+    rates_json,
+    trial_lines,
+)
 from batchfront.study.findings.statistics.lines import fit_line
 from tests.study.recorded import run_row
 
@@ -203,9 +209,12 @@ def test_rates_whose_runs_were_all_stopped_are_counted_as_tried():
 def test_where_no_law_is_shown_every_size_says_what_it_lacks():
     rows = [run_row(8, 0.1 * 2**n, metric=0.9, number=n) for n in range(2)]
     rows += [run_row(16, 0.1, metric=0.9, number=9)]
-    law = rate_law(rate_estimates(rows))
-    assert "; 8: 2 learning rates tried, wanted at least 3" in law.reason
-    assert "; 16: 1 learning rate tried, wanted at least 3" in law.reason
+    found = rate_estimates(rows)
+    assert isinstance(rate_law(found), NotShown)
+    said = left_out_line(found)
+    assert said is not None
+    assert "8 (2 learning rates tried, wanted at least 3)" in said
+    assert "16 (1 learning rate tried, wanted at least 3)" in said
 
 
 def test_every_estimate_names_its_trials():
