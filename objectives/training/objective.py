@@ -26,17 +26,14 @@ from batchfront.objectives.task import (
     metrics_of,
 )
 from batchfront.objectives.training.batches import BATCHES, EXACT, check_rule, sizes_of_steps
+from batchfront.objectives.training.begun import Begun
 from batchfront.objectives.training.behaviour import behaviour, built, check_fresh
 from batchfront.objectives.training.clipping import share_of
 from batchfront.objectives.training.compiled import CLIPPED, BoundStep, CompiledStep
 from batchfront.objectives.training.feed import Batches
 from batchfront.objectives.training.learning_rate import check_betas, rate_driver
 from batchfront.objectives.training.optimizer import build_optimizer, step_function
-from batchfront.objectives.training.own_schedule import (
-    check_scheduler,
-    own_scheduler,
-    stepped,
-)
+from batchfront.objectives.training.own_schedule import check_scheduler, own_scheduler
 from batchfront.objectives.training.predict import predict_peak_bytes
 from batchfront.objectives.training.recipe import PLAIN, Recipe
 from batchfront.objectives.training.schedules import BatchSizes, Growth
@@ -214,9 +211,22 @@ class TaskObjective:
             train()
 
     def _train(self, params: TrialParams, run: Run) -> None:
-
         seed_everything(params.seed)
-        order, n_train = self.order(params.seed), self._source.n_train
+        begun = self.begin(params, run, self.order(params.seed))
+        for epoch in run.points(begun.first, begun.length.points):
+            if begun.sizes.grow:
+                run.plan(begun.sizes.phases)
+            begun.model.train()
+            begun.train_epoch(self._batches_of(begun, epoch, run))
+            self.end_epoch(begun, params, run, epoch)
+        self.diagnose(begun, params, run)
+
+    def begin(self, params: TrialParams, run: Run, order: AnyOrder) -> Begun:
+        """All that a run trains with; it has begun, or goes on from where it was kept.
+
+        Global random numbers are to be seeded before.
+        """
+        n_train = self._source.n_train
         if run.restored is not None:
             order.go_on_from(run.restored["order"])
         if self._compiled is not None:
@@ -232,7 +242,6 @@ class TaskObjective:
         sizes = BatchSizes(growth, params.batch_size)
         run.trained_with(**facts_of(recipe, sizes.largest, batch_norm=has_batch_norm(model)))
         train_epoch, parts = self._trainer(task, model, params, run, recipe, sizes)
-        scheduler = parts.get("scheduler")
         rates = rate_driver(
             parts["optimizer"], recipe, length, batch_size=length.batch(params.batch_size)
         )
@@ -243,31 +252,46 @@ class TaskObjective:
         if sizes.grow and self.loss.kind == SUM:
             baseline_loss = None  # it grows with the batch
         run.begin(most_steps, baseline_loss=baseline_loss, baseline_metric=self._baseline_metric)
-        for epoch in run.points(first, length.points):  # or other points between evaluations
-            size = sizes.of(epoch)
-            if sizes.grow:
-                run.plan(sizes.phases)
-            model.train()
-            batches = self.batches(order, size, None if length.is_plain else sizes.steps(epoch))
-            if self._source.waits:
-                batches = run.waited(batches)
-            if rates is not None:
-                batches = rates.over(batches, seen=sizes.seen(epoch), batch_size=size)
-            if scheduler is not None:
-                batches = stepped(batches, scheduler)
-            train_epoch(batches)
-            is_last = epoch == length.points
-            self._report(task, model, params, run, is_last=is_last, precision=recipe.precision)
-            if sizes.grow:
-                with run.validating():
-                    gradients = self.gradients(model, recipe.micro_batch_size(size))
-                    sizes.look(epoch, gradients, seed=params.seed, device=self.device)
-            kept = {name: part.state_dict() for name, part in states.items()}
-            with run.validating():  # a copy of what an epoch has left is no part of the run
-                state = {"epoch": epoch, "order": order.state(), **kept}
-            run.save(state)
-            del state  # nor is it while the next epoch trains
-        self._diagnose(params, task, model, run)
+        return Begun(
+            task=task,
+            recipe=recipe,
+            model=model,
+            order=order,
+            length=length,
+            sizes=sizes,
+            train_epoch=train_epoch,
+            states=states,
+            rates=rates,
+            first=first,
+        )
+
+    def _batches_of(self, begun: Begun, epoch: int, run: Run) -> Batches:
+        """The batches of an epoch, or of other steps up to a point; each with its rate in place."""
+        size, sizes = begun.sizes.of(epoch), begun.sizes
+        n_steps = None if begun.length.is_plain else sizes.steps(epoch)
+        batches = self.batches(begun.order, size, n_steps)
+        return begun.driven(run.waited(batches) if self._source.waits else batches, epoch)
+
+    def end_epoch(self, begun: Begun, params: TrialParams, run: Run, epoch: int) -> None:
+        """Report and keep what an epoch has left; it was trained on."""
+        is_last = epoch == begun.length.points
+        model, sizes = begun.model, begun.sizes
+        self._report(
+            begun.task, model, params, run, is_last=is_last, precision=begun.recipe.precision
+        )
+        if sizes.grow:
+            with run.validating():
+                part = begun.recipe.micro_batch_size(sizes.of(epoch))
+                gradients = self.gradients(model, part)
+                sizes.look(epoch, gradients, seed=params.seed, device=self.device)
+        kept = {name: part.state_dict() for name, part in begun.states.items()}
+        with run.validating():  # a copy of what an epoch has left is no part of the run
+            state = {"epoch": epoch, "order": begun.order.state(), **kept}
+        run.save(state)
+
+    def diagnose(self, begun: Begun, params: TrialParams, run: Run) -> None:
+        """Compute the diagnostics that are asked for, of a run that has taken its last step."""
+        self._diagnose(params, begun.task, begun.model, run)
 
     def _report(
         self,
