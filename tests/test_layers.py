@@ -35,7 +35,7 @@ FLOORS = {  # from the roof down; rooms of one floor do not know each other
     ],
     "objectives": [
         {"load"},
-        {"probes", "ranks"},
+        {"fused", "probes", "ranks"},
         {"training"},
         {"curves", "gradients", "objective", "tasks"},
         {"run", "task"},

@@ -25,12 +25,19 @@ from batchfront.objectives.task import (
     fingerprint,
     metrics_of,
 )
-from batchfront.objectives.training.batches import BATCHES, EXACT, check_rule, sizes_of_steps
+from batchfront.objectives.training.batches import (
+    BATCHES,
+    EXACT,
+    Order,
+    check_rule,
+    order_memory,
+    sizes_of_steps,
+)
 from batchfront.objectives.training.begun import Begun
 from batchfront.objectives.training.behaviour import behaviour, built, check_fresh
 from batchfront.objectives.training.clipping import share_of
 from batchfront.objectives.training.compiled import CLIPPED, BoundStep, CompiledStep
-from batchfront.objectives.training.feed import Batches
+from batchfront.objectives.training.feed import Batches, ResidentFeed
 from batchfront.objectives.training.learning_rate import check_betas, rate_driver
 from batchfront.objectives.training.optimizer import build_optimizer, step_function
 from batchfront.objectives.training.own_schedule import check_scheduler, own_scheduler
@@ -39,7 +46,7 @@ from batchfront.objectives.training.recipe import PLAIN, Recipe
 from batchfront.objectives.training.schedules import BatchSizes, Growth
 from batchfront.objectives.training.scores import Scorer
 from batchfront.objectives.training.source import AnyOrder
-from batchfront.objectives.training.sources import source_of
+from batchfront.objectives.training.sources import InMemory, source_of
 from batchfront.objectives.training.step import (
     Stepper,
     build_model,
@@ -98,7 +105,7 @@ class TaskObjective:
         """`batches`: the rule by which they are cut, of `batches.RULES`."""
         check_task(task)
         check_rule(batches)
-        self._declared = task
+        self.declared = task
         recipe.check()
         self.recipe = recipe
         for taken in set(task.search) & set(recipe.search):
@@ -348,7 +355,7 @@ class TaskObjective:
         """The task with a trial's values of its searched parameters."""
         if not self.search:
             return self.task
-        return self._source.form.adapt(self._declared.at(params.extra))
+        return self._source.form.adapt(self.declared.at(params.extra))
 
     def gradients(self, model: nn.Module, part: int | None = None) -> Gradients:
         """The gradients of the task's training loss, in passes of at most `part` examples."""
@@ -358,6 +365,16 @@ class TaskObjective:
     def order(self, seed: int) -> AnyOrder:
         """The order in which a run takes the training examples; one run at a time."""
         return self._source.order(seed, self._rule)
+
+    def own_order(self, seed: int) -> Order:
+        """The same in memory of its own, for a run beside others; of tensors alone."""
+        return Order(order_memory(self._source.n_train), seed=seed, rule=self._rule)
+
+    @property
+    def resident(self) -> ResidentFeed | None:
+        """The training split, where it is tensors that lie on the device."""
+        feed = self._source.feed if isinstance(self._source, InMemory) else None
+        return feed if isinstance(feed, ResidentFeed) else None
 
     def batches(self, order: AnyOrder, batch_size: int, n_steps: int | None = None) -> Batches:
         """The batches of the order's next epoch, or of its next steps."""
