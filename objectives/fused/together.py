@@ -12,8 +12,11 @@ from batchfront.objectives.fused.member import Member
 from batchfront.objectives.fused.refusal import Refused
 from batchfront.objectives.fused.setting import Setting, setting_of
 from batchfront.objectives.fused.traces import Traces
-from batchfront.objectives.measurement import TrialParams
+from batchfront.objectives.measurement import Stopped, TrialParams
+from batchfront.objectives.raised import Halted
 from batchfront.objectives.run import Run
+
+LEAST_GAIN = 1.3
 
 
 class Together:
@@ -34,6 +37,15 @@ class Together:
             return str(refused)
         return ""
 
+    def pays(self, group: Sequence[TrialParams]) -> bool:
+        """Whether training these together is worth it: each is by LEAST_GAIN quicker so.
+
+        Raises:
+            Refused: they cannot be trained together.
+        """
+        width = max(LEAST, len(group))
+        return self.traces.gain(self.setting(group), width) >= LEAST_GAIN
+
     def carry_out(self, group: Sequence[tuple[TrialParams, Run]]) -> list[BaseException | None]:
         """Train runs until each returns or is stopped; what each raised where it was not stopped.
 
@@ -48,8 +60,22 @@ class Together:
         with ExitStack() as stack:
             for _, run in group:
                 stack.enter_context(run)
-            members = [Member(self._objective, params, run) for params, run in group]
-            return _trained(members, Group(members, setting, self.traces))
+            found = [self._begun(params, run) for params, run in group]
+            members = [one for one in found if isinstance(one, Member)]
+            failed = _trained(members, setting, self.traces) if members else {}
+        return [failed.get(id(one)) if isinstance(one, Member) else one for one in found]
+
+    def _begun(self, params: TrialParams, run: Run) -> Member | BaseException | None:
+        """A member; or what came in its way, None where it was stopped."""
+        try:
+            return Member(self._objective, params, run)
+        except Stopped as stopped:
+            run.latched = run.latched or stopped
+            return None
+        except (Halted, KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException as error:  # user code may raise anything
+            return error
 
     def setting(self, group: Sequence[TrialParams]) -> Setting:
         """What they have in common; a step of so many is there then.
@@ -69,6 +95,9 @@ class Together:
         return setting
 
 
-def _trained(members: Sequence[Member], group: Group) -> list[BaseException | None]:
+def _trained(
+    members: Sequence[Member], setting: Setting, traces: Traces
+) -> dict[int, BaseException]:
+    group = Group(members, setting, traces)
     group.train()
-    return [group.failed.get(id(member)) for member in members]
+    return group.failed

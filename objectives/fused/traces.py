@@ -6,6 +6,7 @@ from typing import Any
 
 from batchfront.objectives.device.randomness import random_states, restore_random_states
 from batchfront.objectives.fused.check import check
+from batchfront.objectives.fused.gain import gain
 from batchfront.objectives.fused.graph import Traced, traced
 from batchfront.objectives.fused.refusal import Refused
 from batchfront.objectives.fused.sample import RATES, SEEDS, sample_of
@@ -18,6 +19,7 @@ class Traces:
     def __init__(self) -> None:
         self._kept: dict[tuple[Any, ...], Traced] = {}
         self._refused: dict[tuple[Any, ...], str] = {}
+        self._gains: dict[tuple[Any, ...], float] = {}
         self.seconds = 0.0  # of the CPU, for all of them
 
     def step(self, setting: Setting, width: int) -> Traced:
@@ -36,6 +38,18 @@ class Traces:
                 self._refused[setting.key] = str(refused)
                 raise
         return self._kept[key]
+
+    def gain(self, setting: Setting, width: int) -> float:
+        """By how much a run is quicker among so many; measured once.
+
+        Raises:
+            Refused: as `step`.
+        """
+        step = self.step(setting, width)
+        key = (setting.key, width)
+        if key not in self._gains:
+            self._gains[key] = gain(step, setting)
+        return self._gains[key]
 
     def widths(self, setting: Setting) -> list[int]:
         """The widths that are there, ascending."""

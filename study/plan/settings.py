@@ -289,6 +289,13 @@ class StudySettings:
         group="workers",
         verbs=SEARCHING,
     )
+    fuse: str | int = setting(
+        "runs of one batch size trained together: auto, off, or how many at most; default: off",
+        default="off",
+        kind="fuse",
+        group="workers",
+        verbs="record",
+    )
     mixed_hardware: bool = setting(
         "let this hardware join a study timed on another: one front for each",
         default=False,
