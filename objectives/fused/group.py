@@ -105,8 +105,10 @@ class Group:
             except Stopped as stopped:
                 run = self.members[place].run
                 run.latched, leaves = run.latched or stopped, True
-            except (Halted, KeyboardInterrupt, SystemExit):
-                raise
+            except (Halted, KeyboardInterrupt, SystemExit) as error:
+                if error is not self.members[place].run.leaving:
+                    raise
+                self.failed[id(self.members[place])], leaves = error, True
             except BaseException as error:  # user code may raise anything
                 if self.members[place].run.latched is None:
                     self.failed[id(self.members[place])] = error

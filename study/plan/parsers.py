@@ -17,6 +17,7 @@ from batchfront.study.plan.sizes import parse_batch_sizes, parse_powers
 from batchfront.study.plan.space import parse_learning_rates
 
 AUTO = "auto"  # learning rates
+OFF = "off"  # of what is fused
 MOST_FUSED = 64
 MANY = Number(low=2, high=MOST_FUSED, whole=True)
 LONGEST_NAME = 512  # of a study: Optuna's tables take no longer ones
@@ -77,7 +78,7 @@ def parse_fuse(text: str) -> str | int:
     Raises:
         StudyError: none of these.
     """
-    if text in (AUTO, "off"):
+    if text in (AUTO, OFF):
         return text
     try:
         return int(MANY.read("fuse", text))

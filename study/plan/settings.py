@@ -289,12 +289,11 @@ class StudySettings:
         group="workers",
         verbs=SEARCHING,
     )
-    fuse: str | int = setting(
+    fuse: str | int | None = setting(
         "runs of one batch size trained together: auto, off, or how many at most; default: off",
-        default="off",
         kind="fuse",
         group="workers",
-        verbs="record",
+        verbs="smallest record",
     )
     mixed_hardware: bool = setting(
         "let this hardware join a study timed on another: one front for each",

@@ -14,7 +14,7 @@ from batchfront.objectives.device.hardware import (
 from batchfront.objectives.fused.refusal import Refused
 from batchfront.objectives.fused.together import Together
 from batchfront.objectives.raised import Halted
-from batchfront.study.plan.parsers import AUTO
+from batchfront.study.plan.parsers import AUTO, OFF
 
 if TYPE_CHECKING:
     from batchfront.objectives.measurement import TrialParams
@@ -40,7 +40,7 @@ class Recorder:
 
     def most(self, peak_bytes: int | None, device: str) -> int:
         """Runs of that size that may be trained together."""
-        if self._fuse == "off":
+        if self._fuse == OFF:
             return 1
         fits = device_memory_bytes(device) * SHARE // peak_bytes if peak_bytes else USUAL
         return max(1, min(USUAL if self._fuse == AUTO else int(self._fuse), int(fits)))

@@ -21,7 +21,7 @@ from batchfront.objectives.training.recipe import PLAIN
 from batchfront.study.errors import StudyError
 from batchfront.study.machine.slots import measuring_alone
 from batchfront.study.plan.length import asked_length, fitting, with_evaluations
-from batchfront.study.plan.parsers import AUTO
+from batchfront.study.plan.parsers import AUTO, OFF
 from batchfront.study.plan.settings import StudySettings, recipe_of
 from batchfront.study.plan.space import SearchSpace
 from batchfront.study.probes.prober import Prober
@@ -94,7 +94,7 @@ def record(
     try:
         with file.locked(), measuring_alone(objective, device):
             say = partial(console.print, soft_wrap=True)
-            recorder = Recorder(objective, settings.fuse, say=say)
+            recorder = Recorder(objective, settings.fuse or OFF, say=say)
             return file.path, _record_missing(recorder, file, grid, device, console)
     except OSError as error:
         raise StudyError(f"cannot write {file.path}: {error.strerror}") from error

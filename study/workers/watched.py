@@ -52,6 +52,7 @@ class WatchedRun:
         """`told`: what the author of the loop has been told by this worker, once for all runs."""
         self.decision: Decision | None = None  # of the stop rule, to end this run
         self.broken: Exception | None = None  # what storage or stop rule raised
+        self._goes_on = False  # from what was kept
         self._checkpoint = checkpoint
         self._study = study
         self._trial = trial
@@ -87,6 +88,36 @@ class WatchedRun:
             checkpoint.put_aside(why)
             self._run = self._watched()
         self._carry_out(objective, None)
+        return self._run.result()
+
+    def ready(self) -> Run | None:
+        """The run, to be trained beside others; None where what is kept of it cannot be used.
+
+        What it costs is known, and what is measured beside others is not that.
+        """
+        checkpoint, known = self._checkpoint, self._known
+        kept = None if checkpoint is None else checkpoint.load()
+        if known is None or known.step_seconds is None:
+            return None
+        self._goes_on = kept is not None
+        try:
+            if kept is not None:
+                self._run.restore(kept)
+        except (KeyError, TypeError, ValueError):
+            return None
+        self._run.told_cost(
+            step_seconds=known.step_seconds, peak_memory_bytes=known.peak_memory_bytes or 0
+        )
+        return self._run
+
+    def was_no_use(self) -> bool:
+        """Whether a run that has failed could not go on from what was kept."""
+        return self._goes_on and self.broken is None and not self._run.is_under_way
+
+    def result(self) -> Measurement:
+        """What a run that `ready` gave has shown, once it has ended; raises as `measure`."""
+        if self.broken is not None:
+            raise self.broken
         return self._run.result()
 
     def _watched(self) -> Run:
