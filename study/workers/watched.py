@@ -114,11 +114,25 @@ class WatchedRun:
         """Whether a run that has failed could not go on from what was kept."""
         return self._goes_on and self.broken is None and not self._run.is_under_way
 
-    def result(self) -> Measurement:
-        """What a run that `ready` gave has shown, once it has ended; raises as `measure`."""
+    def result(self, error: BaseException | None) -> Measurement:
+        """What a run that `ready` gave has shown, once it has ended; raises as `measure`.
+
+        `error`: what it has raised.
+        """
+        from optuna.exceptions import TrialPruned
+
+        if isinstance(error, TrialPruned):
+            self._pruned(error)
+        elif error is not None:
+            raise error
         if self.broken is not None:
             raise self.broken
         return self._run.result()
+
+    def _pruned(self, pruned: BaseException) -> None:
+        """End the run as plain Optuna scripts end a trial early."""
+        why = str(pruned) or "the objective raised TrialPruned"
+        self._run.latched = Stopped(Verdict.PRUNED, why)
 
     def _watched(self) -> Run:
         """A run that tells us of its epochs and of what to keep."""
@@ -140,9 +154,8 @@ class WatchedRun:
                 if kept is not None:
                     self._run.restore(kept)
                 carry_out(objective, self._params, self._run)
-        except TrialPruned as pruned:  # as plain Optuna scripts end a trial early
-            why = str(pruned) or "the objective raised TrialPruned"
-            self._run.latched = Stopped(Verdict.PRUNED, why)
+        except TrialPruned as pruned:
+            self._pruned(pruned)
         except Halted:
             raise
         except BaseException as error:  # user code may raise anything

@@ -179,9 +179,7 @@ class Worker:
             self._run_trial(claimed)
             return
         try:
-            if error is not None:
-                raise error
-            measurement = watched.result()
+            measurement = watched.result(error)
         except BaseException as found:
             self._ended_by(claimed, watched, found)
         else:
