@@ -30,6 +30,7 @@ TECHNIQUE_FACTS = (  # of runs that a recipe changed, each only where it applies
     "batch_norm_micro",  # true: these are fewer than the batch has, since its gradient accumulates
     "scaler_overflows",  # steps that a gradient scaler skipped
     "clipped_share",  # of the steps, whose gradient was clipped
+    "fused",  # runs that it was trained together with when it began, itself included
     "data_wait_share",  # of the training seconds, until batches of a loader were there
 )
 

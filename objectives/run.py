@@ -118,6 +118,10 @@ class Run(Remarks):
         finally:
             self._meter.stop()
 
+    def timed_by(self, clock: Clock) -> None:
+        """Take another clock, before `begin`: of a run that shares its time with others."""
+        self._clock = clock
+
     def begin(
         self,
         total_steps: int,
@@ -255,6 +259,24 @@ class Run(Remarks):
                 self._stop(*verdict)
         if self._limit is not None and self._steps < self._begun().total_steps:
             self._check_time(self._limit)
+
+    def steps(self, losses: Sequence[float]) -> None:
+        """Record optimizer steps in a row, each with its mean loss; as `step` for each of them."""
+        if self._limit is not None:
+            for loss in losses:
+                self.step(loss)
+            return
+        self._raise_latched()
+        guard = self._begun()
+        done = 0
+        while done < len(losses):
+            some = losses[done : done + guard.window_left]
+            done += len(some)
+            self._meter.step(len(some))
+            self._steps += len(some)
+            verdict = guard.several(some)
+            if verdict is not None:
+                self._stop(*verdict)
 
     def _check_time(self, limit: TimeLimit) -> None:
         """End the run where it has trained for longer than it may: as far as it came is known."""

@@ -7,7 +7,7 @@ import fcntl
 import io
 import math
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,6 +37,11 @@ class RecordingRun(Run):
         self._count += n
         self._sum += n * (loss.detach() if hasattr(loss, "detach") else loss)
 
+    def steps(self, losses: Sequence[float]) -> None:
+        """Add the losses of several steps."""
+        for loss in losses:
+            self.step(loss)
+
     def report(self, value: float | None = None, /, **named: float | None) -> None:
         """Close an epoch."""
         self._raise_latched()
@@ -61,6 +66,11 @@ def record_run(
     """
     run = RecordingRun(device=params.device, metric=metric)
     carry_out(objective, params, run)
+    return curve_of(run, params)
+
+
+def curve_of(run: RecordingRun, params: TrialParams) -> list[tuple[float, float]]:
+    """What `record_run` returns, of a run that has ended; raises as that does."""
     n_reports, finite, length = len(run.curve), run.latched is None, params.planned
     if n_reports == 0 or (n_reports != length.points and finite):
         raise ObjectiveError(

@@ -136,6 +136,21 @@ class Clock:
         return sum(wall for wall, _ in times), sum(process for _, process in times)
 
 
+class SharedClock(Clock):
+    """A clock that is told how long a run has trained, of several that train at once."""
+
+    def start(self) -> None:
+        """Wait to be told."""
+
+    def stop(self) -> None:
+        """Wait to be told."""
+
+    def passed(self, seconds: float, process_seconds: float) -> None:
+        """So much of the time of all of them was this run's."""
+        self._wall += seconds
+        self._process += process_seconds
+
+
 def _typical(laps: Sequence[Lap]) -> tuple[float, float]:
     """The wall and process seconds of laps that are alike; as measured where none is warm."""
     told = all(lap.steps for lap in laps)  # else all laps count alike

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
+from collections.abc import Sequence
 from statistics import median
 from typing import Any
 
@@ -59,6 +60,20 @@ class DivergenceGuard:
             self._course.first = _number(loss)  # the only step that waits for the device
         self._sum += _wide(loss)
         self._count += 1
+        return self.close_window() if self._count >= self.window_steps else None
+
+    @property
+    def window_left(self) -> int:
+        """Steps until it judges."""
+        return self.window_steps - self._count
+
+    def several(self, losses: Sequence[float]) -> tuple[Verdict, str] | None:
+        """Take the losses of steps in a row, no more than `window_left`; else as `step`."""
+        if self._course.first is None:
+            self._course.first = losses[0]
+        for loss in losses:  # not `sum`, which newer Pythons round otherwise
+            self._sum += loss
+        self._count += len(losses)
         return self.close_window() if self._count >= self.window_steps else None
 
     def report(self, metric: float) -> tuple[Verdict, str] | None:

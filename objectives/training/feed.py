@@ -41,6 +41,17 @@ class ResidentFeed:
         self._x_shuffled, self._y_shuffled = torch.empty_like(self._x), torch.empty_like(self._y)
         self._examples = torch.empty(len(x), dtype=torch.int64, device=device)
 
+    @property
+    def numbers_each(self) -> int:
+        """Numbers that an example has."""
+        return (self._x.numel() + self._y.numel()) // len(self._x)
+
+    def gathered(self, examples: Tensor) -> tuple[Tensor, Tensor]:
+        """The examples of these indices, int64 of any shape, in memory of their own."""
+        here, shape = examples.to(self._x.device).flatten(), examples.shape
+        x, y = self._x.index_select(0, here), self._y.index_select(0, here)
+        return x.view(*shape, *x.shape[1:]), y.view(*shape, *y.shape[1:])
+
     def epoch(self, examples: Tensor, batch_size: int) -> Batches:
         """The examples of these indices, (n,) int64, in batches; the next ones overwrite them."""
         import torch

@@ -25,24 +25,28 @@ from batchfront.objectives.task import (
     fingerprint,
     metrics_of,
 )
-from batchfront.objectives.training.batches import BATCHES, EXACT, check_rule, sizes_of_steps
+from batchfront.objectives.training.batches import (
+    BATCHES,
+    EXACT,
+    Order,
+    check_rule,
+    order_memory,
+    sizes_of_steps,
+)
+from batchfront.objectives.training.begun import Begun
 from batchfront.objectives.training.behaviour import behaviour, built, check_fresh
 from batchfront.objectives.training.clipping import share_of
 from batchfront.objectives.training.compiled import CLIPPED, BoundStep, CompiledStep
-from batchfront.objectives.training.feed import Batches
+from batchfront.objectives.training.feed import Batches, ResidentFeed
 from batchfront.objectives.training.learning_rate import check_betas, rate_driver
 from batchfront.objectives.training.optimizer import build_optimizer, step_function
-from batchfront.objectives.training.own_schedule import (
-    check_scheduler,
-    own_scheduler,
-    stepped,
-)
+from batchfront.objectives.training.own_schedule import check_scheduler, own_scheduler
 from batchfront.objectives.training.predict import predict_peak_bytes
 from batchfront.objectives.training.recipe import PLAIN, Recipe
 from batchfront.objectives.training.schedules import BatchSizes, Growth
 from batchfront.objectives.training.scores import Scorer
 from batchfront.objectives.training.source import AnyOrder
-from batchfront.objectives.training.sources import source_of
+from batchfront.objectives.training.sources import InMemory, source_of
 from batchfront.objectives.training.step import (
     Stepper,
     build_model,
@@ -101,7 +105,7 @@ class TaskObjective:
         """`batches`: the rule by which they are cut, of `batches.RULES`."""
         check_task(task)
         check_rule(batches)
-        self._declared = task
+        self.declared = task
         recipe.check()
         self.recipe = recipe
         for taken in set(task.search) & set(recipe.search):
@@ -218,9 +222,22 @@ class TaskObjective:
             train()
 
     def _train(self, params: TrialParams, run: Run) -> None:
-
         seed_everything(params.seed)
-        order, n_train = self.order(params.seed), self._source.n_train
+        begun = self.begin(params, run, self.order(params.seed))
+        for epoch in run.points(begun.first, begun.length.points):
+            if begun.sizes.grow:
+                run.plan(begun.sizes.phases)
+            begun.model.train()
+            begun.train_epoch(self._batches_of(begun, epoch, run))
+            self.end_epoch(begun, params, run, epoch)
+        self.diagnose(begun, params, run)
+
+    def begin(self, params: TrialParams, run: Run, order: AnyOrder) -> Begun:
+        """All that a run trains with; it has begun, or goes on from where it was kept.
+
+        Global random numbers are to be seeded before.
+        """
+        n_train = self._source.n_train
         if run.restored is not None:
             order.go_on_from(run.restored["order"])
         if self._compiled is not None:
@@ -236,7 +253,6 @@ class TaskObjective:
         sizes = BatchSizes(growth, params.batch_size)
         run.trained_with(**facts_of(recipe, sizes.largest, batch_norm=has_batch_norm(model)))
         train_epoch, parts = self._trainer(task, model, params, run, recipe, sizes)
-        scheduler = parts.get("scheduler")
         rates = rate_driver(
             parts["optimizer"], recipe, length, batch_size=length.batch(params.batch_size)
         )
@@ -247,31 +263,46 @@ class TaskObjective:
         if sizes.grow and self.loss.kind == SUM:
             baseline_loss = None  # it grows with the batch
         run.begin(most_steps, baseline_loss=baseline_loss, baseline_metric=self._baseline_metric)
-        for epoch in run.points(first, length.points):  # or other points between evaluations
-            size = sizes.of(epoch)
-            if sizes.grow:
-                run.plan(sizes.phases)
-            model.train()
-            batches = self.batches(order, size, None if length.is_plain else sizes.steps(epoch))
-            if self._source.waits:
-                batches = run.waited(batches)
-            if rates is not None:
-                batches = rates.over(batches, seen=sizes.seen(epoch), batch_size=size)
-            if scheduler is not None:
-                batches = stepped(batches, scheduler)
-            train_epoch(batches)
-            is_last = epoch == length.points
-            self._report(task, model, params, run, is_last=is_last, precision=recipe.precision)
-            if sizes.looks:
-                with run.validating():
-                    gradients = self.gradients(model, recipe.micro_batch_size(size))
-                    sizes.look(epoch, gradients, seed=params.seed, device=self.device)
-            kept = {name: part.state_dict() for name, part in states.items()}
-            with run.validating():  # a copy of what an epoch has left is no part of the run
-                state = {"epoch": epoch, "order": order.state(), **kept}
-            run.save(state)
-            del state  # nor is it while the next epoch trains
-        self._diagnose(params, task, model, run)
+        return Begun(
+            task=task,
+            recipe=recipe,
+            model=model,
+            order=order,
+            length=length,
+            sizes=sizes,
+            train_epoch=train_epoch,
+            states=states,
+            rates=rates,
+            first=first,
+        )
+
+    def _batches_of(self, begun: Begun, epoch: int, run: Run) -> Batches:
+        """The batches of an epoch, or of other steps up to a point; each with its rate in place."""
+        size, sizes = begun.sizes.of(epoch), begun.sizes
+        n_steps = None if begun.length.is_plain else sizes.steps(epoch)
+        batches = self.batches(begun.order, size, n_steps)
+        return begun.driven(run.waited(batches) if self._source.waits else batches, epoch)
+
+    def end_epoch(self, begun: Begun, params: TrialParams, run: Run, epoch: int) -> None:
+        """Report and keep what an epoch has left; it was trained on."""
+        is_last = epoch == begun.length.points
+        model, sizes = begun.model, begun.sizes
+        self._report(
+            begun.task, model, params, run, is_last=is_last, precision=begun.recipe.precision
+        )
+        if sizes.looks:
+            with run.validating():
+                part = begun.recipe.micro_batch_size(sizes.of(epoch))
+                gradients = self.gradients(model, part)
+                sizes.look(epoch, gradients, seed=params.seed, device=self.device)
+        kept = {name: part.state_dict() for name, part in begun.states.items()}
+        with run.validating():  # a copy of what an epoch has left is no part of the run
+            state = {"epoch": epoch, "order": begun.order.state(), **kept}
+        run.save(state)
+
+    def diagnose(self, begun: Begun, params: TrialParams, run: Run) -> None:
+        """Compute the diagnostics that are asked for, of a run that has taken its last step."""
+        self._diagnose(params, begun.task, begun.model, run)
 
     def _report(
         self,
@@ -337,7 +368,7 @@ class TaskObjective:
         """The task with a trial's values of its searched parameters."""
         if not self.search:
             return self.task
-        return self._source.form.adapt(self._declared.at(params.extra))
+        return self._source.form.adapt(self.declared.at(params.extra))
 
     def gradients(self, model: nn.Module, part: int | None = None) -> Gradients:
         """The gradients of the task's training loss, in passes of at most `part` examples."""
@@ -347,6 +378,16 @@ class TaskObjective:
     def order(self, seed: int) -> AnyOrder:
         """The order in which a run takes the training examples; one run at a time."""
         return self._source.order(seed, self._rule)
+
+    def own_order(self, seed: int) -> Order:
+        """The same in memory of its own, for a run beside others; of tensors alone."""
+        return Order(order_memory(self._source.n_train), seed=seed, rule=self._rule)
+
+    @property
+    def resident(self) -> ResidentFeed | None:
+        """The training split, where it is tensors that lie on the device."""
+        feed = self._source.feed if isinstance(self._source, InMemory) else None
+        return feed if isinstance(feed, ResidentFeed) else None
 
     def batches(self, order: AnyOrder, batch_size: int, n_steps: int | None = None) -> Batches:
         """The batches of the order's next epoch, or of its next steps."""

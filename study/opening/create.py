@@ -32,6 +32,7 @@ from batchfront.study.plan.length import (
     with_evaluations,
     with_stored_length,
 )
+from batchfront.study.plan.parsers import OFF
 from batchfront.study.plan.plan import DEFAULT_GRACE_SECONDS, DEFAULT_RISK, Plan
 from batchfront.study.plan.recipe import check_warmup, searched_recipe
 from batchfront.study.plan.settings import StudySettings
@@ -176,6 +177,7 @@ def new_plan(settings: StudySettings, objective: Objective, name: str, device: s
         n_trials=settings.n_trials,
         timeout=settings.timeout,
         grace_seconds=settings.grace or DEFAULT_GRACE_SECONDS,
+        fuse=settings.fuse or OFF,
         study_id=new_identity(),
     )
 
@@ -242,6 +244,7 @@ def resumed_plan(study: Study, settings: StudySettings, objective: Objective, de
         ),
         seed=settings.seed if settings.seed is not None else defaults.get("seed"),
         target=settings.target if settings.target is not None else defaults.get("target"),
+        fuse=settings.fuse or defaults.get("fuse"),
         grace=settings.grace or defaults.get("grace_seconds"),
         diagnostics=(
             tuple(defaults.get("diagnostics", ()))
@@ -307,6 +310,8 @@ def _create(
         "diagnostics",
     )
     defaults = {name: getattr(plan, name) for name in names}
+    if plan.fuse != OFF:
+        defaults["fuse"] = plan.fuse
     study.set_user_attr(DEFAULTS, {**defaults, "asked": plan.asked.as_dict()})
     if alone:
         study.set_user_attr(IDENTITY, plan.study_id)

@@ -9,12 +9,16 @@ from typing import Any
 from batchfront.objectives.measurement import DIAGNOSTICS
 from batchfront.objectives.meters.early_stopping import EarlyStopping
 from batchfront.objectives.metric import DIRECTIONS, Direction
+from batchfront.objectives.number import Number
 from batchfront.study.errors import StudyError
 from batchfront.study.plan.budgets import parse_bytes
 from batchfront.study.plan.sizes import parse_batch_sizes, parse_micro_batch_sizes
 from batchfront.study.plan.space import parse_learning_rates
 
 AUTO = "auto"  # learning rates
+OFF = "off"  # of what is fused
+MOST_FUSED = 64
+MANY = Number(low=2, high=MOST_FUSED, whole=True)
 LONGEST_NAME = 512  # of a study: Optuna's tables take no longer ones
 
 
@@ -67,6 +71,22 @@ def parse_early_stopping(text: str) -> EarlyStopping | str:
     return EarlyStopping.parse(text) or "none"
 
 
+def parse_fuse(text: str) -> str | int:
+    """The number of runs that are trained together: the most, or the words `auto` and `off`.
+
+    Raises:
+        StudyError: none of these.
+    """
+    if text in (AUTO, OFF):
+        return text
+    try:
+        return int(MANY.read("fuse", text))
+    except ValueError:
+        raise StudyError(
+            f"fuse is {text!r}, wanted auto, off, or how many runs at most, 2 to {MOST_FUSED}"
+        ) from None
+
+
 def parse_direction(text: str) -> Direction:
     """`maximize` or `minimize`.
 
@@ -107,5 +127,6 @@ PARSERS: Mapping[str, Callable[[str], Any]] = {
     "early stopping": parse_early_stopping,
     "direction": parse_direction,
     "names": parse_names,
+    "fuse": parse_fuse,
     "micro-batch sizes": parse_micro_batch_sizes,
 }

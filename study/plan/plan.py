@@ -9,6 +9,7 @@ from batchfront.objectives.length import Length
 from batchfront.objectives.meters.early_stopping import LAST_EPOCH, Ending
 from batchfront.objectives.metric import Direction, Metric
 from batchfront.study.plan.budgets import Budgets
+from batchfront.study.plan.parsers import OFF
 from batchfront.study.plan.space import SearchSpace
 from batchfront.study.trials.attributes import OBJECTIVES
 from batchfront.study.trials.costs import Costs
@@ -47,6 +48,7 @@ class Plan:
     n_trials: int
     timeout: float | None
     grace_seconds: int  # the same for all workers: it is also how often they show that they live
+    fuse: str | int = OFF  # runs that are trained together: off, auto, or the most
     study_id: str  # its identity, which tells it from all others, also of its name
 
     @property

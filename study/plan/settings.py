@@ -305,6 +305,12 @@ class StudySettings:
         group="workers",
         verbs=f"{SEARCHING} {FILLING}",
     )
+    fuse: str | int | None = setting(
+        "runs of one batch size trained together: auto, off, or how many at most; default: off",
+        kind="fuse",
+        group="workers",
+        verbs="smallest record",
+    )
     mixed_hardware: bool = setting(
         "let this hardware join a study timed on another: one front for each",
         default=False,

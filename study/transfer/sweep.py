@@ -3,27 +3,31 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from batchfront.objectives.curves.write import TableFile, record_run
+from batchfront.objectives.curves.write import TableFile
 from batchfront.objectives.device.names import resolve_device
 from batchfront.objectives.length import Length
 from batchfront.objectives.load import load_objective
 from batchfront.objectives.measurement import ObjectiveError, TrialParams
 from batchfront.objectives.parameter import usual_values
-from batchfront.objectives.raised import Halted, words_of
+from batchfront.objectives.raised import words_of
 from batchfront.objectives.training.recipe import PLAIN
 from batchfront.study.errors import StudyError
 from batchfront.study.machine.alone import measuring_alone
 from batchfront.study.plan.length import asked_length, fitting, with_evaluations
-from batchfront.study.plan.parsers import AUTO
+from batchfront.study.plan.parsers import AUTO, OFF
 from batchfront.study.plan.settings import StudySettings, recipe_of
 from batchfront.study.plan.space import SearchSpace
 from batchfront.study.probes.prober import Prober
 from batchfront.study.session.progress import watcher
 from batchfront.study.show import counted
+from batchfront.study.transfer.recorder import Recorder
 from batchfront.study.trials.costs import Costs, SizeCost
 
 if TYPE_CHECKING:
@@ -31,6 +35,7 @@ if TYPE_CHECKING:
 
     from batchfront.objectives.curves.table import Key, Table
     from batchfront.objectives.objective import Objective
+    from batchfront.study.transfer.recorder import Curve
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,7 +98,9 @@ def record(
     )
     try:
         with file.locked(), measuring_alone(objective, device):
-            return file.path, _record_missing(objective, file, grid, device, console)
+            say = partial(console.print, soft_wrap=True)
+            recorder = Recorder(objective, settings.fuse or OFF, say=say)
+            return file.path, _record_missing(recorder, file, grid, device, console)
     except OSError as error:
         raise StudyError(f"cannot write {file.path}: {error.strerror}") from error
 
@@ -123,9 +130,10 @@ def _in_rows(length: Length) -> Length:
 
 
 def _record_missing(
-    objective: Objective, file: TableFile, grid: Grid, device: str, console: Console
+    recorder: Recorder, file: TableFile, grid: Grid, device: str, console: Console
 ) -> int:
     """Returns how many runs the file holds then."""
+    objective = recorder.objective
     table, points = file.open(), grid.points()
     missing = [key for key in points if table is None or key not in table.runs]
     console.print(
@@ -136,7 +144,7 @@ def _record_missing(
     sizes = sorted({size for size, _, _ in missing})
     costs = _costs(prober, sizes, table, file.length.points, console)
     possible = [key for key in missing if key[0] in costs]
-    _sweep(objective, file, possible, costs, device, console)
+    _sweep(recorder, file, possible, costs, device, console)
     return len(possible) + (0 if table is None else len(table.runs))
 
 
@@ -162,34 +170,68 @@ def _costs(
 
 
 def _sweep(
-    objective: Objective,
+    recorder: Recorder,
     file: TableFile,
     keys: list[Key],
     costs: Costs,
     device: str,
     console: Console,
 ) -> None:
-    from rich.progress import track
+    from rich.progress import Progress
 
-    for key in track(keys, "recording", console=console, disable=not console.is_terminal):
-        size, rate, seed = key
-        cost = costs[size]
-        params = TrialParams.over(
-            file.length,
-            batch_size=size,
-            learning_rate=rate,
-            seed=seed,
-            device=device,
-            extra=usual_values(objective.search),
-        )
-        try:
-            curve = record_run(objective, params, metric=objective.metric)
-        except (ObjectiveError, Halted):
-            raise
-        except BaseException as error:  # user code may raise anything
-            raise ObjectiveError(
-                f"batch size {size}, learning rate {rate:g}, seed {seed} failed, the runs before "
-                f"it are recorded: {words_of(error)}"
-            ) from error
+    most = {size: recorder.most(costs[size].peak_memory_bytes, device) for size, _, _ in keys}
+    with Progress(console=console, disable=not console.is_terminal) as progress:
+        bar = progress.add_task("recording", total=len(keys))
+        for group in _groups(keys, most):
+            params = [_params(key, recorder.objective, file.length, device) for key in group]
+            found = zip(group, recorder.curves(params, most=most[group[0][0]]), strict=False)
+            for key in _written(found, file, costs):
+                progress.advance(bar)
+                progress.update(bar, description=f"recording {key[0]}")
+
+
+def _groups(keys: list[Key], most: dict[int, int]) -> Iterator[list[Key]]:
+    """Runs of one seed and batch size, which differ in their rates; at most so many of a size."""
+    for (size, _), some in groupby(keys, key=lambda key: (key[0], key[2])):
+        group = list(some)
+        yield from (group[n : n + most[size]] for n in range(0, len(group), most[size]))
+
+
+def _written(
+    found: Iterable[tuple[Key, Curve | BaseException]], file: TableFile, costs: Costs
+) -> Iterator[Key]:
+    """Write curves down, also beside a run that failed; returns whose they are.
+
+    Raises:
+        ObjectiveError: a run failed.
+    """
+    failed: tuple[Key, BaseException] | None = None
+    for key, curve in found:
+        if isinstance(curve, BaseException):
+            failed = failed or (key, curve)
+            continue
+        cost = costs[key[0]]
         seconds = (cost.train_seconds or 0.0) / file.length.points
         file.add(key, curve, seconds=seconds, peak=cost.peak_memory_bytes or 0)
+        yield key
+    if failed is None:
+        return
+    (size, rate, seed), error = failed
+    if isinstance(error, ObjectiveError):
+        raise error
+    raise ObjectiveError(
+        f"batch size {size}, learning rate {rate:g}, seed {seed} failed, the runs before "
+        f"it are recorded: {words_of(error)}"
+    ) from error
+
+
+def _params(key: Key, objective: Objective, length: Length, device: str) -> TrialParams:
+    size, rate, seed = key
+    return TrialParams.over(
+        length,
+        batch_size=size,
+        learning_rate=rate,
+        seed=seed,
+        device=device,
+        extra=usual_values(objective.search),
+    )

@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING, Protocol
 from batchfront.storage.shared import CLAIM_PATIENCE_SECONDS
 from batchfront.study.opening.terms import attributes_now
 from batchfront.study.plan.limits import known_limits, limits_of
-from batchfront.study.trials.attributes import OWNER, PURPOSE, ROOT, SURPLUS, id_of
+from batchfront.study.trials.attributes import (
+    OWNER,
+    PURPOSE,
+    ROOT,
+    SCHEDULE,
+    SURPLUS,
+    batch_size_of,
+    id_of,
+)
 from batchfront.study.trials.costs import Costs, from_stored
 from batchfront.study.trials.hardware import COSTS
 from batchfront.study.workers.claimed import Claimed
@@ -108,10 +116,36 @@ class NextTrial:
             trial = self._ask()
             if not alone:
                 self._refuse_surplus(trial)
-            self._pulse.hold(trial)  # first: who has an owner and no heartbeat is never missed
-            claimed = self._claimed(trial)
-            self._ledger.claimed(claimed, self._objective, lease_seconds=self._pulse.lease_seconds)
-            return claimed
+            return self._held(trial)
+
+    def more(self, first: Claimed, most: int) -> list[Claimed]:
+        """Waiting trials that can be trained together with one that is ours, at most so many.
+
+        An agenda has asked for them, at the same batch size.
+        """
+        from optuna.exceptions import UpdateFinishedTrialError
+
+        found: list[Claimed] = []
+        if self._agenda is None or most < 1:
+            return found
+        with self._storage.claim_lock(self._plan.study_name, self._patience) as alone:
+            while alone and len(found) < most and self._interrupts.signum is None:
+                self._so_far.follow(self._study)
+                waiting = _next_waiting(self._so_far.unfinished)
+                if waiting is None or not _is_alike(waiting, first):
+                    break
+                try:
+                    found.append(self._held(self._ask()))
+                except UpdateFinishedTrialError:  # a double
+                    break
+        return found
+
+    def _held(self, trial: Trial) -> Claimed:
+        """It is ours from here on: who has an owner and no heartbeat is never missed."""
+        self._pulse.hold(trial)
+        claimed = self._claimed(trial)
+        self._ledger.claimed(claimed, self._objective, lease_seconds=self._pulse.lease_seconds)
+        return claimed
 
     def _claimed(self, trial: Trial) -> Claimed:
         params = params_of(trial, self._plan)
@@ -213,6 +247,15 @@ class NextTrial:
 def _next_waiting(trials: Sequence[FrozenTrial]) -> FrozenTrial | None:
     """The trial that Optuna takes up before it asks a sampler."""
     return next((trial for trial in trials if trial.state.name == "WAITING"), None)
+
+
+def _is_alike(waiting: FrozenTrial, claimed: Claimed) -> bool:
+    """Whether an agenda asks for it at the same batch size, which does not grow."""
+    params, asked = waiting.system_attrs.get("fixed_params", {}), waiting.user_attrs
+    mine = claimed.params
+    if PURPOSE not in asked or SCHEDULE in asked or mine.schedule is not None:
+        return False
+    return bool(params) and batch_size_of(params) == mine.batch_size
 
 
 def _will_be_missed(trial: FrozenTrial) -> bool:

@@ -12,6 +12,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from batchfront.storage.patience import impatient
@@ -29,6 +30,14 @@ LONGEST_LEASE = 10  # times the grace period
 log = logging.getLogger("batchfront")
 
 
+@dataclass
+class Beats:
+    """What is known of one trial's."""
+
+    count: int = 0
+    last_at: float | None = None  # of time.monotonic()
+
+
 class Pulse:
     """Two threads of a worker; used as a context manager around all of its trials.
 
@@ -41,9 +50,7 @@ class Pulse:
         self._grace_seconds = grace_seconds
         self._interval = grace_seconds / 4  # so that one beat may be late
         self._silence = Silence(grace_seconds)
-        self._trial_id: int | None = None
-        self._count = 0
-        self._beaten_at: float | None = None  # this trial, last; of time.monotonic()
+        self._held: dict[int, Beats] = {}  # by the id of their trial
         self._late_seconds = 0.0  # the latest of the beats of late
         self._ended = threading.Event()
         self._lock = threading.Lock()  # no beat of a trial after it was let go
@@ -69,16 +76,17 @@ class Pulse:
         return min(wanted, LONGEST_LEASE * self._grace_seconds)
 
     def hold(self, trial: Trial) -> None:
-        """Beat for this trial, now and from now on."""
+        """Beat for this trial, too, now and from now on."""
         with self._lock:
-            self._trial_id, self._count, self._beaten_at = id_of(trial), 0, None
+            self._held[id_of(trial)] = Beats()
             self._late_seconds /= 2  # what made them late may have passed
-            self._beat(self._trial_id)
+            self._beat(id_of(trial))
 
-    def let_go(self) -> None:
-        """The trial has ended."""
+    def let_go(self, trial: Trial | None = None) -> None:
+        """The trial has ended; all that are held, where none is named."""
         with self._lock:
-            self._trial_id = None
+            for trial_id in list(self._held) if trial is None else [id_of(trial)]:
+                self._held.pop(trial_id, None)
 
     def _live(self, each: Callable[..., None]) -> None:
         due, away = time.monotonic() + self._interval, False
@@ -105,8 +113,17 @@ class Pulse:
 
     def _show(self, *, missed: bool) -> None:
         with self._lock:
-            if self._trial_id is not None:
-                self._beat(self._trial_id)
+            failed = [error for error in map(self._tried, list(self._held)) if error is not None]
+        if failed:
+            raise failed[0]
+
+    def _tried(self, trial_id: int) -> Exception | None:
+        """Beat for one of them; the others are to beat whatever it meets."""
+        try:
+            self._beat(trial_id)
+        except Exception as error:
+            return error
+        return None
 
     def _beat(self, trial_id: int) -> None:
         from optuna.storages import RDBStorage
@@ -114,14 +131,16 @@ class Pulse:
         if isinstance(self._storage, RDBStorage):
             self._storage.record_heartbeat(trial_id)
         else:
-            self._count += 1
-            self._storage.set_trial_system_attr(trial_id, BEAT, self._count)
+            beats = self._held[trial_id]
+            beats.count += 1
+            self._storage.set_trial_system_attr(trial_id, BEAT, beats.count)
         self._note_how_late(trial_id)
 
     def _note_how_late(self, trial_id: int) -> None:
         """Tell the others to wait longer where a busy machine or storage makes beats late."""
-        before, self._beaten_at = self._beaten_at, time.monotonic()
-        late = 0.0 if before is None else self._beaten_at - before - self._interval
+        beats = self._held[trial_id]
+        before, beats.last_at = beats.last_at, time.monotonic()
+        late = 0.0 if before is None else beats.last_at - before - self._interval
         if late > self._interval / 2 and late > 1.25 * self._late_seconds:
             self._late_seconds = late
             self._storage.set_trial_system_attr(trial_id, LEASE, self.lease_seconds)

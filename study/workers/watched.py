@@ -52,6 +52,7 @@ class WatchedRun:
         """`told`: what the author of the loop has been told by this worker, once for all runs."""
         self.decision: Decision | None = None  # of the stop rule, to end this run
         self.broken: Exception | None = None  # what storage or stop rule raised
+        self._goes_on = False  # from what was kept
         self._checkpoint = checkpoint
         self._study = study
         self._trial = trial
@@ -89,6 +90,50 @@ class WatchedRun:
         self._carry_out(objective, None)
         return self._run.result()
 
+    def ready(self) -> Run | None:
+        """The run, to be trained beside others; None where what is kept of it cannot be used.
+
+        What it costs is known, and what is measured beside others is not that.
+        """
+        checkpoint, known = self._checkpoint, self._known
+        kept = None if checkpoint is None else checkpoint.load()
+        if known is None or known.step_seconds is None:
+            return None
+        self._goes_on = kept is not None
+        try:
+            if kept is not None:
+                self._run.restore(kept)
+        except (KeyError, TypeError, ValueError):
+            return None
+        self._run.told_cost(
+            step_seconds=known.step_seconds, peak_memory_bytes=known.peak_memory_bytes or 0
+        )
+        return self._run
+
+    def was_no_use(self) -> bool:
+        """Whether a run that has failed could not go on from what was kept."""
+        return self._goes_on and self.broken is None and not self._run.is_under_way
+
+    def result(self, error: BaseException | None) -> Measurement:
+        """What a run that `ready` gave has shown, once it has ended; raises as `measure`.
+
+        `error`: what it has raised.
+        """
+        from optuna.exceptions import TrialPruned
+
+        if isinstance(error, TrialPruned):
+            self._pruned(error)
+        elif error is not None:
+            raise error
+        if self.broken is not None:
+            raise self.broken
+        return self._run.result()
+
+    def _pruned(self, pruned: BaseException) -> None:
+        """End the run as plain Optuna scripts end a trial early."""
+        why = str(pruned) or "the objective raised TrialPruned"
+        self._run.latched = Stopped(Verdict.PRUNED, why)
+
     def _watched(self) -> Run:
         """A run that tells us of its epochs and of what to keep."""
         run = self._new_run()
@@ -109,9 +154,8 @@ class WatchedRun:
                 if kept is not None:
                     self._run.restore(kept)
                 carry_out(objective, self._params, self._run)
-        except TrialPruned as pruned:  # as plain Optuna scripts end a trial early
-            why = str(pruned) or "the objective raised TrialPruned"
-            self._run.latched = Stopped(Verdict.PRUNED, why)
+        except TrialPruned as pruned:
+            self._pruned(pruned)
         except Halted:
             raise
         except BaseException as error:  # user code may raise anything

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +26,7 @@ from batchfront.study.trials.hardware import store_costs, stored_costs
 from batchfront.study.trials.outcome import time_off, way_of_failing
 from batchfront.study.workers.claimed import Claimed
 from batchfront.study.workers.events import QUEUED_AGAIN, Emit, Event
+from batchfront.study.workers.fusing import Fusing, NotTogether
 from batchfront.study.workers.ledger import Ledger
 from batchfront.study.workers.next_trial import NextTrial
 from batchfront.study.workers.trial_run import run_of
@@ -86,12 +88,16 @@ class Worker:
         self._trials_per_gpu = trials_per_gpu
         # An accelerator's allocator counts anyway: a run that disagrees with its probe is noticed.
         self._measures_always = not plan.device.startswith("cpu") and not objective.compiled
+        self._is_timed = True  # nobody shares the device
         self._failures: list[str] = []  # ways of failing since the last trial that did not
         self._told: set[str] = set()  # to the author of the training loop
         self._prober = prober
         self._doubted: set[int] = set()  # sizes whose last run took another time than known
         self._checked: set[int] = set()  # of these, probed again: once by each worker
         self._refusals = 0
+        self._fusing = Fusing(
+            storage=storage, study=study, plan=plan, objective=objective, told=self._told
+        )
         self._crowded = False  # the last trial was
         self._stop_rule = make_stop_rule(plan, lambda: next_trial.costs)
 
@@ -111,7 +117,8 @@ class Worker:
                 if claimed is not None:
                     if not claimed.is_told:  # it is measured
                         turn.alone()
-                    self._take(claimed, is_timed=not turn.is_shared)
+                    self._is_timed = not turn.is_shared
+                    self._take(claimed)
             if claimed is None and not self._stand_by():
                 return
             if self._crowded:  # the turn is over: whoever takes the memory may be one of us
@@ -140,17 +147,62 @@ class Worker:
         while time.monotonic() < end and not self._over():
             time.sleep(POLL_SECONDS)
 
-    def _take(self, claimed: Claimed, *, is_timed: bool) -> None:
+    def _take(self, claimed: Claimed) -> None:
+        try:
+            if self._is_ours(partial(self._refused, claimed), claimed):
+                return
+            most = self._fusing.most(claimed)
+            if most == 0:
+                self._is_ours(partial(self._run_trial, claimed), claimed)
+                return
+            others = self._next.more(claimed, most - 1)
+            self._run_group([claimed, *(o for o in others if not self._refused(o))])
+        finally:
+            self._pulse.let_go()
+
+    def _is_ours(self, act: Callable[[], bool | None], claimed: Claimed) -> bool:
+        """What `act` says; True where it has found that the trial is another's by now."""
         from optuna.exceptions import UpdateFinishedTrialError
 
         try:
-            if not self._refused(claimed):
-                self._run_trial(claimed, is_timed=is_timed)
+            return bool(act())
         except UpdateFinishedTrialError:
             # We were paused or cut off for so long that another took the trial: its result counts.
             self._say(claimed, "ended", verdict="taken over")
-        finally:
-            self._pulse.let_go()
+            return True
+
+    def _run_group(self, group: list[Claimed]) -> None:
+        """Train trials together; each is told by itself, whatever becomes of the others."""
+        watched = [self._watched(claimed) for claimed in group]
+        for claimed in group:
+            self._say(claimed, "started")
+        try:
+            with self._interrupts.armed(gently=group[0].checkpoint is not None):
+                raised = self._fusing.carry_out(
+                    [(one.params, run) for one, run in zip(group, watched, strict=True)]
+                )
+        except Interrupted as interrupted:
+            raised = [interrupted for _ in group]
+        broken: list[BaseException] = []
+        for claimed, run, error in zip(group, watched, raised, strict=True):
+            try:
+                self._is_ours(partial(self._conclude, claimed, run, error), claimed)
+            except BaseException as told:  # the others are told, too
+                broken.append(told)
+        if broken:
+            raise broken[0]
+
+    def _conclude(self, claimed: Claimed, watched: WatchedRun, error: BaseException | None) -> None:
+        """Tell of a member of a group; one that could not be trained there is trained alone."""
+        if isinstance(error, NotTogether) or (error is not None and watched.was_no_use()):
+            self._run_trial(claimed)
+            return
+        try:
+            measurement = watched.result(error)
+        except BaseException as found:
+            self._ended_by(claimed, watched, found)
+        else:
+            self._measured(claimed, watched, measurement)
 
     def _refused(self, claimed: Claimed) -> bool:
         """Tell a trial at once whose batch size is known not to fit or to break a budget."""
@@ -181,30 +233,37 @@ class Worker:
                     store_costs(self._study, self._plan.hardware, {**latest, size: after})
             self._checked.add(size)
 
-    def _run_trial(self, claimed: Claimed, *, is_timed: bool) -> None:
+    def _run_trial(self, claimed: Claimed) -> None:
         self._say(claimed, "started")
         watched = self._watched(claimed)
         try:
             measurement = watched.measure(self._objective)
-        except Interrupted:
+        except BaseException as error:  # user code may raise anything; we go on
+            self._ended_by(claimed, watched, error)
+        else:
+            self._measured(claimed, watched, measurement)
+
+    def _measured(self, claimed: Claimed, watched: WatchedRun, measurement: Measurement) -> None:
+        self._failures.clear()
+        off = time_off(measurement, claimed.cost_of(measurement)) or 0.0
+        if self._is_timed and abs(off) > TIME_OFF:
+            self._doubted |= claimed.sizes_of(measurement)
+        self._tell(claimed, measurement, watched)
+        claimed.forget()
+
+    def _ended_by(self, claimed: Claimed, watched: WatchedRun, error: BaseException) -> None:
+        """Tell of a run that has raised; raises what the user's objective is not to blame for."""
+        if isinstance(error, Interrupted):
             self._hand_back(claimed, "ended by a signal")
             return
-        except BaseException as error:  # user code may raise anything; we go on
-            if error is watched.broken:  # not the user's objective failed
-                if isinstance(error, StudyError):  # but a pruner, which can be mended
-                    self._hand_back(claimed, str(error))
-                raise
-            if is_out_of_memory(error):
-                self._out_of_memory(claimed, error)
-            else:
-                self._fail(claimed, error)
+        if error is watched.broken:  # not the user's objective failed
+            if isinstance(error, StudyError):  # but a pruner, which can be mended
+                self._hand_back(claimed, str(error))
+            raise error
+        if is_out_of_memory(error):
+            self._out_of_memory(claimed, error)
         else:
-            self._failures.clear()
-            off = time_off(measurement, claimed.cost_of(measurement)) or 0.0
-            if is_timed and abs(off) > TIME_OFF:
-                self._doubted |= claimed.sizes_of(measurement)
-            self._tell(claimed, measurement, watched)
-            claimed.forget()
+            self._fail(claimed, error)
 
     def _out_of_memory(self, claimed: Claimed, error: BaseException) -> None:
         size = claimed.params.batch_size

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from batchfront.objectives.measurement import ObjectiveError, Stopped, Verdict
+from batchfront.objectives.meters.limit import TimeLimit
 from batchfront.objectives.run import Run
 from tests.objectives.conftest import made_task, ready, run_of, train
 
@@ -237,3 +238,27 @@ def test_a_run_that_is_kept_keeps_no_model(learning_rate):
         assert models[-1]() is None
     finally:
         gc.enable()
+
+
+@pytest.mark.parametrize("limit", [None, TimeLimit(seconds=4.0, step_seconds=0.01)])
+@pytest.mark.parametrize("level", [0.5, 30.0, math.nan])
+def test_losses_told_together_are_judged_as_those_told_one_by_one(level, limit):
+    losses = [1.0 + 0.001 * n if n < 60 else level for n in range(1000)]
+
+    def one_by_one(run: Run) -> None:
+        run.begin(1000, baseline_loss=1.2)
+        for loss in losses:
+            run.step(loss)
+        run.report(0.5)
+
+    def in_parts(run: Run) -> None:
+        run.begin(1000, baseline_loss=1.2)
+        for start, stop in ((0, 1), (1, 8), (8, 8), (8, 300), (300, 1000)):
+            run.steps(losses[start:stop])
+        run.report(0.5)
+
+    expected, found = (run_of(loop, limit=limit).result() for loop in (one_by_one, in_parts))
+    assert (found.verdict, found.reason) == (expected.verdict, expected.reason)
+    assert (found.steps, found.metric) == (expected.steps, expected.metric)
+    assert str(found.train_loss) == str(expected.train_loss)
+    assert (found.verdict is Verdict.COMPLETED) == (level == 0.5 and limit is None)

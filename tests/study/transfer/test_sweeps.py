@@ -72,3 +72,116 @@ def test_a_task_that_fails_ends_the_sweep_and_what_is_recorded_stays(write_task,
     assert main(["record", "--task", name, *options, "-o", "a.csv"]) == 2
     assert "batch size 4, learning rate 0.0001, seed 1 failed" in capsys.readouterr().err
     assert len(read_table("a.csv").runs) == 3
+
+
+def test_runs_recorded_together_are_those_recorded_one_by_one(workdir, capsys):
+    one = ("record", "--task", "digits", "--epochs", "2", "--batch-sizes", "16")
+    grid = ("--n-rates", "3", "--n-seeds", "2", "--learning-rates", "1e-3:3e-2")
+    assert main([*one, *grid, "-o", "apart.csv"]) == 0
+    assert main([*one, *grid, "-o", "together.csv", "--fuse", "auto"]) == 0
+    expected, found = read_table("apart.csv").runs, read_table("together.csv").runs
+    assert list(found) == list(expected)
+    for key, run in expected.items():
+        assert found[key].val_accuracy == run.val_accuracy
+        assert found[key].train_loss == pytest.approx(run.train_loss, rel=1e-4)
+    assert "one by one" not in capsys.readouterr().err
+
+
+def test_a_cut_off_table_of_fused_runs_is_resumed_with_the_same_curves(workdir):
+    given = (
+        "record",
+        "--task",
+        "digits",
+        "--epochs",
+        "1",
+        "--batch-sizes",
+        "64",
+        *GRID,
+        "-o",
+        "a.csv",
+    )
+    given = (*given, "--fuse", "4")
+    assert main(given) == 0
+    whole, table = (workdir / "a.csv").read_bytes(), read_table("a.csv")
+    (workdir / "a.csv").write_bytes(whole[: len(whole) * 2 // 5])  # amid a group
+    assert main(given) == 0
+    again = read_table("a.csv")
+    for key, run in table.runs.items():
+        assert again.runs[key].val_accuracy == run.val_accuracy
+        assert again.runs[key].train_loss == run.train_loss
+
+
+def test_a_run_that_fails_among_others_ends_the_sweep_and_the_others_are_recorded(
+    write_task, workdir, capsys
+):
+    name = write_task(
+        """
+        import torch
+        from torch import nn
+        from batchfront import Data, Metric, Task
+
+        def data():
+            x = torch.randn(64, 4, generator=torch.Generator().manual_seed(0))
+            y = (x.sum(dim=1) > 0).long()
+            return Data(x_train=x, y_train=y, x_val=x, y_val=y, x_test=x, y_test=y)
+
+        def picky(output, y):
+            if output.abs().max() > 1e3:
+                raise RuntimeError("out of ink")
+            return float((output.argmax(dim=1) == y).double().mean())
+
+        def task():
+            return Task(
+                name="picky",
+                data=data,
+                model=lambda: nn.Linear(4, 2),
+                loss=nn.functional.cross_entropy,
+                optimizer=torch.optim.SGD,
+                metric=Metric("picky", function=picky),
+            )
+        """
+    )
+    options = ("--batch-sizes", "8", "--epochs", "2", "--n-rates", "3", "--n-seeds", "1")
+    rates = ("--learning-rates", "1e-2:1e4")
+    given = ["record", "--task", name, *options, *rates, "-o", "a.csv", "--fuse", "4"]
+    assert main(given) == 2
+    assert "out of ink" in capsys.readouterr().err
+    assert len(read_table("a.csv").runs) in (1, 2)
+
+
+def test_what_cannot_be_fused_is_recorded_one_by_one_and_said_once_a_size(
+    write_task, workdir, capsys
+):
+    name = write_task(
+        """
+        import torch
+        from torch import nn
+        from batchfront import Data, Task
+
+        def data():
+            x = torch.randn(64, 4, generator=torch.Generator().manual_seed(0))
+            y = (x.sum(dim=1) > 0).long()
+            return Data(x_train=x, y_train=y, x_val=x, y_val=y, x_test=x, y_test=y)
+
+        def task():
+            return Task(
+                name="dropped",
+                data=data,
+                model=lambda: nn.Sequential(nn.Dropout(), nn.Linear(4, 2)),
+                loss=nn.functional.cross_entropy,
+                optimizer=torch.optim.SGD,
+            )
+        """
+    )
+    options = ("--batch-sizes", "8,16", "--epochs", "2", "--n-rates", "2", "--n-seeds", "2")
+    assert main(["record", "--task", name, *options, "-o", "a.csv", "--fuse", "4"]) == 0
+    said = " ".join(capsys.readouterr().err.split())
+    assert said.count("one by one") == 2
+    assert "batch size 8 are trained one by one: its step cannot be traced" in said
+    assert len(read_table("a.csv").runs) == 8
+
+
+@pytest.mark.parametrize("fuse", ["1", "0", "many", "65", "2.5"])
+def test_a_number_of_runs_that_cannot_be_fused_is_one_line(workdir, capsys, fuse):
+    assert main([*AGREEMENT, "--fuse", fuse]) == 2
+    assert f"fuse is '{fuse}', wanted auto, off, or how many" in capsys.readouterr().err

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from batchfront.storage.patience import waits_for_server
-from batchfront.study.workers.pulse import Pulse
+from batchfront.study.workers.pulse import Beats, Pulse
 from batchfront.study.workers.retry import LEASE
 from tests.study.workers.test_dead_workers import wait_until
 
@@ -43,7 +43,7 @@ class Gone(Losing):
 def pulse_of(storage: Gone) -> Pulse:
     study = SimpleNamespace(get_trials=lambda **_: [], _study_id=0)
     pulse = Pulse(storage=storage, study=study, grace_seconds=0.4)
-    pulse._trial_id = 0
+    pulse._held[0] = Beats()
     return pulse
 
 
@@ -69,6 +69,7 @@ def test_a_worker_whose_beats_are_late_asks_to_be_waited_for_longer(monkeypatch)
     now, storage = [0.0], Gone(0)
     monkeypatch.setattr("batchfront.study.workers.pulse.time.monotonic", lambda: now[0])
     pulse = Pulse(storage=storage, study=SimpleNamespace(_study_id=0), grace_seconds=4.0)
+    pulse._held[0] = Beats()
     leases = []
     for late in (0.0, 0.2, 3.0, 0.1, 100.0):
         now[0] += 1.0 + late

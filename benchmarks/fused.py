@@ -1,0 +1,137 @@
+"""Runs trained together against the same runs one by one: CPU seconds, in turns, in one process.
+
+    python -m benchmarks.fused [--rounds 3] [--runs 10] [--cases mlp-1,mlp-8] [--json OUT]
+
+A round trains ten seeds one by one, half of them before the group and half after it, and the ten
+together, tracing and comparing included. Prints the median ratio of the rounds and their range, by
+how much single runs of a case differ in CPU seconds (the noise), and at how many seeds the final
+accuracy is the same.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from batchfront.objectives.fused.together import Together
+from batchfront.objectives.load import load_objective
+from batchfront.objectives.measurement import TrialParams
+from batchfront.objectives.run import Run, carry_out
+from benchmarks import rows as output
+
+EPOCHS = 20
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """A task at one batch size, and a rate that is good there."""
+
+    task: str
+    batch_size: int
+    learning_rate: float
+
+
+CASES = {
+    "mlp-1": Case(task="digits", batch_size=1, learning_rate=0.001),
+    "mlp-8": Case(task="digits", batch_size=8, learning_rate=0.01),
+    "mlp-64": Case(task="digits", batch_size=64, learning_rate=0.05),
+    "cnn-4": Case(task="digits-cnn", batch_size=4, learning_rate=0.005),
+    "cnn-64": Case(task="digits-cnn", batch_size=64, learning_rate=0.05),
+}
+
+
+def trials(case: Case, n: int, epochs: int) -> list[TrialParams]:
+    """The runs of a case: they differ in their seeds."""
+    return [
+        TrialParams(
+            batch_size=case.batch_size,
+            learning_rate=case.learning_rate,
+            epochs=epochs,
+            seed=seed,
+            device="cpu",
+        )
+        for seed in range(n)
+    ]
+
+
+@dataclass
+class Round:
+    """One round of a case."""
+
+    apart: list[float]  # CPU seconds of each run
+    together: float  # of all of them, and of the trace
+    trace: float
+    alike: int  # seeds of the same final metric
+
+
+def one_round(objective: Any, group: list[TrialParams]) -> Round:
+    """Half of the runs, the group, the other half."""
+    mine, theirs = (
+        [Run(metric=objective.metric, measure_memory=False) for _ in group] for _ in "ab"
+    )
+    seconds, half = [], len(group) // 2
+
+    def some(numbers: range) -> None:
+        for n in numbers:
+            since = time.process_time()
+            carry_out(objective, group[n], theirs[n])
+            seconds.append(time.process_time() - since)
+
+    some(range(half))
+    since, door = time.process_time(), Together(objective)
+    door.carry_out(list(zip(group, mine, strict=True)))
+    spent = time.process_time() - since
+    some(range(half, len(group)))
+    alike = sum(a.result().metric == b.result().metric for a, b in zip(mine, theirs, strict=True))
+    return Round(apart=seconds, together=spent, trace=door.traces.seconds, alike=alike)
+
+
+def summary(name: str, found: list[Round]) -> dict[str, Any]:
+    """The row of a case."""
+    ratios = [sum(one.apart) / one.together for one in found]
+    lone = [seconds for one in found for seconds in one.apart]
+    return {
+        "case": name,
+        "apart_seconds": statistics.median(sum(one.apart) for one in found),
+        "together_seconds": statistics.median(one.together for one in found),
+        "ratio": statistics.median(ratios),
+        "ratio_low": min(ratios),
+        "ratio_high": max(ratios),
+        "noise": statistics.pstdev(lone) / statistics.mean(lone),
+        "trace_seconds": statistics.median(one.trace for one in found),
+        "same_metric": min(one.alike for one in found),
+    }
+
+
+def main() -> None:
+    """Print the table; write rows with --json."""
+    parser = output.parser(__doc__)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--runs", type=int, default=10)
+    parser.add_argument("--epochs", type=int, default=EPOCHS)
+    parser.add_argument("--cases", type=output.some_of(list(CASES)), default=list(CASES))
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    rows = []
+    print(f"{'case':10}{'apart':>9}{'together':>10}{'x':>7}{'range':>14}{'noise':>8}{'same':>6}")
+    for name in args.cases:
+        objective = load_objective(CASES[name].task, device="cpu")
+        group = trials(CASES[name], args.runs, args.epochs)
+        one_round(objective, trials(CASES[name], 2, 1))  # what is only loaded once
+        row = summary(name, [one_round(objective, group) for _ in range(args.rounds)])
+        rows.append(row)
+        print(
+            f"{name:10}{row['apart_seconds']:9.2f}{row['together_seconds']:10.2f}"
+            f"{row['ratio']:7.2f}{row['ratio_low']:7.2f}-{row['ratio_high']:.2f}"
+            f"{row['noise']:9.1%}{row['same_metric']:6}",
+            flush=True,
+        )
+    output.write(rows, args.json)
+
+
+if __name__ == "__main__":
+    main()

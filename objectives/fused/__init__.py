@@ -1,0 +1,1 @@
+"""Several runs of one batch size, trained together as one vectorised run."""

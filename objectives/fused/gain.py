@@ -1,0 +1,81 @@
+"""By how much steps of a group are quicker than ordinary steps: measured, never assumed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from batchfront.objectives.device.randomness import random_states, restore_random_states
+from batchfront.objectives.fused.graph import Traced
+from batchfront.objectives.fused.sample import RATES, SEEDS, STEPS, batches_of, sample_of
+from batchfront.objectives.fused.setting import Setting
+from batchfront.objectives.meters.clock import synchronizer
+from batchfront.objectives.training.optimizer import step_function
+
+if TYPE_CHECKING:
+    Block = Callable[[], None]  # STEPS steps
+
+SECONDS = 0.1  # of steps, about: of both kinds together
+MOST_TURNS = 20
+
+
+def gain(step: Traced, setting: Setting) -> float:
+    """Seconds of ordinary steps over those of a group's step, per run; of the quickest turns.
+
+    On a CPU these are CPU seconds, which other work on the machine does not lengthen much.
+    """
+    device = setting.objective.device
+    states = random_states(device)
+    try:
+        ordinary, together = _ordinary(setting), _together(step, setting)
+    finally:
+        restore_random_states(states, device)
+    clock = time.process_time if device.startswith("cpu") else time.perf_counter
+    wait = synchronizer(device)
+
+    def seconds(block: Block) -> float:
+        wait()
+        since = clock()
+        block()
+        wait()
+        return clock() - since
+
+    ordinary(), together()
+    best, spent = [float("inf"), float("inf")], 0.0
+    for _ in range(MOST_TURNS):
+        found = [seconds(ordinary), seconds(together)]
+        best = [min(pair) for pair in zip(best, found, strict=True)]
+        spent += sum(found)
+        if spent > SECONDS:
+            break
+    return step.width * best[0] / best[1]
+
+
+def _ordinary(setting: Setting) -> Block:
+    model, optimizer = setting.built(SEEDS[0], RATES[0])
+    x, y = batches_of(setting, 0)
+    parameters, move = list(model.parameters()), step_function(optimizer)
+    loss_of = setting.objective.loss.scalar
+
+    def block() -> None:
+        for k in range(STEPS):
+            for parameter in parameters:
+                parameter.grad = None
+            loss_of(model(x[k]), y[k]).backward()
+            move()
+
+    return block
+
+
+def _together(step: Traced, setting: Setting) -> Block:
+    import torch
+
+    sample = sample_of(setting, step.width)
+
+    def block() -> None:
+        with torch.no_grad():
+            for k in range(STEPS):
+                step.step(*sample.places.tensors, sample.rows[k], sample.x[k], sample.y[k])
+
+    return block

@@ -1,0 +1,103 @@
+"""The door of this room: several runs of an objective, trained together or refused."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from typing import Any
+
+from batchfront.objectives.device.randomness import random_states, restore_random_states
+from batchfront.objectives.fused.group import LEAST, Group
+from batchfront.objectives.fused.member import Member
+from batchfront.objectives.fused.refusal import Refused
+from batchfront.objectives.fused.setting import Setting, setting_of
+from batchfront.objectives.fused.traces import Traces
+from batchfront.objectives.measurement import Stopped, TrialParams
+from batchfront.objectives.raised import Halted
+from batchfront.objectives.run import Run
+
+LEAST_GAIN = 1.3
+
+
+class Together:
+    """Trains runs of one objective together, as `carry_out` trains one."""
+
+    def __init__(self, objective: Any) -> None:
+        self._objective = objective
+        self.traces = Traces()
+
+    def why_not(self, group: Sequence[TrialParams]) -> str:
+        """What stands in the way of training these together; "" where nothing does.
+
+        A step of so many models is traced, and compared with ordinary ones.
+        """
+        try:
+            self.setting(group)
+        except Refused as refused:
+            return str(refused)
+        return ""
+
+    def pays(self, group: Sequence[TrialParams]) -> bool:
+        """Whether training these together is worth it: each is by LEAST_GAIN quicker so.
+
+        Raises:
+            Refused: they cannot be trained together.
+        """
+        width = max(LEAST, len(group))
+        return self.traces.gain(self.setting(group), width) >= LEAST_GAIN
+
+    def carry_out(self, group: Sequence[tuple[TrialParams, Run]]) -> list[BaseException | None]:
+        """Train runs until each returns or is stopped; what each raised where it was not stopped.
+
+        Raises:
+            Refused: they cannot be trained together; nothing was begun.
+        """
+        setting = self.setting([params for params, _ in group])
+        if any(run.measures_memory or run.holds_batch_size for _, run in group):
+            raise Refused("runs that are measured")
+        for params, run in group:
+            run.length = params.planned
+        with ExitStack() as stack:
+            for _, run in group:
+                stack.enter_context(run)
+            found = [self._begun(params, run) for params, run in group]
+            members = [one for one in found if isinstance(one, Member)]
+            failed = _trained(members, setting, self.traces) if members else {}
+        return [failed.get(id(one)) if isinstance(one, Member) else one for one in found]
+
+    def _begun(self, params: TrialParams, run: Run) -> Member | BaseException | None:
+        """A member; or what came in its way, None where it was stopped."""
+        try:
+            return Member(self._objective, params, run)
+        except Stopped as stopped:
+            run.latched = run.latched or stopped
+            return None
+        except (Halted, KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException as error:  # user code may raise anything
+            return error
+
+    def setting(self, group: Sequence[TrialParams]) -> Setting:
+        """What they have in common; a step of so many is there then.
+
+        Raises:
+            Refused: they cannot be trained together.
+        """
+        if not group:
+            raise Refused("no runs")
+        device = group[0].device
+        states = random_states(device)
+        try:
+            setting = setting_of(self._objective, group)
+        finally:
+            restore_random_states(states, device)
+        self.traces.step(setting, max(LEAST, len(group)))
+        return setting
+
+
+def _trained(
+    members: Sequence[Member], setting: Setting, traces: Traces
+) -> dict[int, BaseException]:
+    group = Group(members, setting, traces)
+    group.train()
+    return group.failed
