@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from batchfront.objectives.device.hardware import (
-    device_memory_bytes,
+    usable_memory_bytes,
     free_memory,
     is_out_of_memory,
 )
@@ -74,7 +74,7 @@ class Fusing:
         if not self._is_fused(claimed.params):
             return 0
         peak = claimed.known and claimed.known.peak_memory_bytes
-        fits = device_memory_bytes(self._plan.device) * SHARE // peak if peak else self._most
+        fits = usable_memory_bytes(self._plan.device) * SHARE // peak if peak else self._most
         return max(1, min(self._most, int(fits)))
 
     def carry_out(
