@@ -12,9 +12,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from batchfront.objectives.device.hardware import (
-    usable_memory_bytes,
     free_memory,
     is_out_of_memory,
+    usable_memory_bytes,
 )
 from batchfront.objectives.fused.refusal import Refused
 from batchfront.objectives.fused.together import Together
