@@ -188,7 +188,7 @@ def test_loops_compiled_steps_and_loaded_data_are_refused():
     compiled.compiled = True
     assert "compiled" in Together(compiled).why_not(trials(2))
     loaded = objective_of(made_task())
-    loaded._source._feed = None  # type: ignore[attr-defined]
+    loaded._source._feed = object()
     assert "loaded" in Together(loaded).why_not(trials(2))
 
 
