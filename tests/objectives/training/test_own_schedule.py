@@ -117,7 +117,7 @@ def test_another_scheduler_is_seen_as_another_loss_is():
     again = objective_of(lambda o, n: lr_scheduler.CosineAnnealingLR(o, n)).behaviour
     assert changes(by[cosine], again) == [], "the same by another name"
     for before, after in ((cosine, one_cycle), (cosine, None), (None, cosine)):
-        assert changes(by[before], by[after]) == ["the scheduler of the learning rate differs"]
+        assert changes(by[before], by[after]) == ["scheduler (its learning rates)"]
 
 
 def test_growing_batches_tell_the_scheduler_how_many_steps_there_will_be():

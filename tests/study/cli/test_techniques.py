@@ -150,7 +150,7 @@ def test_probe_and_smallest_train_by_it_too(workdir, rows):
         (("--task", "digits", "--ghost-batch-size", "8"), "this one has no nn.BatchNorm1d"),
         (("--task", "digits", "--compile", "--checkpoint-activations"), "without --compile"),
         (("--precision", "float8"), "wanted float32, bfloat16, float16"),
-        (("--micro-batch-sizes", "12"), "powers of two"),
+        (("--micro-batch-sizes", "24:96"), "powers of two"),
     ],
 )
 def test_what_cannot_be_done_is_refused_before_a_study_is_made(workdir, capsys, argv, words):

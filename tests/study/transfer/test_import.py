@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 from itertools import pairwise
 from pathlib import Path
+from statistics import median
 
 import pytest
 
@@ -100,9 +101,13 @@ def test_every_look_at_an_imported_study_works(few, capsys, rows, name):
     assert note in page
 
 
-def test_the_front_of_one_objective_is_its_best_runs(workdir, few, rows):
+def test_the_front_of_one_objective_is_its_setting_of_the_best_median(workdir, few, rows):
     imported(few)
-    best = min(float(r["epochs_to_target"]) for r in recorded(few))
+    by_setting: dict[tuple[str, str], list[float]] = {}
+    for row in recorded(few):
+        setting = (row["batch_size"], row["learning_rate"])
+        by_setting.setdefault(setting, []).append(float(row["epochs_to_target"] or "inf"))
+    best = min(map(median, by_setting.values()))
     assert {row["epochs_to_target"] for row in rows("front")} == {best}
 
 
