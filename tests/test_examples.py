@@ -24,6 +24,7 @@ REACHED = {  # a good value of the metric; with its sign turned where less is be
 NEW = ("images", "segmentation", "multilabel", "regression")  # of at most 30 lines
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", REACHED)
 def test_an_example_fills_a_study(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
@@ -40,6 +41,7 @@ def test_an_example_is_short(name):
     assert len((EXAMPLES / f"{name}.py").read_text().splitlines()) <= 30
 
 
+@pytest.mark.slow
 def test_a_table_with_few_positives_is_searched_by_auc(tmp_path, monkeypatch):
     pytest.importorskip("pandas")
     monkeypatch.chdir(tmp_path)
@@ -57,6 +59,7 @@ def test_a_table_with_few_positives_is_searched_by_auc(tmp_path, monkeypatch):
     assert max(shares) - min(shares) < 1 / len(data.y_val)  # as equal as whole rows can be
 
 
+@pytest.mark.slow
 def test_the_language_model_is_trained_for_so_many_tokens(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     file = EXAMPLES / "language.py"

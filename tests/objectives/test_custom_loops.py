@@ -103,6 +103,7 @@ def test_a_loop_of_ones_own_is_seeded(write):
     assert drawn[0] == drawn[1] != drawn[2]
 
 
+@pytest.mark.slow
 def test_workers_of_a_data_loader_find_the_data_set_of_the_file(write):
     """They are fresh interpreters, which import the module that a data set was pickled from."""
     write(SQUARES, name="with_workers.py")

@@ -105,6 +105,7 @@ def test_a_worker_that_dies_is_said_and_the_next_run_has_another(monkeypatch):
         assert "num_workers=0" in str(caught.value)
 
 
+@pytest.mark.slow
 def test_datasets_that_cannot_be_sent_to_workers_say_what_to_do(monkeypatch):
     datasets = noisy(num_workers=1, collate_fn=lambda some: torch.utils.data.default_collate(some))
     monkeypatch.setattr("batchfront.objectives.loading.loader.start_method", lambda: "spawn")

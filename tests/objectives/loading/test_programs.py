@@ -24,6 +24,7 @@ GLUE = """
 OWN = 'metric=Metric("top1", lambda model, val: {"top1": mine.top1(model, val, "cpu")}),'
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("metric", ["", OWN], ids=["accuracy", "top1"])
 def test_a_vision_program_joins_with_at_most_12_lines(write, metric):
     glue = GLUE.replace("METRIC", metric)

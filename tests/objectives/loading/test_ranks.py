@@ -71,6 +71,7 @@ def both(path: Path, name: str, **recipe: Any) -> Any:
     return alone, together, objective._source._datasets.train, before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "recipe"),
     [

@@ -43,6 +43,7 @@ def test_a_range_test_needs_nothing_but_batches(form):
     assert found.losses[0] > 0.5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("form", "schedule"),
     [*((form, "doubling") for form in FORMS), ("pairs", "noise-scale"), ("dicts", "noise-scale")],

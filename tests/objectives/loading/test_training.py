@@ -51,6 +51,7 @@ FORMS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", FORMS)
 def test_workers_change_nothing(form):
     alone, (two, kept) = uncut(ready(FORMS[form](0)), PARAMS), uncut(ready(FORMS[form](2)), PARAMS)
@@ -163,6 +164,7 @@ def test_data_that_is_waited_for_is_told_apart():
     assert train(ready(in_memory())).result().techniques == {}
 
 
+@pytest.mark.slow
 def test_peak_memory_is_that_of_the_same_tensors():
     plain = train(ready(in_memory())).result()
     for num_workers in (0, 2):

@@ -253,6 +253,7 @@ def test_ranks_listen_on_the_loopback_interface_only(paired):
     assert ours == {"0100007F"}  # 127.0.0.1
 
 
+@pytest.mark.slow
 def test_what_another_rank_raises_is_told_and_new_ranks_take_its_place(paired):
     pids = paired.member.ranks.pids
     with pytest.raises(MemoryError, match="rank 1: MemoryError: nothing left") as caught:
@@ -284,6 +285,7 @@ def test_ranks_that_cannot_be_are_refused(task_file, monkeypatch):
         unnamed(PARAMS, Run())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("loss", "batches"),
     # By the older rule batches of 7 leave one example, of which one rank has none.
@@ -316,6 +318,7 @@ def test_blocks_micro_batches_clipping_unused_parameters_and_empty_ranks_change_
         objective.member.ranks.end()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("unit", ["examples", "steps"])
 def test_ranks_are_evaluated_between_epochs_as_one_process_is(alone, paired, unit):
     amount = 130 if unit == "examples" else 9

@@ -104,6 +104,7 @@ def test_the_values_of_a_trial_are_those_that_the_function_returns(write):
     assert trial.values[0] == pytest.approx(namespace["objective"](fixed), rel=1e-6)
 
 
+@pytest.mark.slow
 def test_a_resume_does_not_run_the_script_again_to_see_it(write, monkeypatch, capsys):
     write(
         SCRIPT.replace(
@@ -118,6 +119,7 @@ def test_a_resume_does_not_run_the_script_again_to_see_it(write, monkeypatch, ca
     assert "was run once" not in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_what_the_study_stops_should_be_pruned_and_is(write):
     note = "trial.number and open('ends', 'a').write(f'{lr}\\n')"  # probes have number 0
     write(SCRIPT.replace("return value", f"{note}\n    return value"))
@@ -147,6 +149,7 @@ def objective(trial):
 """
 
 
+@pytest.mark.slow
 def test_of_several_values_one_is_the_metric_and_the_others_are_recorded(write):
     write(TUPLE)
     names = ["--param", "batch_size=size", "--param", "learning_rate=rate"]

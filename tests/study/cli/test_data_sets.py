@@ -62,6 +62,7 @@ def test_every_verb_that_trains_takes_the_data_folder(small, capsys):
     assert "mnist" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("fresh_workers")
 def test_workers_in_processes_of_their_own_get_the_data_folder(
     small, write_task, rows, capsys, monkeypatch

@@ -127,6 +127,7 @@ def test_ghost_batches_say_so_and_micro_batches_of_batch_norm_are_flagged(write_
     assert (row["statistics_batch_size"], row["batch_norm_micro"]) == (32, True)
 
 
+@pytest.mark.slow
 def test_workers_of_their_own_train_by_the_same_recipe(workdir, rows):
     argv = [*RUN, "--batch-sizes", "256", "--n-trials", "2", "--n-workers", "2"]
     assert main([*argv, "--micro-batch-sizes", "64", "--precision", "bfloat16"]) == 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import optuna
+import pytest
 
 from batchfront.study.cli.main import main
 from batchfront.study.plan.agreement import AGREEMENT
@@ -45,6 +46,7 @@ def test_a_new_study_takes_exact_batches_and_says_from_which_size_on(write_task,
     assert "note:" not in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_workers_of_an_older_study_cut_batches_as_it_did(write_task, rows):
     task = write_task(NORMED.replace("nn.BatchNorm1d(8)", "nn.ReLU()"))
     argv = ["run", "--task", task, "--study-name", "older", "--storage", URL, "--sampler", "random"]

@@ -197,7 +197,13 @@ def even_probes(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("even_probes")
-@pytest.mark.parametrize("sampler", SAMPLERS)
+@pytest.mark.parametrize(
+    "sampler",
+    [
+        pytest.param(name, marks=[] if name == "cost-aware" else [pytest.mark.slow])
+        for name in SAMPLERS
+    ],
+)
 def test_running_out_of_memory_is_evidence_and_happens_at_most_three_times(
     write_task: Callable[[str], str], rows, sampler
 ):

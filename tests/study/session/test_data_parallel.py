@@ -72,6 +72,7 @@ def _held_rank(workdir) -> int:
     return int((workdir / "rank1").read_text())
 
 
+@pytest.mark.slow
 def test_a_study_of_ranks_is_searched_and_resumed(workdir, write_task, rows, capsys):
     write_task(TASK)
     assert main([*OPTIONS, "--n-trials", "2"]) == 0

@@ -95,6 +95,7 @@ def _point(row) -> tuple[int, float]:
     return row["batch_size"], row["learning_rate"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("options", "signals", "code", "seconds"),
     [
@@ -120,6 +121,7 @@ def test_a_run_that_is_in_a_hurry_ends_soon_and_still_hands_the_trial_back(
     assert any(r["state"] == "WAITING" for r in rows("export"))
 
 
+@pytest.mark.slow
 def test_a_worker_that_is_killed_is_started_again_and_its_trial_completed(workdir, rows):
     process = Command(*TASK, "--n-trials", "12", "--n-workers", "2", cwd=workdir, **SLOW)
     _hold_after(workdir, 3)
@@ -241,6 +243,7 @@ def test_two_workers_lose_duplicate_and_overshoot_nothing(workdir, rows, capsys,
     assert len({(r["batch_size"], r["learning_rate"]) for r in exported}) == 25
 
 
+@pytest.mark.slow
 def test_two_commands_at_once_on_a_fresh_database_do_not_overshoot(workdir, rows):
     processes = [
         Command(*TASK, "--n-trials", "12", cwd=workdir, PLANTED_SECONDS="0.02") for _ in range(2)

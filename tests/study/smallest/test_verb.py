@@ -138,6 +138,7 @@ def test_a_search_before_helps_and_its_pruner_leaves_the_seeds_alone(task, rows)
     assert all(trial.state.name == "COMPLETE" for trial in asked)
 
 
+@pytest.mark.slow
 def test_a_worker_that_is_killed_loses_no_run_and_no_purpose(task, rows, workdir, monkeypatch):
     monkeypatch.delenv("BATCHFRONT_STORAGE")  # in the usual storage
     few = (*ARGS[:-1], "32:64")

@@ -30,6 +30,7 @@ def tour(workdir: Path) -> Iterator[list[str]]:
         yield [postgresql, mysql, *files]
 
 
+@pytest.mark.slow
 @pytest.mark.postgresql
 @pytest.mark.mysql
 @pytest.mark.parametrize("golden", [False, True], ids=["every-state", "golden"])

@@ -42,6 +42,7 @@ def test_an_unfinished_copy_is_completed(source, workdir, capsys, monkeypatch, s
     assert everything(target) == everything(f"sqlite:///{workdir}/whole.db")
 
 
+@pytest.mark.slow
 def test_a_copy_killed_in_the_middle_is_completed_by_the_same_command(source, workdir, capsys):
     study = make(source)
     study.add_trials(

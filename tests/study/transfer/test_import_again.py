@@ -9,6 +9,8 @@ import signal
 import time
 from typing import Any
 
+import pytest
+
 from batchfront.objectives.curves.columns import KNOWN
 from batchfront.storage.open import open_storage
 from batchfront.study.cli.main import main
@@ -89,6 +91,7 @@ def test_an_import_cut_off_is_no_study_and_is_completed_by_the_same_command(
     assert len(study.trials) == 13
 
 
+@pytest.mark.slow
 def test_an_import_killed_in_the_middle_is_completed(workdir):
     log = workdir / "there.log"
     argv = ("import", str(TO_TARGET), "--storage", f"journal:///{log}")

@@ -104,6 +104,7 @@ def test_a_silent_worker_is_noticed_by_a_pulse_within_the_grace_period(shared_st
     assert states == [TrialState.FAIL, TrialState.RUNNING]
 
 
+@pytest.mark.slow
 def test_a_lost_trial_that_another_fails_while_a_worker_looks_is_run(
     workdir, rows, write_task, monkeypatch
 ):

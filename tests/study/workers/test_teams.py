@@ -24,6 +24,7 @@ def test_a_workers_last_word_to_a_launcher_that_is_gone_is_no_traceback():
     _give_up(writer, StudyError("nobody is left"))
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("fresh_workers", "workdir")
 def test_ctrl_c_while_workers_start_is_heeded_once_they_can(journal, monkeypatch, capfd):
     """A terminal signals all of its processes; the worker still imports what it needs."""
