@@ -74,7 +74,7 @@ def _titles(sides: Sequence[Side]) -> list[str]:
 def _decades(values: Sequence[float]) -> dict[str, Any]:
     """A logarithmic axis for these values, with labels that have room."""
     wide = bool(values) and max(values) > MANY * min(values)
-    return {"type": "log", "dtick": 1 if wide else "D2", "tickformat": "~g" if wide else None}
+    return {"type": "log", "dtick": 1 if wide else "D2", "tickformat": "~g"}
 
 
 def _add_metric(figure: go.Figure, side: Side, number: int, most: int | None) -> None:
