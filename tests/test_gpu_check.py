@@ -48,9 +48,9 @@ def test_without_time_a_check_is_skipped_and_says_so(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(1500)
-def test_a_dry_run_on_the_cpu_finds_nothing_wrong(tmp_path, capsys):
-    assert main(["--device", "cpu", "--out", str(tmp_path)]) == 0, capsys.readouterr().out
+@pytest.mark.parametrize("name", ["environment", "assertion", "speed"])
+def test_a_dry_run_on_the_cpu_finds_nothing_wrong(tmp_path, capsys, name):
+    assert main(["--device", "cpu", "--only", name, "--out", str(tmp_path)]) == 0
     said = (tmp_path / "table.md").read_text()
     assert f"| {FAILED} |" not in said
-    assert all(f"| {name} |" in said for name in drive.NAMES)
+    assert f"| {name} |" in said

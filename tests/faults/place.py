@@ -143,8 +143,9 @@ class StillPulse(Pulse):
 
     def beat(self, late: bool) -> None:
         """Beat as the thread does."""
-        if late and self._beaten_at is not None:
-            self._beaten_at -= 100.0
+        for beats in self._held.values():
+            if late and beats.last_at is not None:
+                beats.last_at -= 100.0
         self._show(missed=False)
 
 
