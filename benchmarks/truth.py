@@ -63,7 +63,7 @@ Map = Callable[[Callable[[int], Row], Iterable[int]], list[Row]]
 
 
 def smallest(each: Map, n: int) -> Iterable[Row]:
-    """By world, then by the share of seeds that reach the target below the truth."""
+    """A row for each world, then for each share of seeds that reach the target below the truth."""
     every: list[Row] = []
     for world in LADDERS:
         some = each(functools.partial(walked, world), range(n))
@@ -106,7 +106,7 @@ def critical(each: Map, n: int) -> Iterable[Row]:
 
 
 def _means(rows: Sequence[Row]) -> Row:
-    """Of each figure, over the rows that have it."""
+    """Each figure's mean over the rows that have it."""
     names = dict.fromkeys(name for row in rows for name in row)
     return {name: mean(float(row[name]) for row in rows if name in row) for name in names}
 

@@ -40,7 +40,7 @@ class Traces:
         return self._kept[key]
 
     def gain(self, setting: Setting, width: int) -> float:
-        """By how much a run is quicker among so many; measured once.
+        """The times by which a run is quicker among so many; measured once.
 
         Raises:
             Refused: as `step`.

@@ -38,7 +38,7 @@ class Discovered:
 
     @property
     def examples(self) -> int:
-        """That a run trains on, about."""
+        """About how many examples a run trains on."""
         return self.steps * self.batch_size
 
     @property

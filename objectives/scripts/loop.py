@@ -70,7 +70,7 @@ class ScriptLoop(CustomLoop):
         self._close(returned, run, watch)
 
     def _values(self, params: TrialParams) -> dict[str, Value]:
-        """By the script's own names."""
+        """A run's parameters by the script's own names."""
         names, suggested = self.found.names, self.found.suggested
         own = {n: params.extra[safe(n)] for n in suggested if safe(n) in params.extra}
         return {

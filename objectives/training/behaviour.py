@@ -120,7 +120,7 @@ def _squared_norm(gradient: Tensor | None) -> float:
 
 
 def _norm_of(some: list[Tensor]) -> float | None:
-    """Of all numbers in some tensors; of those with a fraction alone."""
+    """The Euclidean norm of all numbers in those of the tensors that hold floats."""
     numbers = [one.detach() for one in some if one.is_floating_point()]
     return _rounded(math.sqrt(sum(map(_squared_norm, numbers))))
 

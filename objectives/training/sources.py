@@ -74,7 +74,7 @@ class InMemory(Source):
         return loss_of(task, model, self.look, rule)
 
     def baseline(self, judged: Judged | None, loss: Loss) -> tuple[float | None, float | None]:
-        """That of all training examples."""
+        """The loss and metric of the best constant over all training examples; None: not known."""
         return (None, None) if judged is None else baseline(*judged, loss)
 
     def order(self, seed: int, rule: str) -> Order:

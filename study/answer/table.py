@@ -37,7 +37,7 @@ class Column:
 
     @property
     def width(self) -> int:
-        """Of its widest cell, with what is around it."""
+        """The characters of its widest cell, with what is around it."""
         return max(len(text) for text in (self.head, *self.cells)) + BETWEEN
 
 

@@ -41,7 +41,7 @@ def medians(trials: Iterable[FrozenTrial], names: Sequence[str]) -> list[FrozenT
 
 
 def repeats_of(front: Sequence[FrozenTrial], trials: Iterable[FrozenTrial]) -> list[dict[str, Any]]:
-    """Of each trial of a front the feasible trials of its setting: numbers and their spread."""
+    """The numbers and spread of the feasible trials that share a setting with each of a front."""
     groups: dict[Setting, list[FrozenTrial]] = {setting_of(trial): [] for trial in front}
     for trial in trials:
         if is_feasible(trial) and setting_of(trial) in groups:

@@ -69,7 +69,7 @@ def _plain_peak(bench: Bench, objective: Any, batch_size: int) -> int:
 
 
 def _errors(predicted: Mapping[int, int | None], told: Peaks) -> list[float]:
-    """Of each size, predicted from those below it as a probe does."""
+    """The relative error of each size's prediction, made from those below it as a probe does."""
     from batchfront.objectives.training.predict import calibrated
 
     if not all(predicted.values()):

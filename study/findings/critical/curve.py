@@ -92,7 +92,7 @@ def _positive(values: Array) -> Array:
 
 
 def _nearest(sizes: Array, rows: Array) -> tuple[Array, Array, Array, Array]:
-    """Of each row, (R, K): exponent, start and slope of the curve, and what it misses, squared.
+    """Each row's nearest curve: exponent, start, slope, and what it misses, squared; rows (R, K).
 
     The last is infinite where no curve that rises from above 0 passes near.
     """

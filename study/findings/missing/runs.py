@@ -51,7 +51,7 @@ class Gap:
 
     @property
     def n_runs(self) -> int:
-        """At least so many are missing."""
+        """The least number of runs that are missing."""
         return len(self.rates) + self.n_later
 
 

@@ -25,7 +25,7 @@ def missing_line(gaps: Sequence[Gap]) -> str:
 
 
 def n_missing(gaps: Sequence[Gap]) -> int:
-    """At least so many runs."""
+    """The least number of runs that all gaps lack."""
     return sum(gap.n_runs for gap in gaps)
 
 
