@@ -1,4 +1,4 @@
-"""What the adapters share: which package is missing, what a trainer logs, and bytes in a run."""
+"""What the adapters share: imports, what a trainer logs, bytes in a run, the loop they make."""
 
 from __future__ import annotations
 
@@ -12,6 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from batchfront.objectives.measurement import ObjectiveError, TrialParams
+from batchfront.objectives.metric import Metric
+from batchfront.objectives.objective import CustomLoop
+from batchfront.objectives.parameter import Parameter
 from batchfront.objectives.run import Run
 
 RATES = ("learning_rate", "lr")  # what modules call it
@@ -137,3 +140,23 @@ def unpack(files: Mapping[str, Any], folder: Path) -> None:
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content.cpu().numpy().tobytes())
+
+
+def loop_of(
+    function: Callable[[TrialParams, Run], None],
+    *,
+    like: Callable[..., Any],
+    metric: str | Metric,
+    epochs: int,
+    search: Mapping[str, Parameter] | None,
+    n_train: int | None,
+) -> CustomLoop:
+    """A training loop that is known by the module and name of what the user wrote, `like`."""
+    function.__module__, function.__qualname__ = like.__module__, like.__qualname__
+    return CustomLoop(
+        function=function,
+        metric=metric,
+        default_epochs=epochs,
+        search=search or {},
+        n_train=n_train,
+    )

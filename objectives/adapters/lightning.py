@@ -16,6 +16,7 @@ from batchfront.objectives.adapters.common import (
     RATES,
     Pause,
     logged,
+    loop_of,
     made,
     needed,
     packed,
@@ -181,13 +182,8 @@ def objective(
             report.pause.loading()  # Lightning makes the data
             fitter.fit(model, datamodule=batches, ckpt_path=report.ckpt_path)
 
-    function.__module__, function.__qualname__ = module.__module__, module.__qualname__
-    return CustomLoop(
-        function=function,
-        metric=metric,
-        default_epochs=epochs,
-        search=search or {},
-        n_train=n_train,
+    return loop_of(
+        function, like=module, metric=metric, epochs=epochs, search=search, n_train=n_train
     )
 
 

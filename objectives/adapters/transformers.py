@@ -13,6 +13,7 @@ from typing import Any
 from batchfront.objectives.adapters.common import (
     Pause,
     logged,
+    loop_of,
     needed,
     packed,
     unpack,
@@ -162,13 +163,8 @@ def objective(
                 unpack(run.restored["files"], Path(kept))
             trainer.train(resume_from_checkpoint=kept)
 
-    function.__module__, function.__qualname__ = make_trainer.__module__, make_trainer.__qualname__
-    return CustomLoop(
-        function=function,
-        metric=metric,
-        default_epochs=epochs,
-        search=search or {},
-        n_train=n_train,
+    return loop_of(
+        function, like=make_trainer, metric=metric, epochs=epochs, search=search, n_train=n_train
     )
 
 
