@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import importlib
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,7 +16,12 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 from torch.profiler import ProfilerActivity, profile
 
-from batchfront.objectives.meters.memory import AcceleratorMeter, AllocatorMeter, CpuMeter
+from batchfront.objectives.meters.memory import (
+    AcceleratorMeter,
+    AllocatorMeter,
+    CpuMeter,
+    memory_meter,
+)
 from batchfront.objectives.run import Run
 from tests.objectives.conftest import made_data, made_task, ready, train
 
@@ -326,3 +332,42 @@ def test_a_sparse_gradient_counts_its_indices_and_its_values():
         grad = embedding.weight.grad
     held = grad._indices().nbytes + grad._values().nbytes
     assert meter.peak_bytes >= held > 0
+
+
+def test_an_accelerator_peak_is_known_before_the_first_pause(allocator):
+    """Ranks that follow tell theirs while they train."""
+    meter = AcceleratorMeter("cpu")
+    meter.start()
+    allocator.use(80)
+    allocator.use(-30)
+    assert meter.peak_bytes == 80
+    allocator.use(70)
+    assert meter.peak_bytes == 120
+    meter.stop()
+    allocator.use(500)
+    assert meter.peak_bytes == 120
+
+
+def test_a_compiled_step_records_its_graph_anew_for_every_measured_run(allocator, monkeypatch):
+    """A graph of an earlier run would be replayed, which allocates nothing."""
+    forgotten: list[int] = []
+
+    def forget() -> None:
+        allocator.use(-allocator.live)  # graphs and workspaces go
+        forgotten.append(allocator.live)
+
+    monkeypatch.setattr("batchfront.objectives.meters.memory._forget_graphs", forget)
+    allocator.use(400)
+    for _ in range(2):
+        meter = memory_meter("cuda:0", compiled=True)
+        meter.start()
+        allocator.use(900)
+        meter.stop()
+        assert meter.peak_bytes == 900
+    assert forgotten == [0, 0]
+
+
+def test_torch_still_has_what_forgets_graphs():
+    """On a build for CUDA the workspaces' call is there, too."""
+    trees = importlib.import_module("torch._inductor.cudagraph_trees")
+    assert callable(trees.reset_cudagraph_trees)
