@@ -22,10 +22,11 @@ def price_lines(plan: Plan, *, n_missing: int) -> list[str]:
     if n_missing <= 0 or not seconds:
         return []
     usual = n_missing * geometric_mean(seconds.values())
-    low, high = (human_seconds(share * usual) for share in USUAL)
     dear, cheap = max(seconds, key=seconds.__getitem__), min(seconds, key=seconds.__getitem__)
-    return [
-        f"{counted(n_missing, 'trial')}: about {low} to {high} of training; a run takes "
-        f"{human_seconds(seconds[cheap])} at batch size {cheap}, {human_seconds(seconds[dear])} at "
-        f"{dear}"
-    ]
+    least, most = (share * usual for share in USUAL)
+    low, high = map(human_seconds, (least, min(most, n_missing * seconds[dear])))
+    a_run = f"{human_seconds(seconds[cheap])} at batch size {cheap}"
+    if dear != cheap:
+        a_run += f", {human_seconds(seconds[dear])} at {dear}"
+    trials = counted(n_missing, "trial")
+    return [f"{trials}: about {low} to {high} of training; a run takes {a_run}"]

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import re
+from types import SimpleNamespace
+from typing import Any
 
 from batchfront.study.cli.main import main
+from batchfront.study.session.price import price_lines
+from batchfront.study.trials.costs import SizeCost
 
 
 def test_a_search_says_what_it_will_take_before_its_first_trial(workdir, capsys, rows):
@@ -25,3 +29,18 @@ def test_only_what_is_missing_is_counted(workdir, capsys):
     capsys.readouterr()
     assert main([*quick, "3"]) == 0
     assert "1 trial: about" in capsys.readouterr().err
+
+
+def test_of_one_batch_size_no_search_takes_longer_than_all_its_runs():
+    """And the size is named once."""
+    cost = SizeCost(
+        batch_size=64,
+        step_seconds=0.1,
+        peak_memory_bytes=1,
+        predicted_peak_memory_bytes=None,
+        total_steps=100,
+    )
+    space = SimpleNamespace(batch_sizes=(64,))
+    plan: Any = SimpleNamespace(costs={64: cost}, growth=None, space=space)
+    (line,) = price_lines(plan, n_missing=3)
+    assert line == ("3 trials: about 15 s to 30 s of training; a run takes 10 s at batch size 64")
