@@ -8,7 +8,7 @@ seeds at the best size: what repeating a run changes is no reason to choose.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -192,20 +192,17 @@ def _alternatives(
     chosen: SizeAdvice,
 ) -> dict[str, SizeAdvice]:
     """Up to three others, each clearly better than the recommended one in what it is for."""
-
-    def clearly(cost: Callable[[SizeAdvice], float], size: SizeAdvice) -> bool:
-        return cost(size) <= CLEARLY_LESS * cost(chosen)
-
     found = {}
     if best is not chosen:
         found["metric"] = best
     tolerable = [size for size in shown if size.error + TIE <= HURRY * (best.error + TIE)]
     fastest = min(tolerable, key=_seconds)
-    if clearly(_seconds, fastest):
+    if _seconds(fastest) <= CLEARLY_LESS * _seconds(chosen):
         found["fast"] = fastest
-    smallest = min(good, key=_memory)
-    if smallest in (chosen, best) or not clearly(_memory, smallest):
-        smallest = min(tolerable, key=_memory)
-    if smallest not in (chosen, best) and clearly(_memory, smallest):
-        found["memory"] = smallest
+    least = CLEARLY_LESS * min(_memory(chosen), _memory(best))  # the best is named anyway
+    for some in (good, tolerable):
+        smallest = min(some, key=_memory)
+        if _memory(smallest) < least:
+            found["memory"] = smallest
+            break
     return found

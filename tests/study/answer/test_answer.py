@@ -6,6 +6,8 @@ import json
 import math
 import random
 from statistics import mean
+from types import SimpleNamespace
+from typing import Any
 
 import optuna
 import pytest
@@ -13,7 +15,7 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 from optuna.trial import create_trial
 
 from batchfront.objectives.metric import Metric
-from batchfront.study.answer.choice import Answer, answer_of
+from batchfront.study.answer.choice import Answer, _alternatives, answer_of
 from batchfront.study.answer.known import Known, known_of
 from batchfront.study.answer.show import answer_lines, answers_json, metric_of, sentences
 from batchfront.study.cli.main import main
@@ -242,3 +244,18 @@ def test_the_command_answers_imported_runs_in_words_and_json(workdir, capsys):
 def test_what_cannot_be_asked_is_refused_in_one_line(words, workdir, capsys):
     assert main(["advise", *words]) == 2
     assert capsys.readouterr().err.count("\n") == 1
+
+
+def advice(batch_size: int, error: float, seconds: float, memory: int) -> Any:
+    return SimpleNamespace(
+        batch_size=batch_size, error=error, train_seconds=seconds, peak_memory_bytes=memory
+    )
+
+
+def test_who_is_short_of_memory_is_told_of_a_size_that_needs_less_than_those_named_anyway():
+    chosen, best = advice(64, 0.027, 0.12, 176), advice(4, 0.025, 1.6, 115)
+    hardly_less, half = advice(2, 0.026, 3.2, 114), advice(1, 0.026, 6.4, 60)
+    sizes = [chosen, best, hardly_less]
+    assert set(_alternatives(sizes, sizes, best, chosen)) == {"metric"}
+    assert _alternatives([*sizes, half], sizes, best, chosen)["memory"] is half
+    assert _alternatives([chosen, hardly_less], [chosen], chosen, chosen)["memory"] is hardly_less

@@ -54,8 +54,8 @@ def test_the_figures_are_medians_of_the_curves_near_the_rate(known, rows):
         assert found["epochs_to_target"] == (wanted if math.isfinite(wanted) else None)
         if math.isfinite(wanted):
             seen += 1
-            each = near[0]["train_seconds"] / 3
-            assert found["seconds_to_target"] == pytest.approx(wanted * each, rel=0.2)
+            each = found["train_seconds"] / 3  # as known by now: the size may be probed again
+            assert found["seconds_to_target"] == pytest.approx(wanted * each)
     assert seen > 0
 
 
