@@ -31,8 +31,8 @@ DATA_VARIABLE = "BATCHFRONT_DATA"
 FROM_VARIABLE = "BATCHFRONT_FROM"
 TO_VARIABLE = "BATCHFRONT_TO"
 PRUNERS = (
-    "front", "median", "percentile", "halving", "hyperband", "threshold", "patient", "wilcoxon",
-    "none",
+    "front", "front-paused", "median", "percentile", "halving", "hyperband", "threshold", "patient",
+    "wilcoxon", "none",
 )  # fmt: skip
 LOGS = ("tensorboard", "csv")
 LAUNCHERS = ("local", "ray")
@@ -139,7 +139,7 @@ class StudySettings:
         verbs="run",
     )
     pruner_risk: float | None = setting(
-        "of front: chance to stop a run of the final front; default: 0.02",
+        "of front, front-paused: chance to stop a run of the final front; default: 0.02, 0.05",
         group="search",
         verbs="run",
     )

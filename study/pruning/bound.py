@@ -91,14 +91,23 @@ class Bound:
 
     def upper(self, curve: Array, log2_batch_size: float, *, margin: float) -> float:
         """Optimistic final metric of a run after the epochs of `curve`, (e,)."""
+        return max(
+            guess + margin * spread for guess, spread in self._guesses(curve, log2_batch_size)
+        )
+
+    def needed(self, curve: Array, log2_batch_size: float, *, rival: float) -> float:
+        """The least margin at which the run of `upper` may still reach `rival`."""
+        guesses = self._guesses(curve, log2_batch_size)
+        return min((rival - guess) / spread for guess, spread in guesses)
+
+    def _guesses(self, curve: Array, log2_batch_size: float) -> list[tuple[float, float]]:
+        """Both guesses, each with its spread."""
         import numpy as np
 
-        epoch = len(curve)
         run = features(curve[None], self.n_epochs)
-        size = np.array([log2_batch_size])
-        level, spread = self._learned(epoch, run, size)
-        trend, jitter = float(run.trend[0]), float(run.jitter[0])
-        return max(trend + margin * jitter, float(level[0]) + margin * float(spread[0]))
+        level, spread = self._learned(len(curve), run, np.array([log2_batch_size]))
+        both = (run.trend, run.jitter), (level, spread)
+        return [(float(guess[0]), float(width[0])) for guess, width in both]
 
     def expected(self, curves: Array, log2_batch_size: Array) -> tuple[Array, Array]:
         """Final metric and its deviation after the e epochs of `curves`, (M, e); each (M,)."""

@@ -40,6 +40,8 @@ from batchfront.study.plan.settings import (
     recipe_of,
 )
 from batchfront.study.plan.sizes import span_of
+from batchfront.study.pruning.by_name import make_stop_rule
+from batchfront.study.pruning.front import to_go_on
 from batchfront.study.quiet import quiet_optuna
 from batchfront.study.session.devices import device_notes
 from batchfront.study.session.logs import Callback, loggers, telling
@@ -178,7 +180,7 @@ class Session:
     def _search(self, study: Study, plan: Plan, objective: Objective) -> int:
         from batchfront.study.findings.overview.board import note, publish
 
-        complete = n_finished(study) >= plan.n_trials
+        complete = n_finished(study) >= plan.n_trials and not self._paused(study, plan)
         if complete and self._confirming(study, plan) is None:
             self._console.print("nothing to do: for more trials pass a larger N_TRIALS")
             self._outcome(study)
@@ -200,6 +202,11 @@ class Session:
             return 1
         late = plan.timeout is not None and time.monotonic() - begun >= plan.timeout
         return self._exit_code(asked=done or late)
+
+    def _paused(self, study: Study, plan: Plan) -> bool:
+        """Whether runs were paused that are to go on."""
+        rule = make_stop_rule(plan, lambda: plan.costs)
+        return bool(to_go_on(rule, study, sound_trials(study)))
 
     def _exit_code(self, *, asked: bool) -> int:
         """The exit code when workers have ended; `asked`: at the total or a limit asked for."""

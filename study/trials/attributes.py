@@ -29,6 +29,8 @@ OWN_CLOCK = "own_clock"  # steps were not reported: its time is its own, and no 
 PREDICTED = "predicted"  # told without running: known not to fit, or to break a budget
 SPARED = "spared"  # a stop that was not carried out: {"epoch", "reach", "rival"}
 PRUNER_STATE = "pruner_state"  # what an Optuna pruner noted about a trial
+PAUSED = "paused_after"  # points of the curve of a stopped run that is kept, and can go on
+THAW = "goes_on_after"  # of a trial that goes on with a paused run: where that was paused
 ROOT = "retry_of"  # number of the trial whose run this one goes on with
 DEATHS = "worker_deaths"  # how many workers have died at it
 PURPOSE = "purpose"  # of a trial that a protocol asked for; a pruner leaves it alone
@@ -67,7 +69,8 @@ ATTRIBUTES = (  # of a measured trial, in the order of exports
     "measured_seconds", "process_seconds", "time_off", MEMORY_OFF, "planned_train_seconds",
     SCHEDULE, PHASES,
     "evaluation_peak_bytes", UNPROBED, HARDWARE, PREDICTED, "seed", "epochs", RUN_LENGTH, "device",
-    "torch_version", "compiled", BASE, PURPOSE, ROOT, DEATHS, SPARED, CURVE, ALSO_CURVES,
+    "torch_version", "compiled", BASE, PURPOSE, ROOT, DEATHS, PAUSED, THAW,
+    SPARED, CURVE, ALSO_CURVES,
 )  # fmt: skip
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from batchfront.storage.checkpoint import Checkpoint
 from batchfront.study.trials.attributes import HARDWARE, derive_seed
 from batchfront.study.trials.kept import identity_of, root_of
+from batchfront.study.trials.paused import is_paused
 from batchfront.study.workers.retry import lost_runs
 
 if TYPE_CHECKING:
@@ -56,11 +57,14 @@ class Kept:
             self.tidy()
 
     def tidy(self) -> None:
-        """Remove what is kept of runs that have ended: their workers died before they did so."""
+        """Remove what is kept of runs that have ended: their workers died before they did so.
+
+        Those that are paused have not: they may go on.
+        """
         trials = self._trials()
         ended = [trial for trial in trials if trial.state.is_finished()]
         lost = lost_runs(trials)
-        going_on = [trial for trial in trials if not trial.state.is_finished()]
+        going_on = [t for t in trials if not t.state.is_finished() or is_paused(t)]
         needed = {root_of(trial) for trial in (*going_on, *lost)}
         self._remove(trial for trial in ended if root_of(trial) not in needed)
 

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Protocol
 from batchfront.storage.shared import CLAIM_PATIENCE_SECONDS
 from batchfront.study.opening.terms import attributes_now
 from batchfront.study.plan.limits import known_limits, limits_of
+from batchfront.study.pruning.by_name import make_stop_rule
+from batchfront.study.pruning.front import to_go_on
 from batchfront.study.trials.attributes import (
     OWNER,
     PURPOSE,
@@ -18,10 +20,18 @@ from batchfront.study.trials.attributes import (
 )
 from batchfront.study.trials.costs import Costs, from_stored
 from batchfront.study.trials.hardware import COSTS
+from batchfront.study.trials.paused import is_thaw
 from batchfront.study.workers.claimed import Claimed
 from batchfront.study.workers.foreign import fail_foreign
 from batchfront.study.workers.kept import Kept
-from batchfront.study.workers.retry import drop, fail_dead, has_slot, is_double, mend_queue
+from batchfront.study.workers.retry import (
+    drop,
+    fail_dead,
+    has_slot,
+    is_double,
+    mend_queue,
+    thaw,
+)
 from batchfront.study.workers.so_far import SoFar
 from batchfront.study.workers.trial_run import params_of
 
@@ -76,6 +86,7 @@ class NextTrial:
         self._so_far = SoFar(plan.hardware)
         self._patience = CLAIM_PATIENCE_SECONDS
         self.costs: Costs = plan.costs
+        self.stop_rule = make_stop_rule(plan, lambda: self.costs)
         self.limits = known_limits([], plan, plan.costs)
         self.n_running = 0
         """Trials of others that a worker without one waits for: any may be left behind."""
@@ -108,7 +119,7 @@ class NextTrial:
             if self._interrupts.signum is not None:
                 return None
             self._queue_agenda()
-            if self._is_done():
+            if self._is_done() and not self._thaws():
                 self.n_running = self._awaited()
                 if self._kept is not None and self.n_running == 0:
                     self._kept.tidy()  # others may have died since they told their last trials
@@ -153,6 +164,7 @@ class NextTrial:
             trial=trial,
             params=params,
             purpose=trial.user_attrs.get(PURPOSE),
+            goes_on=is_thaw(trial),
             is_probed=self._plan.space.is_probed(trial.params),
             costs=self.costs,
             limits=self.limits,
@@ -189,8 +201,20 @@ class NextTrial:
         unfinished = self._so_far.unfinished
         if self._agenda is not None:
             return not self._is_asked_for(unfinished, "WAITING")
+        if any(trial.state.name == "WAITING" and is_thaw(trial) for trial in unfinished):
+            return False
         n_running = sum(trial.state.name == "RUNNING" for trial in unfinished)
         return self.n_finished + n_running >= self._plan.n_trials
+
+    def _thaws(self) -> bool:
+        """Queue the most promising of the paused runs that may still belong to the front."""
+        if self._agenda is not None:
+            return False
+        trial = next(iter(to_go_on(self.stop_rule, self._study, self._so_far.trials)), None)
+        if trial is not None:
+            thaw(self._study, trial)
+            self._so_far.follow(self._study)
+        return trial is not None
 
     @staticmethod
     def _is_asked_for(trials: Sequence[FrozenTrial], state: str) -> bool:

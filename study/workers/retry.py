@@ -20,16 +20,19 @@ from batchfront.study.trials.attributes import (
     INTERRUPTED,
     MAX_RETRIES,
     OWNER,
+    PAUSED,
     PURPOSE,
     ROOT,
     SCALED,
     SCHEDULE,
     SCORE_TEST,
     SURPLUS,
+    THAW,
     id_of,
     is_finished,
     worker_deaths,
 )
+from batchfront.study.trials.paused import is_thaw
 
 if TYPE_CHECKING:
     from optuna import Study
@@ -37,7 +40,7 @@ if TYPE_CHECKING:
 
     from batchfront.storage.shared import SharedStorage
 
-ASKED = (PURPOSE, SCORE_TEST, SCALED, SCHEDULE)  # what a trial was asked for
+ASKED = (PURPOSE, SCORE_TEST, SCALED, SCHEDULE, THAW)  # what a trial was asked for
 OURS = "batchfront_"  # how system attributes of running trials begin
 BEAT = "batchfront_beat"  # how often its worker has shown that it lives
 LEASE = "batchfront_lease"  # for how many seconds its worker may be silent
@@ -55,6 +58,8 @@ def queue_again(study: Study, trial: FrozenTrial, *, n_deaths: int) -> None:
 
     noted = noted_by_samplers(trial)
     asked = {k: v for k, v in trial.user_attrs.items() if k in ASKED}
+    if PAUSED in trial.user_attrs:
+        asked[THAW] = trial.user_attrs[PAUSED]
     history = [*noted.get(HISTORY, []), trial.number]
     study.add_trial(
         optuna.create_trial(
@@ -66,6 +71,11 @@ def queue_again(study: Study, trial: FrozenTrial, *, n_deaths: int) -> None:
             system_attrs={**noted, "failed_trial": history[0], HISTORY: history},
         )
     )
+
+
+def thaw(study: Study, trial: FrozenTrial) -> None:
+    """Queue what goes on with a paused trial: nobody has died at it."""
+    queue_again(study, trial, n_deaths=worker_deaths(trial))
 
 
 def noted_by_samplers(trial: FrozenTrial) -> dict[str, Any]:
@@ -152,8 +162,10 @@ def has_slot(trial: Trial, trials: Iterable[FrozenTrial], n_trials: int) -> bool
     """Whether the total leaves room for a trial that was just asked for.
 
     What has not ended counts where its number is lower. So of all who ask at once those with the
-    lowest numbers stay, and never too many.
+    lowest numbers stay, and never too many. A paused run that goes on has the slot it had.
     """
+    if is_thaw(trial):
+        return True
     others = (one for one in trials if one.number != trial.number)
     taken = sum(
         is_finished(one) if one.state.is_finished() else one.number < trial.number for one in others
