@@ -181,6 +181,7 @@ def new_plan(settings: StudySettings, objective: Objective, name: str, device: s
         growth=growth_of(objective, length, space.batch_sizes),
         n_trials=settings.n_trials,
         timeout=settings.timeout,
+        paused_gib=settings.paused_gib,
         grace_seconds=settings.grace or DEFAULT_GRACE_SECONDS,
         fuse=settings.fuse or OFF,
         study_id=new_identity(),

@@ -16,6 +16,7 @@ from batchfront.study.plan.agreement import AGREEMENT, check_record
 from batchfront.study.show import counted
 from batchfront.study.trials.attributes import is_finished
 from batchfront.study.trials.kept import bytes_of, kept_beside, kept_files
+from batchfront.study.trials.paused import is_paused
 from batchfront.study.trials.sound import sound_trials
 
 if TYPE_CHECKING:
@@ -79,6 +80,7 @@ def _row(study: Study, folder: Path | None) -> dict[str, Any]:
         "n_trials": finished.total(),
         "n_complete": finished["COMPLETE"],
         "n_pruned": finished["PRUNED"],
+        "n_paused": sum(map(is_paused, trials)),
         "n_fail": finished["FAIL"],
         "n_running": sum(t.state.name == "RUNNING" for t in trials),
         "checkpoint_bytes": None if folder is None else bytes_of(_kept(study, folder)),

@@ -49,6 +49,7 @@ class Plan:
     growth: Growth | None = None  # of the batch size within a run
     n_trials: int
     timeout: float | None
+    paused_gib: float = 10.0  # of disk, for checkpoints of paused runs
     grace_seconds: int  # the same for all workers: it is also how often they show that they live
     fuse: str | int = OFF  # runs that are trained together: off, auto, or the most
     study_id: str  # its identity, which tells it from all others, also of its name

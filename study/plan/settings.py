@@ -305,6 +305,13 @@ class StudySettings:
         group="workers",
         verbs=f"{SEARCHING} {FILLING}",
     )
+    paused_gib: float = setting(
+        "of front-paused: GiB of disk for paused runs, the most hopeless go first; default: 10",
+        default=10.0,
+        group="workers",
+        verbs="run",
+        number=Number(low=0, high=2**30),
+    )
     fuse: str | int | None = setting(
         "runs of one batch size trained together: auto, off, or how many at most; default: off",
         kind="fuse",

@@ -62,6 +62,11 @@ class Hope(NamedTuple):
     trial: FrozenTrial
 
 
+def ranked(rule: StopRule, study: Study) -> list[FrozenTrial]:
+    """The paused trials of this hardware, the most hopeless last."""
+    return [hope.trial for hope in rule.hopes(study)] if isinstance(rule, FrontPruner) else []
+
+
 def to_go_on(rule: StopRule, study: Study, trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
     """The paused ones of a study's trials that the rule would go on with, the best first."""
     if not isinstance(rule, FrontPruner) or not rule.pauses or not any(map(is_paused, trials)):

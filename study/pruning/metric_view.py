@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from batchfront.objectives.metric import ACCURACY, Metric
 from batchfront.study.trials.attributes import CURVE, PRUNER_STATE
+from batchfront.study.trials.paused import is_paused, superseded
 from batchfront.study.trials.sound import SoundTrials
 
 if TYPE_CHECKING:
@@ -47,14 +48,15 @@ class MetricView:
         for trial in trials[self._n_seen :]:
             self._add(trial)
         self._n_seen = len(trials)
+        gone = superseded(trials[number] for number in self._open)
         for number in sorted(self._open):
             trial = trials[number]
-            if self._sound.why_not(study, trial) is not None:
+            if number in gone or self._sound.why_not(study, trial) is not None:
                 self._leave_out(trial)
                 continue
             self.report(number, trial.user_attrs.get(CURVE, ()))
             self._take_state(number, trial.user_attrs.get(PRUNER_STATE, {}))
-            if trial.state.is_finished():
+            if trial.state.is_finished() and not is_paused(trial):  # that may be left out later
                 self._finish(trial)
                 self._open.discard(number)
 

@@ -9,8 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from batchfront.study.trials.attributes import PAUSED, THAW
-from batchfront.study.trials.kept import root_of
+from batchfront.study.trials.attributes import PAUSED, ROOT, THAW
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial, Trial
@@ -27,13 +26,17 @@ def is_thaw(trial: Trial | FrozenTrial) -> bool:
 
 
 def superseded(trials: Iterable[FrozenTrial]) -> set[int]:
-    """Numbers of the paused trials whose run a later one takes up."""
+    """Numbers of the paused trials whose run a later one takes up; trials may be foreign, too."""
     there = list(trials)
     latest: dict[int, int] = {}
     for trial in there:
         if is_thaw(trial):
-            root = root_of(trial)
-            latest[root] = max(trial.number, latest.get(root, -1))
+            latest[_run_of(trial)] = max(trial.number, latest.get(_run_of(trial), -1))
     if not latest:
         return set()
-    return {t.number for t in there if is_paused(t) and t.number < latest.get(root_of(t), -1)}
+    return {t.number for t in there if is_paused(t) and t.number < latest.get(_run_of(t), -1)}
+
+
+def _run_of(trial: FrozenTrial) -> int:
+    root = trial.user_attrs.get(ROOT, trial.number)
+    return root if isinstance(root, int) else trial.number

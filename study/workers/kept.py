@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from batchfront.storage.checkpoint import Checkpoint
 from batchfront.study.trials.attributes import HARDWARE, derive_seed
-from batchfront.study.trials.kept import identity_of, root_of
+from batchfront.study.trials.kept import bytes_of, identity_of, root_of
 from batchfront.study.trials.paused import is_paused
 from batchfront.study.workers.retry import lost_runs
 
@@ -28,6 +28,7 @@ class Kept:
         self._compiled = objective.compiled
         self._trials: Callable[[], Sequence[FrozenTrial]] = tuple  # as they were seen last
         self._is_tidy = False
+        self._n_paused = 0  # when their files were counted last
         self._claimed: Checkpoint | None = None
 
     def claim(self, trial: Trial) -> Checkpoint:
@@ -67,6 +68,26 @@ class Kept:
         going_on = [t for t in trials if not t.state.is_finished() or is_paused(t)]
         needed = {root_of(trial) for trial in (*going_on, *lost)}
         self._remove(trial for trial in ended if root_of(trial) not in needed)
+
+    def limit(self, ranked: Callable[[], Sequence[FrozenTrial]]) -> None:
+        """Remove what is kept of paused runs beyond the plan's GiB: those would start over.
+
+        `ranked`: the paused ones, the most hopeless last; which takes time to find.
+        """
+        here = [t for t in self._trials() if is_paused(t) and self._ran_here(t)]
+        n_before, self._n_paused = self._n_paused, len(here)
+        most = self._plan.paused_gib * 2**30
+        if len(here) <= n_before or bytes_of(self._paths(here)) <= most:
+            return
+        trials = list(ranked())
+        while trials and bytes_of(self._paths(trials)) > most:
+            self.of(trials.pop()).remove()
+
+    def _ran_here(self, trial: FrozenTrial) -> bool:
+        return bool(trial.user_attrs.get(HARDWARE) == self._plan.hardware)
+
+    def _paths(self, trials: Iterable[FrozenTrial]) -> list[Path]:
+        return [self.of(trial).path for trial in trials]
 
     def forget(self) -> None:
         """Remove what is kept of any run: the study was deleted."""

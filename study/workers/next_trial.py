@@ -8,7 +8,7 @@ from batchfront.storage.shared import CLAIM_PATIENCE_SECONDS
 from batchfront.study.opening.terms import attributes_now
 from batchfront.study.plan.limits import known_limits, limits_of
 from batchfront.study.pruning.by_name import make_stop_rule
-from batchfront.study.pruning.front import to_go_on
+from batchfront.study.pruning.front import ranked, to_go_on
 from batchfront.study.trials.attributes import (
     OWNER,
     PURPOSE,
@@ -187,6 +187,7 @@ class NextTrial:
         self.limits = limits_of(so_far.sizes, self._plan, self.costs)
         if self._kept is not None:
             self._kept.seen(lambda: so_far.trials)
+            self._kept.limit(lambda: ranked(self.stop_rule, self._study))
 
     def _queue_agenda(self) -> None:
         """Queue what an agenda has next, where nothing waits."""

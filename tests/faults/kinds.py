@@ -5,7 +5,7 @@ A new kind of trial is a new line there.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from optuna.trial import FrozenTrial
@@ -22,6 +22,7 @@ from batchfront.study.trials.attributes import (
     INTERRUPTED,
     MAX_RETRIES,
     OWNER,
+    PAUSED,
     PREDICTED,
     ROOT,
     SURPLUS,
@@ -48,8 +49,13 @@ def _stopped(*verdicts: Verdict) -> Callable[[FrozenTrial], bool]:
     return lambda t: (
         t.state.name == "PRUNED"
         and not t.user_attrs.get(PREDICTED)
+        and not is_paused(t)
         and t.user_attrs.get(VERDICT) in said
     )
+
+
+def is_paused(trial: FrozenTrial) -> bool:
+    return trial.state.name == "PRUNED" and PAUSED in trial.user_attrs
 
 
 def _lost_its_worker(trial: FrozenTrial) -> bool:
@@ -167,6 +173,16 @@ def goes_on_once(trial: FrozenTrial, scene: Scene) -> Said:
     return None if found == wanted else f"it goes on with {found}, wanted {wanted}"
 
 
+def goes_on_once_at_most(trial: FrozenTrial, scene: Scene) -> Said:
+    """A paused run waits to go on, or does so under one other number; nobody has died at it."""
+    after = successors(trial, scene)
+    if not after:
+        return None
+    died = [other.user_attrs.get(DEATHS) for other in after]
+    wanted = [trial.user_attrs.get(DEATHS, 0)]
+    return None if died == wanted else f"it goes on with deaths {died}, wanted {wanted}"
+
+
 def was_given_up_in_the_end(trial: FrozenTrial, scene: Scene) -> Said:
     after = [other.number for other in successors(trial, scene)]
     return f"it was given up, and goes on in {after}" if after else None
@@ -233,6 +249,7 @@ KINDS = (
     Kind("completed", lambda t: t.state.name == "COMPLETE", True,
          (*RAN, measured_what_it_should, is_told_what_it_measured)),
     Kind("stopped by a rule", _stopped(*BY_A_RULE), True, (*RAN, began_as_it_should)),
+    Kind("paused", is_paused, True, (*RAN[:-1], began_as_it_should, goes_on_once_at_most)),
     Kind("stopped by itself", _stopped(*BY_ITSELF), True, (*RAN, measured_what_it_should)),
     Kind("stopped at a limit", _stopped(*BY_LIMITS), True, RAN),
     Kind("told without running", lambda t: t.state.name == "PRUNED" and bool(
@@ -259,5 +276,11 @@ def kinds_of(trial: FrozenTrial) -> list[Kind]:
 
 
 def counts(trial: FrozenTrial) -> bool:
-    """Whether it counts towards the total."""
+    """Whether it counts towards the total; a paused one only while its run has not gone on."""
     return any(kind.counts for kind in kinds_of(trial))
+
+
+def counted(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
+    """The trials that count towards the total, among all of a study."""
+    taken_up = {goes_on_from(trial) for trial in trials if not is_double(trial)}
+    return [t for t in trials if counts(t) and not (is_paused(t) and t.number in taken_up)]

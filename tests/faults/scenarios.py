@@ -29,7 +29,7 @@ from batchfront.study.plan.space import SearchSpace
 from batchfront.study.trials.attributes import OWNER, id_of
 from batchfront.study.trials.kept import kept_files
 from batchfront.study.workers import launch, ledger
-from tests.faults.kinds import counts
+from tests.faults.kinds import counted
 from tests.faults.oracles import violations
 from tests.faults.place import (
     QUICK_GRACE,
@@ -173,7 +173,7 @@ class Scenario:
     def n_finished(self, keeper: Keeper, place: Place) -> int:
         """Trials that count, right now."""
         study = open_study(keeper.storages(place.url), place.name)
-        return sum(map(counts, study.get_trials(deepcopy=False)))
+        return len(counted(study.get_trials(deepcopy=False)))
 
     def clean(self, keeper: Keeper, place: Place) -> None:
         """Leave nothing behind in a storage that many faults share."""
