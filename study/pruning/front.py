@@ -47,7 +47,7 @@ WORTH = 0.1
 """A stop that would save less than this share of a mean run is worth no risk."""
 MAX_RISK_SHARE = 2.0
 """Risk is spent where it buys time: a run's share of it is its cost over the mean, at most this."""
-BOLD, BOLDEST = 5.0, 0.5
+BOLD, BOLDEST = 2.0, 0.5
 """A run is paused at so many times the risk, and at most at that one: it can be taken back."""
 REREAD_SECONDS = 1.0  # a stop may come that much late: reading a database takes milliseconds
 ANEW, NO_TRIAL = -2, -1  # numbers that no trial has
