@@ -150,6 +150,7 @@ class Progress(Live):
             return
         if event.goes_on:  # it was counted, and as one that was stopped
             self._n_stopped -= 1
+            self._n_done = max(self._n_done, event.n_finished + 1)
         else:
             self._n_done += 1
         if event.values is not None:
