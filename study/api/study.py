@@ -137,7 +137,8 @@ class Study:
         from batchfront.study.trials.hardware import fronts_by_hardware
 
         looked = self._look()
-        return as_table(front_rows(fronts_by_hardware(looked.study, looked.trials), looked.names))
+        fronts = fronts_by_hardware(looked.study, looked.trials)
+        return as_table(front_rows(fronts, looked.names, looked.trials))
 
     def plot_batch_sizes(self) -> go.Figure:
         """What each batch size buys: metric, best learning rate, time and memory."""
