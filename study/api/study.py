@@ -210,7 +210,7 @@ def _ended(code: int, why: Exception | None) -> None:
 
 def _named(task: Any) -> dict[str, Any]:
     """The settings of a task: its name, and itself where it was handed over."""
-    from batchfront.objectives.load import name_of
+    from batchfront.objectives.spec import name_of
 
     if isinstance(task, str | Path):
         return {"task": str(task)}
