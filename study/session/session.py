@@ -180,7 +180,8 @@ class Session:
     def _search(self, study: Study, plan: Plan, objective: Objective) -> int:
         from batchfront.study.findings.overview.board import note, publish
 
-        complete = n_finished(study) >= plan.n_trials and not self._paused(study, plan)
+        n_paused = self._n_paused(study, plan)
+        complete = n_finished(study) >= plan.n_trials and not n_paused
         if complete and self._confirming(study, plan) is None:
             self._console.print("nothing to do: for more trials pass a larger N_TRIALS")
             self._outcome(study)
@@ -189,13 +190,16 @@ class Session:
         job = self._job(plan, objective)
         for line in price_lines(plan, n_missing=plan.n_trials - n_finished(study)):
             self._console.print(line, soft_wrap=True)
+        if n_paused and n_finished(study) >= plan.n_trials:
+            self._console.print(f"going on with {counted(n_paused, 'paused run')}")
         with self._interrupts.installed():
             failure = None if complete else self._launch(study, objective, job)
             if failure is None and n_finished(study) >= plan.n_trials:
                 failure = self._confirm(study, objective, job)
-            self._outcome(study)
+            n_paused = self._n_paused(study, plan)
+            self._outcome(study, n_paused=n_paused)
             publish(study, note(plan), Objectives.of(study))
-        done = n_finished(study) >= plan.n_trials
+        done = n_finished(study) >= plan.n_trials and not n_paused
         if failure is not None and not (done and isinstance(failure, WorkerDied)):
             self.failure = failure
             self._console.print(one_line(f"error: {failure}"), style="red", soft_wrap=True)
@@ -203,10 +207,10 @@ class Session:
         late = plan.timeout is not None and time.monotonic() - begun >= plan.timeout
         return self._exit_code(asked=done or late)
 
-    def _paused(self, study: Study, plan: Plan) -> bool:
-        """Whether runs were paused that are to go on."""
+    def _n_paused(self, study: Study, plan: Plan) -> int:
+        """The paused runs that may still belong to the front."""
         rule = make_stop_rule(plan, lambda: plan.costs)
-        return bool(to_go_on(rule, study, sound_trials(study)))
+        return len(to_go_on(rule, study, sound_trials(study)))
 
     def _exit_code(self, *, asked: bool) -> int:
         """The exit code when workers have ended; `asked`: at the total or a limit asked for."""
@@ -279,7 +283,8 @@ class Session:
                 return failure
         return None
 
-    def _outcome(self, study: Study) -> None:
+    def _outcome(self, study: Study, *, n_paused: int = 0) -> None:
+        """Say what came out; `n_paused`: runs that are to go on, and have not."""
         say, n_trials = self._console.print, self._settings.n_trials
         sound = SoundTrials()
         trials = sound.of(study)
@@ -297,6 +302,9 @@ class Session:
             say(f"interrupted with {n_done} of {total}; run it again to resume")
         elif n_done < n_trials:
             say(f"{n_done} of {total}; run it again to go on")
+        elif n_paused:
+            runs = counted(n_paused, "paused run")
+            say(f"{runs} may still belong to the front; run it again to go on")
         else:
             say(f"next: {self._then or self._next(study)}", soft_wrap=True)
 

@@ -110,7 +110,9 @@ def test_a_finished_study_with_hopeless_runs_has_nothing_to_do(paused, capsys):
 
 def test_paused_runs_go_on_though_the_total_is_reached_and_count_once(paused, rows, capsys):
     assert main([*PAUSES, *CAREFULLY]) == 0
-    assert f"{N + 1}/{N}" not in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert f"going on with {len(paused)} paused runs" in said
+    assert f"{N + 1}/{N}" not in said
     after = [trial for trial in trials() if THAW in trial.user_attrs]
     assert {trial.user_attrs[ROOT] for trial in after} == set(paused)
     assert not any(trial.user_attrs[DEATHS] for trial in after)
@@ -123,6 +125,13 @@ def test_paused_runs_go_on_though_the_total_is_reached_and_count_once(paused, ro
     assert max(row["val_accuracy"] for row in front) == best
     assert rows("ls", "--storage", URL)[0]["n_trials"] == N
     assert violations(scene()) == []
+
+
+def test_a_study_that_is_ended_early_says_how_many_runs_it_leaves_behind(paused, capsys):
+    assert main([*PAUSES, *CAREFULLY, "--timeout", "0.001"]) == 0
+    words = f"{len(paused)} paused runs may still belong to the front; run it again to go on"
+    assert words in capsys.readouterr().err
+    assert len(trials()) == N
 
 
 def test_a_larger_total_is_reached_exactly_with_runs_that_went_on(paused, rows):
