@@ -26,7 +26,7 @@ from typing import Any
 
 from batchfront.objectives.curves.table import RecordedRun, Table, read_table
 from batchfront.objectives.length import Length
-from batchfront.study.plan.plan import PAUSING, RISKS
+from batchfront.study.plan.plan import OF_THE_FRONT, PAUSING
 from batchfront.study.pruning.by_name import stock_pruner
 from batchfront.study.pruning.decision import NeverStop, StopRule
 from batchfront.study.pruning.front import FrontPruner
@@ -49,7 +49,7 @@ def main() -> None:
     arguments.add_argument("tables", nargs="+", type=Path, metavar="TABLE")
     arguments.add_argument("--designs", type=int, default=30)
     arguments.add_argument("--trials", type=int, default=150, help="in a design")
-    arguments.add_argument("--risk", type=float, help="of the pruners front and front-paused")
+    arguments.add_argument("--risk", type=float, default=0.02, help="of front and front-paused")
     arguments.add_argument("--pruners", nargs="+", choices=PRUNERS, default=PRUNERS)
     arguments.add_argument("--jobs", type=int, default=2, help="processes")
     arguments.add_argument("--figure", type=Path, help="write an HTML picture of the rows")
@@ -69,7 +69,7 @@ def main() -> None:
         pruning_figure(rows, args.figure)
 
 
-def _job(job: tuple[Path, str], *, designs: int, trials: int, risk: float | None) -> Row:
+def _job(job: tuple[Path, str], *, designs: int, trials: int, risk: float) -> Row:
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -105,14 +105,14 @@ class Comparison:
     false_stops: int
 
 
-def compare(table: Table, name: str, *, n_trials: int, seed: int, risk: float | None) -> Comparison:
+def compare(table: Table, name: str, *, n_trials: int, seed: int, risk: float) -> Comparison:
     """Play one design twice."""
     design = random_design(table, n_trials=n_trials, seed=seed)
     free = play(table, design, NeverStop(), guarded=False)
     if name == "hindsight":
         played = in_hindsight(table, free)
     else:
-        guarded = name in ("guard", *RISKS)
+        guarded = name in ("guard", *OF_THE_FRONT)
         rule = make_rule(table, name, seed=seed, risk=risk)
         played = play(table, design, rule, guarded=guarded)
     stopped = [p.run for p, f in zip(played, free, strict=True) if f.completed and not p.completed]
@@ -129,15 +129,15 @@ def compare(table: Table, name: str, *, n_trials: int, seed: int, risk: float | 
     )
 
 
-def make_rule(table: Table, name: str, *, seed: int, risk: float | None) -> StopRule:
+def make_rule(table: Table, name: str, *, seed: int, risk: float) -> StopRule:
     """The rule that the rows name so."""
     if name in ("none", "guard"):
         return NeverStop()
     if name == "multi-metric":
         return MultiMetricRule(table)
-    if name in RISKS:
+    if name in OF_THE_FRONT:
         return FrontPruner(
-            risk=RISKS[name] if risk is None else risk,
+            risk=risk,
             seed=seed,
             hardware="",
             costs=dict,

@@ -33,7 +33,7 @@ from batchfront.study.plan.length import (
     with_stored_length,
 )
 from batchfront.study.plan.parsers import OFF
-from batchfront.study.plan.plan import DEFAULT_GRACE_SECONDS, DEFAULT_RISK, RISKS, Plan
+from batchfront.study.plan.plan import DEFAULT_GRACE_SECONDS, DEFAULT_RISK, Plan
 from batchfront.study.plan.recipe import check_warmup, searched_recipe
 from batchfront.study.plan.settings import StudySettings
 from batchfront.study.plan.sizes import MOST_SIZES
@@ -154,7 +154,6 @@ def new_plan(settings: StudySettings, objective: Objective, name: str, device: s
     length = asked_length(settings, objective)
     space = fitting(asked, length, objective.batch_sizes)
     length = with_evaluations(length, space)
-    pruner = settings.pruner or "front"
     check_warmup(objective, length, space.batch_sizes[0])
     return Plan(
         study_name=name,
@@ -165,12 +164,8 @@ def new_plan(settings: StudySettings, objective: Objective, name: str, device: s
         budgets=settings.budgets(),
         length=length,
         sampler=settings.sampler or "cost-aware",
-        pruner=pruner,
-        pruner_risk=(
-            RISKS.get(pruner, DEFAULT_RISK)
-            if settings.pruner_risk is None
-            else settings.pruner_risk
-        ),
+        pruner=settings.pruner or "front",
+        pruner_risk=DEFAULT_RISK if settings.pruner_risk is None else settings.pruner_risk,
         seed=settings.seed if settings.seed is not None else 0,
         target=settings.target,
         diagnostics=settings.diagnostics or (),

@@ -18,9 +18,9 @@ from batchfront.study.trials.yardstick import Objectives
 if TYPE_CHECKING:
     from batchfront.objectives.training.schedules import Growth
 
-DEFAULT_RISK = 0.02
+DEFAULT_RISK = 0.02  # of the pruners that take one
 PAUSING = "front-paused"  # the pruner that pauses runs
-RISKS = {"front": DEFAULT_RISK, PAUSING: 0.05}  # of the pruners that take one
+OF_THE_FRONT = ("front", PAUSING)  # pruners that take a risk
 DEFAULT_GRACE_SECONDS = 60
 
 

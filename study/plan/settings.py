@@ -139,7 +139,7 @@ class StudySettings:
         verbs="run",
     )
     pruner_risk: float | None = setting(
-        "of front, front-paused: chance to stop a run of the final front; default: 0.02, 0.05",
+        "of front, front-paused: chance to stop a run of the final front; default: 0.02",
         group="search",
         verbs="run",
     )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from batchfront.objectives.raised import words_of
 from batchfront.study.errors import StudyError
-from batchfront.study.plan.plan import DEFAULT_RISK, PAUSING, RISKS
+from batchfront.study.plan.plan import OF_THE_FRONT, PAUSING
 from batchfront.study.pruning.decision import NeverStop, StopRule
 from batchfront.study.quiet import quiet_optuna
 from batchfront.study.trials.outcome import grid_stride
@@ -26,7 +26,7 @@ def check_pruner(plan: Plan, *, asked_risk: float | None) -> None:
         raise StudyError(
             "pruner threshold stops runs beyond --min-metric or --max-metric: give one of them"
         )
-    if asked_risk is not None and plan.pruner not in RISKS:
+    if asked_risk is not None and plan.pruner not in OF_THE_FRONT:
         raise StudyError(f"pruner_risk is for the pruner front, not for {plan.pruner}")
     if ":" in plan.pruner:
         own_pruner(plan.pruner)
@@ -42,7 +42,7 @@ def make_stop_rule(plan: Plan, costs: Callable[[], Costs]) -> StopRule:
     """
     if plan.pruner == "none":
         return NeverStop()
-    if plan.pruner in RISKS:
+    if plan.pruner in OF_THE_FRONT:
         from batchfront.study.pruning.front import FrontPruner
 
         return FrontPruner(
@@ -52,7 +52,6 @@ def make_stop_rule(plan: Plan, costs: Callable[[], Costs]) -> StopRule:
             costs=costs,
             length=plan.length,
             pauses=plan.pruner == PAUSING,
-            final_risk=DEFAULT_RISK if plan.pruner == PAUSING else 1.0,
         )
     from batchfront.study.pruning.stock import StockPruner
 

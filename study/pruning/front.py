@@ -47,7 +47,7 @@ WORTH = 0.1
 """A stop that would save less than this share of a mean run is worth no risk."""
 MAX_RISK_SHARE = 2.0
 """Risk is spent where it buys time: a run's share of it is its cost over the mean, at most this."""
-BOLD, BOLDEST = 2.0, 0.5
+BOLD, BOLDEST = 5.0, 0.5
 """A run is paused at so many times the risk, and at most at that one: it can be taken back."""
 REREAD_SECONDS = 1.0  # a stop may come that much late: reading a database takes milliseconds
 ANEW, NO_TRIAL = -2, -1  # numbers that no trial has
@@ -86,11 +86,9 @@ class FrontPruner:
         costs: Callable[[], Costs],
         length: Length,
         pauses: bool = False,
-        final_risk: float = 1.0,
     ) -> None:
-        """`pauses`: kept runs are paused, at more risk; `final_risk`: of others, at most."""
+        """`pauses`: runs that are kept are paused, at more risk."""
         self._risk = risk
-        self._final_risk = final_risk
         self.pauses = pauses
         self._seed = seed
         self._hardware = hardware
@@ -122,10 +120,9 @@ class FrontPruner:
         pauses = self.pauses and progress.is_kept
         bold = pauses and not is_thaw(trial)
         risk = min(BOLD * self._risk, BOLDEST) if bold else self._risk
-        if not pauses:
-            risk = min(risk, self._final_risk)
         risk *= min(progress.train_seconds / mean_seconds, MAX_RISK_SHARE)
-        reach = self._reach(known, curve, progress, risk)
+        final = pauses and not bold
+        reach = self._reach(known, curve, progress, risk, final=final)
         if reach is None or metric.reaches(reach, rival.metric):
             return None
         if self._is_spared(trial, reach, rival, progress):
@@ -177,7 +174,7 @@ class FrontPruner:
             rival=self._yardstick.standard(rival.metric),
         )
         risk = self._risk * min(run.train_seconds / mean_seconds, MAX_RISK_SHARE)
-        return needed - bound.margin(risk)
+        return needed - bound.margin_after(len(curve), risk)
 
     def _metric_of(self, study: Study) -> Metric:
         """Read once, which takes milliseconds: it never changes within a study."""
@@ -215,9 +212,12 @@ class FrontPruner:
         return self._bound
 
     def _reach(
-        self, known: KnownRuns, curve: list[float], run: RunSoFar, risk: float
+        self, known: KnownRuns, curve: list[float], run: RunSoFar, risk: float, *, final: bool
     ) -> float | None:
-        """Optimistic final metric at a risk; None while too few curves are known."""
+        """Optimistic final metric at a risk; None while too few curves are known.
+
+        `final`: the risk is that of a run which might go on, as for `hopes`.
+        """
         import numpy as np
 
         bound = self._learned(known)
@@ -226,7 +226,7 @@ class FrontPruner:
         upper = bound.upper(
             self._yardstick.standard(np.array(curve)),
             float(np.log2(run.batch_size)),
-            margin=bound.margin(risk),
+            margin=bound.margin_after(len(curve), risk) if final else bound.margin(risk),
         )
         reach: float = self._yardstick.own(upper)
         metric = self._yardstick.metric
