@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 from batchfront.storage.shared import CLAIM_PATIENCE_SECONDS
 from batchfront.study.opening.terms import attributes_now
 from batchfront.study.plan.limits import known_limits, limits_of
+from batchfront.study.plan.plan import PAUSING
 from batchfront.study.pruning.by_name import make_stop_rule
 from batchfront.study.pruning.front import ranked, to_go_on
 from batchfront.study.trials.attributes import (
@@ -187,7 +188,8 @@ class NextTrial:
         self.limits = limits_of(so_far.sizes, self._plan, self.costs)
         if self._kept is not None:
             self._kept.seen(lambda: so_far.trials)
-            self._kept.limit(lambda: ranked(self.stop_rule, self._study))
+            if self._plan.pruner == PAUSING:
+                self._kept.limit(lambda: ranked(self.stop_rule, self._study))
 
     def _queue_agenda(self) -> None:
         """Queue what an agenda has next, where nothing waits."""
