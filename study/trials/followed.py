@@ -18,7 +18,8 @@ class Look:
     """What there is of a study since the last look; each list in the order of numbers."""
 
     finished: list[FrozenTrial]  # of ours, since then
-    superseded: set[int]  # numbers of those handed out before whose runs were taken up since then
+    taken_up: list[FrozenTrial]  # of ours, since then: paused ones whose run another goes on with
+    superseded: set[int]  # numbers of those handed out as finished before that are so by now
     unfinished: list[FrozenTrial]  # all of ours that wait or run
     foreign: list[tuple[FrozenTrial, str]]  # all others that wait or run, and why they are foreign
 
@@ -40,7 +41,7 @@ class Followed:
         trials = study.get_trials(deepcopy=False)
         numbers = [*self._unfinished, *range(self._n_seen, len(trials))]
         self._n_seen, self._unfinished = len(trials), []
-        look = Look(finished=[], superseded=set(), unfinished=[], foreign=[])
+        look = Look(finished=[], taken_up=[], superseded=set(), unfinished=[], foreign=[])
         for trial in (trials[number] for number in numbers):
             why = self._rules.why_not(trial)
             if not trial.state.is_finished():
@@ -60,6 +61,7 @@ class Followed:
         gone = superseded((*self._paused.values(), *new.values(), *self._thaws.values()))
         look.superseded.update(gone & self._paused.keys())
         if gone:
+            look.taken_up[:] = [trial for trial in look.finished if trial.number in gone]
             look.finished[:] = [trial for trial in look.finished if trial.number not in gone]
         paused = {**self._paused, **new}
         self._paused = {number: trial for number, trial in paused.items() if number not in gone}

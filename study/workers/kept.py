@@ -68,6 +68,8 @@ class Kept:
         going_on = [t for t in trials if not t.state.is_finished() or is_paused(t)]
         needed = {root_of(trial) for trial in (*going_on, *lost)}
         self._remove(trial for trial in ended if root_of(trial) not in needed)
+        for trial in filter(is_paused, trials):
+            self.of(trial).tidy()
 
     def limit(self, ranked: Callable[[], Sequence[FrozenTrial]]) -> None:
         """Remove what is kept of paused runs beyond the plan's GiB: those would start over.

@@ -182,11 +182,13 @@ def _is_to_run_again(trial: FrozenTrial) -> bool:
 
 
 def _successors(trials: Iterable[FrozenTrial]) -> dict[int, int]:
-    """The number of the first trial that goes on with each one's run, by that one's number."""
+    """The number of the first trial that goes on with each one's run, by that one's number.
+
+    Those between may be missing: of a run that was paused and has gone on the last trial is there.
+    """
     found: dict[int, int] = {}
     for trial in trials:  # in the order of their numbers
-        before = _predecessor(trial)
-        if before is not None:
+        for before in _history(trial):
             found.setdefault(before, trial.number)
     return found
 
@@ -197,5 +199,10 @@ def _is_later(trial: FrozenTrial, successors: dict[int, int]) -> bool:
 
 
 def _predecessor(trial: FrozenTrial) -> int | None:
+    history = _history(trial)
+    return history[-1] if history else None
+
+
+def _history(trial: FrozenTrial) -> list[int]:
     history = trial.system_attrs.get(HISTORY)
-    return history[-1] if history and isinstance(history, list) else None
+    return history if isinstance(history, list) else []

@@ -42,7 +42,7 @@ class SoFar:
         self._sizes = self._sizes.and_of(look.finished, self._hardware)
         self._chained += [
             trial
-            for trial in look.finished
+            for trial in (*look.finished, *look.taken_up)
             if trial.state.name == "FAIL" or HISTORY in trial.system_attrs
         ]
 

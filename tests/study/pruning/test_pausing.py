@@ -12,11 +12,12 @@ from batchfront.study.pruning.front import FrontPruner, to_go_on
 from batchfront.study.pruning.metric_view import MetricView
 from batchfront.study.search.placed import PlacedSampler
 from batchfront.study.search.samplers import projected
-from batchfront.study.trials.attributes import CONSTRAINT, CURVE, PAUSED, SO_FAR
+from batchfront.study.trials.attributes import CONSTRAINT, CURVE, DEATHS, OWNER, PAUSED, SO_FAR
 from batchfront.study.trials.followed import Followed
 from batchfront.study.trials.paused import is_paused, is_thaw
 from batchfront.study.trials.sound import SoundTrials
-from batchfront.study.workers.retry import thaw
+from batchfront.study.workers.retry import lost_runs, queue_again, thaw
+from batchfront.study.workers.so_far import SoFar
 from benchmarks.playback import play, random_design
 
 from ..conftest import ROOT
@@ -152,6 +153,26 @@ def test_whoever_followed_a_study_is_told_which_paused_runs_have_gone_on(study):
     _end(study, again, rising(0.95, AFTER + 2), pauses=True)
     look = followed.look(study)
     assert (look.superseded, [t.number for t in look.finished]) == (set(), [again.number])
+
+
+@pytest.mark.parametrize("reads", [lambda s: SoundTrials().of(s), lambda s: _so_far(s).chain])
+def test_a_run_that_lost_its_worker_was_paused_and_went_on_is_not_lost_again(study, reads):
+    lost = study.ask(SPACE)
+    lost.set_user_attr(OWNER, {"pid": 1})
+    study.tell(lost, state=TrialState.FAIL)
+    queue_again(study, study.trials[lost.number], n_deaths=1)
+    again = study.ask(SPACE)
+    _end(study, again, rising(0.95, AFTER), pauses=True)
+    assert lost_runs(reads(study)) == []
+    thaw(study, study.trials[again.number])
+    assert lost_runs(reads(study)) == []  # whoever looks for the first time now
+    assert study.trials[-1].user_attrs[DEATHS] == 1
+
+
+def _so_far(study):
+    found = SoFar("here")
+    found.follow(study)
+    return found
 
 
 def test_samplers_of_optunas_see_a_run_that_went_on_once(gone_on):

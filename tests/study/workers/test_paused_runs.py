@@ -102,6 +102,14 @@ def test_a_paused_run_keeps_its_checkpoint_and_ls_says_so(paused, rows):
     assert violations(scene()) == []
 
 
+def test_what_a_killed_writer_left_of_a_run_that_was_paused_later_is_removed(paused):
+    kept = next(Path("runs/checkpoints").glob("*.pt"))
+    kept.with_name(f"{kept.name}.0123abcd.new").touch()
+    assert main([*PAUSES, *BOLDLY, "--n-trials", str(N + 1)]) == 0
+    assert kept.exists()
+    assert list(Path("runs/checkpoints").glob("*.new")) == []
+
+
 def test_a_finished_study_with_hopeless_runs_has_nothing_to_do(paused, capsys):
     assert main([*PAUSES, *BOLDLY]) == 0
     assert "nothing to do" in capsys.readouterr().err
