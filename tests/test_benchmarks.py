@@ -17,7 +17,8 @@ from benchmarks.hypervolume import hypervolume
 from benchmarks.multi_metric import non_domination_ranks
 from benchmarks.playback import UNGUARDED, Played, play, random_design
 from benchmarks.pruning import beats, compare, front_of, is_lost, volume_axes
-from benchmarks.search import Score, costs_of, oracle_row, play_study, summary
+from benchmarks.score import Score, costs_of, oracle_row, summary
+from benchmarks.searches import play_study
 
 from .study.conftest import ROOT
 
@@ -182,7 +183,7 @@ def test_what_half_of_the_seeds_did_not_reach_is_null():
 
 @pytest.mark.parametrize("sampler", ["cost-aware", "tpe", "grid"])
 def test_a_search_spends_its_budget_and_no_more_than_one_run_beyond(table, sampler, monkeypatch):
-    monkeypatch.setattr("benchmarks.search.BUDGET", 4)
+    monkeypatch.setattr("benchmarks.score.BUDGET", 4)
     score = play_study(table, name=sampler, pruner="none", seed=0)
     assert score.budget <= score.seconds <= score.budget + max(costs_of(table).values())
 

@@ -101,7 +101,7 @@ class CostAwareSampler(Forwarding):
             if share.any():
                 candidates, share = candidates[share > 0], share[share > 0]
             least = limits.budgets.least_metric
-            worst = _worst(seen, None if least is None else evidence.yardstick.standard(least))
+            worst = worst_error(seen, None if least is None else evidence.yardstick.standard(least))
             worth = _worth(seen, running, candidates, prices, shape, worst)
             row = candidates[np.argmax(worth * share)]
         return self._encoding.params(row.tolist())
@@ -121,7 +121,7 @@ class CostAwareSampler(Forwarding):
         return row
 
 
-def _worst(seen: Observations, min_metric: float | None) -> float:
+def worst_error(seen: Observations, min_metric: float | None) -> float:
     """The error from which on a run is worth nothing."""
     import numpy as np
 

@@ -169,7 +169,7 @@ def _process(theta: Array, noise: Array, *, bumps: float | None = None) -> Any:
     )
     if bumps is None:
         kernel += WhiteKernel(np.exp(theta[-1]), anywhere)
-    else:
+    elif bumps > 0:
         near = np.array([ROUGH_SIZE, ROUGH_RATE] + (len(theta) - 4) * [ROUGH_OWN])
         kernel += ConstantKernel(bumps, anywhere) * Matern(
             near, length_scale_bounds=anywhere, nu=1.5
