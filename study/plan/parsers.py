@@ -9,13 +9,13 @@ from typing import Any
 from batchfront.objectives.measurement import DIAGNOSTICS
 from batchfront.objectives.meters.early_stopping import EarlyStopping
 from batchfront.objectives.metric import DIRECTIONS, Direction
-from batchfront.objectives.number import Number
+from batchfront.objectives.number import WHOLE, Number
 from batchfront.study.errors import StudyError
 from batchfront.study.plan.budgets import parse_bytes
 from batchfront.study.plan.sizes import parse_batch_sizes, parse_micro_batch_sizes
 from batchfront.study.plan.space import parse_learning_rates
 
-AUTO = "auto"  # learning rates
+AUTO = "auto"  # learning rates, and how many trials
 OFF = "off"  # of what is fused
 MOST_FUSED = 64
 MANY = Number(low=2, high=MOST_FUSED, whole=True)
@@ -43,6 +43,20 @@ def check_study_name(name: str) -> None:
 def parse_rates_or_auto(text: str) -> tuple[float, float] | str:
     """A range of learning rates, or the word that leaves it to a range test."""
     return AUTO if text == AUTO else parse_learning_rates(text)
+
+
+def parse_trials(text: str) -> int | str:
+    """A number of trials, or the word that leaves it to the search.
+
+    Raises:
+        StudyError: neither.
+    """
+    if text == AUTO:
+        return text
+    try:
+        return int(WHOLE.read("n_trials", text))
+    except ValueError as error:
+        raise StudyError(f"{error}, or auto") from None
 
 
 def parse_words(text: str) -> tuple[str, ...]:
@@ -122,6 +136,7 @@ PARSERS: Mapping[str, Callable[[str], Any]] = {
     "batch sizes": parse_batch_sizes,
     "learning rates": parse_rates_or_auto,
     "bytes": parse_bytes,
+    "trials": parse_trials,
     "words": parse_words,
     "diagnostics": parse_diagnostics,
     "early stopping": parse_early_stopping,

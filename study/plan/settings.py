@@ -17,7 +17,8 @@ from batchfront.objectives.number import EXACT, FINITE, SEED, SIZE, WHOLE, Numbe
 from batchfront.objectives.training.recipe import PLAIN, Recipe
 from batchfront.study.errors import StudyError
 from batchfront.study.plan.budgets import Budgets
-from batchfront.study.plan.parsers import check_choice, check_study_name
+from batchfront.study.plan.goal import MOST_TRIALS, USUAL_TRIALS, Goal
+from batchfront.study.plan.parsers import AUTO, check_choice, check_study_name, parse_trials
 from batchfront.study.plan.sizes import is_powers
 from batchfront.study.plan.space import (
     SCALE_RULES,
@@ -92,12 +93,12 @@ class StudySettings:
         group="workers",
         verbs="run smallest probe",
     )
-    n_trials: int = setting(
-        "the total to reach, whoever ran them; default: 30",
-        default=30,
+    n_trials: int | str = setting(
+        "the total to reach, whoever ran them, or auto: until more would gain little; default: 30",
+        default=USUAL_TRIALS,
         group="search",
         verbs="run",
-        number=WHOLE,
+        kind="trials",
     )
     confirm: int | None = setting(
         "fresh seeds of what is recommended, run once the search has ended; default: none",
@@ -342,6 +343,7 @@ class StudySettings:
             check_numbers(self)
         except ValueError as error:
             raise StudyError(str(error)) from None
+        parse_trials(str(self.n_trials))
         if self.checkpoint_dir is not None and not self.checkpoint_dir.strip():
             raise StudyError("checkpoint_dir is empty, wanted a folder, or none")
         if not self.data_dir.strip():
@@ -351,6 +353,11 @@ class StudySettings:
             check_choice("log", kind, LOGS)
         if (self.log or self.callbacks) and self.launcher == "ray":
             raise StudyError("log and callbacks are for workers of this machine, not for Ray")
+        if self.goal.is_open and self.launcher == "ray":
+            raise StudyError(
+                "n_trials is auto, which is for workers of this machine: give a number, or leave "
+                "out --launcher ray"
+            )
         if self.confirm is not None and self.launcher == "ray":
             raise StudyError(
                 "confirm is for workers of this machine: leave out --launcher ray once the search "
@@ -397,6 +404,16 @@ class StudySettings:
         """The length of a run that the user named, by its unit; more than one is refused."""
         given = {unit: getattr(self, unit) for unit in UNITS}
         return {unit: amount for unit, amount in given.items() if amount is not None}
+
+    @property
+    def most_trials(self) -> int:
+        """The greatest number of trials."""
+        return MOST_TRIALS if isinstance(self.n_trials, str) else self.n_trials
+
+    @property
+    def goal(self) -> Goal:
+        """What may end a search before that."""
+        return Goal(is_auto=self.n_trials == AUTO)
 
     def budgets(self) -> Budgets:
         """The limits the user named."""

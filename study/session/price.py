@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from statistics import geometric_mean
 
+from batchfront.study.plan.goal import BETWEEN
 from batchfront.study.plan.plan import Plan
 from batchfront.study.show import counted, human_seconds
 from batchfront.study.trials.growing import whole_runs
@@ -14,19 +15,27 @@ USUAL = 0.5, 3.0
 """
 
 
-def price_lines(plan: Plan, *, n_missing: int) -> list[str]:
+def price_lines(plan: Plan, *, n_finished: int) -> list[str]:
     """How long the missing trials will train, about; nothing where a run's time is not known."""
+    fewest, most = (max(0, n - n_finished) for n in _totals(plan))
     runs = whole_runs(plan.costs, plan.growth)
     known = {size: cost.train_seconds for size, cost in runs.items() if cost.train_seconds}
     seconds = {size: known[size] for size in plan.space.batch_sizes if size in known}
-    if n_missing <= 0 or not seconds:
+    if most <= 0 or not seconds:
         return []
-    usual = n_missing * geometric_mean(seconds.values())
+    usual = geometric_mean(seconds.values())
     dear, cheap = max(seconds, key=seconds.__getitem__), min(seconds, key=seconds.__getitem__)
-    least, most = (share * usual for share in USUAL)
-    low, high = map(human_seconds, (least, min(most, n_missing * seconds[dear])))
+    least, longest = USUAL[0] * usual * max(fewest, 1), USUAL[1] * usual * most
+    low, high = map(human_seconds, (least, min(longest, most * seconds[dear])))
     a_run = f"{human_seconds(seconds[cheap])} at batch size {cheap}"
     if dear != cheap:
         a_run += f", {human_seconds(seconds[dear])} at {dear}"
-    trials = counted(n_missing, "trial")
+    trials = counted(most, "trial")
+    if plan.goal.is_auto:
+        trials = f"as many trials as it takes, usually {' to '.join(map(str, BETWEEN))} in all"
     return [f"{trials}: about {low} to {high} of training; a run takes {a_run}"]
+
+
+def _totals(plan: Plan) -> tuple[int, int]:
+    """The least and the greatest number of trials that are to be expected."""
+    return BETWEEN if plan.goal.is_auto else (plan.n_trials, plan.n_trials)

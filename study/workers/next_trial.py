@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 from batchfront.storage.shared import CLAIM_PATIENCE_SECONDS
 from batchfront.study.opening.terms import attributes_now
 from batchfront.study.plan.limits import known_limits, limits_of
+from batchfront.study.search.ending import Ending
 from batchfront.study.trials.attributes import (
     OWNER,
     PURPOSE,
@@ -73,6 +74,7 @@ class NextTrial:
         self._interrupts = interrupts
         self._agenda = agenda
         self._kept = kept
+        self._ending = Ending(plan)
         self._so_far = SoFar(plan.hardware)
         self._patience = CLAIM_PATIENCE_SECONDS
         self.costs: Costs = plan.costs
@@ -190,7 +192,12 @@ class NextTrial:
         if self._agenda is not None:
             return not self._is_asked_for(unfinished, "WAITING")
         n_running = sum(trial.state.name == "RUNNING" for trial in unfinished)
-        return self.n_finished + n_running >= self._plan.n_trials
+        if self.n_finished + n_running < self._plan.n_trials and _next_waiting(unfinished):
+            return False  # it was begun, and is not left behind
+        end = self._ending.of(
+            self._study, self.limits, n_finished=self.n_finished, n_running=n_running
+        )
+        return end is not None
 
     @staticmethod
     def _is_asked_for(trials: Sequence[FrozenTrial], state: str) -> bool:
