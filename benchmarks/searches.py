@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from batchfront.objectives.curves.table import Table
@@ -17,6 +18,8 @@ from benchmarks.score import Score
 if TYPE_CHECKING:
     import optuna
 
+    from batchfront.study.plan.limits import Limits
+
 OURS = "cost-aware"
 MAX_TRIALS = 200
 SLOW = {"gp": 60, "botorch": 30}  # trials: an ask takes seconds
@@ -26,8 +29,16 @@ class Playback:
     """One search of an Optuna sampler in memory, run by run."""
 
     def __init__(
-        self, table: Table, *, name: str, pruner: str, seed: int, told: str = TOLD[0]
+        self,
+        table: Table,
+        *,
+        name: str,
+        pruner: str,
+        seed: int,
+        told: str = TOLD[0],
+        limits: Callable[[optuna.Study], Limits] | None = None,
     ) -> None:
+        """`limits`: what ours knows of costs; default: all, as from a probe."""
         import optuna
 
         rates = [rate for size in table.batch_sizes for rate in table.learning_rates(size)]
@@ -40,7 +51,7 @@ class Playback:
         self.study = optuna.create_study(
             study_name=f"{table.task} {seed}",
             directions=[metric.direction, "minimize", "minimize"],
-            sampler=sampler_of(name, table, self.space, seed),
+            sampler=sampler_of(name, table, self.space, seed, limits),
         )
         if told != TOLD[0]:
             with quiet_optuna():
@@ -79,7 +90,11 @@ def play_study(
 
 
 def sampler_of(
-    name: str, table: Table, space: SearchSpace, seed: int
+    name: str,
+    table: Table,
+    space: SearchSpace,
+    seed: int,
+    limits: Callable[[optuna.Study], Limits] | None = None,
 ) -> optuna.samplers.BaseSampler:
     """The sampler that a study would make; ours knows the table's costs, as from a probe."""
     from batchfront.study.search.by_name import make_sampler
@@ -87,8 +102,10 @@ def sampler_of(
 
     if name == "botorch":
         return botorch_sampler(seed)
-    limits = known_limits(table)
-    return make_sampler(name, space=space, seed=seed, hardware="", limits=lambda study: limits)
+    known = known_limits(table)
+    return make_sampler(
+        name, space=space, seed=seed, hardware="", limits=limits or (lambda study: known)
+    )
 
 
 def play_moasha(table: Table, *, pruner: str, seed: int) -> Score:

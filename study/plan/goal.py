@@ -15,11 +15,13 @@ class Goal:
     """What ends a search before its greatest number of trials; nothing, unless it is said."""
 
     is_auto: bool = False  # that more trials are expected to gain little
+    budget: float | None = None  # seconds of all runs together
+    is_total: bool = False  # of the budget: everything counts, probes too; else training alone
 
     @property
     def is_open(self) -> bool:
         """Whether nobody knows how many trials there will be."""
-        return self.is_auto
+        return self.is_auto or self.budget is not None
 
 
 ALL_TRIALS = Goal()

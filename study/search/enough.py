@@ -10,7 +10,7 @@ from batchfront.study.search.cost_aware import worst_error
 from batchfront.study.search.encoding import Encoding
 from batchfront.study.search.feasible import Feasible
 from batchfront.study.search.learner import Learner
-from batchfront.study.search.outlook import SMOOTH, Outlook, outlook_of
+from batchfront.study.search.outlook import SMOOTH, Outlook, bought, outlook_of
 from batchfront.study.trials.attributes import derive_seed
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 LITTLE = 0.005  # of the hypervolume
 SURE = 0.9  # probability
+CLEAR = 0.1  # of the tolerance
 FAILURES = 3  # of a batch size that has never run well: then it is given up
 
 
@@ -65,6 +66,16 @@ class Expected:
         return self.volume < LITTLE and not self.open_sizes
 
 
+@dataclass(frozen=True, kw_only=True)
+class Bought:
+    """What more training is expected to buy at one batch size."""
+
+    batch_size: int
+    gain: float  # of the metric, in its own values
+    is_clear: bool  # it is no trifle beside what repeating a run changes
+    has_run: bool  # before
+
+
 class Enough:
     """Follows one study on one hardware."""
 
@@ -78,6 +89,25 @@ class Enough:
         """What more trials may gain; None while nothing has completed, or nothing may run."""
         outlook, evidence = self._outlook(study, limits)
         return None if outlook is None else _expected(outlook, evidence.yardstick)
+
+    def bought(self, study: optuna.Study, limits: Limits, seconds: float) -> list[Bought]:
+        """What so much more training is expected to buy at each batch size, ascending."""
+        import numpy as np
+
+        outlook, evidence = self._outlook(study, limits)
+        if outlook is None:
+            return []
+        gains = bought(outlook, seconds)
+        own = np.abs(evidence.yardstick.own_difference(gains))
+        return [
+            Bought(
+                batch_size=round(2 ** float(size)),
+                gain=float(own[at]),
+                is_clear=bool(gains[at] > CLEAR * outlook.tolerance[at]),
+                has_run=bool((outlook.found[:, at] < outlook.worst).any()),
+            )
+            for at, size in enumerate(outlook.sizes)
+        ]
 
     def _outlook(self, study: optuna.Study, limits: Limits) -> tuple[Outlook | None, Evidence]:
         import numpy as np

@@ -66,4 +66,6 @@ class Feasible:
             over |= seconds > budgets.most_seconds
         if budgets.max_memory_bytes is not None:
             over |= memory > budgets.max_memory_bytes
+        if self._limits.affordable_seconds is not None:
+            over |= seconds > self._limits.affordable_seconds
         return over

@@ -9,6 +9,7 @@ were overtaken count, too: had they gone on, they would have shown what is expec
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -30,6 +31,7 @@ N_DRAWS = 256
 N_HOPEFUL, N_TRIED = 20, 8  # of a batch size: candidates, and runs, that may be the best
 HOPE = 1.5  # deviations below the mean, by which candidates are chosen
 OF_TWO = math.sqrt(2)  # deviations of one run: of the difference between two
+MOST_BOUGHT = 200  # runs, of the draws that propose them
 EDGE = 1.1  # of the plane of time and memory, both scaled to 0..1
 
 
@@ -43,6 +45,7 @@ class Outlook:
     tolerance: Array  # (S,) by how much two runs of one setting differ: the deviation
     costs: Array  # (S, 2) seconds and bytes
     worst: float  # error from which on a run is worth nothing
+    hopeful: Sequence[Array]  # S times (D, M): errors of candidates that may be the best
 
     @cached_property
     def gains(self) -> Array:
@@ -58,6 +61,31 @@ class Outlook:
         most = np.maximum(_volumes(there_is, self.costs, self.worst), 1e-12)
         share: Array = 1 - _volumes(self.found, self.costs, self.worst) / most
         return share
+
+
+def bought(outlook: Outlook, seconds: float) -> Array:
+    """By how much the error of each size is expected to fall in so many seconds more: (S,).
+
+    Runs are chosen by draws of the surface, as Thompson (1933) would: the k-th draw proposes its
+    best candidate of each size. Of these the one is run that is expected to gain most a second.
+    What each run would teach the next is left out, so that it is rather too little.
+    """
+    import numpy as np
+
+    found, k = outlook.found.copy(), [0] * len(outlook.sizes)
+    price = np.maximum(outlook.costs[:, 0], 1e-12)
+    for _ in range(MOST_BOUGHT):
+        runs = [errors[:, errors[n].argmin()] for errors, n in zip(outlook.hopeful, k, strict=True)]
+        gains = np.array([np.maximum(f - r, 0).mean() for f, r in zip(found.T, runs, strict=True)])
+        worth = np.where(price <= seconds, gains / price, -1.0)
+        at = int(worth.argmax())
+        if worth[at] <= 0:
+            break
+        found[:, at] = np.minimum(found[:, at], runs[at])
+        seconds -= price[at]
+        k[at] += 1
+    gained: Array = (outlook.found - found).mean(axis=0)
+    return gained
 
 
 def outlook_of(
@@ -76,6 +104,7 @@ def outlook_of(
     rows, place, has_run = _chosen(sizes, seen.x[_tried(seen)], candidates, surface)
     errors = np.minimum(np.exp(surface.draws(rows, N_DRAWS, seed=seed)) - TIE, worst)
     found, best = np.full((2, N_DRAWS, len(sizes)), worst)
+    hopeful = [errors[:, (place == at) & ~has_run] for at in range(len(sizes))]
     for at in range(len(sizes)):
         best[:, at] = errors[:, place == at].min(axis=1)
         own = (place == at) & has_run
@@ -84,8 +113,9 @@ def outlook_of(
     level = np.maximum(np.median(best, axis=0), 0.0) + TIE
     tolerance = np.maximum(OF_TWO * level * math.sqrt(shape.white), TIE)
     return Outlook(
-        sizes=sizes, found=found, best=best, tolerance=tolerance, costs=costs, worst=worst
-    )
+        sizes=sizes, found=found, best=best, tolerance=tolerance, costs=costs, worst=worst,
+        hopeful=hopeful,
+    )  # fmt: skip
 
 
 def _tried(seen: Observations) -> NDArray[np.bool_]:

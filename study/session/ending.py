@@ -2,40 +2,113 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from batchfront.study.plan.limits import known_limits
+from batchfront.study.errors import StudyError
+from batchfront.study.plan.goal import LEAST_TRIALS
+from batchfront.study.plan.limits import Limits, known_limits
 from batchfront.study.search.ending import End, Ending
-from batchfront.study.search.enough import LITTLE, SURE, Expected, SizeOutlook
-from batchfront.study.show import counted, metric_form
+from batchfront.study.search.enough import LITTLE, SURE, Bought, Enough, Expected, SizeOutlook
+from batchfront.study.search.spending import LARGEST_SHARE, spending_of
+from batchfront.study.session.price import budget_line, price_lines
+from batchfront.study.show import counted, human_seconds, metric_form
 from batchfront.study.trials.attributes import is_finished
 from batchfront.study.trials.hardware import stored_costs
 from batchfront.study.trials.sound import sound_trials
+from batchfront.study.trials.yardstick import metric_in
 
 if TYPE_CHECKING:
     from optuna import Study
+    from optuna.trial import FrozenTrial
 
+    from batchfront.objectives.metric import Metric
     from batchfront.study.plan.plan import Plan
 
 SHOWN = 3  # batch sizes that are named
+FORM = ".2g"  # of a gain, of any metric
 
 
 def end_of(study: Study, plan: Plan) -> End | None:
     """The end that a search is at, as its workers see it; None where it goes on.
 
     A search that ends by itself leaves no trial behind that waits or runs.
+
+    Raises:
+        StudyError: the budget does not allow a single run.
     """
     trials = sound_trials(study)
     if plan.goal.is_open and not all(trial.state.is_finished() for trial in trials):
         return None
-    limits = known_limits(trials, plan, stored_costs(study, plan.hardware) or plan.costs)
-    return Ending(plan).of(study, limits, n_finished=sum(map(is_finished, trials)))
+    limits, n_finished = limits_now(study, trials, plan), sum(map(is_finished, trials))
+    spending = spending_of(study, trials, plan.goal, limits)
+    end = Ending(plan).of(study, limits, n_finished=n_finished, spending=spending)
+    if end is not None and end.why == "budget" and not n_finished:
+        raise StudyError(_too_small(limits, plan))
+    return end
+
+
+def limits_now(study: Study, trials: Sequence[FrozenTrial], plan: Plan) -> Limits:
+    """What is known of costs, and of sizes that cannot run."""
+    return known_limits(trials, plan, stored_costs(study, plan.hardware) or plan.costs)
+
+
+def _too_small(limits: Limits, plan: Plan) -> str:
+    known = {size: cost.train_seconds for size, cost in limits.runs.items() if cost.train_seconds}
+    seconds = {size: known[size] for size in plan.space.batch_sizes if size in known}
+    cheap = min(seconds, key=seconds.__getitem__)
+    return (
+        f"the budget is {human_seconds(plan.goal.budget or 0)}, and the shortest run takes "
+        f"{human_seconds(seconds[cheap])}, at batch size {cheap}: give at least "
+        f"{math.ceil(seconds[cheap] / LARGEST_SHARE)}s"
+    )
+
+
+def said_before(study: Study, plan: Plan) -> list[str]:
+    """What the search will take, or what its budget will buy."""
+    trials = sound_trials(study)
+    limits = limits_now(study, trials, plan)
+    spending = spending_of(study, trials, plan.goal, limits)
+    if spending is None:
+        return price_lines(plan, n_finished=sum(map(is_finished, trials)))
+    return [budget_line(plan, limits, spending)]
+
+
+def twice_line(study: Study, plan: Plan) -> str | None:
+    """What twice the budget is expected to buy at each batch size; None where nobody can tell."""
+    trials = sound_trials(study)
+    limits = limits_now(study, trials, plan)
+    spending = spending_of(study, trials, plan.goal, limits)
+    if spending is None or sum(map(is_finished, trials)) < LEAST_TRIALS:
+        return None
+    twice = replace(spending, budget=2 * spending.budget)
+    looking = Enough(space=plan.space, seed=plan.seed, hardware=plan.hardware)
+    sizes = looking.bought(study, twice.within(limits), twice.left)
+    return _bought_line(sizes, metric_in(study)) if sizes else None
+
+
+def _bought_line(sizes: Sequence[Bought], metric: Metric) -> str:
+    """`twice the budget is expected to raise val_accuracy by 0.004 at 8, and to afford 4`."""
+    clear = [size for size in sizes if size.is_clear and size.has_run]
+    verb = "raise" if metric.maximize else "lower"
+    said = ", ".join(f"{size.gain:{FORM}} at {size.batch_size}" for size in clear)
+    if clear:
+        said = f"by {said}"
+    if len(clear) < sum(size.has_run for size in sizes):
+        said += ", elsewhere by less" if clear else "by next to nothing at any batch size"
+    afforded = [str(size.batch_size) for size in sizes if not size.has_run]
+    more = f", and to afford a run at batch size {', '.join(afforded)}" if afforded else ""
+    return f"twice the budget is expected to {verb} {metric.name} {said}{more}"
 
 
 def end_line(end: End, n_finished: int) -> str:
     """`ended after 43 trials: more are expected to …`, of a search that ends by itself."""
     trials, expected = counted(n_finished, "trial"), end.expected
+    if end.spending is not None and end.why == "budget":
+        spent = human_seconds(end.spending.spent)
+        return f"ended after {trials}: {spent} of {human_seconds(end.spending.budget)} are spent"
     if expected is None or end.why == "trials":
         more = "" if expected is None else f": {_not_enough(expected)}"
         return f"ended after {trials}, the greatest number{more}"

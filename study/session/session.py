@@ -44,9 +44,8 @@ from batchfront.study.plan.sizes import span_of
 from batchfront.study.quiet import quiet_optuna
 from batchfront.study.search.ending import End
 from batchfront.study.session.devices import device_notes
-from batchfront.study.session.ending import end_line, end_of
+from batchfront.study.session.ending import end_line, end_of, said_before, twice_line
 from batchfront.study.session.logs import Callback, loggers, telling
-from batchfront.study.session.price import price_lines
 from batchfront.study.session.progress import Progress, watcher
 from batchfront.study.session.so_far import SoFar
 from batchfront.study.show import counted, one_line
@@ -184,18 +183,18 @@ class Session:
         end = end_of(study, plan)
         if end is not None and self._confirming(study, plan) is None:
             self._console.print(f"nothing to do: {self._for_more(study)}", soft_wrap=True)
-            self._outcome(study, end)
+            self._outcome(study, end, plan)
             return 0
         begun = time.monotonic()
         job = self._job(plan, objective)
-        for line in price_lines(plan, n_finished=n_finished(study)):
+        for line in said_before(study, plan):
             self._console.print(line, soft_wrap=True)
         with self._interrupts.installed():
             failure = None if end is not None else self._launch(study, objective, job)
             end = end or end_of(study, plan)
             if failure is None and end is not None:
                 failure = self._confirm(study, objective, job)
-            self._outcome(study, end)
+            self._outcome(study, end, plan)
             publish(study, note(plan), Objectives.of(study))
         done = end is not None
         if failure is not None and not (done and isinstance(failure, WorkerDied)):
@@ -207,8 +206,11 @@ class Session:
 
     def _for_more(self, study: Study) -> str:
         """How to go on from an end."""
-        if not self._settings.goal.is_open:
+        goal = self._settings.goal
+        if not goal.is_open:
             return "for more trials pass a larger N_TRIALS"
+        if goal.budget is not None:
+            return "for more trials pass a larger budget"
         return f"for more trials pass N_TRIALS={2 * n_finished(study)}"
 
     def _exit_code(self, *, asked: bool) -> int:
@@ -282,7 +284,7 @@ class Session:
                 return failure
         return None
 
-    def _outcome(self, study: Study, end: End | None) -> None:
+    def _outcome(self, study: Study, end: End | None, plan: Plan | None = None) -> None:
         """What came out; `end`: the one that the search is at."""
         say = self._console.print
         sound = SoundTrials()
@@ -299,6 +301,9 @@ class Session:
         n_done = sum(map(is_finished, trials))
         if end is not None and self._settings.goal.is_open:
             say(end_line(end, n_done), soft_wrap=True)
+        twice = twice_line(study, plan) if end is not None and plan is not None else None
+        if twice is not None:
+            say(twice, soft_wrap=True)
         if self._interrupts.signum is not None:
             say(f"interrupted with {self._so_many(n_done)}; run it again to resume")
         elif end is None:
@@ -328,6 +333,9 @@ class Session:
         if ours.data_dir not in (DATA_DIR, os.environ.get(DATA_VARIABLE)):
             found["data_dir"] = ours.data_dir
         where = self._stored() if ours.study_name is None else self._named(study.study_name)
+        if ours.goal.budget is not None:
+            name = "budget_total" if ours.goal.is_total else "budget"
+            return {**found, **where, name: f"{2 * ours.goal.budget:g}s"}
         so_far = n_finished(study) if ours.goal.is_open else ours.most_trials
         return {**found, **where, "n_trials": 2 * so_far}
 

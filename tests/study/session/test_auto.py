@@ -110,7 +110,7 @@ def test_what_is_neither_is_refused_in_one_line(workdir, capsys, bad):
 
 def test_on_ray_a_number_is_asked_for(workdir, capsys):
     assert main([*AUTO, "--launcher", "ray"]) == 2
-    assert "n_trials is auto, which is for workers of this machine" in capsys.readouterr().err
+    assert "n_trials auto and budgets are for workers of this machine" in capsys.readouterr().err
 
 
 @pytest.mark.slow
