@@ -17,13 +17,14 @@ from batchfront.objectives.curves.table import Table
 from benchmarks.hypervolume import hypervolume
 from benchmarks.playback import Played
 from benchmarks.pruning import dominated_volume
-from benchmarks.seed_means import axes_with_ties
+from benchmarks.seed_means import SURE, axes_with_ties, means_of
 
 Row = dict[str, Any]
 BUDGET = 60  # training seconds, in mean costs of a batch size
 SHARES = {"seconds_to_90": 0.90, "seconds_to_95": 0.95, "seconds_to_98": 0.98}
 COUNTS = {"hypervolume_10": 10, "hypervolume_20": 20, "hypervolume_40": 40}
 NEAR = 0.005  # of the best error of a batch size
+MISSING = 0.05  # of the hypervolume, where 95% of it are there
 
 
 def summary(outcomes: Sequence[dict[str, float]]) -> dict[str, float | None]:
@@ -134,3 +135,25 @@ def oracle_row(table: Table, name: str) -> Row:
         "regret_mean": 0.0,
         "regret_worst": 0.0,
     }
+
+
+def untold(table: Table) -> list[str]:
+    """What the table cannot tell: what two standard errors of its means would change."""
+    means = means_of(table)
+    points, reference = axes_with_ties(table)
+    best = {size: means.best(size) for size in table.batch_sizes}
+    off = {size: SURE * means.doubt(point) for size, point in best.items()}
+    whole = hypervolume([points[point] for point in best.values()], reference)
+    lost = []
+    for size in best:  # their errors are independent of each other
+        moved = [
+            (points[p][0] + off[size] * (b == size), *points[p][1:]) for b, p in best.items()
+        ]
+        lost.append(1 - hypervolume(moved, reference) / whole)
+    blur = math.hypot(*lost)
+    found = []
+    if blur > MISSING:
+        found.append(f"hypervolume to {blur:.1%}")
+    if median(off.values()) > NEAR:
+        found.append(f"regret to {median(off.values()):.3f}")
+    return found

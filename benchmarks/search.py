@@ -15,6 +15,9 @@ Columns, medians over the seeds (a mean for ask_seconds), null where it was not 
   seconds_to_regret_005     until every batch size is within 0.005 of its best
   ask_seconds               a call of the sampler
 The row `oracle` knows the table: the cheapest runs that dominate each share, or are best of size.
+Grid points that tie with the best of their size, by the standard errors of their means over seeds,
+are as good as it (benchmarks/seed_means.py). Where two standard errors are more than a column tells
+apart, a line below the oracle's says so: hypervolume beyond 5%, regret beyond 0.005.
 Peers beyond Optuna's own need `pip install -c constraints.txt -e .[peers]` or another environment
 with their packages in it.
 """
@@ -30,7 +33,7 @@ from pathlib import Path
 from batchfront.objectives.curves.table import read_table
 from benchmarks.as_loss import TOLD, judged_by
 from benchmarks.rows import parser, some_of, table_name, write
-from benchmarks.score import SHARES, Row, Score, oracle_row, summary
+from benchmarks.score import SHARES, Row, Score, oracle_row, summary, untold
 from benchmarks.searches import MAX_TRIALS, OURS, SLOW, play_moasha, play_study
 
 STOCK = ("tpe", "nsgaii", "nsgaiii", "qmc", "random", "grid")
@@ -69,8 +72,10 @@ def main() -> None:
         for row in pool.imap(one, jobs):
             if not any(r["table"] == row["table"] for r in rows):
                 judged = judged_by(read_table(_path_of(row, args.tables)), args.told)
-                rows.append(oracle_row(judged, row["table"]))
+                rows.append({**oracle_row(judged, row["table"]), "untold": untold(judged)})
                 print_row(rows[-1])
+                for what in rows[-1]["untold"]:
+                    print(f"{row['table']:20} tells {what} only")
             rows.append(row)
             print_row(row)
     write(rows, args.json)

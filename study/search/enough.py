@@ -28,7 +28,8 @@ if TYPE_CHECKING:
     Array = NDArray[np.float64]
 
 LITTLE = 0.005  # of the hypervolume
-SURE = 0.9  # probability
+SURE = 0.9  # probability that what is said of an end is true, in searches played from tables
+BY_MODEL = 0.95  # probability that the surface gives it then (python -m benchmarks.auto)
 CLEAR = 0.1  # of the tolerance
 FAILURES = 3  # of a batch size that has never run well: then it is given up
 
@@ -38,7 +39,7 @@ class SizeOutlook:
     """What more trials may gain at one batch size; errors are 1 - standard value."""
 
     batch_size: int
-    gain: float  # by which the error falls at most, with the probability `SURE`
+    gain: float  # by which the error falls at most, with the probability `BY_MODEL`
     tolerance: float  # what repeating a run changes
 
     @property
@@ -51,7 +52,7 @@ class SizeOutlook:
 class Expected:
     """What more trials of a study may gain."""
 
-    volume: float  # share of the hypervolume at most, with the probability `SURE`
+    volume: float  # share of the hypervolume at most, with the probability `BY_MODEL`
     sizes: Sequence[SizeOutlook]  # ascending: all that may run
     yardstick: Yardstick  # of the errors
 
@@ -151,12 +152,12 @@ class Enough:
 def _expected(outlook: Outlook, yardstick: Yardstick) -> Expected:
     import numpy as np
 
-    gains = np.quantile(outlook.gains, SURE, axis=0)
+    gains = np.quantile(outlook.gains, BY_MODEL, axis=0)
     sizes = [
         SizeOutlook(batch_size=round(2 ** float(size)), gain=float(gain), tolerance=float(off))
         for size, gain, off in zip(outlook.sizes, gains, outlook.tolerance, strict=True)
     ]
-    volume = float(np.quantile(outlook.volume_gains, SURE))
+    volume = float(np.quantile(outlook.volume_gains, BY_MODEL))
     return Expected(volume=volume, sizes=sizes, yardstick=yardstick)
 
 

@@ -30,7 +30,7 @@ others that may be lucky, and no search would ever have found the best."""
 N_DRAWS = 256
 N_HOPEFUL, N_TRIED = 20, 8  # of a batch size: candidates, and runs, that may be the best
 HOPE = 1.5  # deviations below the mean, by which candidates are chosen
-OF_TWO = math.sqrt(2)  # deviations of one run: of the difference between two
+MANY = 2.0  # deviations between seeds: nineteen of twenty runs of one setting lie within
 MOST_BOUGHT = 200  # runs, of the draws that propose them
 EDGE = 1.1  # of the plane of time and memory, both scaled to 0..1
 
@@ -42,7 +42,7 @@ class Outlook:
     sizes: Array  # (S,) log2, ascending: those that may run
     found: Array  # (D, S) error of the best run; `worst` where there is none
     best: Array  # (D, S) least error of any run or candidate
-    tolerance: Array  # (S,) by how much two runs of one setting differ: the deviation
+    tolerance: Array  # (S,) what repeating a run changes: two deviations between seeds
     costs: Array  # (S, 2) seconds and bytes
     worst: float  # error from which on a run is worth nothing
     hopeful: Sequence[Array]  # S times (D, M): errors of candidates that may be the best
@@ -111,7 +111,7 @@ def outlook_of(
         if own.any():
             found[:, at] = errors[:, own].min(axis=1)
     level = np.maximum(np.median(best, axis=0), 0.0) + TIE
-    tolerance = np.maximum(OF_TWO * level * math.sqrt(shape.white), TIE)
+    tolerance = np.maximum(MANY * level * math.sqrt(shape.white), TIE)
     return Outlook(
         sizes=sizes, found=found, best=best, tolerance=tolerance, costs=costs, worst=worst,
         hopeful=hopeful,

@@ -115,7 +115,7 @@ def end_line(end: End, n_finished: int) -> str:
     name, differ = expected.yardstick.metric.name, _range(expected)
     return (
         f"ended after {trials}: more are expected to gain less than {LITTLE:.1%} of the "
-        f"hypervolume, and at no batch size more {name} than two runs of one setting differ by "
+        f"hypervolume, and at no batch size more {name} than repeating a run changes "
         f"({differ}), each with probability {SURE:g}"
     )
 

@@ -47,7 +47,7 @@ def test_a_search_ends_by_itself_and_says_why_in_a_sentence(quick, capsys):
     (line,) = (line for line in said.splitlines() if line.startswith("ended after"))
     assert line == (
         "ended after 5 trials: more are expected to gain less than 0.5% of the hypervolume, and at "
-        "no batch size more val_accuracy than two runs of one setting differ by (0.005), each with "
+        "no batch size more val_accuracy than repeating a run changes (0.005), each with "
         "probability 0.9"
     )
 
