@@ -146,9 +146,7 @@ def untold(table: Table) -> list[str]:
     whole = hypervolume([points[point] for point in best.values()], reference)
     lost = []
     for size in best:  # their errors are independent of each other
-        moved = [
-            (points[p][0] + off[size] * (b == size), *points[p][1:]) for b, p in best.items()
-        ]
+        moved = [(points[p][0] + off[size] * (b == size), *points[p][1:]) for b, p in best.items()]
         lost.append(1 - hypervolume(moved, reference) / whole)
     blur = math.hypot(*lost)
     found = []

@@ -13,7 +13,6 @@ from batchfront.objectives.curves.table import RecordedRun, Table, read_table
 from batchfront.objectives.measurement import TrialParams
 from batchfront.objectives.run import Run
 from batchfront.study.pruning.decision import NeverStop
-from batchfront.study.search.spending import LARGEST_SHARE
 from benchmarks.as_loss import TOLD, judged_by, objective_of
 from benchmarks.auto import Truth
 from benchmarks.budget import come
@@ -246,7 +245,7 @@ def test_what_a_table_cannot_tell_is_said():
 
 
 def test_a_search_with_a_budget_keeps_it_and_skips_what_it_cannot_afford(table):
-    budget = 2 * max(costs_of(table).values()) * LARGEST_SHARE * 0.9
+    budget = 0.9 * max(costs_of(table).values())
     found = come(table, budget, seed=0, plans=True)
     assert found.runs > come(table, budget, seed=0, plans=False).runs - 2
     assert 0.5 < found.hypervolume <= 1

@@ -103,7 +103,11 @@ class CostAwareSampler(Forwarding):
             least = limits.budgets.least_metric
             worst = worst_error(seen, None if least is None else evidence.yardstick.standard(least))
             worth = _worth(seen, running, candidates, prices, shape, worst)
-            row = candidates[np.argmax(worth * share)]
+            # What is too dear for the budget counts in what others are worth: so the search is the
+            # one that it would be without a budget, until that would run what it cannot afford.
+            affordable = feasible.affordable(candidates)
+            score = np.where(affordable, worth * share, -1.0) if affordable.any() else worth * share
+            row = candidates[np.argmax(score)]
         return self._encoding.params(row.tolist())
 
     def _cheap(
@@ -117,7 +121,14 @@ class CostAwareSampler(Forwarding):
         weight = prices.of(rows)[:, 0] ** -START_POWER
         share = feasible.share(rows)
         weight *= share if share.any() else 1.0
-        row: Array = rows[draw.choice(len(rows), p=weight / weight.sum())]
+        chosen, affordable = (
+            draw.choice(len(rows), p=weight / weight.sum()),
+            feasible.affordable(rows),
+        )
+        if not affordable[chosen] and (weight * affordable).any():
+            weight *= affordable
+            chosen = draw.choice(len(rows), p=weight / weight.sum())
+        row: Array = rows[chosen]
         return row
 
 

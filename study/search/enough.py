@@ -124,7 +124,8 @@ class Enough:
         )  # fmt: skip
         draw = np.random.default_rng(derive_seed(self._seed, len(seen), purpose="outlook"))
         rows = self._encoding.candidates(self._space.batch_sizes, seen.x[seen.counts], draw)
-        rows = rows[(feasible.share(rows) > 0) & ~np.isin(rows[:, 0], _given_up(seen))]
+        rows = rows[(feasible.share(rows) > 0) & feasible.affordable(rows)]
+        rows = rows[~np.isin(rows[:, 0], _given_up(seen))]
         if not len(rows):
             return None, evidence
         least = limits.budgets.least_metric

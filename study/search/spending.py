@@ -16,10 +16,6 @@ if TYPE_CHECKING:
     from batchfront.study.plan.goal import Goal
     from batchfront.study.plan.limits import Limits
 
-LARGEST_SHARE = 0.5
-"""Of the budget that one run may cost. Dearer sizes would have one run, at the price of all others;
-with a smaller share hypervolume is lost (python -m benchmarks.budget)."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class Spending:
@@ -35,18 +31,13 @@ class Spending:
         """What no trial has claimed, in seconds of training."""
         return max(0.0, self.budget - self.spent - self.reserved) / self.overhead
 
-    @property
-    def largest(self) -> float:
-        """What one run may cost at most while all of the budget is there, likewise."""
-        return LARGEST_SHARE * self.budget / self.overhead
-
     def planned(self, limits: Limits) -> Limits:
-        """The limits of the sizes that the search plans for."""
-        return replace(limits, affordable_seconds=self.largest)
+        """The limits of the sizes that it can afford while all of the budget is there."""
+        return replace(limits, affordable_seconds=self.budget / self.overhead)
 
     def within(self, limits: Limits) -> Limits:
         """The limits of the sizes that it can still afford."""
-        return replace(limits, affordable_seconds=min(self.left, self.largest))
+        return replace(limits, affordable_seconds=self.left)
 
 
 def spending_of(

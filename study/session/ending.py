@@ -12,7 +12,7 @@ from batchfront.study.plan.goal import LEAST_TRIALS
 from batchfront.study.plan.limits import Limits, known_limits
 from batchfront.study.search.ending import End, Ending
 from batchfront.study.search.enough import LITTLE, SURE, Bought, Enough, Expected, SizeOutlook
-from batchfront.study.search.spending import LARGEST_SHARE, spending_of
+from batchfront.study.search.spending import spending_of
 from batchfront.study.session.price import budget_line, price_lines
 from batchfront.study.show import counted, human_seconds, metric_form
 from batchfront.study.trials.attributes import is_finished
@@ -62,7 +62,7 @@ def _too_small(limits: Limits, plan: Plan) -> str:
     return (
         f"the budget is {human_seconds(plan.goal.budget or 0)}, and the shortest run takes "
         f"{human_seconds(seconds[cheap])}, at batch size {cheap}: give at least "
-        f"{math.ceil(seconds[cheap] / LARGEST_SHARE)}s"
+        f"{math.ceil(seconds[cheap])}s"
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from statistics import geometric_mean
 
 from batchfront.study.plan.goal import BETWEEN, Goal
@@ -50,12 +50,12 @@ def budget_line(plan: Plan, limits: Limits, spending: Spending) -> str:
         what += f", {human_seconds(spending.spent)} of it spent"
     runs = {size: limits.runs[size].train_seconds for size in afforded if size in limits.runs}
     seconds = {size: one for size, one in runs.items() if one}
-    named = f"batch sizes {span_of(afforded)}" if len(afforded) > 1 else f"batch size {afforded[0]}"
+    named = f"batch size{'s' if len(afforded) > 1 else ''} {_sizes(afforded)}"
     if not seconds:
         return f"{what}: {named}"
     n_runs = max(1, round(spending.left / (A_RUN * geometric_mean(seconds.values()))))
     dear = [size for size in sizes if size not in afforded]
-    too_dear = f"; too dear: {span_of(dear)}" if dear else ""
+    too_dear = f"; too dear: {_sizes(dear)}" if dear else ""
     return f"{what}: {named}, about {counted(n_runs, 'run')}; {_a_run(seconds)}{too_dear}"
 
 
@@ -63,6 +63,10 @@ def budget_words(goal: Goal, spending: Spending) -> str:
     """`budget 20 min 00 s of training`."""
     of = "with all that belongs to it" if goal.is_total else "of training"
     return f"budget {human_seconds(spending.budget)} {of}"
+
+
+def _sizes(sizes: Sequence[int]) -> str:
+    return span_of(sizes) if len(sizes) > 1 else str(sizes[0])
 
 
 def _a_run(seconds: Mapping[int, float]) -> str:
