@@ -31,4 +31,8 @@ def make_sampler(
         from batchfront.study.search.cost_aware import CostAwareSampler
 
         return CostAwareSampler(space=space, seed=seed, hardware=hardware, limits=limits)
-    return stock_sampler(name, space=space, seed=seed)
+    from batchfront.study.search.affordable import AffordableSampler
+
+    return AffordableSampler(
+        stock_sampler(name, space=space, seed=seed), space=space, limits=limits
+    )

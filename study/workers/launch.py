@@ -78,7 +78,7 @@ def run_here(job: Job, objective: Objective, interrupts: Interrupts, emit: Emit)
         hardware=plan.hardware,
         limits=lambda study: next_trial.limits,  # of the claim that asks it
     )
-    if plan.sampler == "cost-aware" and plan.n_trials > N_START:
+    if plan.goal.is_auto or (plan.sampler == "cost-aware" and plan.n_trials > N_START):
         load_libraries()
     watching = _study_in(shared, job)  # a study belongs to one thread
     folder = job.checkpoints
