@@ -9,16 +9,12 @@ from typing import TYPE_CHECKING, Any
 from batchfront.objectives.loss import Loss
 from batchfront.objectives.measurement import ObjectiveError
 from batchfront.objectives.parameter import Parameter, usual_values
-from batchfront.objectives.task import (
-    Task,
-    check_forward,
-    check_task,
-    fingerprint,
-    metrics_of,
-)
+from batchfront.objectives.task import Task
 from batchfront.objectives.training.batches import BATCHES, EXACT, check_rule
 from batchfront.objectives.training.behaviour import behaviour, built, check_fresh
+from batchfront.objectives.training.checks import check_forward, check_task, metrics_of
 from batchfront.objectives.training.compiled import CompiledStep
+from batchfront.objectives.training.identity import fingerprint
 from batchfront.objectives.training.judge import Judge
 from batchfront.objectives.training.learning_rate import check_betas
 from batchfront.objectives.training.own_schedule import check_scheduler
