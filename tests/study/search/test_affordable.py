@@ -22,7 +22,12 @@ def _drawn(affordable: float | None, sampler: str = "cost-aware"):
     limits = limits_of(SPACE.batch_sizes, affordable_seconds=affordable)
     study = new_study(SPACE, limits=limits)
     study.sampler = make_sampler(
-        sampler, space=SPACE, seed=0, hardware="here", limits=lambda study: limits
+        sampler,
+        space=SPACE,
+        seed=0,
+        hardware="here",
+        limits=lambda study: limits,
+        has_budget=True,
     )
     for _ in range(N):
         tell(study, study.ask(SPACE.distributions()))
