@@ -10,6 +10,8 @@ from batchfront.study.plan.limits import known_limits, limits_of
 from batchfront.study.plan.plan import PAUSING
 from batchfront.study.pruning.by_name import make_stop_rule
 from batchfront.study.pruning.front import ranked, to_go_on
+from batchfront.study.search.ending import Ending
+from batchfront.study.search.spending import Spending
 from batchfront.study.trials.attributes import (
     OWNER,
     PURPOSE,
@@ -84,6 +86,8 @@ class NextTrial:
         self._interrupts = interrupts
         self._agenda = agenda
         self._kept = kept
+        self._ending = Ending(plan)
+        self._spending: Spending | None = None  # where there is a budget
         self._so_far = SoFar(plan.hardware)
         self._patience = CLAIM_PATIENCE_SECONDS
         self.costs: Costs = plan.costs
@@ -186,6 +190,11 @@ class NextTrial:
             so_far.follow(self._study)
         self.costs = from_stored(attributes.get(COSTS + self._plan.hardware, []))
         self.limits = limits_of(so_far.sizes, self._plan, self.costs)
+        if self._plan.goal.budget is not None and self._agenda is None:
+            trials = so_far.trials
+            self._spending = self._ending.spending(self._study, trials, self.limits)
+        if self._spending is not None:
+            self.limits = self._spending.within(self.limits)
         if self._kept is not None:
             self._kept.seen(lambda: so_far.trials)
             if self._plan.pruner == PAUSING:
@@ -207,13 +216,25 @@ class NextTrial:
         if any(trial.state.name == "WAITING" and is_thaw(trial) for trial in unfinished):
             return False
         n_running = sum(trial.state.name == "RUNNING" for trial in unfinished)
-        return self.n_finished + n_running >= self._plan.n_trials
+        if self.n_finished + n_running < self._plan.n_trials and _next_waiting(unfinished):
+            return False  # it was begun, and is not left behind
+        end = self._ending.of(
+            self._study,
+            self.limits,
+            n_finished=self.n_finished,
+            n_running=n_running,
+            spending=self._spending,
+        )
+        return end is not None
 
     def _thaws(self) -> bool:
         """Queue the most promising of the paused runs that may still belong to the front."""
         if self._agenda is not None:
             return False
-        trial = next(iter(to_go_on(self.stop_rule, self._study, self._so_far.trials)), None)
+        due = to_go_on(self.stop_rule, self._study, self._so_far.trials)
+        if self._spending is not None:
+            due = [t for t in due if self.limits.can_afford(batch_size_of(t.params))]
+        trial = next(iter(due), None)
         if trial is not None:
             thaw(self._study, trial)
             self._so_far.follow(self._study)
