@@ -45,6 +45,9 @@ from benchmarks.rows import parser, some_of, write
 
 if TYPE_CHECKING:
     import optuna
+    from optuna.trial import FrozenTrial
+
+    from batchfront.study.plan.past import PastRuns
 
 Row = dict[str, Any]
 BUDGET = 60  # training seconds, in mean costs of a batch size
@@ -230,8 +233,13 @@ def play_study(
     seed: int,
     told: str = TOLD[0],
     max_trials: int = MAX_TRIALS,
+    past: Sequence[PastRuns] = (),
+    keep: list[FrozenTrial] | None = None,
 ) -> Score:
-    """One search of an Optuna sampler in memory, until the budget is spent."""
+    """One search of an Optuna sampler in memory, until the budget is spent.
+
+    `past`: earlier studies, for ours; `keep`: takes the trials.
+    """
     import optuna
 
     rates = [rate for size in table.batch_sizes for rate in table.learning_rates(size)]
@@ -243,7 +251,7 @@ def play_study(
     study = optuna.create_study(
         study_name=f"{table.task} {seed}",
         directions=[objective.metric.direction, "minimize", "minimize"],
-        sampler=sampler_of(name, table, space, seed),
+        sampler=sampler_of(name, table, space, seed, past),
     )
     if told != TOLD[0]:
         with quiet_optuna():
@@ -256,11 +264,13 @@ def play_study(
         score.ask_seconds += time.perf_counter() - before
         luck = derive_seed(seed, trial.number, purpose="trial")
         score.add(play_trial(objective, study, trial, rule, seed=luck, guarded=pruner == "front"))
+    if keep is not None:
+        keep += study.get_trials(deepcopy=False)
     return score
 
 
 def sampler_of(
-    name: str, table: Table, space: SearchSpace, seed: int
+    name: str, table: Table, space: SearchSpace, seed: int, past: Sequence[PastRuns] = ()
 ) -> optuna.samplers.BaseSampler:
     """The sampler that a study would make; ours knows the table's costs, as from a probe."""
     from batchfront.study.search.by_name import make_sampler
@@ -269,7 +279,9 @@ def sampler_of(
     if name == "botorch":
         return botorch_sampler(seed)
     limits = known_limits(table)
-    return make_sampler(name, space=space, seed=seed, hardware="", limits=lambda study: limits)
+    return make_sampler(
+        name, space=space, seed=seed, hardware="", limits=lambda study: limits, past=past
+    )
 
 
 def play_moasha(table: Table, *, pruner: str, seed: int) -> Score:

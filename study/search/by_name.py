@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from batchfront.study.search.samplers import stock_sampler
@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from optuna.samplers import BaseSampler
 
     from batchfront.study.plan.limits import Limits
+    from batchfront.study.plan.past import PastRuns
     from batchfront.study.plan.space import SearchSpace
 
 
@@ -22,13 +23,17 @@ def make_sampler(
     seed: int,
     hardware: str,
     limits: Callable[[optuna.Study], Limits],
+    past: Sequence[PastRuns] = (),
 ) -> BaseSampler:
     """A sampler whose draws depend only on the seed, the trial's number and the study so far.
 
-    `limits`: what is known at the time, of costs and of sizes that cannot run.
+    `limits`: what is known at the time, of costs and of sizes that cannot run; `past`: earlier
+    studies, which only our own sampler looks at.
     """
     if name == "cost-aware":
         from batchfront.study.search.cost_aware import CostAwareSampler
 
-        return CostAwareSampler(space=space, seed=seed, hardware=hardware, limits=limits)
+        return CostAwareSampler(
+            space=space, seed=seed, hardware=hardware, limits=limits, past=past
+        )
     return stock_sampler(name, space=space, seed=seed)
