@@ -235,10 +235,11 @@ def play_study(
     max_trials: int = MAX_TRIALS,
     past: Sequence[PastRuns] = (),
     keep: list[FrozenTrial] | None = None,
+    until: str = "",
 ) -> Score:
     """One search of an Optuna sampler in memory, until the budget is spent.
 
-    `past`: earlier studies, for ours; `keep`: takes the trials.
+    `past`: earlier studies, for ours; `keep`: takes the trials; `until`: of SHARES, ends it.
     """
     import optuna
 
@@ -258,7 +259,9 @@ def play_study(
             study.set_metric_names([objective.metric.name, "train_seconds", "peak_memory_bytes"])
     rule = make_rule(table, pruner, seed=seed, risk=0.02)
     score = Score(table=judged_by(table, told))
-    while not score.is_over(min(SLOW.get(name, max_trials), max_trials)):
+    while until not in score.reached and not score.is_over(
+        min(SLOW.get(name, max_trials), max_trials)
+    ):
         before = time.perf_counter()
         trial = study.ask(space.distributions())
         score.ask_seconds += time.perf_counter() - before

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
 MOST_RUNS = 200  # that are kept of a study: half of them the best
 LEAST_TO_FIT, MOST_TO_FIT = 8, 128  # runs, for a shape of their own
-AGREEMENTS = (0.7, 0.9, 0.97, 0.99)  # rho, of which the most likely is taken
+AGREEMENTS = (0.97, 0.9, 0.99, 0.7)  # rho: the most likely is taken, of equals the first
 LEVEL = 0.5**2  # variance of how much higher or lower this study lies, where the two agree
 ANY_LEVEL = 1.5**2  # and where nothing is known
 SURE = 0.25  # variance of a failure's log error, where it speaks for or against a study
@@ -153,15 +153,26 @@ class Past:
         import numpy as np
         from scipy.linalg import solve_triangular
 
-        covariance = self.covariance(self.x, self.x)
-        covariance += np.diag(self._noise + self.shape.white + JITTER)
-        factor = np.linalg.cholesky(covariance)
+        factor = self._factor
         return factor, solve_triangular(factor, self._y - self.mean, lower=True)
 
-    @property
+    @cached_property
+    def _factor(self) -> Array:
+        import numpy as np
+
+        covariance = self.covariance(self.x, self.x)
+        covariance += np.diag(self._noise + self.shape.white + JITTER)
+        return np.linalg.cholesky(covariance)
+
+    @cached_property
     def mean(self) -> float:
-        """The mean log error of its runs."""
-        return float(self._y.mean())
+        """The mean log error, of the surface: a search has most of its runs where they are good."""
+        import numpy as np
+        from scipy.linalg import solve_triangular
+
+        ones = solve_triangular(self._factor, np.ones(len(self._y)), lower=True)
+        told = solve_triangular(self._factor, self._y, lower=True)
+        return float(ones @ told / (ones @ ones))
 
     @property
     def variance(self) -> float:
