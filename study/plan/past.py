@@ -6,12 +6,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from batchfront.study.plan.agreement import DEFAULTS
 from batchfront.study.trials.yardstick import Yardstick
 
 if TYPE_CHECKING:
     from batchfront.objectives.metric import Metric
 
 PAST = "batchfront_past:"  # study attribute: + place among those that were named
+WARM_START = "warm_start"  # in what a resume uses: their names
 DIGITS = 4  # of what is stored
 
 
@@ -76,5 +78,5 @@ class PastRuns:
 
 def past_in(attributes: Mapping[str, Any]) -> tuple[PastRuns, ...]:
     """The earlier studies that a study's attributes hold, in the order in which they were named."""
-    names = sorted(n for n in attributes if n.startswith(PAST))
-    return tuple(PastRuns.from_dict(attributes[name]) for name in names)
+    names = attributes.get(DEFAULTS, {}).get(WARM_START, ())
+    return tuple(PastRuns.from_dict(attributes[f"{PAST}{n}"]) for n in range(len(names)))

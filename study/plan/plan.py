@@ -10,6 +10,7 @@ from batchfront.objectives.meters.early_stopping import LAST_EPOCH, Ending
 from batchfront.objectives.metric import Direction, Metric
 from batchfront.study.plan.budgets import Budgets
 from batchfront.study.plan.parsers import OFF
+from batchfront.study.plan.past import PastRuns
 from batchfront.study.plan.space import SearchSpace
 from batchfront.study.trials.attributes import OBJECTIVES
 from batchfront.study.trials.costs import Costs
@@ -34,6 +35,7 @@ class Plan:
     budgets: Budgets
     length: Length  # of every run
     sampler: str
+    past: tuple[PastRuns, ...] = ()  # earlier studies that the sampler may learn from
     pruner: str
     pruner_risk: float
     seed: int

@@ -33,7 +33,5 @@ def make_sampler(
     if name == "cost-aware":
         from batchfront.study.search.cost_aware import CostAwareSampler
 
-        return CostAwareSampler(
-            space=space, seed=seed, hardware=hardware, limits=limits, past=past
-        )
+        return CostAwareSampler(space=space, seed=seed, hardware=hardware, limits=limits, past=past)
     return stock_sampler(name, space=space, seed=seed)

@@ -254,9 +254,7 @@ def _worst(known: Known, min_metric: float | None) -> float:
     return min(usual, allowed, 1.0)
 
 
-def _worth(
-    known: Known, running: Array, candidates: Array, prices: Prices, worst: float
-) -> Array:
+def _worth(known: Known, running: Array, candidates: Array, prices: Prices, worst: float) -> Array:
     """What each candidate is worth for its cost; (M,)."""
     import numpy as np
 

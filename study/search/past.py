@@ -12,7 +12,7 @@ import copy
 import math
 from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 from batchfront.study.plan.past import PastRun, PastRuns
 from batchfront.study.search.encoding import Encoding
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
     from batchfront.objectives.metric import Metric
+    from batchfront.objectives.parameter import Parameter
     from batchfront.study.plan.space import SearchSpace
     from batchfront.study.search.observations import Observations, Part
 
@@ -91,11 +92,20 @@ def _has_params(trial: FrozenTrial) -> bool:
 def _as_asked(trial: FrozenTrial, space: SearchSpace) -> FrozenTrial:
     """The trial with the parameters of another space: what it does not have is as it was probed."""
     size = batch_size_of(trial.params)
-    own = {name: trial.params.get(name, p.probed) for name, p in space.search.items()}
+    own = {name: _own(trial.params.get(name), p) for name, p in space.search.items()}
     found = copy.copy(trial)
     rate = rate_of(trial) / space.scale.factor(size)
     found.params = {"batch_size": size, "learning_rate": rate, **own}
     return found
+
+
+def _own(value: Any, parameter: Parameter) -> Any:
+    """A value as the parameter has it, the nearest end of its range; else that of a probe."""
+    if parameter.choices:
+        return value if value in parameter.choices else parameter.probed
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return parameter.probed
+    return min(max(value, parameter.low or 0), parameter.high or 0)
 
 
 def _kept(error: Array) -> NDArray[np.intp]:
@@ -150,7 +160,6 @@ class Past:
     @cached_property
     def solved(self) -> tuple[Array, Array]:
         """The Cholesky factor of the runs' covariance, and what it makes of their log errors."""
-        import numpy as np
         from scipy.linalg import solve_triangular
 
         factor = self._factor
@@ -162,7 +171,8 @@ class Past:
 
         covariance = self.covariance(self.x, self.x)
         covariance += np.diag(self._noise + self.shape.white + JITTER)
-        return np.linalg.cholesky(covariance)
+        factor: Any = np.linalg.cholesky(covariance)
+        return cast("Array", factor)
 
     @cached_property
     def mean(self) -> float:
@@ -268,9 +278,7 @@ class PastSurface:
         return Guess(mean=mean, deviation=np.sqrt(np.maximum(variance, JITTER)))
 
 
-def believed(
-    pasts: Sequence[Past], part_of: Callable[[Past], Part]
-) -> tuple[Past, float] | None:
+def believed(pasts: Sequence[Past], part_of: Callable[[Past], Part]) -> tuple[Past, float] | None:
     """The earlier study that explains best what runs have shown, and how far the two agree.
 
     None where the runs speak against all of them. `part_of`: the runs, as that study measures them.

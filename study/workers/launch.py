@@ -77,8 +77,9 @@ def run_here(job: Job, objective: Objective, interrupts: Interrupts, emit: Emit)
         seed=plan.seed,
         hardware=plan.hardware,
         limits=lambda study: next_trial.limits,  # of the claim that asks it
+        past=plan.past,
     )
-    if plan.sampler == "cost-aware" and plan.n_trials > N_START:
+    if plan.sampler == "cost-aware" and (plan.n_trials > N_START or plan.past):
         load_libraries()
     watching = _study_in(shared, job)  # a study belongs to one thread
     folder = job.checkpoints
