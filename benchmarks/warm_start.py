@@ -50,8 +50,11 @@ def main() -> None:
     arguments.add_argument("--past", type=some_of(PAST), default=list(PAST), metavar="A,B")
     arguments.add_argument("--seeds", type=int, default=5)
     arguments.add_argument("--jobs", type=int, default=2, help="processes")
+    words = "play the first table, and only name the second"
+    arguments.add_argument("--only-first", action="store_true", help=words)
     args = arguments.parse_args()
     jobs = list(zip(args.tables, [*args.tables[1:], args.tables[0]], strict=True))
+    jobs = jobs[:1] if args.only_first else jobs
     one = functools.partial(_table_rows, kinds=args.past, seeds=args.seeds)
     rows: list[Row] = []
     with multiprocessing.get_context("spawn").Pool(args.jobs) as pool:

@@ -15,7 +15,7 @@ from batchfront.study.errors import StudyError
 from batchfront.study.machine.alone import measuring_turn
 from batchfront.study.opening.open import open_study
 from batchfront.study.opening.terms import agree_on_grace, given_identity, guard, new_identity
-from batchfront.study.opening.warm import check_warm_start, with_past
+from batchfront.study.opening.warm import check_warm_start, past_in, with_past
 from batchfront.study.plan.agreement import (
     AGREEMENT,
     DEFAULTS,
@@ -34,7 +34,7 @@ from batchfront.study.plan.length import (
     with_stored_length,
 )
 from batchfront.study.plan.parsers import OFF
-from batchfront.study.plan.past import PAST, WARM_START, past_in
+from batchfront.study.plan.past import PAST, WARM_START
 from batchfront.study.plan.plan import DEFAULT_GRACE_SECONDS, DEFAULT_RISK, Plan
 from batchfront.study.plan.recipe import check_warmup, searched_recipe
 from batchfront.study.plan.settings import StudySettings

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from batchfront.storage.names import redacted
 from batchfront.storage.open import exists, open_storage, readable_errors
 from batchfront.study.errors import StudyError
 from batchfront.study.opening.open import foreign_studies, the_study
+from batchfront.study.plan.agreement import DEFAULTS
+from batchfront.study.plan.past import PAST, WARM_START, PastRuns
 from batchfront.study.search.past import past_runs
 from batchfront.study.trials.sound import sound_trials
 from batchfront.study.trials.yardstick import Objectives
@@ -18,7 +20,6 @@ if TYPE_CHECKING:
     from optuna import Study
 
     from batchfront.objectives.metric import Metric
-    from batchfront.study.plan.past import PastRuns
     from batchfront.study.plan.plan import Plan
     from batchfront.study.plan.settings import StudySettings
 
@@ -34,6 +35,12 @@ def with_past(plan: Plan, settings: StudySettings) -> Plan:
     if names and plan.sampler != "cost-aware":
         raise StudyError(f"warm_start is for the sampler cost-aware, not for {plan.sampler}")
     return replace(plan, past=tuple(_past_of(name, settings.storage, plan) for name in names))
+
+
+def past_in(attributes: Mapping[str, Any]) -> tuple[PastRuns, ...]:
+    """The earlier studies that a study's attributes hold, in the order in which they were named."""
+    names = attributes.get(DEFAULTS, {}).get(WARM_START, ())
+    return tuple(PastRuns.from_dict(attributes[f"{PAST}{n}"]) for n in range(len(names)))
 
 
 def check_warm_start(name: str, past: Sequence[PastRuns], settings: StudySettings) -> None:
@@ -52,9 +59,7 @@ def check_warm_start(name: str, past: Sequence[PastRuns], settings: StudySetting
 def _past_of(name: str, here: str, plan: Plan) -> PastRuns:
     url, study_name = _place(name, here)
     if not exists(url):
-        raise StudyError(
-            f"warm_start {_said(name)} is not there: {redacted(url)} is no storage yet"
-        )
+        raise StudyError(f"warm_start {_said(name)}: {redacted(url)} is no storage yet")
     study = _source(url, study_name)
     _check_metric(study, plan.metric, name)
     with readable_errors(url):

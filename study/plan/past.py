@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from batchfront.study.plan.agreement import DEFAULTS
 from batchfront.study.trials.yardstick import Yardstick
 
 if TYPE_CHECKING:
@@ -74,9 +73,3 @@ class PastRuns:
             theta=tuple(theta),
             usual_error=stored["usual_error"],
         )
-
-
-def past_in(attributes: Mapping[str, Any]) -> tuple[PastRuns, ...]:
-    """The earlier studies that a study's attributes hold, in the order in which they were named."""
-    names = attributes.get(DEFAULTS, {}).get(WARM_START, ())
-    return tuple(PastRuns.from_dict(attributes[f"{PAST}{n}"]) for n in range(len(names)))

@@ -151,7 +151,7 @@ def test_parameters_that_the_earlier_study_did_not_have_are_as_they_were_probed(
             "kind": Parameter(choices=("adam", "sgd")),
         },
     )
-    trials = trials_of(9) + [trial_of(32, 0.1, 0.2, momentum=7.0)]
+    trials = [*trials_of(9), trial_of(32, 0.1, 0.2, momentum=7.0)]
     trials[-1].number = 9
     *rest, last = kept(trials, space=space).runs
     usual = {name: parameter.probed for name, parameter in space.search.items()}
