@@ -48,6 +48,8 @@ if TYPE_CHECKING:
     Array = NDArray[np.float64]
 
 N_START = 6  # trials of the cheap start
+PROVEN = 2.0  # gain of log density by which an earlier study has proven that it agrees
+CHEAP = 4.0  # times the least price: what it is tried at until then
 START_POWER = 2.0  # a start's batch size is drawn with probability 1 / seconds ** this
 FIRST_FIT, GROWTH, LAST_FIT = 8, 1.5, 128
 """Observations to fit the shape to: so many, then anew whenever there are that much more."""
@@ -105,13 +107,17 @@ class CostAwareSampler(Forwarding):
             encoding=self._encoding, limits=limits, prices=prices,
             out_of_memory=evidence.out_of_memory,
         )  # fmt: skip
-        known = self._with_past(seen, evidence)
-        if known is None and (len(seen) + len(running) < N_START or not seen.counts.any()):
+        n_begun = len(seen) + len(running)
+        known = self._with_past(seen, evidence, n_begun)
+        if known is None and (n_begun < N_START or not seen.counts.any()):
             row = self._cheap(feasible, prices, trial.number, draw)
         else:
             known = known or Known(seen=seen, shape=self._fitted_shape(seen, evidence))
             candidates = self._encoding.candidates(self._space.batch_sizes, known.good, draw)
             share = feasible.share(candidates)
+            if known.is_tried:
+                price = prices.of(candidates)[:, 0]
+                share[price > CHEAP * price.min()] = 0
             if share.any():
                 candidates, share = candidates[share > 0], share[share > 0]
             least = limits.budgets.least_metric
@@ -121,8 +127,14 @@ class CostAwareSampler(Forwarding):
             row = candidates[np.argmax(worth * share)]
         return self._encoding.params(row.tolist())
 
-    def _with_past(self, seen: Observations, evidence: Evidence) -> Known | None:
-        """What is known with the earlier study that agrees best; None where none agrees."""
+    def _with_past(self, seen: Observations, evidence: Evidence, n_begun: int) -> Known | None:
+        """What is known with the earlier study that agrees best; None where none agrees.
+
+        Until that is proven every other trial is one of the cheap start, which would show it if
+        the two did not agree, and the others are at cheap sizes.
+        """
+        if not self._past:
+            return None
         measured = {id(past): self._measured(past, seen, evidence) for past in self._past}
 
         def part_of(past: Past) -> Part:
@@ -132,8 +144,14 @@ class CostAwareSampler(Forwarding):
         found = believed(self._past, part_of)
         if found is None:
             return None
-        past, agreement = found
-        return Known(seen=measured[id(past)], shape=past.shape, past=past, agreement=agreement)
+        gain, past, agreement = found
+        is_tried = gain < PROVEN
+        if is_tried and (n_begun >= N_START or n_begun % 2):
+            return None
+        return Known(
+            seen=measured[id(past)], shape=past.shape, past=past, agreement=agreement,
+            is_tried=is_tried,
+        )  # fmt: skip
 
     def _measured(self, past: Past, seen: Observations, evidence: Evidence) -> Observations:
         """The runs of this study, as the earlier one measures errors."""
@@ -217,6 +235,7 @@ class Known:
     shape: Shape
     past: Past | None = None  # an earlier study that agrees
     agreement: float = 0.0
+    is_tried: bool = False  # the earlier study has not proven yet that it agrees
 
     @property
     def good(self) -> Array:

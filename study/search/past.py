@@ -12,7 +12,7 @@ import copy
 import math
 from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from batchfront.study.plan.past import PastRun, PastRuns
 from batchfront.study.search.encoding import Encoding
@@ -278,20 +278,28 @@ class PastSurface:
         return Guess(mean=mean, deviation=np.sqrt(np.maximum(variance, JITTER)))
 
 
-def believed(pasts: Sequence[Past], part_of: Callable[[Past], Part]) -> tuple[Past, float] | None:
+class Belief(NamedTuple):
+    """An earlier study that explains what runs have shown."""
+
+    gain: float  # of log density, over none
+    past: Past
+    agreement: float
+
+
+def believed(pasts: Sequence[Past], part_of: Callable[[Past], Part]) -> Belief | None:
     """The earlier study that explains best what runs have shown, and how far the two agree.
 
     None where the runs speak against all of them. `part_of`: the runs, as that study measures them.
     """
-    best: tuple[float, Past, float] | None = None
+    best: Belief | None = None
     for past in pasts:
         part = part_of(past)
         without = past.likelihood(part, None)
         for agreement in AGREEMENTS:
             gain = past.likelihood(part, agreement) - without
-            if gain >= 0 and (best is None or gain > best[0]):
-                best = gain, past, agreement
-    return None if best is None else (best[1], best[2])
+            if gain >= 0 and (best is None or gain > best.gain):
+                best = Belief(gain, past, agreement)
+    return best
 
 
 def _matern(a: Array, b: Array, twice_nu: int) -> Array:

@@ -124,7 +124,7 @@ def test_a_study_that_agrees_is_believed_and_its_opposite_is_not():
         found = believed([past], lambda one: part_of(trials_of(6, seed=2), one))
         assert (found is not None) == is_believed
     both = [Past(kept(trials_of(40, shown=s)), Encoding(SPACE)) for s in (lambda e: 1.04 - e, abs)]
-    past, agreement = believed(both, lambda one: part_of(trials_of(6, seed=2), one))
+    _, past, agreement = believed(both, lambda one: part_of(trials_of(6, seed=2), one))
     assert past is both[1]
     assert agreement >= 0.9
 
