@@ -47,6 +47,7 @@ LEAST_TO_FIT, MOST_TO_FIT = 8, 128  # runs, for a shape of their own
 AGREEMENTS = (0.97, 0.9, 0.99, 0.7)  # rho: the most likely is taken, of equals the first
 LEVEL = 0.5**2  # variance of how much higher or lower this study lies, where the two agree
 ANY_LEVEL = 1.5**2  # and where nothing is known
+MOST_ROUNDED = 1.0  # variance of log error, where one validation example more is much of it
 SURE = 0.25  # variance of a failure's log error, where it speaks for or against a study
 
 
@@ -149,6 +150,7 @@ class Past:
         import numpy as np
 
         noise = np.minimum(part.noise, SURE)
+        noise += np.minimum((self._resolution / np.exp(part.log_error)) ** 2, MOST_ROUNDED)
         rho, level = (0.0, ANY_LEVEL) if agreement is None else (agreement, LEVEL)
         found = Conditional(self, rho, level, part.x, noise)
         return found.log_density(part.log_error)
@@ -156,6 +158,14 @@ class Past:
     def surface(self, x: Array, y: Array, noise: Array, agreement: float) -> PastSurface:
         """The surface of this study, given x, (N, D), y, (N,), and its extra variance, (N,)."""
         return PastSurface(Conditional(self, agreement, LEVEL, x, noise), y)
+
+    @cached_property
+    def _resolution(self) -> float:
+        """The least difference of errors: one validation example, where those are counted."""
+        import numpy as np
+
+        steps = np.diff(np.unique(np.exp(self._y)))
+        return float(steps.min()) if len(steps) else 0.0
 
     @cached_property
     def solved(self) -> tuple[Array, Array]:
