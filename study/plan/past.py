@@ -36,7 +36,7 @@ class PastRuns:
     offset: float
     tilt: float  # of the shape of its surface
     theta: tuple[float, ...]
-    usual_error: float  # median over its batch sizes of the best error of each
+    usual_error: float  # median of those that completed
 
     def yardstick(self, metric: Metric) -> Yardstick:
         """The yardstick that its errors are measured with, to measure others by the same."""

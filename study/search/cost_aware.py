@@ -130,8 +130,8 @@ class CostAwareSampler(Forwarding):
     def _with_past(self, seen: Observations, evidence: Evidence, n_begun: int) -> Known | None:
         """What is known with the earlier study that agrees best; None where none agrees.
 
-        Until that is proven every other trial is one of the cheap start, which would show it if
-        the two did not agree, and the others are at cheap sizes.
+        Until that is proven every other trial, and the first, is one of the cheap start, which
+        shows whether the two agree, and the others are at cheap sizes.
         """
         if not self._past:
             return None
@@ -146,7 +146,7 @@ class CostAwareSampler(Forwarding):
             return None
         gain, past, agreement = found
         is_tried = gain < PROVEN
-        if is_tried and (n_begun >= N_START or n_begun % 2):
+        if is_tried and (n_begun >= N_START or n_begun % 2 == 0):
             return None
         return Known(
             seen=measured[id(past)], shape=past.shape, past=past, agreement=agreement,
@@ -257,7 +257,7 @@ class Known:
 
     @property
     def usual_error(self) -> float:
-        """What runs of this study err by, or while there are few, good ones of the earlier."""
+        """What runs of this study err by, or while there are few, those of the earlier."""
         import numpy as np
 
         counts = self.seen.counts

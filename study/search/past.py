@@ -22,7 +22,6 @@ from batchfront.study.search.surface import (
     ROUGH_OWN,
     ROUGH_RATE,
     ROUGH_SIZE,
-    TIE,
     Guess,
     Shape,
     fit_shape,
@@ -78,11 +77,10 @@ def past_runs(
         for at, row in enumerate(kept)
     ]
     shape = _shape_of(part, encoding.n_columns)
-    sizes, errors = part.x[:, 0], np.exp(part.log_error) - TIE
-    best = [float(errors[sizes == size].min()) for size in np.unique(sizes)]
+    completed = seen.measured[kept][~seen.failed[kept]]
     return PastRuns(
         source=source, runs=tuple(runs), factor=yardstick.factor, offset=yardstick.offset,
-        tilt=shape.tilt, theta=shape.theta, usual_error=float(np.median(best)),
+        tilt=shape.tilt, theta=shape.theta, usual_error=float(np.nanmedian(completed)),
     )  # fmt: skip
 
 
