@@ -49,7 +49,7 @@ if TYPE_CHECKING:
 
 N_START = 6  # trials of the cheap start
 PROVEN = 2.0  # gain of log density by which an earlier study has proven that it agrees
-CHEAP = 4.0  # times the least price: what it is tried at until then
+CHEAP = 2.0  # times the least price: what it is tried at until then
 START_POWER = 2.0  # a start's batch size is drawn with probability 1 / seconds ** this
 FIRST_FIT, GROWTH, LAST_FIT = 8, 1.5, 128
 """Observations to fit the shape to: so many, then anew whenever there are that much more."""
