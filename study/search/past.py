@@ -91,7 +91,8 @@ def _has_params(trial: FrozenTrial) -> bool:
 def _as_asked(trial: FrozenTrial, space: SearchSpace) -> FrozenTrial:
     """The trial with the parameters of another space: what it does not have is as it was probed."""
     size = batch_size_of(trial.params)
-    own = {name: _own(trial.params.get(name), p) for name, p in space.search.items()}
+    said = {**trial.user_attrs, **trial.params}  # an import keeps parameters as attributes
+    own = {name: _own(said.get(name), p) for name, p in space.search.items()}
     found = copy.copy(trial)
     rate = rate_of(trial) / space.scale.factor(size)
     found.params = {"batch_size": size, "learning_rate": rate, **own}

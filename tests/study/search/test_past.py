@@ -153,10 +153,12 @@ def test_parameters_that_the_earlier_study_did_not_have_are_as_they_were_probed(
     )
     trials = [*trials_of(9), trial_of(32, 0.1, 0.2, momentum=7.0)]
     trials[-1].number = 9
+    trials[-1].set_user_attr("kind", "sgd")  # of an import
     *rest, last = kept(trials, space=space).runs
     usual = {name: parameter.probed for name, parameter in space.search.items()}
     assert all(run.params == run.params | usual for run in rest)
     assert last.params["momentum"] == 0.9
+    assert last.params["kind"] == "sgd"
 
 
 def test_rates_that_a_rule_scales_are_compared_as_they_train():

@@ -128,7 +128,7 @@ def test_the_versions_of_lightnings_logger_are_curves_of_one_study(workdir):
             [PAST, "--study-name", "other"],
             "there is no study 'other' in sqlite:///past.db: there are",
         ),
-        ([PAST, *MAPPED[:2]], "lacks the columns batch_size: rename 'bs' to batch_size"),
+        ([PAST, *MAPPED[:2]], "has no batch_size, but bs, learning_rate, value, note: --map batch"),
         ([PAST, "mine.csv"], "found mine.csv after a URL"),
         (
             ["mine.csv", "--map", "learning_rate=lr"],
