@@ -129,18 +129,32 @@ def test_a_study_that_agrees_is_believed_and_its_opposite_is_not():
     assert agreement >= 0.9
 
 
-def test_the_first_trials_are_at_the_best_rates_of_the_earlier_study():
-    past = kept([*trials_of(40), trial_of(64, 10.0, 1, failed=True)])
+def _offs(past, *, n: int) -> list[float]:
+    """How many times the best rate of their size the first trials have."""
     sampler = CostAwareSampler(
-        space=SPACE, seed=0, hardware="", past=[past],
-        limits=lambda study: limits_of(SIZES),
-    )  # fmt: skip
+        space=SPACE, seed=0, hardware="", past=past, limits=lambda study: limits_of(SIZES)
+    )
     study = optuna.create_study(directions=["maximize", "minimize", "minimize"], sampler=sampler)
-    for _ in range(4):
+    offs = []
+    for _ in range(n):
         trial = study.ask(SPACE.distributions())
         size, rate = trial.params["batch_size"], trial.params["learning_rate"]
-        assert 0.3 < rate / (0.02 * math.sqrt(size / 16)) < 3
+        offs.append(rate / (0.02 * math.sqrt(size / 16)))
         study.tell(trial, [1 - error_of(size, rate), 100 / size, 1000.0 * size])
+    return offs
+
+
+def test_once_it_has_proven_to_agree_its_best_rates_are_tried_at_once():
+    past = kept([*trials_of(40), trial_of(64, 10.0, 1, failed=True)])
+    cold, warm = _offs([], n=6), _offs([past], n=6)
+    assert warm[0] == cold[0], "the first is one of the cheap start"
+    assert all(1 / 6 < off < 6 for off in warm[1:])
+    assert sum(1 / 6 < off < 6 for off in cold) <= 3
+
+
+def test_an_earlier_study_that_is_refuted_by_the_first_trial_changes_nothing():
+    opposite = kept(trials_of(40, shown=lambda error: 1.04 - error))
+    assert _offs([opposite], n=9)[3:6] == _offs([], n=9)[3:6]
 
 
 def test_parameters_that_the_earlier_study_did_not_have_are_as_they_were_probed():
