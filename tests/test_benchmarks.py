@@ -18,6 +18,7 @@ from benchmarks.multi_metric import non_domination_ranks
 from benchmarks.playback import UNGUARDED, Played, play, random_design
 from benchmarks.pruning import beats, compare, front_of, is_lost, volume_axes
 from benchmarks.search import Score, costs_of, oracle_row, play_study, summary
+from benchmarks.warm_start import PAST, earlier, inverted, past_of, warm
 
 from .study.conftest import ROOT
 
@@ -201,3 +202,24 @@ def test_a_search_is_told_a_loss_and_judged_by_it(table, told):
     score = play_study(table, name="random", pruner="none", seed=0, told=told, max_trials=6)
     assert score.n_trials == 6
     assert 0 < score.hypervolume < 1
+
+
+@pytest.mark.parametrize("kind", PAST)
+def test_a_search_that_starts_warm_ends_where_it_has_enough(table, kind, monkeypatch):
+    monkeypatch.setattr("benchmarks.warm_start.EARLIER_TRIALS", 8)
+    monkeypatch.setattr("benchmarks.warm_start.MAX_TRIALS", 5)
+    trials = earlier(table, 0)
+    past = past_of(kind, table, trials, table, trials)
+    assert [one.source for one in past] == {"both": ["inverted", "same"], "none": []}.get(
+        kind, [kind]
+    )
+    score = warm(table, past, 0)
+    assert score.n_trials == 5 or "seconds_to_95" in score.reached
+
+
+def test_an_inverted_study_has_its_best_run_last(table):
+    trials = [t for t in earlier(table, 0)[:8] if t.values is not None]
+    told = [t.values[0] for t in trials]
+    turned = [t.values[0] for t in inverted(trials)]
+    assert told.index(max(told)) == turned.index(min(turned))
+    assert sorted(turned) == pytest.approx(sorted(max(told) + min(told) - v for v in told))
