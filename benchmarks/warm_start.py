@@ -31,8 +31,9 @@ from batchfront.study.plan.past import PastRuns
 from batchfront.study.plan.space import SearchSpace
 from batchfront.study.search.past import past_runs
 from batchfront.study.trials.attributes import CURVE
-from benchmarks.rows import parser, some_of, write
-from benchmarks.search import Row, Score, oracle_row, play_study, table_name
+from benchmarks.rows import parser, some_of, table_name, write
+from benchmarks.score import Row, Score, oracle_row
+from benchmarks.searches import OURS, Playback
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
@@ -100,21 +101,20 @@ def _ratio(some: list[dict[str, float]], cold: list[dict[str, float]], key: str)
 
 
 def warm(table: Table, past: tuple[PastRuns, ...], seed: int) -> Score:
-    """One search that begins with what is known of earlier ones."""
-    return play_study(
-        table, name="cost-aware", pruner="front", seed=seed, max_trials=MAX_TRIALS, past=past,
-        until=KEYS[-1],
-    )  # fmt: skip
+    """One search that begins with what is known of earlier ones, until it has enough."""
+    search = Playback(table, name=OURS, pruner="front", seed=seed, past=past)
+    score = Score(table=table)
+    while KEYS[-1] not in score.reached and not score.is_over(MAX_TRIALS):
+        score.add(search.next())
+    return score
 
 
 def earlier(table: Table, seed: int) -> list[FrozenTrial]:
     """The trials of a search that began cold, with another seed."""
-    trials: list[FrozenTrial] = []
-    play_study(
-        table, name="cost-aware", pruner="front", seed=EARLIER_SEED + seed,
-        max_trials=EARLIER_TRIALS, keep=trials,
-    )  # fmt: skip
-    return trials
+    search = Playback(table, name=OURS, pruner="front", seed=EARLIER_SEED + seed)
+    for _ in range(EARLIER_TRIALS):
+        search.next()
+    return search.study.get_trials(deepcopy=False)
 
 
 def past_of(
