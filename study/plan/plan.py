@@ -11,6 +11,7 @@ from batchfront.objectives.metric import Direction, Metric
 from batchfront.study.plan.budgets import Budgets
 from batchfront.study.plan.goal import ALL_TRIALS, Goal
 from batchfront.study.plan.parsers import OFF
+from batchfront.study.plan.past import PastRuns
 from batchfront.study.plan.space import SearchSpace
 from batchfront.study.trials.attributes import OBJECTIVES
 from batchfront.study.trials.costs import Costs
@@ -37,6 +38,7 @@ class Plan:
     budgets: Budgets
     length: Length  # of every run
     sampler: str
+    past: tuple[PastRuns, ...] = ()  # earlier studies that the sampler may learn from
     pruner: str
     pruner_risk: float
     seed: int

@@ -152,6 +152,12 @@ class StudySettings:
     sampler: str | None = setting(
         f"{', '.join(SAMPLERS)}; default: cost-aware", group="search", verbs="run"
     )
+    warm_start: tuple[str, ...] | None = setting(
+        "an earlier study of the same task: its name, or URL#NAME; may be repeated; default: none",
+        group="search",
+        verbs="run",
+        kind="studies",
+    )
     pruner: str | None = setting(
         f"{', '.join(PRUNERS)}, or path/to/mine.py:name; default: front",
         group="search",

@@ -108,11 +108,11 @@ class Evidence:
         """The yardstick of all trials so far."""
         return self._scale.yardstick()
 
-    def observations(self) -> Observations:
-        """What has been seen so far."""
+    def observations(self, yardstick: Yardstick | None = None) -> Observations:
+        """What has been seen so far. `yardstick`: None: that of these trials."""
         import numpy as np
 
-        yardstick = self.yardstick
+        yardstick = yardstick or self.yardstick
         columns = self._columns.all
         columns = columns[np.argsort(columns[:, 0], kind="stable")]  # workers end in any order
         number, metric, failed, feasible, seconds, memory, share = columns[:, :N_COLUMNS].T

@@ -162,6 +162,9 @@ class Session:
         say(f"study {plan.study_name!r}: task {plan.task} on {plan.device}, {plan.length}")
         say(f"storage {redacted(self._settings.storage)}")
         say(f"space {plan.space}; sampler {plan.sampler}, seed {plan.seed}")
+        for past in plan.past:
+            runs = counted(len(past.runs), "run")
+            say(f"warm start: {runs} of {past.source}, for what the metric is, where they agree")
         if is_new and self._settings.learning_rates == AUTO:
             say("learning rates are from range tests at the smallest and largest batch size")
         if str(plan.budgets):

@@ -22,6 +22,7 @@ CONSTRAINT = "stopped"  # the one constraint key on every finished trial
 VERDICT = "verdict"
 REASON = "reason"
 CURVE = "metric_curve"
+CURVE_STEPS = "metric_steps"  # in an Optuna study of one's own: the steps that were reported
 FAIL_REASON = "fail_reason"
 HARDWARE = "hardware"  # id of what it ran on
 UNPROBED = "cost_unprobed"  # a combination whose cost no probe knows: measured by the trial itself
