@@ -75,7 +75,8 @@ def to_run(question: Question, rows: Sequence[RunRow], found: Walk) -> tuple[Ask
     if missing and any(row.waits for row in own):
         return ()
     scored = sum(row.score_test for row in own)
-    asked = _asked(size, rate, max(min(missing, N_SEEDS), N_SEEDS - scored), score=True)
+    at_once = missing if question.in_rounds(size) else min(missing, N_SEEDS)
+    asked = _asked(size, rate, max(at_once, N_SEEDS - scored), score=True)
     return asked if missing or found.answer is None else asked + _others(question, rows, found)
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from batchfront.objectives.parameter import usual_values
 from batchfront.study.errors import StudyError
+from batchfront.study.plan.parsers import OFF
 from batchfront.study.plan.plan import Plan
 from batchfront.study.plan.settings import StudySettings
 from batchfront.study.session.open_ended import OpenEnded
@@ -56,7 +57,11 @@ class SmallestSession(Session):
             self._console.print(f"going on from {n_done} recorded trials")
 
     def _search(self, study: Study, plan: Plan, objective: Objective) -> int:
-        question = replace(question_in(plan.space, self._asking), hardware=plan.hardware)
+        question = replace(
+            question_in(plan.space, self._asking),
+            hardware=plan.hardware,
+            fused=None if plan.fuse == OFF else {},
+        )
         agenda = Agenda(
             question=question,
             metric_names=plan.objectives,
@@ -75,7 +80,7 @@ class SmallestSession(Session):
             failure = self._walk(plan, objective, agenda)
         trials = sound_trials(study)
         finished = [row for row in agenda.rows(trials) if row.finished]
-        self.answer = answer_of(agenda.asked(trials), finished)
+        self.answer = answer_of(agenda.by(study).asked(trials), finished)
         if failure is not None:
             self._console.print(f"error: {failure}", style="red", soft_wrap=True)
             return 1

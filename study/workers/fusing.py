@@ -20,6 +20,7 @@ from batchfront.objectives.fused.refusal import Refused
 from batchfront.objectives.fused.together import Together
 from batchfront.objectives.raised import Halted
 from batchfront.study.plan.parsers import AUTO, OFF
+from batchfront.study.trials.attributes import FUSED
 
 if TYPE_CHECKING:
     from optuna import Study
@@ -31,9 +32,8 @@ if TYPE_CHECKING:
     from batchfront.study.workers.claimed import Claimed
     from batchfront.study.workers.watched import WatchedRun
 
-FUSED = "fused"  # of a study: batch size, as text -> whether its runs are trained together
-MOST = 16  # runs, where nobody says how many
-TRIED = 8  # runs, by which is decided whether that pays
+MOST = 32  # runs, where nobody says how many
+TRIED = 10  # runs, by which is decided whether that pays: as many as in most groups
 SHARE = 0.5  # of the device's memory that a group may take
 
 
@@ -82,7 +82,8 @@ class Fusing:
     ) -> list[BaseException | None]:
         """Train them; what each raised, None where it was told its verdict."""
         found: list[BaseException | None] = [NotTogether() for _ in group]
-        ready = [(n, params, watched.ready()) for n, (params, watched) in enumerate(group)]
+        n_runs = len(group)
+        ready = [(n, params, watched.ready(n_runs)) for n, (params, watched) in enumerate(group)]
         runs = [(n, params, run) for n, params, run in ready if run is not None]
         for _, _, run in runs:
             run.trained_with(fused=len(runs))
@@ -112,8 +113,9 @@ class Fusing:
 
     def _decide(self, params: TrialParams) -> bool:
         """Find out, and store it unless another worker has done so meanwhile."""
-        why = self._together.why_not([params])
-        if not why and self._plan.fuse == AUTO and not self._together.pays([params] * TRIED):
+        some = [params] * min(TRIED, self._most)
+        why = self._together.why_not(some)
+        if not why and self._plan.fuse == AUTO and not self._together.pays(some):
             why = "together they are hardly quicker"
         size = str(params.batch_size)
         with self._storage.claim_lock(self._plan.study_name):
