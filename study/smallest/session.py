@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from batchfront.objectives.fused.together import Together
 from batchfront.objectives.parameter import usual_values
 from batchfront.study.errors import StudyError
 from batchfront.study.plan.parsers import OFF
@@ -60,7 +61,7 @@ class SmallestSession(Session):
         question = replace(
             question_in(plan.space, self._asking),
             hardware=plan.hardware,
-            fused=None if plan.fuse == OFF else {},
+            fused={} if plan.fuse != OFF and Together(objective).is_possible else None,
         )
         agenda = Agenda(
             question=question,
