@@ -1,19 +1,17 @@
-"""`Task`: a model, data, loss and metric, to be trained by our loop; checked before it is used."""
+"""`Task`: a model, data, loss and metric, to be trained by our loop."""
 
 from __future__ import annotations
 
-import hashlib
-import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 from batchfront.objectives.loading.datasets import Datasets
 from batchfront.objectives.measurement import ObjectiveError
-from batchfront.objectives.meters.early_stopping import EarlyStopping, ending_of
-from batchfront.objectives.metric import ACCURACY, COMMON, R2, WORDS, Metric, as_metric
-from batchfront.objectives.parameter import Parameter, Value, bound, check_search, names_taken
+from batchfront.objectives.meters.early_stopping import EarlyStopping
+from batchfront.objectives.metric import Metric
+from batchfront.objectives.parameter import Parameter, Value, bound
 
 if TYPE_CHECKING:
     import torch
@@ -21,9 +19,6 @@ if TYPE_CHECKING:
     from torch.optim.lr_scheduler import LRScheduler
 
 DEFAULT_EPOCHS = 20
-EVALUATED_TARGETS = 4096  # per forward pass of a validation,
-EVALUATED_INPUTS = 1 << 21  # and numbers that go in: 8 MB
-LOOKED_AT = 1 << 21  # numbers at a time, for those that are not finite
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -174,229 +169,3 @@ def sgd_momentum(parameters: Any, **kwargs: Any) -> torch.optim.Optimizer:
     import torch
 
     return torch.optim.SGD(parameters, **{"momentum": 0.9, **kwargs})
-
-
-def check_task(task: Task) -> None:
-    """Raise ObjectiveError for settings no run could use."""
-    metrics_of(task)
-    _check_forms(task)
-    if not isinstance(task.epochs, int) or task.epochs < 1:
-        raise ObjectiveError(f"task {task.name!r}: epochs is {task.epochs!r}, wanted at least 1")
-    check_tokens(task.tokens_per_example, f"task {task.name!r}")
-    ending_of(task).check()
-    check_search(task.search, task=task.name)
-    taken = names_taken(task.model, task.search) | names_taken(task.optimizer, task.search)
-    for name in set(task.search) - taken:
-        raise ObjectiveError(
-            f"task {task.name!r}: nobody takes the searched parameter {name!r}: give model or "
-            "optimizer an argument of that name"
-        )
-
-
-def check_tokens(per_example: int | None, whose: str) -> None:
-    """Raise ObjectiveError for what is no number of tokens."""
-    if per_example is not None and (type(per_example) is not int or per_example < 1):
-        raise ObjectiveError(
-            f"{whose}: tokens_per_example is {per_example!r}, wanted a whole number of at least 1"
-        )
-
-
-def _check_forms(task: Task) -> None:
-    """Raise ObjectiveError for data or a loss in two forms, or in none."""
-    given = [name for name in ("data", "datasets", "loaders") if _is_given(task, name)]
-    if len(given) != 1:
-        found = " and ".join(given) or "no data"
-        raise ObjectiveError(
-            f"task {task.name!r} has {found}: give one of data, datasets and loaders"
-        )
-    if (task.loss is no_loss) == (task.step is None):
-        raise ObjectiveError(
-            f"task {task.name!r} has {'no' if task.step is None else 'both'} loss and step: give "
-            "loss(output, target) or step(model, batch)"
-        )
-    for name in ("forward", "step", "split"):
-        if given == ["data"] and getattr(task, name) is not None:
-            raise ObjectiveError(
-                f"task {task.name!r} has {name} and its data in tensors, which are pairs for "
-                "model(x) and loss(output, y): give datasets, or leave it out"
-            )
-
-
-def _is_given(task: Task, name: str) -> bool:
-    return getattr(task, name) not in (None, no_data)
-
-
-def metrics_of(task: Task) -> tuple[Metric, ...]:
-    """The metric of the task, and the others that are recorded.
-
-    Raises:
-        ObjectiveError: one that our loop cannot compute, or two of one name.
-    """
-    found = tuple(_known_to(task, one) for one in (task.metric, *task.also))
-    names = [metric.name for metric in found]
-    twice = {name for name in names if names.count(name) > 1}
-    if twice:
-        raise ObjectiveError(f"task {task.name!r} has two metrics named {twice.pop()}")
-    return found
-
-
-def _known_to(task: Task, given: str | Metric) -> Metric:
-    try:
-        metric = as_metric(given)
-        if metric.function is None and metric.name not in COMMON:
-            raise ObjectiveError(
-                f"metric is {given if isinstance(given, str) else metric.name!r}, which our loop "
-                f"cannot compute: wanted {', '.join(WORDS)}, or Metric(name, function)"
-            )
-    except ObjectiveError as error:
-        raise ObjectiveError(f"task {task.name!r}: {error}") from None
-    return metric
-
-
-def has_classes(task: Task, output: Tensor, y: Tensor) -> bool:
-    """Whether targets are classes of the outputs, (B, C) or (B, C, T), rather than values."""
-    name = as_metric(task.metric).name
-    if name in (ACCURACY.name, R2.name):
-        return name == ACCURACY.name and not y.is_floating_point()  # else shares, as of mixup
-    whole = not y.is_floating_point() and y.dtype.itemsize == 8
-    return whole and output.ndim == y.ndim + 1 and output.shape[2:] == y.shape[1:]
-
-
-def check_data(data: Data, *, task: str) -> None:
-    """Raise ObjectiveError for unequal lengths, empty splits, NaN, or no tensors at all."""
-    import torch
-
-    if not isinstance(data, Data):
-        raise ObjectiveError(f"task {task!r}: data() returned {type(data).__name__}, wanted Data")
-    for one in fields(data):
-        tensor = getattr(data, one.name)
-        if not isinstance(tensor, torch.Tensor):
-            raise ObjectiveError(
-                f"task {task!r}: {one.name} is {type(tensor).__name__}, wanted a torch.Tensor"
-            )
-        n_bad = _n_not_finite(tensor)
-        if n_bad:
-            raise ObjectiveError(
-                f"task {task!r}: {one.name} has {n_bad} NaN or infinite values: "
-                "clean or impute them first"
-            )
-    for split in ("train", "val", "test"):
-        x, y = getattr(data, f"x_{split}"), getattr(data, f"y_{split}")
-        if x.ndim == 0 or y.ndim == 0 or len(x) != len(y) or len(x) == 0:
-            raise ObjectiveError(
-                f"task {task!r}: x_{split} has shape {tuple(x.shape)} and y_{split} "
-                f"{tuple(y.shape)}: wanted the same number of examples, at least one"
-            )
-
-
-def _n_not_finite(tensor: Tensor) -> int:
-    """How many numbers are NaN or infinite; in parts, since looking takes as much memory again."""
-    import torch
-
-    if not tensor.is_floating_point() or tensor.ndim == 0:
-        return 0
-    n_rows = max(1, LOOKED_AT // max(1, tensor[:1].numel()))
-    return sum(int((~torch.isfinite(part)).sum()) for part in tensor.split(n_rows))
-
-
-def check_forward(task: Task, model: nn.Module, data: Data) -> None:
-    """Run two examples through model and loss, so that shape mistakes show before the search."""
-    import torch
-
-    n = min(2, len(data.x_train))
-    x, y = data.x_train[:n], data.y_train[:n]
-    model.eval()
-    with torch.inference_mode():
-        output = model(x)
-        name = as_metric(task.metric).name
-        if name == R2.name and output.shape != y.shape:
-            raise ObjectiveError(
-                f"task {task.name!r}: the model returns shape {tuple(output.shape)} for targets of "
-                f"shape {tuple(y.shape)}: wanted the same shape"
-            )
-        if name == ACCURACY.name and (
-            y.dtype != torch.int64
-            or output.ndim != y.ndim + 1
-            or (*output.shape[:1], *output.shape[2:]) != y.shape
-        ):
-            raise ObjectiveError(
-                f"task {task.name!r}: accuracy wants outputs (B, classes) and int64 targets (B,), "
-                "or outputs (B, classes, T) and targets (B, T), "
-                f"found {tuple(output.shape)} and {y.dtype} {tuple(y.shape)}: give it another "
-                f"metric, of {', '.join(WORDS)}, or one of its own"
-            )
-        loss = task.loss(output, y)
-    given = loss if isinstance(loss, tuple) and len(loss) == 2 else (loss,)
-    if not all(isinstance(one, torch.Tensor) and one.ndim == 0 for one in given):
-        raise ObjectiveError(
-            f"task {task.name!r}: loss must return a scalar tensor, or a sum and its weight, each "
-            "a scalar tensor"
-        )
-
-
-def fingerprint(task: Task, model: nn.Module, data: str) -> dict[str, str]:
-    """What must be the same for two runs to belong to one study: data, model and optimizer.
-
-    `data`: its hash.
-    """
-    shapes = [(name, tuple(p.shape), str(p.dtype)) for name, p in model.named_parameters()]
-    return {
-        "data": data,
-        "model": _short_hash(repr(shapes)),
-        "architecture": _short_hash(repr(model)),
-        "loss": function_name(task.loss if task.step is None else task.step),
-        "optimizer": optimizer_name(task, model),
-        **({} if task.scheduler is None else {"scheduler": function_name(task.scheduler)}),
-    }
-
-
-def _short_hash(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-def function_name(function: Any) -> str:
-    """A name without memory addresses, which change from process to process."""
-    if isinstance(function, partial):
-        keywords = (f"{key}={function_name(value)}" for key, value in function.keywords.items())
-        given = [*map(function_name, function.args), *keywords]
-        return f"{function_name(function.func)}({', '.join(given)})"
-    name = getattr(function, "__qualname__", None) or repr(function)
-    return re.sub(" at 0x[0-9a-f]+", "", name)
-
-
-def data_hash(data: Data) -> str:
-    """Hash of all six tensors: shapes, types and bytes."""
-    import numpy as np
-
-    digest = hashlib.sha256()
-    for split in fields(data):
-        tensor = getattr(data, split.name)
-        digest.update(f"{split.name} {tuple(tensor.shape)} {tensor.dtype}".encode())
-        array = np.ascontiguousarray(tensor.detach().cpu().numpy())
-        digest.update(array.reshape(-1).view(np.uint8).data)  # without a copy
-    return digest.hexdigest()[:16]
-
-
-def optimizer_name(task: Task, model: nn.Module) -> str:
-    """The optimizer with what differs from torch's defaults: `SGD(momentum=0.9)`."""
-    import torch
-
-    optimizer = task.optimizer(model.parameters(), lr=0.5)
-    kind: Callable[..., torch.optim.Optimizer] = type(optimizer)
-    try:
-        plain = kind([torch.nn.Parameter(torch.zeros(1))], lr=0.5).defaults
-    except TypeError:  # it has arguments without defaults, which the task gave
-        plain = {}
-    ignored = {"lr", "foreach", "fused", "capturable", "differentiable"}
-    changed = {
-        key: value
-        for key, value in sorted(optimizer.defaults.items())
-        if key not in ignored and plain.get(key) != value
-    }
-    return f"{type(optimizer).__name__}({', '.join(f'{k}={v}' for k, v in changed.items())})"
-
-
-def evaluation_batch(data: Data) -> int:
-    """Examples per forward pass where nothing is learned: what they need must fit beside a run."""
-    n_inputs, n_targets = (max(1, z[0].numel()) for z in (data.x_train, data.y_train))
-    return max(1, min(EVALUATED_TARGETS // n_targets, EVALUATED_INPUTS // n_inputs))

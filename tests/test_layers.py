@@ -36,6 +36,7 @@ FLOORS = {  # from the roof down; rooms of one floor do not know each other
     ],
     "objectives": [
         {"load"},
+        {"spec"},
         {"adapters", "fused", "probes", "ranks", "scripts"},
         {"training"},
         {"curves", "gradients", "objective", "tasks"},

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from batchfront.study.findings.claims.claim import AGREE, NOT_SHOWN, Runs
-from batchfront.study.findings.claims.learning import gap_grows, smaller_ends_higher
+from batchfront.study.findings.claims.ends import smaller_ends_higher
+from batchfront.study.findings.claims.shapes import gap_grows
 from batchfront.study.trials.rows import RunRow
 from benchmarks.worlds.walked import run_row
 

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 from batchfront.objectives.constant import constant_loss, repeated
 from batchfront.objectives.loss import Loss, as_loss, looked_at
-from batchfront.objectives.task import evaluation_batch, has_classes, metrics_of
 from batchfront.objectives.training.batches import EXACT
+from batchfront.objectives.training.checks import metrics_of
+from batchfront.objectives.training.evaluation import evaluation_batch, has_classes
 from batchfront.objectives.training.scores import Scorer
 
 if TYPE_CHECKING:

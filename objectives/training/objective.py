@@ -15,56 +15,32 @@ from batchfront.objectives.loading.examples import Examples
 from batchfront.objectives.loading.loader import deaths_told
 from batchfront.objectives.loss import SUM
 from batchfront.objectives.measurement import ObjectiveError, TrialParams
-from batchfront.objectives.metric import LOSS, OURS
 from batchfront.objectives.parameter import usual_values
 from batchfront.objectives.run import Run
-from batchfront.objectives.task import (
-    Task,
-    check_forward,
-    check_task,
-    fingerprint,
-    metrics_of,
-)
-from batchfront.objectives.training.batches import (
-    BATCHES,
-    EXACT,
-    Order,
-    check_rule,
-    order_memory,
-    sizes_of_steps,
-)
+from batchfront.objectives.task import Task
+from batchfront.objectives.training.batches import EXACT, Order, order_memory, sizes_of_steps
 from batchfront.objectives.training.begun import Begun
-from batchfront.objectives.training.behaviour import behaviour, built, check_fresh
-from batchfront.objectives.training.clipping import share_of
-from batchfront.objectives.training.compiled import CLIPPED, BoundStep, CompiledStep
+from batchfront.objectives.training.epochs import compiled_epoch, go_on_from, ordinary_epoch
 from batchfront.objectives.training.feed import Batches, ResidentFeed
-from batchfront.objectives.training.learning_rate import check_betas, rate_driver
-from batchfront.objectives.training.optimizer import build_optimizer, step_function
-from batchfront.objectives.training.own_schedule import check_scheduler, own_scheduler
+from batchfront.objectives.training.learning_rate import rate_driver
+from batchfront.objectives.training.optimizer import build_optimizer
+from batchfront.objectives.training.own_schedule import own_scheduler
 from batchfront.objectives.training.predict import predict_peak_bytes
+from batchfront.objectives.training.ready import made_ready
 from batchfront.objectives.training.recipe import PLAIN, Recipe
 from batchfront.objectives.training.schedules import BatchSizes, Growth
-from batchfront.objectives.training.scores import Scorer
 from batchfront.objectives.training.source import AnyOrder
-from batchfront.objectives.training.sources import InMemory, source_of
+from batchfront.objectives.training.sources import InMemory
 from batchfront.objectives.training.step import (
     Stepper,
     build_model,
     changes_step,
-    check_recipe,
     facts_of,
     has_batch_norm,
-    least_batch,
-    least_of,
-    leave_unused,
-    notes_on,
-    why_least,
 )
-from batchfront.objectives.training.targets import check_targets
 
 if TYPE_CHECKING:
-    import torch
-    from torch import Tensor, nn
+    from torch import nn
 
 
 class Member(Protocol):
@@ -103,100 +79,27 @@ class TaskObjective:
         batches: str = EXACT,
     ) -> None:
         """`batches`: the rule by which they are cut, of `batches.RULES`."""
-        check_task(task)
-        check_rule(batches)
-        self.declared = task
-        recipe.check()
-        self.recipe = recipe
-        for taken in set(task.search) & set(recipe.search):
-            raise ObjectiveError(f"task {name!r} has a searched parameter {taken!r} of its own")
-        self.search = {**task.search, **recipe.search}
-        self.task = task = task.at(usual_values(task.search))
-        self.name = name
-        self.metric, *also = metrics_of(task)
-        self.default_epochs = task.epochs
+        ready = made_ready(
+            task, name=name, device=device, compiled=compiled, recipe=recipe, batches=batches
+        )
+        self.name, self.device, self.recipe, self.compiled = name, device, recipe, compiled
+        self.declared, self.task, self.search = ready.declared, ready.task, ready.search
+        self.loss, self.metric = ready.loss, ready.judge.scorer.metric
+        self.behaviour, self.fingerprint = ready.behaviour, ready.fingerprint
+        self.notes, self.why_least = ready.notes, ready.why_least
+        self.some_unused = ready.some_unused
+        self.default_epochs, self.tokens_per_example = task.epochs, task.tokens_per_example
         self.early_stopping, self.report = task.early_stopping, task.report
-        self._source = source = source_of(task, name=name, device=device)
-        source.check_recipe(recipe)
-        self._data = data = source.look
-        given, self.task = task, source.form.adapt(task)
-        task, model = self.task, built(self.task)
-        judged = source.judged(given, model)
-        if judged is not None:
-            check_targets(*judged)
-            check_forward(*judged)
-        check_fresh(task, model, data)
-        self.behaviour = behaviour(task, data)
-        self.loss = source.loss(given, task, model, batches)
         self.max_epochs: int | None = None
         self.recorded: Length | None = None
-        self.fingerprint = fingerprint(given, model, source.fingerprint())
-        self._scorer = Scorer(
-            metric=self.metric,
-            also=tuple(also),
-            loss=self.loss,
-            device=device,
-            read=source.form.read,
-            apart=source.form.apart,
-        )
-        self._baseline_loss, self._baseline_metric = source.baseline(judged, self.loss)
-        if recipe.beta2_half_life is not None:
-            check_betas(task.optimizer(model.parameters(), lr=1.0), task=name)
-        self.device = device
-        self._rule = batches
-        if batches == EXACT:
-            self.fingerprint[BATCHES] = batches
-        if recipe.stored:
-            self.fingerprint["recipe"] = recipe.stored
-            check_recipe(recipe, task, data, self.loss, device=device)
-        least = least_batch(task, recipe, data) if batches == EXACT else 1
-        if recipe.data_parallel > 1:
-            least = least_of(model) * recipe.data_parallel
-            self.some_unused = leave_unused(task, recipe, data)
-        self.batch_sizes: tuple[int, int | None] = (least, source.n_train)
-        self.n_train: int | None = source.n_train
-        self.whole_epochs = source.steps is not None
-        self.tokens_per_example = task.tokens_per_example
         self.member: Member | None = None
+        self._source, self._judge, self._rule = ready.source, ready.judge, batches
+        self._baseline_loss, self._baseline_metric = ready.baseline
+        self._compiled = ready.compiled
         self._stepper: Callable[..., Stepper] = Stepper
-        check_scheduler(task, recipe, compiled=compiled)
-        self._check_scores(model)
-        self.notes = (*notes_on(recipe, model), *source.notes)
-        self.why_least = why_least(least, recipe)
-        self._compiled = self._compile() if compiled else None
-        self.compiled = compiled
-
-    def _check_scores(self, model: nn.Module) -> None:
-        """Raise ObjectiveError where a metric fails, before any run does."""
-        ours = all(metric.function is None and metric.name in OURS for metric in self._scorer.all)
-        if ours and not self._source.waits:
-            return
-        self._source.form.check_metrics(self._scorer.all, task=self.name)
-        examples = self._source.few
-        found = self._scored(model.to(self.device), "float32", examples, with_loss=False)
-        model.cpu()
-        for metric in self._scorer.all:
-            metric.check_value(found[metric.name], f"task {self.name!r}")
-
-    def _compile(self) -> CompiledStep:
-        """Raises ObjectiveError where one step cannot serve all runs."""
-        if replace(self.recipe, clip_grad_norm=None) != PLAIN:
-            raise ObjectiveError(
-                f"a compiled step knows nothing of {self.recipe.stored}: run without --compile"
-            )
-        if self._source.form.whole:
-            raise ObjectiveError(
-                "a compiled step takes batches that are pairs of tensors, and this task's are of "
-                "another shape: run without --compile"
-            )
-        if self.search:
-            raise ObjectiveError(
-                f"task {self.name!r} searches {', '.join(self.search)}, and a compiled step is one "
-                "for all runs: run without --compile"
-            )
-        self.fingerprint["step"] = "compiled"
-        clip = self.recipe.clip_grad_norm
-        return CompiledStep(self.task, self._data, device=self.device, clip=clip)
+        self.n_train: int | None = self._source.n_train
+        self.whole_epochs = self._source.steps is not None
+        self.batch_sizes: tuple[int, int | None] = (ready.least, self._source.n_train)
 
     @property
     def starts_processes(self) -> bool:
@@ -210,6 +113,7 @@ class TaskObjective:
     def train_in_ranks(self, member: Member, stepper: Callable[..., Stepper]) -> None:
         """Train every run from now on as one of several ranks, whose steps `stepper` makes."""
         self.member, self._stepper = member, stepper
+        self._judge = replace(self._judge, listens=member.rank == 0)
         self._source.share(member.part_of)
 
     def __call__(self, params: TrialParams, run: Run) -> None:
@@ -258,7 +162,7 @@ class TaskObjective:
         )
         states = {"model": model, **parts, **({"sizes": sizes} if sizes.grow else {})}
         most_steps = sum(phase.steps for phase in sizes.phases)
-        first = 1 if run.restored is None else _go_on_from(run.restored, states)
+        first = 1 if run.restored is None else go_on_from(run.restored, states)
         baseline_loss = self.loss.of_batch(self._baseline_loss, min(params.batch_size, n_train))
         if sizes.grow and self.loss.kind == SUM:
             baseline_loss = None  # it grows with the batch
@@ -285,11 +189,8 @@ class TaskObjective:
 
     def end_epoch(self, begun: Begun, params: TrialParams, run: Run, epoch: int) -> None:
         """Report and keep what an epoch has left; it was trained on."""
-        is_last = epoch == begun.length.points
         model, sizes = begun.model, begun.sizes
-        self._report(
-            begun.task, model, params, run, is_last=is_last, precision=begun.recipe.precision
-        )
+        self._report(begun, params, run, is_last=epoch == begun.length.points)
         if sizes.looks:
             with run.validating():
                 part = begun.recipe.micro_batch_size(sizes.of(epoch))
@@ -302,32 +203,36 @@ class TaskObjective:
 
     def diagnose(self, begun: Begun, params: TrialParams, run: Run) -> None:
         """Compute the diagnostics that are asked for, of a run that has taken its last step."""
-        self._diagnose(params, begun.task, begun.model, run)
+        asked = params.diagnostics
+        if not self._source.draws:
+            asked = tuple(one for one in asked if one != "sharpness")
+        if not asked:
+            return
+        with run.validating():
+            found = diagnose(
+                asked,
+                begun.model,
+                task=begun.task,
+                loss=self.loss,
+                examples=self._source.drawn,
+                seed=params.seed,
+                device=self.device,
+            )
+            run.diagnosed(**found)
 
-    def _report(
-        self,
-        task: Task,
-        model: nn.Module,
-        params: TrialParams,
-        run: Run,
-        *,
-        is_last: bool,
-        precision: str,
-    ) -> None:
+    def _report(self, begun: Begun, params: TrialParams, run: Run, *, is_last: bool) -> None:
         """Validate after an epoch; after one that is told score the other splits, too."""
         with run.validating():
-            source, name = self._source, self.metric.name
-            score = partial(self.score, model, precision=precision)
-            found = self._scored(model, precision, source.val, with_loss=run.wants_val_loss)
-            ends = run.ends_after(found[name], found.get(LOSS.name))
-            if run.tells_of(found[name], last=ends or is_last):
-                if source.train is not None:
-                    found[self.metric.of_training] = score(source.train)
-                if params.score_test and source.test is not None:
-                    run.scored(score(source.test))
+            found, ends = self._judge.judge(
+                begun.model,
+                run,
+                is_last=is_last,
+                test=params.score_test,
+                precision=begun.recipe.precision,
+            )
         if ends:
-            self._diagnose(params, task, model, run)
-        run.report(found.pop(name), **found)
+            self.diagnose(begun, params, run)
+        run.report(found.pop(self.metric.name), **found)
 
     def growth(
         self, length: Length, schedule: str | None = None, *, first: Sequence[int]
@@ -345,24 +250,6 @@ class TaskObjective:
             return growth
         sizes = {size for one in first for size in growth.reachable(one)}
         return replace(growth, of_epoch={size: self._source.steps(size) for size in sizes})
-
-    def _diagnose(self, params: TrialParams, task: Task, model: nn.Module, run: Run) -> None:
-        asked = params.diagnostics
-        if not self._source.draws:
-            asked = tuple(one for one in asked if one != "sharpness")
-        if not asked:
-            return
-        with run.validating():
-            found = diagnose(
-                asked,
-                model,
-                task=task,
-                loss=self.loss,
-                examples=self._source.drawn,
-                seed=params.seed,
-                device=self.device,
-            )
-            run.diagnosed(**found)
 
     def task_of(self, params: TrialParams) -> Task:
         """The task with a trial's values of its searched parameters."""
@@ -402,7 +289,7 @@ class TaskObjective:
         recipe = self.recipe.at(usual_values(self.recipe.search))
         return predict_peak_bytes(
             self.task,
-            self._data,
+            self._source.look,
             batch_size=recipe.of_rank(batch_size),
             device=self.device,
             recipe=recipe,
@@ -424,78 +311,17 @@ class TaskObjective:
         rate = params.learning_rate
         if self._compiled is not None:
             bound = self._compiled.bind(model, rate)
-            return partial(_compiled_epoch, bound, run), {"optimizer": bound}
+            return partial(compiled_epoch, bound, run), {"optimizer": bound}
         optimizer = build_optimizer(task, model, learning_rate=rate, device=self.device)
         parts: dict[str, Any] = {"optimizer": optimizer}
         scheduler = own_scheduler(task, optimizer, sum(phase.steps for phase in sizes.phases))
         if scheduler is not None:  # it looks at the optimizer's steps, and is there before any
             parts["scheduler"] = scheduler
         if self.member is None and not changes_step(recipe, sizes.largest):
-            return partial(_ordinary_epoch, model, self.loss.scalar, optimizer, run), parts
+            return partial(ordinary_epoch, model, self.loss.scalar, optimizer, run), parts
         stepper = self._stepper(model, self.loss, optimizer, run, recipe=recipe, device=self.device)
         return stepper.epoch, {**parts, "stepper": stepper}
 
     def score(self, model: nn.Module, examples: Examples, precision: str = "float32") -> float:
         """The metric of a model on some examples."""
-        if self.member is not None and self.member.rank > 0:
-            return 0.0  # what rank 0 finds counts
-        alone = replace(self._scorer, also=())
-        part = self._source.part
-        return alone.of(model, examples, part=part, precision=precision)[self.metric.name]
-
-    def _scored(
-        self, model: nn.Module, precision: str, examples: Examples, *, with_loss: bool
-    ) -> dict[str, float]:
-        """All metrics of a model on some examples, by name."""
-        if self.member is not None and self.member.rank > 0:
-            return dict.fromkeys([self.metric.name, LOSS.name], 0.0)
-        scorer = self._scorer
-        if with_loss and LOSS.name not in [metric.name for metric in scorer.all]:
-            scorer = replace(scorer, also=(*scorer.also, LOSS))
-        return scorer.of(model, examples, part=self._source.part, precision=precision)
-
-
-def _go_on_from(kept: dict[str, Any], states: dict[str, Any]) -> int:
-    """Load what was saved after an epoch; returns the next one."""
-    for name, part in states.items():
-        # An optimizer would keep tensors that were read before any meter looked: copies count, and
-        # larger batches that are yet to come are measured on top of them.
-        part.load_state_dict(_copied(kept[name]) if "sizes" in states else kept[name])
-    return int(kept["epoch"]) + 1
-
-
-def _copied(state: Any) -> Any:
-    import torch
-
-    if isinstance(state, torch.Tensor):
-        return state.clone()  # not deepcopy, which no meter of operators sees
-    if isinstance(state, dict):
-        return {key: _copied(value) for key, value in state.items()}
-    return [_copied(value) for value in state] if isinstance(state, list) else state
-
-
-def _ordinary_epoch(
-    model: nn.Module,
-    loss_of: Callable[[Tensor, Tensor], Tensor],
-    optimizer: torch.optim.Optimizer,
-    run: Run,
-    batches: Batches,
-) -> None:
-    parameters = list(model.parameters())
-    step = step_function(optimizer)
-    for x, y in batches:
-        for parameter in parameters:  # zero_grad(), without its bookkeeping
-            parameter.grad = None
-        loss = loss_of(model(x), y)
-        loss.backward()
-        step()
-        run.step(loss)
-
-
-def _compiled_epoch(bound: BoundStep, run: Run, batches: Batches) -> None:
-    try:
-        for x, y in batches:
-            run.step(bound.step(x, y))
-    finally:
-        if CLIPPED in bound.state:
-            run.trained_with(clipped_share=share_of(bound.state[CLIPPED][0]))
+        return self._judge.score(model, examples, precision)

@@ -14,8 +14,9 @@ from batchfront.objectives.loading.tree import Nested, cut, joined, leaves, tens
 from batchfront.objectives.loss import looked_at_in_parts
 from batchfront.objectives.measurement import ObjectiveError
 from batchfront.objectives.raised import Halted
-from batchfront.objectives.task import EVALUATED_INPUTS, EVALUATED_TARGETS, Data, Task
+from batchfront.objectives.task import Data, Task
 from batchfront.objectives.training.baseline import baseline, loss_of
+from batchfront.objectives.training.evaluation import EVALUATED_INPUTS, EVALUATED_TARGETS
 from batchfront.objectives.training.forms import Form, form_of, outputs_of
 from batchfront.objectives.training.source import Source
 

@@ -7,19 +7,14 @@ from itertools import chain
 from typing import TYPE_CHECKING
 
 from batchfront.objectives.loading.examples import Examples, Tensors
-from batchfront.objectives.task import (
-    Task,
-    as_tensors,
-    check_data,
-    data_hash,
-    evaluation_batch,
-    is_on_disk,
-    no_data,
-)
+from batchfront.objectives.task import Task, as_tensors, is_on_disk, no_data
 from batchfront.objectives.training.baseline import baseline, loss_of
 from batchfront.objectives.training.batches import Order, order_memory
+from batchfront.objectives.training.checks import check_data
+from batchfront.objectives.training.evaluation import evaluation_batch
 from batchfront.objectives.training.feed import Batches, LoaderFeed, ResidentFeed, make_feed
 from batchfront.objectives.training.forms import Form
+from batchfront.objectives.training.identity import data_hash
 from batchfront.objectives.training.source import Cut, Source
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from batchfront.objectives.loss import as_loss
 from batchfront.objectives.measurement import ObjectiveError
-from batchfront.objectives.task import has_classes
+from batchfront.objectives.training.evaluation import has_classes
 
 if TYPE_CHECKING:
     from torch import nn

@@ -15,7 +15,7 @@ from batchfront.study.answer.confirm import (
 from batchfront.study.answer.known import Known, known_of
 from batchfront.study.answer.model import LEVEL, SizeEstimate
 from batchfront.study.answer.to_target import ToTarget
-from batchfront.study.show import human_bytes, human_seconds, metric_form, short
+from batchfront.study.show import human_bytes, human_seconds, metric_form, short, trials_word
 from batchfront.study.trials.hardware import hardware_title
 from batchfront.study.trials.yardstick import Objectives
 
@@ -160,6 +160,11 @@ def footnote(answer: Answer, known: Known) -> str:
         f"{MARK} among the sizes surely within {tolerance:{form}} of the best ({what}); brackets: "
         f"where {LEVEL:.0%} of best rates and of fresh runs lie"
     )
+
+
+def trial_lines(answer: Answer) -> list[str]:
+    """Which trials the row of each size is of; the model has seen all of them."""
+    return [f"{size.batch_size}: {trials_word(size.trials)}" for size in answer.sizes]
 
 
 def answer_json(answer: Answer, known: Known) -> dict[str, Any]:

@@ -137,7 +137,8 @@ class Study:
         from batchfront.study.trials.hardware import fronts_by_hardware
 
         looked = self._look()
-        return as_table(front_rows(fronts_by_hardware(looked.study, looked.trials), looked.names))
+        fronts = fronts_by_hardware(looked.study, looked.trials)
+        return as_table(front_rows(fronts, looked.names, looked.trials))
 
     def plot_batch_sizes(self) -> go.Figure:
         """What each batch size buys: metric, best learning rate, time and memory."""
@@ -209,7 +210,7 @@ def _ended(code: int, why: Exception | None) -> None:
 
 def _named(task: Any) -> dict[str, Any]:
     """The settings of a task: its name, and itself where it was handed over."""
-    from batchfront.objectives.load import name_of
+    from batchfront.objectives.spec import name_of
 
     if isinstance(task, str | Path):
         return {"task": str(task)}

@@ -42,6 +42,7 @@ def add_advise_verb(verbs: Any) -> None:
         help="how far from the best a size may be expected, in the metric (default: one deviation "
         "between seeds)",
     )
+    advise_.add_argument("--trials", action="store_true", help="say which trials were looked at")
     add_number(
         advise_,
         "--target",
@@ -52,7 +53,7 @@ def add_advise_verb(verbs: Any) -> None:
 
 def advise(args: argparse.Namespace) -> None:
     """Say which batch size and learning rate to train with, and what a fresh run will reach."""
-    from batchfront.study.answer.show import answers_json, footnote, sentences
+    from batchfront.study.answer.show import answers_json, footnote, sentences, trial_lines
     from batchfront.study.answer.table import answer_table
 
     looked = looked_at(args)
@@ -70,3 +71,5 @@ def advise(args: argparse.Namespace) -> None:
             console.print(answer_table(answer, known, width=console.width))
         if answer.recommended is not None:
             console.print(footnote(answer, known))
+        for line in trial_lines(answer) if args.trials else []:
+            console.print(line)

@@ -10,7 +10,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from batchfront.objectives.load import task_file, task_name
+from batchfront.objectives.spec import task_file, task_name
 from batchfront.storage.names import anchored
 from batchfront.study.errors import StudyError
 from batchfront.study.plan.settings import StudySettings

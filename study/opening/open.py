@@ -157,7 +157,7 @@ def open_study(storage: BaseStorage, study_name: str) -> Study:
 
 def study_name_of(settings: StudySettings) -> str:
     """The name of the study that the settings mean, whether it is there or not."""
-    from batchfront.objectives.load import task_name
+    from batchfront.objectives.spec import task_name
 
     if settings.study_name is not None:
         return settings.study_name

@@ -22,9 +22,8 @@ from batchfront.study.trials.attributes import (
     steps_taken,
 )
 from batchfront.study.trials.costs import Costs, from_stored, to_stored
-from batchfront.study.trials.front import pareto_front
 from batchfront.study.trials.growing import cost_of, first_steps
-from batchfront.study.trials.repeats import medians
+from batchfront.study.trials.repeats import median_front
 from batchfront.study.trials.yardstick import Objectives
 
 if TYPE_CHECKING:
@@ -154,4 +153,4 @@ def fronts_by_hardware(study: Study, trials: Iterable[FrozenTrial]) -> dict[str,
     repeated with several seeds the median stands on it."""
     groups = by_hardware(study, trials)
     names = Objectives.of(study)
-    return {name: pareto_front(medians(some, names), names) for name, some in groups.items()}
+    return {name: median_front(some, names) for name, some in groups.items()}

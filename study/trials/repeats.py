@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from batchfront.objectives.measurement import FAILED
 from batchfront.study.trials.attributes import VERDICT, is_feasible
+from batchfront.study.trials.front import pareto_front
 from batchfront.study.trials.yardstick import is_minimized
 
 if TYPE_CHECKING:
@@ -38,6 +39,11 @@ def medians(trials: Iterable[FrozenTrial], names: Sequence[str]) -> list[FrozenT
         if middle >= 0:
             found.append(good[middle])
     return sorted(found, key=lambda trial: trial.number)
+
+
+def median_front(trials: Iterable[FrozenTrial], names: Sequence[str]) -> list[FrozenTrial]:
+    """The Pareto front on which the median of its seeds stands for each setting."""
+    return pareto_front(medians(trials, names), names)
 
 
 def repeats_of(front: Sequence[FrozenTrial], trials: Iterable[FrozenTrial]) -> list[dict[str, Any]]:

@@ -12,7 +12,7 @@ from torch import nn
 from batchfront.objectives.measurement import ObjectiveError, TrialParams, Verdict
 from batchfront.objectives.meters.early_stopping import EarlyStopping, Ending
 from batchfront.objectives.run import Run, carry_out
-from batchfront.objectives.task import check_task
+from batchfront.objectives.training.checks import check_task
 from tests.objectives.conftest import made_task, ready, run_of
 
 THREE = EarlyStopping(patience=3)

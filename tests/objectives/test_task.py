@@ -15,19 +15,15 @@ from sklearn.metrics import accuracy_score, log_loss, mean_squared_error, r2_sco
 from torch import nn
 
 from batchfront.objectives.measurement import ObjectiveError
-from batchfront.objectives.task import (
-    Data,
-    Task,
-    check_data,
-    check_forward,
-    check_task,
+from batchfront.objectives.task import Data, Task, sgd_momentum
+from batchfront.objectives.training.baseline import baseline
+from batchfront.objectives.training.checks import check_data, check_forward, check_task
+from batchfront.objectives.training.identity import (
     data_hash,
     fingerprint,
     function_name,
     optimizer_name,
-    sgd_momentum,
 )
-from batchfront.objectives.training.baseline import baseline
 from tests.objectives.conftest import made_data, made_regression, made_task
 
 TENSORS = ("x_train", "y_train", "x_val", "y_val", "x_test", "y_test")

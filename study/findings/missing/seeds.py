@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from batchfront.study.errors import StudyError
-from batchfront.study.findings.claims import learning
+from batchfront.study.findings.claims import shapes
 from batchfront.study.findings.claims.claim import is_usable
 from batchfront.study.findings.critical import fit
 from batchfront.study.findings.critical.to_target import to_target
@@ -14,7 +14,7 @@ from batchfront.study.findings.rates.best import NotShown, RateEstimate
 from batchfront.study.trials.rows import RunRow
 from batchfront.study.trials.yardstick import Yardstick
 
-SEEDS_OF_TRENDS, SEEDS_OF_MEDIANS = learning.MIN_SEEDS, fit.MIN_SEEDS
+SEEDS_OF_TRENDS, SEEDS_OF_MEDIANS = shapes.MIN_SEEDS, fit.MIN_SEEDS
 Seeds = tuple[float, int]  # a learning rate, and how many runs are missing there
 Found = RateEstimate | NotShown  # what the runs of a size say of its best rate
 Rule = Callable[[Sequence[RunRow], Found], Seeds | None]  # of the runs of one size

@@ -16,8 +16,8 @@ from batchfront.study.findings.page.panels import Side, panels
 from batchfront.study.findings.page.surface import search_map
 from batchfront.study.plan.plan import Plan
 from batchfront.study.trials.attributes import OBJECTIVES, is_feasible
-from batchfront.study.trials.front import pareto_front
 from batchfront.study.trials.hardware import by_hardware
+from batchfront.study.trials.repeats import median_front
 from batchfront.study.trials.sound import sound_trials
 from batchfront.study.trials.yardstick import Objectives, is_minimized
 
@@ -106,7 +106,7 @@ def thinned_trials(
     trials: list[FrozenTrial], names: Sequence[str] = OBJECTIVES
 ) -> list[FrozenTrial]:
     """The front, and the newest of the other completed trials, FIGURE_POINTS in all."""
-    front = pareto_front(trials, names)[:FIGURE_POINTS]
+    front = median_front(trials, names)[:FIGURE_POINTS]
     numbers = {trial.number for trial in front}
     rest = [t for t in trials if is_feasible(t) and t.number not in numbers]
     room = FIGURE_POINTS - len(front)

@@ -35,13 +35,13 @@ from batchfront.study.findings.page.units import words_of
 from batchfront.study.plan.agreement import AGREEMENT, IMPORTED
 from batchfront.study.plan.space import SearchSpace
 from batchfront.study.show import counted, human_bytes, human_seconds, metric_form
-from batchfront.study.trials.front import pareto_front
 from batchfront.study.trials.hardware import (
     by_hardware,
     hardware_title,
     known_hardware,
     probing_seconds,
 )
+from batchfront.study.trials.repeats import median_front
 from batchfront.study.trials.yardstick import Objectives, metric_in
 
 if TYPE_CHECKING:
@@ -173,7 +173,7 @@ def _part(
         buys=plain(buys),
         choose=choose,
         search=[plain(figure) for figure in search],
-        front=front_of(pareto_front(trials, names), names),
+        front=front_of(median_front(trials, names), names, among=trials),
         spent=spent_of(trials, probing=probing),
         projections=plain(projections(trials, names)) if len(names) > 1 else None,
     )

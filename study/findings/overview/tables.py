@@ -56,11 +56,11 @@ def front_table(
     several = any(one["n_seeds"] > 1 for one in repeats)
     table = plain_table(title, [(n, "right") for n in [*names, *(["seeds"] if several else [])]])
     for cells, one in zip(front_cells(front, metric_names), repeats, strict=True):
-        table.add_row(*cells, *([_spread(metric_names[0], one)] if several else []))
+        table.add_row(*cells, *([spread(metric_names[0], one)] if several else []))
     return table
 
 
-def _spread(name: str, repeats: Mapping[str, Any]) -> str:
+def spread(name: str, repeats: Mapping[str, Any]) -> str:
     """`median of 5, 0.9660 to 0.9750`: the setting's, where it was repeated."""
     if repeats["n_seeds"] == 1:
         return "1"

@@ -6,9 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from batchfront.study.findings.overview.tables import spread
 from batchfront.study.findings.page.units import UNITS, unit_of
 from batchfront.study.show import said, short, short_number
 from batchfront.study.trials.attributes import own_params, trial_row
+from batchfront.study.trials.repeats import repeats_of
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
@@ -30,10 +32,14 @@ class FrontTable:
     rows: Sequence[Sequence[Cell]]
 
 
-def front_of(front: Sequence[FrozenTrial], names: Sequence[str]) -> FrontTable:
-    """The table of a front's trials."""
+def front_of(
+    front: Sequence[FrozenTrial], names: Sequence[str], *, among: Sequence[FrozenTrial] = ()
+) -> FrontTable:
+    """The table of a front's trials; `among`: all, for the spread of repeated ones."""
     own = own_params(front)
     rows = [trial_row(trial, names) for trial in front]
+    repeats = repeats_of(front, among)
+    several = any(one["n_seeds"] > 1 for one in repeats)
     units = {name: unit_of(name, (row[name] for row in rows)) for name in names}
 
     def objective(name: str, value: float) -> Cell:
@@ -41,7 +47,14 @@ def front_of(front: Sequence[FrozenTrial], names: Sequence[str]) -> FrontTable:
         return Cell(text=text, value=value)
 
     return FrontTable(
-        head=["trial", "batch size", "learning rate", *own, *(u.title for u in units.values())],
+        head=[
+            "trial",
+            "batch size",
+            "learning rate",
+            *own,
+            *(u.title for u in units.values()),
+            *(["seeds"] if several else []),
+        ],
         rows=[
             [
                 Cell(text=str(row["number"]), value=row["number"]),
@@ -49,7 +62,8 @@ def front_of(front: Sequence[FrozenTrial], names: Sequence[str]) -> FrontTable:
                 Cell(text=f"{row['learning_rate']:.3g}", value=row["learning_rate"]),
                 *(Cell(text=short(row.get(name)), value=row.get(name)) for name in own),
                 *(objective(name, row[name]) for name in names),
+                *([Cell(text=spread(names[0], one), value=one["n_seeds"])] if several else []),
             ]
-            for row in rows
+            for row, one in zip(rows, repeats, strict=True)
         ],
     )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from batchfront.study.findings.overview.figures import FRONT, OTHER, label, legend, thinned
 from batchfront.study.findings.page.units import UNITS, Unit, unit_of
 from batchfront.study.trials.attributes import is_feasible
-from batchfront.study.trials.front import pareto_front
+from batchfront.study.trials.repeats import median_front
 from batchfront.study.trials.yardstick import is_minimized
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ def projections(trials: Sequence[FrozenTrial], names: Sequence[str]) -> go.Figur
     """Pairs of objectives side by side: all of three, else each with the first."""
     from plotly.subplots import make_subplots
 
-    front = pareto_front(trials, names)
+    front = median_front(trials, names)
     numbers = {trial.number for trial in front}
     rest = [t for t in trials if is_feasible(t) and t.number not in numbers]
     units = [

@@ -166,7 +166,7 @@ def test_models_are_those_of_the_trial_with_the_same_parameters():
     for a, b in zip(fresh.parameters(), found[0][0].parameters(), strict=True):
         assert torch.equal(a, b)
     assert found[0][1] is None
-    data = objective._data
+    data = objective._source.look
     for epoch in (1, 3):
         model, val = found[epoch]
         assert objective.score(model, Tensors(data.x_val, data.y_val)) == val == curve[epoch - 1]

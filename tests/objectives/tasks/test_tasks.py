@@ -11,11 +11,12 @@ from sklearn.datasets import load_diabetes, load_digits
 from sklearn.linear_model import LinearRegression
 
 from batchfront.objectives.load import load_objective
-from batchfront.objectives.task import Data, data_hash
+from batchfront.objectives.task import Data
 from batchfront.objectives.tasks.bundled import BUNDLED
 from batchfront.objectives.tasks.diabetes import diabetes
 from batchfront.objectives.tasks.digits import digits, digits_cnn
 from batchfront.objectives.tasks.splits import split_60_20_20
+from batchfront.objectives.training.identity import data_hash
 from tests.objectives.conftest import train
 
 SPLITS = ("train", "val", "test")

@@ -11,9 +11,10 @@ import torch
 from sklearn.metrics import accuracy_score
 from torch import nn
 
-from batchfront.objectives.load import load_objective, task_file, task_name
+from batchfront.objectives.load import load_objective
 from batchfront.objectives.loading.examples import Tensors
 from batchfront.objectives.measurement import ObjectiveError
+from batchfront.objectives.spec import task_file, task_name
 from batchfront.objectives.task import Data, Task
 from batchfront.objectives.tasks.text import WINDOW, read_text, text_task, windows
 from batchfront.objectives.tasks.transformer import Transformer

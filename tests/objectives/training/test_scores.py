@@ -167,7 +167,7 @@ def loaded(tmp_path, metric):
 
 def test_the_constant_predictor_is_scored_by_the_same_metric(tmp_path):
     objective = loaded(tmp_path, "'mae'")
-    y = objective._data.y_train
+    y = objective._source.look.y_train
     assert objective._baseline_metric == pytest.approx(float((y - y.mean()).abs().mean()), rel=1e-5)
 
 

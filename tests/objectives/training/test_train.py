@@ -11,7 +11,6 @@ import torch
 from sklearn.metrics import accuracy_score, r2_score
 from torch import nn
 
-import batchfront.objectives.task
 from batchfront.objectives.loading.examples import Tensors
 from batchfront.objectives.measurement import ObjectiveError, Verdict
 from batchfront.objectives.task import Data, Task
@@ -159,7 +158,7 @@ def test_a_run_is_told_its_budget_gap_and_target():
 
 @pytest.mark.parametrize("part", [7, 4096])
 def test_accuracy_is_that_of_scikit_learn_however_it_is_cut(monkeypatch, part):
-    monkeypatch.setattr(batchfront.objectives.task, "EVALUATED_TARGETS", part)
+    monkeypatch.setattr("batchfront.objectives.training.evaluation.EVALUATED_TARGETS", part)
     data = made_data()
     objective, model = ready(made_task()), nn.Linear(5, 3)
     expected = accuracy_score(data.y_train, model(data.x_train).argmax(dim=1))

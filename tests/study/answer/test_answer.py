@@ -20,6 +20,7 @@ from batchfront.study.answer.known import Known, known_of
 from batchfront.study.answer.show import answer_lines, answers_json, metric_of, sentences
 from batchfront.study.cli.main import main
 from batchfront.study.quiet import quiet_optuna
+from batchfront.study.show import trials_word
 from batchfront.study.trials.attributes import AGREEMENT, CONSTRAINT
 from batchfront.study.trials.yardstick import stored_metric
 
@@ -238,6 +239,9 @@ def test_the_command_answers_imported_runs_in_words_and_json(workdir, capsys):
     row = found["sizes"][0]
     assert row["metric_low"] < row["expected_metric"] < row["metric_high"]
     assert len(row["trials"]) == row["n_runs"]
+    assert main(["advise", "--trials"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert f"{row['batch_size']}: {trials_word(row['trials'])}" in lines
 
 
 @pytest.mark.parametrize("words", [["--prefer", "cheap"], ["--within", "0"], ["--within", "nan"]])

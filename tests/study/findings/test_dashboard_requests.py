@@ -61,9 +61,16 @@ def _serving(workdir, *options: str, at: str = "127.0.0.1") -> Iterator[Served]:
         process.communicate()
 
 
+@pytest.fixture(scope="module")
+def served(tmp_path_factory):
+    """On loopback, as it is by default; nothing changes its studies."""
+    with _serving(tmp_path_factory.mktemp("served")) as found:
+        yield found
+
+
 @pytest.fixture
-def served(workdir):
-    """On loopback, as it is by default."""
+def served_to_change(workdir):
+    """The same, for one test."""
     with _serving(workdir) as found:
         yield found
 
@@ -117,16 +124,16 @@ def test_a_page_of_another_site_changes_nothing(served):
     assert served.studies() == ["mine"]
 
 
-def test_its_own_page_deletes_a_study(served):
-    here = f"127.0.0.1:{served.port}"
+def test_its_own_page_deletes_a_study(served_to_change):
+    here = f"127.0.0.1:{served_to_change.port}"
     own = {"Host": here, "Origin": f"http://{here}", "Sec_Fetch_Site": "same-origin"}
-    assert served.ask("DELETE", "/api/studies/1", **own)[0] == 204
-    assert served.studies() == []
+    assert served_to_change.ask("DELETE", "/api/studies/1", **own)[0] == 204
+    assert served_to_change.studies() == []
 
 
-def test_a_script_without_any_page_deletes_a_study(served):
-    assert served.ask("DELETE", "/api/studies/1")[0] == 204
-    assert served.studies() == []
+def test_a_script_without_any_page_deletes_a_study(served_to_change):
+    assert served_to_change.ask("DELETE", "/api/studies/1")[0] == 204
+    assert served_to_change.studies() == []
 
 
 def test_no_page_of_another_site_frames_it(served):

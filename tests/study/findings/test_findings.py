@@ -138,11 +138,14 @@ def test_an_empty_front_is_said_not_crashed(write_task, capsys, rows):
 
 def test_the_dashboard_figure_stays_small():
     study = optuna.create_study(directions=["maximize", "minimize", "minimize"])
-    space = {"log2_batch_size": optuna.distributions.IntDistribution(0, 9)}
+    space = {
+        "log2_batch_size": optuna.distributions.IntDistribution(0, 9),
+        "learning_rate": optuna.distributions.FloatDistribution(1e-4, 1.0, log=True),
+    }
     for n in range(500):
         study.add_trial(
             optuna.trial.create_trial(
-                params={"log2_batch_size": n % 10},
+                params={"log2_batch_size": n % 10, "learning_rate": 0.001 + n / 1000},
                 distributions=space,
                 values=[0.5 if n else 0.9, 1.0 + n, 1.0],
             )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from pathlib import Path
 
@@ -60,6 +61,24 @@ def _run(n: int, *more: str) -> int:
     return main([*RUN, "--task", "mine.py", "--n-trials", str(n), *more])
 
 
+@pytest.fixture(scope="module")
+def first_trial(tmp_path_factory) -> Path:
+    """Where a study of `TASK` with one trial is kept, once a test has made it."""
+    return tmp_path_factory.mktemp("begun") / "runs"
+
+
+@pytest.fixture
+def begun(workdir, first_trial) -> Path:
+    """A folder with `TASK` and its study, which has one trial."""
+    (workdir / "mine.py").write_text(TASK)
+    if first_trial.exists():
+        shutil.copytree(first_trial, workdir / "runs", dirs_exist_ok=True)
+    else:
+        assert _run(1) == 0
+        shutil.copytree(workdir / "runs", first_trial)
+    return workdir
+
+
 EDITS = {
     "loss body": ("F.cross_entropy(output, y)", "F.cross_entropy(output, y) * 10"),
     "label smoothing": ("(output, y)\n\n", "(output, y, label_smoothing=0.3)\n\n"),
@@ -93,10 +112,8 @@ def edited(request) -> str:
     return text
 
 
-def test_a_task_whose_code_does_something_else_is_not_resumed(workdir, edited, capsys):
-    (workdir / "mine.py").write_text(TASK)
-    assert _run(1) == 0
-    (workdir / "mine.py").write_text(edited)
+def test_a_task_whose_code_does_something_else_is_not_resumed(begun, edited, capsys):
+    (begun / "mine.py").write_text(edited)
     assert _run(2) == 2
     said = capsys.readouterr().err
     assert "was made with other " in said
@@ -105,12 +122,10 @@ def test_a_task_whose_code_does_something_else_is_not_resumed(workdir, edited, c
 
 
 @pytest.mark.parametrize("part", PARTS)
-def test_the_part_that_was_changed_is_named_and_may_be_accepted(workdir, part, capsys):
-    (workdir / "mine.py").write_text(TASK)
-    assert _run(1) == 0
+def test_the_part_that_was_changed_is_named_and_may_be_accepted(begun, part, capsys):
     text = TASK.replace(*PARTS[part])
     assert text != TASK
-    (workdir / "mine.py").write_text(text)
+    (begun / "mine.py").write_text(text)
     capsys.readouterr()
     assert _run(2) == 2
     (said,) = capsys.readouterr().err.splitlines()
@@ -122,10 +137,8 @@ def test_the_part_that_was_changed_is_named_and_may_be_accepted(workdir, part, c
     assert _run(3) == 0
 
 
-def test_another_metric_is_named_once_and_no_change_of_code(workdir, capsys):
-    (workdir / "mine.py").write_text(TASK)
-    assert _run(1) == 0
-    (workdir / "mine.py").write_text(TASK.replace("epochs=1", "epochs=1, metric='loss'"))
+def test_another_metric_is_named_once_and_no_change_of_code(begun, capsys):
+    (begun / "mine.py").write_text(TASK.replace("epochs=1", "epochs=1, metric='loss'"))
     capsys.readouterr()
     assert _run(2, "--accept-change") == 2
     (said,) = capsys.readouterr().err.splitlines()
@@ -133,46 +146,40 @@ def test_another_metric_is_named_once_and_no_change_of_code(workdir, capsys):
 
 
 @pytest.mark.parametrize("older", [1, 2, 3])
-def test_studies_of_older_formats_name_the_part_and_take_a_change(workdir, older, capsys):
-    (workdir / "mine.py").write_text(TASK)
-    assert _run(1) == 0
+def test_studies_of_older_formats_name_the_part_and_take_a_change(begun, older, capsys):
     study = the_study(STORAGE, None)
     dropped = {"behaviour", *(("architecture", "loss") if older == 1 else ())}
     record = {k: v for k, v in study.user_attrs[AGREEMENT].items() if k not in dropped}
     study.set_user_attr(AGREEMENT, {**record, "format": older})
     assert _run(2) == 0
     text = TASK.replace("def loss", "def other").replace("loss=loss", "loss=other")
-    (workdir / "mine.py").write_text(text.replace("16", "32"))
+    (begun / "mine.py").write_text(text.replace("16", "32"))
     capsys.readouterr()
     assert _run(3) == 2
     loss = "" if older == 1 else "; loss (loss, now other)"
     assert f"other model (its parameters){loss}: results" in capsys.readouterr().err
     assert _run(3, "--accept-change") == 0
     assert _run(4) == 0
-    (workdir / "mine.py").write_text(text)
+    (begun / "mine.py").write_text(text)
     assert _run(5) == 2
 
 
-def test_a_task_that_only_looks_different_is_resumed(workdir):
-    (workdir / "mine.py").write_text(TASK)
-    assert _run(1) == 0
+def test_a_task_that_only_looks_different_is_resumed(begun):
     text = TASK.replace("    return F.cross", "    # as usual\n    return F.cross")
     text = text.replace("def loss(", "def my_loss(").replace("loss=loss", "loss=my_loss")
-    (workdir / "mine.py").write_text("# mine\n" + text)
+    (begun / "mine.py").write_text("# mine\n" + text)
     assert _run(2) == 0
 
 
-def test_an_accepted_change_is_recorded_and_told_from_then_on(workdir, edited, capsys):
-    (workdir / "mine.py").write_text(TASK)
-    assert _run(1) == 0
-    (workdir / "mine.py").write_text(edited)
+def test_an_accepted_change_is_recorded_and_told_from_then_on(begun, edited, capsys):
+    (begun / "mine.py").write_text(edited)
     assert _run(2, "--accept-change") == 0
     (entry,) = the_study(STORAGE, None).user_attrs[ACCEPTED]
     assert entry["from_trial"] == 1
     capsys.readouterr()
     assert _run(3) == 0  # the change is the study's now
     assert "trials from 1 on ran with other " in capsys.readouterr().err
-    (workdir / "mine.py").write_text(TASK)
+    (begun / "mine.py").write_text(TASK)
     assert _run(4) == 2
 
 
@@ -219,12 +226,10 @@ def test_numbers_that_differ_in_the_last_digits_are_the_same():
     ]
 
 
-def test_another_version_of_torch_is_said_and_not_refused(workdir, monkeypatch, capsys, edited):
+def test_another_version_of_torch_is_said_and_not_refused(begun, monkeypatch, capsys, edited):
     import torch
 
-    (workdir / "mine.py").write_text(TASK)
-    assert _run(1) == 0
-    (workdir / "mine.py").write_text(edited)
+    (begun / "mine.py").write_text(edited)
     monkeypatch.setattr(torch, "__version__", "9.9.0")
     capsys.readouterr()
     assert _run(2, "--mixed-hardware") == 0
