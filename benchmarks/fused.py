@@ -118,12 +118,8 @@ def summary(name: str, found: list[Round]) -> dict[str, Any]:
     }
 
 
-def whole_command(target: float, sizes: str) -> list[dict[str, Any]]:
-    """`smallest` with and without, in new folders; CPU seconds are of the process and its own."""
-    return [_smallest(fuse, target, sizes) for fuse in ("auto", "off")]
-
-
-def _smallest(fuse: str, target: float, sizes: str) -> dict[str, Any]:
+def whole_command(fuse: str, target: float, sizes: str) -> dict[str, Any]:
+    """`smallest` in a new folder; CPU seconds are of the process and those that it has started."""
     command = [sys.executable, "-m", "batchfront", "smallest", "--task", "digits"]
     command += ["--target", f"{target:g}", "--batch-sizes", sizes]
     before = _seconds_of_children()
@@ -156,8 +152,9 @@ def main() -> None:
     torch.set_num_threads(1)
     rows = []
     if "smallest" in args.cases:
-        rows += whole_command(args.target, args.sizes)
-        for row in rows:
+        for fuse in ("auto", "off"):
+            row = whole_command(fuse, args.target, args.sizes)
+            rows.append(row)
             print(f"{row['case']:16}{row['cpu_seconds']:9.1f} CPU s{row['runs']:6} runs", end="")
             print(f", answer {row['answer']}", flush=True)
         args.cases.remove("smallest")

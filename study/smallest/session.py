@@ -17,6 +17,7 @@ from batchfront.study.show import counted, human_seconds
 from batchfront.study.smallest.agenda import Agenda, n_asked
 from batchfront.study.smallest.answer import Answer, Asking, answer_of, question_in
 from batchfront.study.smallest.question import Question
+from batchfront.study.smallest.rounds import WIDTH
 from batchfront.study.smallest.tuning import ENOUGH
 from batchfront.study.trials.growing import can_adapt, whole_runs
 from batchfront.study.trials.sound import sound_trials
@@ -89,7 +90,10 @@ class SmallestSession(Session):
 
     def _say_price(self, plan: Plan, question: Question) -> None:
         """What the walk down takes where every size counts: people should know before they wait."""
-        n_runs = ENOUGH + question.needed
+        n_runs, less = ENOUGH + question.needed, ""
+        if question.fused is not None:
+            n_runs = WIDTH + question.n_seeds
+            less = "one by one, and a fraction of that where they are trained together; "
         runs = whole_runs(plan.costs, plan.growth)
         a_size = {
             size: cost.train_seconds * n_runs
@@ -102,7 +106,7 @@ class SmallestSession(Session):
                 f"about {human_seconds(sum(a_size.values()))} of training if all sizes down to "
                 f"{smallest} count ({counted(n_runs, 'run')} each), "
                 f"{human_seconds(a_size[smallest])} of it at {smallest}; "
-                "what is recorded is not run again",
+                f"{less}what is recorded is not run again",
                 soft_wrap=True,
             )
 
