@@ -323,6 +323,9 @@ SCENARIOS: tuple[Scenario, ...] = (
              n_deaths=3),
     Scenario(name="group", says="three trials are claimed, run together and told",
              n_trials=4, n_asked=3, options={"fuse": 3}),
+    Scenario(name="group ends", says="SIGTERM comes in the second epoch of three such trials",
+             n_trials=4, n_asked=3, options={"fuse": 3},
+             befalls="SIGTERM", exit_code=143, signum=signal.SIGTERM),
     Unnamed(name="unnamed", says="an earlier process had asked, and not written its name",
             kinds=("sqlite", "postgresql", "mysql", "journal")),  # where the lock tells of it
 )  # fmt: skip

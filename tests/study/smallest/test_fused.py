@@ -139,6 +139,15 @@ def test_a_group_that_is_ended_hands_back_each_of_its_trials_once(
     assert not [trial for trial in after if not trial.state.is_finished()]
 
 
+def test_where_two_may_not_fit_into_memory_nothing_is_tried(write_task, monkeypatch):
+    written(write_task)
+    monkeypatch.setattr("batchfront.study.workers.fusing.usable_memory_bytes", lambda device: 0)
+    monkeypatch.setattr("batchfront.objectives.fused.traces.traced", None)
+    with pytest.warns(UserWarning, match="may not fit into memory"):
+        assert main([*ARGS, "--max-trials", "2", "--fuse", "8"]) in (0, 1)
+    assert all("fused" not in trial.user_attrs for trial in trials())
+
+
 def test_trials_that_cannot_be_fused_are_run_one_by_one_and_that_is_said_once(write_task):
     written(write_task, "nn.Dropout(0.1)")
     with pytest.warns(UserWarning, match="batch size 16 are trained one by one") as said:
