@@ -37,8 +37,9 @@ from batchfront.study.trials.hardware import store_costs
 from benchmarks.peers import known_limits
 from benchmarks.playback import final_metric, play_trial
 from benchmarks.pruning import make_rule
-from benchmarks.rows import parser, write
-from benchmarks.search import costs_of, sampler_of, table_name
+from benchmarks.rows import parser, table_name, write
+from benchmarks.score import costs_of
+from benchmarks.searches import sampler_of
 
 if TYPE_CHECKING:
     import optuna

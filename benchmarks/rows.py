@@ -35,3 +35,8 @@ def write(rows: Sequence[dict[str, Any]], out: Path | None) -> None:
     """Write the rows as a JSON list, where asked for."""
     if out is not None:
         out.write_text(json.dumps(rows, indent=2) + "\n")
+
+
+def table_name(path: Path) -> str:
+    """The table's name, without its endings."""
+    return path.name.removesuffix(".gz").removesuffix(".csv")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import optuna
@@ -13,11 +14,15 @@ from batchfront.objectives.measurement import TrialParams
 from batchfront.objectives.run import Run
 from batchfront.study.pruning.decision import NeverStop
 from benchmarks.as_loss import TOLD, judged_by, objective_of
+from benchmarks.auto import Truth
+from benchmarks.budget import come
 from benchmarks.hypervolume import hypervolume
 from benchmarks.multi_metric import non_domination_ranks
 from benchmarks.playback import UNGUARDED, Played, play, random_design
 from benchmarks.pruning import beats, compare, front_of, is_lost, volume_axes
-from benchmarks.search import Score, costs_of, oracle_row, play_study, summary
+from benchmarks.score import Score, costs_of, oracle_row, summary, untold
+from benchmarks.searches import play_study
+from benchmarks.seed_means import axes_with_ties, means_of
 
 from .study.conftest import ROOT
 
@@ -182,7 +187,7 @@ def test_what_half_of_the_seeds_did_not_reach_is_null():
 
 @pytest.mark.parametrize("sampler", ["cost-aware", "tpe", "grid"])
 def test_a_search_spends_its_budget_and_no_more_than_one_run_beyond(table, sampler, monkeypatch):
-    monkeypatch.setattr("benchmarks.search.BUDGET", 4)
+    monkeypatch.setattr("benchmarks.score.BUDGET", 4)
     score = play_study(table, name=sampler, pruner="none", seed=0)
     assert score.budget <= score.seconds <= score.budget + max(costs_of(table).values())
 
@@ -201,3 +206,64 @@ def test_a_search_is_told_a_loss_and_judged_by_it(table, told):
     score = play_study(table, name="random", pruner="none", seed=0, told=told, max_trials=6)
     assert score.n_trials == 6
     assert 0 < score.hypervolume < 1
+
+
+def _seeds(errors: dict[float, list[float]]) -> Table:
+    """One batch size with some seeds at each rate."""
+    runs = {
+        (8, rate, seed): RecordedRun(
+            batch_size=8, learning_rate=rate, seed=seed, train_loss=(1.0,),
+            val_accuracy=(1 - error,), train_seconds=(1.0,), peak_memory_bytes=100,
+        )
+        for rate, some in errors.items()
+        for seed, error in enumerate(some)
+    }  # fmt: skip
+    return Table(task="t", optimizer="o", runs=runs)
+
+
+def test_rates_that_seeds_cannot_tell_apart_tie_and_others_do_not():
+    means = means_of(_seeds({0.1: [0.10, 0.14], 0.2: [0.11, 0.12], 0.4: [0.20, 0.24]}))
+    tied = means.tied()
+    assert tied[8, 0.1] == tied[8, 0.2] == pytest.approx(0.115)
+    assert tied[8, 0.4] == pytest.approx(0.22)
+    assert means.share_tied() == pytest.approx(2 / 3)
+
+
+def test_the_noise_of_seeds_is_recovered_from_a_handful_of_each():
+    draw = np.random.default_rng(0)
+    rates = np.geomspace(0.01, 1, 40)
+    table = _seeds({r: (0.1 + 0.01 * draw.standard_normal(3)).tolist() for r in rates})
+    assert means_of(table).noise * 0.1 == pytest.approx(0.01, rel=0.2)
+
+
+def test_what_a_table_cannot_tell_is_said():
+    """Wine has 35 validation examples; five seeds of digits agree."""
+    tables = ROOT / "benchmarks" / "tables"
+    wine = untold(read_table(tables / "wine_sgd.csv.gz"))
+    assert [what.split()[0] for what in wine] == ["hypervolume", "regret"]
+    assert untold(read_table(tables / "digits_sgd_momentum.csv.gz")) == []
+
+
+def test_a_search_with_a_budget_keeps_it_and_skips_what_it_cannot_afford(table):
+    budget = 0.9 * max(costs_of(table).values())
+    found = come(table, budget, seed=0, plans=True)
+    assert found.runs > come(table, budget, seed=0, plans=False).runs - 2
+    assert 0.5 < found.hypervolume <= 1
+
+
+def test_the_truth_of_an_end_is_that_of_the_table(table):
+    axes = axes_with_ties(table)
+    best = {
+        size: min((e, rate) for (b, rate), (e, *_) in axes[0].items() if b == size)[1]
+        for size in table.batch_sizes
+    }
+    played = [
+        Played(run=table.nearest(size, rate, 0), completed=True, train_seconds=1.0)
+        for size, rate in best.items()
+    ]
+    truth = Truth(table, axes, dict.fromkeys(best, 0.005))
+    assert truth.is_true(played)
+    assert not truth.sizes(played[1:])
+    stopped = [replace(one, completed=False) for one in played]
+    assert truth.sizes(stopped)
+    assert not truth.volume(stopped)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from batchfront.study.answer.known import Known
 from batchfront.study.search.encoding import Encoding
-from batchfront.study.search.surface import TIE, Noise, Surface, fit_shape
+from batchfront.study.search.surface import BELIEVED, TIE, Surface, fit_shape
 from batchfront.study.trials.attributes import SIZE_NAMES
 
 if TYPE_CHECKING:
@@ -24,9 +24,6 @@ if TYPE_CHECKING:
 
     Array = NDArray[np.float64]
 
-BELIEVED = Noise(usual=math.log(0.04), spread=0.7, rough=0.25)
-"""A fifth of an error between seeds. The search believes in less and in more bumps, which makes it
-look around; where a number is promised, what looks like a bump is rather luck."""
 MAX_RUNS, MAX_FITTED = 500, 150  # of the surface, and of its shape: time grows with their cube
 N_RATES = 61
 N_OWN = 12  # values of the task's own parameters to choose from: those of the best runs

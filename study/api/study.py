@@ -45,7 +45,7 @@ class Study:
         *,
         batch_sizes: str | int | Sequence[int] | None = None,
         learning_rates: str | float | tuple[float, float] | None = None,
-        n_trials: int = 30,
+        n_trials: int | str | None = None,
         storage: str | None = None,
         study_name: str | None = None,
         callbacks: Sequence[Callable[..., object]] = (),
@@ -58,7 +58,8 @@ class Study:
                 `--task`, the name of a bundled one or the path of a file.
             batch_sizes: "16:512" (powers of two), or a list of them.
             learning_rates: the lowest and the highest, or "auto".
-            n_trials: the total to reach.
+            n_trials: the total to reach, or "auto": until more trials would gain little; default:
+                30, with `budget="20m"` "auto".
             storage: a URL; default: $BATCHFRONT_STORAGE, else runs/batchfront.db.
             study_name: default: named after the task.
             callbacks: called as `callback(study, trial)` after each trial that `run()` has ended,
@@ -197,7 +198,7 @@ class Study:
         return look_at(self._settings.storage, self.name)
 
     def __repr__(self) -> str:
-        return f"Study({self.name!r}, n_trials={self._settings.n_trials})"
+        return f"Study({self.name!r}, n_trials={self._settings.most_trials})"
 
 
 def _ended(code: int, why: Exception | None) -> None:

@@ -29,6 +29,7 @@ from batchfront.study.plan.agreement import AGREEMENT
 from batchfront.study.plan.recipe import recipe_in
 from batchfront.study.plan.settings import StudySettings, recipe_of
 from batchfront.study.quiet import quiet_optuna
+from batchfront.study.search.ending import End
 from batchfront.study.session.follow import Follower
 from batchfront.study.session.progress import Progress
 from batchfront.study.session.session import Session, n_finished
@@ -124,7 +125,7 @@ class RaySession(Session):
         if self._nothing_to_do():
             say("nothing to do: for more trials pass a larger N_TRIALS")
         elif done:
-            say(f"resuming: {done} of {counted(self._settings.n_trials, 'trial')} recorded")
+            say(f"resuming: {done} of {counted(self._settings.most_trials, 'trial')} recorded")
 
     def _n_workers(self, cluster: Cluster) -> int:
         return self._settings.n_workers or cluster.n_slots
@@ -172,10 +173,10 @@ class RaySession(Session):
         return bool(self._refused) or self._interrupts.signum is not None or self._is_complete()
 
     def _is_complete(self) -> bool:
-        return self._study is not None and n_finished(self._study) >= self._settings.n_trials
+        return self._study is not None and n_finished(self._study) >= self._settings.most_trials
 
     def _nothing_to_do(self) -> bool:
-        return sum(is_finished(trial) for trial in self._before) >= self._settings.n_trials
+        return sum(is_finished(trial) for trial in self._before) >= self._settings.most_trials
 
     def _died(self, slot: Slot, end: Ended, start: Callable[[], Any]) -> None:
         """Start it again, wherever there is room, unless it dies over and over."""
@@ -217,7 +218,7 @@ class RaySession(Session):
         progress = stack.enter_context(
             Progress(
                 self._console,
-                n_trials=self._settings.n_trials,
+                n_trials=self._settings.most_trials,
                 n_done=len(finished),
                 n_stopped=sum(trial.state.name == "PRUNED" for trial in finished),
                 length=Length.from_record(study.user_attrs[AGREEMENT]) or Length(amount=1),
@@ -244,7 +245,8 @@ class RaySession(Session):
         if self._refused:
             raise StudyError(self._refused)
         if self._study is not None:
-            self._outcome(self._study)
+            is_complete = self._is_complete()
+            self._outcome(self._study, End(why="trials", expected=None) if is_complete else None)
         if self.failure is not None and not (
             self._is_complete() and isinstance(self.failure, WorkerDied)
         ):

@@ -50,6 +50,7 @@ class Limits:
     growth: Growth | None = None  # of the batch size within a run
     completed: frozenset[int] = frozenset()  # sizes that whole runs have been finished at
     stops_early: bool = False  # runs may end before their last step: time is not known beforehand
+    affordable_seconds: float | None = None  # of a run, where the search has a budget
 
     @cached_property
     def runs(self) -> Costs:
@@ -81,6 +82,13 @@ class Limits:
     def known_budgets(self) -> Budgets:
         """The budgets that a size is known to keep or to break before it runs."""
         return self.budgets.beforehand(stops_early=self.stops_early)
+
+    def can_afford(self, size: int) -> bool:
+        """Whether the budget of the search has room for a run of that size, as far as is known."""
+        cost = self.runs.get(size)
+        seconds = None if cost is None else cost.train_seconds
+        most = self.affordable_seconds
+        return most is None or seconds is None or seconds <= most
 
     def out_of_memory(self, size: int, reason: str) -> Excuse:
         """Graded by how far over the memory is, or else by how far above the sizes that run."""

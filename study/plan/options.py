@@ -71,6 +71,8 @@ class Option:
         Raises:
             StudyError: it is of another type.
         """
+        if self.kind == "trials" and type(value) is int:
+            return self.read(str(value))
         wanted = self.kind if self.kind in PLAIN_KINDS else "str"
         kinds = (int, float) if wanted == "float" else (PLAIN_KINDS[wanted],)
         if type(value) not in kinds:  # exactly: True is no number here

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from difflib import get_close_matches
 from typing import Any
@@ -9,16 +10,18 @@ from typing import Any
 from batchfront.objectives.measurement import DIAGNOSTICS
 from batchfront.objectives.meters.early_stopping import EarlyStopping
 from batchfront.objectives.metric import DIRECTIONS, Direction
-from batchfront.objectives.number import Number
+from batchfront.objectives.number import WHOLE, Number
 from batchfront.study.errors import StudyError
 from batchfront.study.plan.budgets import parse_bytes
 from batchfront.study.plan.sizes import parse_batch_sizes, parse_micro_batch_sizes
 from batchfront.study.plan.space import parse_learning_rates
 
-AUTO = "auto"  # learning rates
+AUTO = "auto"  # learning rates, and how many trials
 OFF = "off"  # of what is fused
 MOST_FUSED = 64
 MANY = Number(low=2, high=MOST_FUSED, whole=True)
+DURATIONS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}  # in seconds
+LONGEST = 1e9  # seconds
 LONGEST_NAME = 512  # of a study: Optuna's tables take no longer ones
 
 
@@ -43,6 +46,36 @@ def check_study_name(name: str) -> None:
 def parse_rates_or_auto(text: str) -> tuple[float, float] | str:
     """A range of learning rates, or the word that leaves it to a range test."""
     return AUTO if text == AUTO else parse_learning_rates(text)
+
+
+def parse_trials(text: str) -> int | str:
+    """A number of trials, or the word that leaves it to the search.
+
+    Raises:
+        StudyError: neither.
+    """
+    if text == AUTO:
+        return text
+    try:
+        return int(WHOLE.read("n_trials", text))
+    except ValueError as error:
+        raise StudyError(f"{error}, or auto") from None
+
+
+def parse_duration(text: str) -> float:
+    """`90s`, `20m`, `1.5h`, `2d`, or a number of seconds.
+
+    Raises:
+        StudyError: no duration.
+    """
+    found = re.fullmatch(r"([\d.]+)\s*([smhd]?)", text.strip(), re.IGNORECASE)
+    try:
+        seconds = float(found.group(1)) * DURATIONS[found.group(2).lower()] if found else 0.0
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds <= LONGEST:
+        raise StudyError(f"{text!r} is no budget, wanted a duration like 90s, 20m or 1.5h")
+    return seconds
 
 
 def parse_words(text: str) -> tuple[str, ...]:
@@ -122,6 +155,8 @@ PARSERS: Mapping[str, Callable[[str], Any]] = {
     "batch sizes": parse_batch_sizes,
     "learning rates": parse_rates_or_auto,
     "bytes": parse_bytes,
+    "trials": parse_trials,
+    "duration": parse_duration,
     "words": parse_words,
     "diagnostics": parse_diagnostics,
     "early stopping": parse_early_stopping,

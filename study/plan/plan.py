@@ -9,6 +9,7 @@ from batchfront.objectives.length import Length
 from batchfront.objectives.meters.early_stopping import LAST_EPOCH, Ending
 from batchfront.objectives.metric import Direction, Metric
 from batchfront.study.plan.budgets import Budgets
+from batchfront.study.plan.goal import ALL_TRIALS, Goal
 from batchfront.study.plan.parsers import OFF
 from batchfront.study.plan.space import SearchSpace
 from batchfront.study.trials.attributes import OBJECTIVES
@@ -45,7 +46,8 @@ class Plan:
     costs: Costs
     probing_seconds: float | None = None  # what it took to find them; None: they were there
     growth: Growth | None = None  # of the batch size within a run
-    n_trials: int
+    n_trials: int  # the greatest number
+    goal: Goal = ALL_TRIALS  # what may end the search before it
     timeout: float | None
     grace_seconds: int  # the same for all workers: it is also how often they show that they live
     fuse: str | int = OFF  # runs that are trained together: off, auto, or the most

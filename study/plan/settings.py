@@ -17,7 +17,14 @@ from batchfront.objectives.number import EXACT, FINITE, SEED, SIZE, WHOLE, Numbe
 from batchfront.objectives.training.recipe import PLAIN, Recipe
 from batchfront.study.errors import StudyError
 from batchfront.study.plan.budgets import Budgets
-from batchfront.study.plan.parsers import check_choice, check_study_name
+from batchfront.study.plan.goal import MOST_TRIALS, USUAL_TRIALS, Goal
+from batchfront.study.plan.parsers import (
+    AUTO,
+    LONGEST,
+    check_choice,
+    check_study_name,
+    parse_trials,
+)
 from batchfront.study.plan.sizes import is_powers
 from batchfront.study.plan.space import (
     SCALE_RULES,
@@ -92,12 +99,24 @@ class StudySettings:
         group="workers",
         verbs="run smallest probe",
     )
-    n_trials: int = setting(
-        "the total to reach, whoever ran them; default: 30",
-        default=30,
+    n_trials: int | str | None = setting(
+        "the total to reach, whoever ran them, or auto: until more would gain little; default: 30, "
+        "with a budget auto",
         group="search",
         verbs="run",
-        number=WHOLE,
+        kind="trials",
+    )
+    budget: float | None = setting(
+        "training time of all runs together, like 90s, 20m or 1.5h: the search plans for it",
+        group="search",
+        verbs="run",
+        kind="duration",
+    )
+    budget_total: float | None = setting(
+        "the same with everything: probes, validation, and choosing what to run",
+        group="search",
+        verbs="run",
+        kind="duration",
     )
     confirm: int | None = setting(
         "fresh seeds of what is recommended, run once the search has ended; default: none",
@@ -342,6 +361,14 @@ class StudySettings:
             check_numbers(self)
         except ValueError as error:
             raise StudyError(str(error)) from None
+        if self.n_trials is not None:
+            parse_trials(str(self.n_trials))
+        for name in ("budget", "budget_total"):
+            value = getattr(self, name)
+            if value is not None and not 0 < value <= LONGEST:
+                raise StudyError(f"{name} is {value:g} s, wanted more, and at most {LONGEST:g} s")
+        if self.budget is not None and self.budget_total is not None:
+            raise StudyError("budget is of training time, budget_total of everything: give one")
         if self.checkpoint_dir is not None and not self.checkpoint_dir.strip():
             raise StudyError("checkpoint_dir is empty, wanted a folder, or none")
         if not self.data_dir.strip():
@@ -351,6 +378,11 @@ class StudySettings:
             check_choice("log", kind, LOGS)
         if (self.log or self.callbacks) and self.launcher == "ray":
             raise StudyError("log and callbacks are for workers of this machine, not for Ray")
+        if self.goal.is_open and self.launcher == "ray":
+            raise StudyError(
+                "n_trials auto and budgets are for workers of this machine: give a number of "
+                "trials, or leave out --launcher ray"
+            )
         if self.confirm is not None and self.launcher == "ray":
             raise StudyError(
                 "confirm is for workers of this machine: leave out --launcher ray once the search "
@@ -397,6 +429,23 @@ class StudySettings:
         """The length of a run that the user named, by its unit; more than one is refused."""
         given = {unit: getattr(self, unit) for unit in UNITS}
         return {unit: amount for unit, amount in given.items() if amount is not None}
+
+    @property
+    def most_trials(self) -> int:
+        """The greatest number of trials."""
+        if isinstance(self.n_trials, int):
+            return self.n_trials
+        return MOST_TRIALS if self.goal.is_auto else USUAL_TRIALS
+
+    @property
+    def goal(self) -> Goal:
+        """What may end a search before that."""
+        budget = self.budget_total if self.budget is None else self.budget
+        return Goal(
+            is_auto=self.n_trials == AUTO or (self.n_trials is None and budget is not None),
+            budget=budget,
+            is_total=self.budget_total is not None,
+        )
 
     def budgets(self) -> Budgets:
         """The limits the user named."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from batchfront.study.search.affordable import AffordableSampler
 from batchfront.study.search.samplers import stock_sampler
 
 if TYPE_CHECKING:
@@ -22,13 +23,16 @@ def make_sampler(
     seed: int,
     hardware: str,
     limits: Callable[[optuna.Study], Limits],
+    has_budget: bool = False,
 ) -> BaseSampler:
     """A sampler whose draws depend only on the seed, the trial's number and the study so far.
 
-    `limits`: what is known at the time, of costs and of sizes that cannot run.
+    `limits`: what is known at the time, of costs and of sizes that cannot run. `has_budget`: and
+    of what the search can afford.
     """
     if name == "cost-aware":
         from batchfront.study.search.cost_aware import CostAwareSampler
 
         return CostAwareSampler(space=space, seed=seed, hardware=hardware, limits=limits)
-    return stock_sampler(name, space=space, seed=seed)
+    sampler = stock_sampler(name, space=space, seed=seed)
+    return AffordableSampler(sampler, space=space, limits=limits) if has_budget else sampler

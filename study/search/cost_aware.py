@@ -18,18 +18,15 @@ from optuna.samplers import RandomSampler
 
 from batchfront.study.search.chances import news, success
 from batchfront.study.search.encoding import Encoding
-from batchfront.study.search.evidence import Evidence
 from batchfront.study.search.feasible import Feasible
 from batchfront.study.search.forwarding import Forwarding
 from batchfront.study.search.gains import Plane, expected_below
+from batchfront.study.search.learner import Learner
 from batchfront.study.search.observations import Observations
 from batchfront.study.search.prices import Prices
 from batchfront.study.search.samplers import PerTrialSampler
-from batchfront.study.search.surface import TIE, Guess, Shape, Surface, fit_shape, usual_shape
+from batchfront.study.search.surface import TIE, Guess, Shape, Surface
 from batchfront.study.trials.attributes import derive_seed
-from batchfront.study.trials.followed import Followed
-from batchfront.study.trials.hardware import ran_on
-from batchfront.study.trials.yardstick import metric_in
 
 if TYPE_CHECKING:
     import numpy as np
@@ -39,14 +36,11 @@ if TYPE_CHECKING:
 
     from batchfront.study.plan.limits import Limits
     from batchfront.study.plan.space import SearchSpace
-    from batchfront.study.trials.costs import Costs
 
     Array = NDArray[np.float64]
 
 N_START = 6  # trials of the cheap start
 START_POWER = 2.0  # a start's batch size is drawn with probability 1 / seconds ** this
-FIRST_FIT, GROWTH, LAST_FIT = 8, 1.5, 128
-"""Observations to fit the shape to: so many, then anew whenever there are that much more."""
 MAX_OBSERVATIONS = 500  # of the process: the newest half, and every so many of the rest
 MAX_BEST = 128  # runs of a size that may be its best: the process is asked about each
 WORST = 2.0  # median errors: a run worse than that is worth nothing
@@ -73,12 +67,9 @@ class CostAwareSampler(Forwarding):
         super().__init__(PerTrialSampler(lambda number: RandomSampler(seed=number), seed=seed))
         self._space = space
         self._encoding = Encoding(space)
-        self._followed = Followed()
-        self._evidence: Evidence | None = None
+        self._learner = Learner(encoding=self._encoding, hardware=hardware)
         self._seed = seed
-        self._hardware = hardware
         self._limits = limits
-        self._shape: tuple[int, Shape] = (0, usual_shape(self._encoding.n_columns))
 
     def infer_relative_search_space(
         self, study: optuna.Study, trial: FrozenTrial
@@ -92,9 +83,10 @@ class CostAwareSampler(Forwarding):
 
         draw = np.random.default_rng(derive_seed(self._seed, trial.number, purpose="cost-aware"))
         limits = self._limits(study)
-        evidence, unfinished = self._follow(study, limits.costs)
-        seen, running = evidence.observations(), self._running(unfinished)
-        prices = self._prices(limits, seen)
+        learner = self._learner
+        evidence, unfinished = learner.follow(study, limits.costs)
+        seen, running = evidence.observations(), learner.running(unfinished)
+        prices = learner.prices(limits, seen)
         feasible = Feasible(
             encoding=self._encoding, limits=limits, prices=prices,
             out_of_memory=evidence.out_of_memory,
@@ -102,52 +94,21 @@ class CostAwareSampler(Forwarding):
         if len(seen) + len(running) < N_START or not seen.counts.any():
             row = self._cheap(feasible, prices, trial.number, draw)
         else:
-            shape = self._fitted_shape(seen, evidence)
+            shape = learner.shape(seen, evidence)
             good = seen.x[seen.counts]
             candidates = self._encoding.candidates(self._space.batch_sizes, good, draw)
             share = feasible.share(candidates)
             if share.any():
                 candidates, share = candidates[share > 0], share[share > 0]
             least = limits.budgets.least_metric
-            worst = _worst(seen, None if least is None else evidence.yardstick.standard(least))
+            worst = worst_error(seen, None if least is None else evidence.yardstick.standard(least))
             worth = _worth(seen, running, candidates, prices, shape, worst)
-            row = candidates[np.argmax(worth * share)]
+            # What is too dear for the budget counts in what others are worth: so the search is the
+            # one that it would be without a budget, until that would run what it cannot afford.
+            affordable = feasible.affordable(candidates)
+            score = np.where(affordable, worth * share, -1.0) if affordable.any() else worth * share
+            row = candidates[np.argmax(score)]
         return self._encoding.params(row.tolist())
-
-    def _follow(self, study: optuna.Study, costs: Costs) -> tuple[Evidence, list[FrozenTrial]]:
-        """Take what has ended since the last time; all of that, and what has not ended."""
-        look = self._followed.look(study)
-        if self._evidence is None:
-            self._evidence = Evidence(
-                encoding=self._encoding, costs=costs,
-                is_here=ran_on(study, self._hardware), metric=metric_in(study),
-            )  # fmt: skip
-        if costs != self._evidence.costs:  # sizes were probed again
-            self._evidence = self._evidence.at(costs)
-        self._evidence.add(look.finished)
-        return self._evidence, look.unfinished
-
-    def _running(self, unfinished: list[FrozenTrial]) -> Array:
-        """Rows, (R, D), of what is under way; not of the trial that is being asked for."""
-        import numpy as np
-
-        rows = [
-            self._encoding.row(t.params)
-            for t in unfinished
-            if t.state.name == "RUNNING" and self._encoding.knows(t.params)
-        ]
-        return np.array(rows).reshape(len(rows), self._encoding.n_columns)
-
-    def _prices(self, limits: Limits, seen: Observations) -> Prices:
-        import numpy as np
-
-        encoding = self._encoding
-        prices = Prices(limits.runs, costly=encoding.costly, probed=encoding.probed_row())
-        measured = ~np.isnan(seen.costs[:, 0])
-        x, costs, share = (z[measured] for z in (seen.x, seen.costs, seen.share))
-        prices.learn(x, costs / np.column_stack([share, np.ones(len(share))]))
-        prices.learn_shares(x[:, 0], share)
-        return prices
 
     def _cheap(
         self, feasible: Feasible, prices: Prices, number: int, draw: np.random.Generator
@@ -160,27 +121,18 @@ class CostAwareSampler(Forwarding):
         weight = prices.of(rows)[:, 0] ** -START_POWER
         share = feasible.share(rows)
         weight *= share if share.any() else 1.0
-        row: Array = rows[draw.choice(len(rows), p=weight / weight.sum())]
+        chosen, affordable = (
+            draw.choice(len(rows), p=weight / weight.sum()),
+            feasible.affordable(rows),
+        )
+        if not affordable[chosen] and (weight * affordable).any():
+            weight *= affordable
+            chosen = draw.choice(len(rows), p=weight / weight.sum())
+        row: Array = rows[chosen]
         return row
 
-    def _fitted_shape(self, seen: Observations, evidence: Evidence) -> Shape:
-        """Fitted anew when the data has grown enough, to the oldest: a resume comes to the same."""
-        import numpy as np
 
-        n_seen = len(seen)
-        if n_seen < FIRST_FIT:
-            return self._shape[1]
-        n_fit = FIRST_FIT
-        while n_fit * GROWTH <= min(n_seen, LAST_FIT):
-            n_fit = int(n_fit * GROWTH)
-        if n_fit != self._shape[0]:
-            known = evidence.at(evidence.costs, up_to=int(seen.numbers[n_fit - 1])).observations()
-            some = known.part(np.arange(len(known)))
-            self._shape = (n_fit, fit_shape(some.x, some.log_error, some.noise))
-        return self._shape[1]
-
-
-def _worst(seen: Observations, min_metric: float | None) -> float:
+def worst_error(seen: Observations, min_metric: float | None) -> float:
     """The error from which on a run is worth nothing."""
     import numpy as np
 

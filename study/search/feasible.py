@@ -45,6 +45,16 @@ class Feasible:
             share *= 1 - np.exp(-0.5 * (smaller**2 + (off**2).sum(axis=1)))
         return share
 
+    def affordable(self, rows: Array) -> NDArray[np.bool_]:
+        """(N,) Whether the budget of the search has room for a run."""
+        import numpy as np
+
+        most = self._limits.affordable_seconds
+        if most is None:
+            return np.ones(len(rows), dtype=bool)
+        within: NDArray[np.bool_] = self._prices.of(rows)[:, 0] <= most
+        return within
+
     def _is_excused(self, rows: Array) -> NDArray[np.bool_]:
         """(N,) Whether a row is the probed combination at a size that is known not to run."""
         import numpy as np

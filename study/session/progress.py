@@ -47,7 +47,8 @@ class InPlace:
 
     def __init__(self, file: IO[str]) -> None:
         self._file = file
-        self._total, self._longest = 0, 0
+        self._total: int | None = None
+        self._longest = 0
 
     def start(self) -> None:
         """Nothing is written before there is something to say."""
@@ -57,7 +58,7 @@ class InPlace:
         if self._longest:
             print(file=self._file, flush=True)
 
-    def add_task(self, description: str, *, total: int, completed: int) -> int:
+    def add_task(self, description: str, *, total: int | None, completed: int) -> int:
         """Remember how many there will be; returns 0, the number of the only task."""
         self._total = total
         self.update(0, completed=completed, description=description)
@@ -65,9 +66,12 @@ class InPlace:
 
     def update(self, task: int, *, completed: int, description: str) -> None:
         """Write the line anew."""
-        done = BAR * min(completed, self._total) // max(self._total, 1)
-        first = description.splitlines()[0]
-        line = f"{completed}/{self._total} [{'#' * done:<{BAR}}] {first}"
+        line = description.splitlines()[0]
+        if self._total is None:
+            line = f"{completed} {line}"
+        else:
+            done = BAR * min(completed, self._total) // max(self._total, 1)
+            line = f"{completed}/{self._total} [{'#' * done:<{BAR}}] {line}"
         self._longest = max(self._longest, len(line))
         print(f"\r{line:<{self._longest}}", end="", file=self._file, flush=True)
 
@@ -79,7 +83,7 @@ class Progress(Live):
         self,
         console: Console,
         *,
-        n_trials: int,
+        n_trials: int | None,
         n_done: int,
         n_stopped: int,
         length: Length,
@@ -88,6 +92,7 @@ class Progress(Live):
         names: Sequence[str],
         so_far: SoFar,
     ) -> None:
+        """`n_trials`: how many there will be; None: nobody knows."""
         self._console = console
         self._n_trials = n_trials
         self._n_done = self._n_before = n_done
@@ -131,7 +136,7 @@ class Progress(Live):
     def _update(self, event: Event) -> None:
         if event.kind == "ended":
             self._so_far.renew()
-        beside = len(f"{self._n_trials}/{self._n_trials} ") + (BAR + 2 if self._is_wide else 0)
+        beside = 2 * len(f"{self._n_trials or '???'}/") + (BAR + 2 if self._is_wide else 0)
         lines = [*self._lines(event), self._so_far.line(self._console.width - beside)]
         said = "\n".join(line for line in lines if line)
         self._bar.update(self._task, completed=self._n_done, description=said)
@@ -140,7 +145,8 @@ class Progress(Live):
         """Plain text: where nobody watches, a line a trial is kept in logs, and slow epochs."""
         date = self._pace.stamp(event)
         if event.kind == "ended":
-            line = f"{self._n_done}/{self._n_trials} {self._did(event)} | {self._sums()}"
+            total = "" if self._n_trials is None else f"/{self._n_trials}"
+            line = f"{self._n_done}{total} {self._did(event)} | {self._sums()}"
             print(f"{date}{line}", file=self._console.file, flush=True)
         elif date or (event.kind == "waiting" and not self._waits):
             print(f"{date}{self._did(event)}", file=self._console.file, flush=True)
@@ -173,14 +179,17 @@ class Progress(Live):
         return did(event, what, self._length)
 
     def _sums(self) -> str:
-        return f"front {len(self._front)} stopped {self._n_stopped} | {self._time_left()} left"
+        sums = f"front {len(self._front)} stopped {self._n_stopped}"
+        return (
+            sums if self._n_trials is None else f"{sums} | {self._time_left(self._n_trials)} left"
+        )
 
-    def _time_left(self) -> str:
+    def _time_left(self, n_trials: int) -> str:
         ran = self._n_done - self._n_before
         if ran == 0 or self._started is None:
             return "?"
         pace = (time.monotonic() - self._started) / ran
-        seconds = round(pace * max(0, self._n_trials - self._n_done))
+        seconds = round(pace * max(0, n_trials - self._n_done))
         return f"{seconds // 60}:{seconds % 60:02d}"
 
 

@@ -29,6 +29,7 @@ from batchfront.study.machine.slots import n_cores, why_not_alone
 from batchfront.study.opening.create import create_or_resume, new_plan_with_costs, usual_space
 from batchfront.study.opening.open import stored_record
 from batchfront.study.plan.behaviour import code_notes
+from batchfront.study.plan.goal import ALL_TRIALS
 from batchfront.study.plan.length import asked_length
 from batchfront.study.plan.parsers import AUTO, check_study_name
 from batchfront.study.plan.plan import Plan
@@ -41,9 +42,10 @@ from batchfront.study.plan.settings import (
 )
 from batchfront.study.plan.sizes import span_of
 from batchfront.study.quiet import quiet_optuna
+from batchfront.study.search.ending import End
 from batchfront.study.session.devices import device_notes
+from batchfront.study.session.ending import end_line, end_of, said_before, twice_line
 from batchfront.study.session.logs import Callback, loggers, telling
-from batchfront.study.session.price import price_lines
 from batchfront.study.session.progress import Progress, watcher
 from batchfront.study.session.so_far import SoFar
 from batchfront.study.show import counted, one_line
@@ -173,33 +175,43 @@ class Session:
     def _say_resumed(self, n_done: int, plan: Plan) -> None:
         if n_done:
             say = self._console.print
-            say(f"resuming: {n_done} of {counted(plan.n_trials, 'trial')} recorded")
+            say(f"resuming: {self._so_many(n_done)} recorded")
 
     def _search(self, study: Study, plan: Plan, objective: Objective) -> int:
         from batchfront.study.findings.overview.board import note, publish
 
-        complete = n_finished(study) >= plan.n_trials
-        if complete and self._confirming(study, plan) is None:
-            self._console.print("nothing to do: for more trials pass a larger N_TRIALS")
-            self._outcome(study)
+        end = end_of(study, plan)
+        if end is not None and self._confirming(study, plan) is None:
+            self._console.print(f"nothing to do: {self._for_more(study)}", soft_wrap=True)
+            self._outcome(study, end, plan)
             return 0
         begun = time.monotonic()
         job = self._job(plan, objective)
-        for line in price_lines(plan, n_missing=plan.n_trials - n_finished(study)):
+        for line in said_before(study, plan):
             self._console.print(line, soft_wrap=True)
         with self._interrupts.installed():
-            failure = None if complete else self._launch(study, objective, job)
-            if failure is None and n_finished(study) >= plan.n_trials:
+            failure = None if end is not None else self._launch(study, objective, job)
+            end = end or end_of(study, plan)
+            if failure is None and end is not None:
                 failure = self._confirm(study, objective, job)
-            self._outcome(study)
+            self._outcome(study, end, plan)
             publish(study, note(plan), Objectives.of(study))
-        done = n_finished(study) >= plan.n_trials
+        done = end is not None
         if failure is not None and not (done and isinstance(failure, WorkerDied)):
             self.failure = failure
             self._console.print(one_line(f"error: {failure}"), style="red", soft_wrap=True)
             return 1
         late = plan.timeout is not None and time.monotonic() - begun >= plan.timeout
         return self._exit_code(asked=done or late)
+
+    def _for_more(self, study: Study) -> str:
+        """How to go on from an end."""
+        goal = self._settings.goal
+        if not goal.is_open:
+            return "for more trials pass a larger N_TRIALS"
+        if goal.budget is not None:
+            return "for more trials pass a larger budget"
+        return f"for more trials pass N_TRIALS={2 * n_finished(study)}"
 
     def _exit_code(self, *, asked: bool) -> int:
         """The exit code when workers have ended; `asked`: at the total or a limit asked for."""
@@ -244,7 +256,7 @@ class Session:
         size, rate = agenda.batch_size, agenda.learning_rate
         runs = counted(n_missing, "fresh run")
         self._console.print(f"confirming batch size {size} at learning rate {rate:.2g}: {runs}")
-        plan = replace(job.plan, n_trials=n_finished(study) + n_missing)
+        plan = replace(job.plan, n_trials=n_finished(study) + n_missing, goal=ALL_TRIALS)
         return self._launch(study, objective, replace(job, plan=plan, agenda=agenda))
 
     def _launch(self, study: Study, objective: Objective, job: Job) -> Exception | None:
@@ -255,7 +267,7 @@ class Session:
         front = [trial.values for trial in pareto_front(here, names)]
         progress = Progress(
             self._console,
-            n_trials=plan.n_trials,
+            n_trials=None if plan.goal.is_open else plan.n_trials,
             n_done=n_finished(study),
             n_stopped=sum(is_finished(t) and t.state.name == "PRUNED" for t in here),
             length=plan.length,
@@ -272,8 +284,9 @@ class Session:
                 return failure
         return None
 
-    def _outcome(self, study: Study) -> None:
-        say, n_trials = self._console.print, self._settings.n_trials
+    def _outcome(self, study: Study, end: End | None, plan: Plan | None = None) -> None:
+        """What came out; `end`: the one that the search is at."""
+        say = self._console.print
         sound = SoundTrials()
         trials = sound.of(study)
         for hardware, front in fronts_by_hardware(study, trials).items():
@@ -285,21 +298,32 @@ class Session:
         foreign = sound.foreign_line(study)
         if foreign is not None:
             say(foreign, soft_wrap=True)
-        n_done, total = sum(map(is_finished, trials)), counted(n_trials, "trial")
+        n_done = sum(map(is_finished, trials))
+        if end is not None and self._settings.goal.is_open:
+            say(end_line(end, n_done), soft_wrap=True)
+        twice = twice_line(study, plan) if end is not None and plan is not None else None
+        if twice is not None:
+            say(twice, soft_wrap=True)
         if self._interrupts.signum is not None:
-            say(f"interrupted with {n_done} of {total}; run it again to resume")
-        elif n_done < n_trials:
-            say(f"{n_done} of {total}; run it again to go on")
+            say(f"interrupted with {self._so_many(n_done)}; run it again to resume")
+        elif end is None:
+            say(f"{self._so_many(n_done)}; run it again to go on")
         else:
             say(f"next: {self._then or self._next(study)}", soft_wrap=True)
 
+    def _so_many(self, n_done: int) -> str:
+        """`12 of 30 trials`, or `12 trials` where nobody knows how many there will be."""
+        if self._settings.goal.is_open:
+            return counted(n_done, "trial")
+        return f"{n_done} of {counted(self._settings.most_trials, 'trial')}"
+
     def _next(self, study: Study) -> str:
         """What a person may do once the total is reached."""
-        more = command("run", self._more(study.study_name))
+        more = command("run", self._more(study))
         report = command("report", self._named(study.study_name))
         return f"{command('dashboard', self._stored())}, {report}, or {more}"
 
-    def _more(self, study_name: str) -> dict[str, object]:
+    def _more(self, study: Study) -> dict[str, object]:
         """The options that go on from here: what the person has to repeat."""
         ours, found = self._settings, dict[str, object]()
         if ours.launcher != StudySettings.launcher:
@@ -308,8 +332,12 @@ class Session:
             found["task"] = ours.task
         if ours.data_dir not in (DATA_DIR, os.environ.get(DATA_VARIABLE)):
             found["data_dir"] = ours.data_dir
-        where = self._stored() if ours.study_name is None else self._named(study_name)
-        return {**found, **where, "n_trials": 2 * ours.n_trials}
+        where = self._stored() if ours.study_name is None else self._named(study.study_name)
+        if ours.goal.budget is not None:
+            name = "budget_total" if ours.goal.is_total else "budget"
+            return {**found, **where, name: f"{2 * ours.goal.budget:g}s"}
+        so_far = n_finished(study) if ours.goal.is_open else ours.most_trials
+        return {**found, **where, "n_trials": 2 * so_far}
 
     def _named(self, study_name: str) -> dict[str, object]:
         return {"study_name": study_name, **self._stored()}

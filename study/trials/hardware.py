@@ -94,6 +94,12 @@ def probing_seconds(study: Study, hardware: str) -> float | None:
     return found
 
 
+def all_probing_seconds(study: Study) -> float:
+    """The seconds that all probes of a study took, on any hardware, as far as they are known."""
+    known = (value for key, value in study.user_attrs.items() if key.startswith(PROBING))
+    return float(sum(known))
+
+
 def hardware_name(fingerprint: dict[str, str]) -> str:
     """The GPU's or the CPU's name."""
     return fingerprint.get("gpu") or fingerprint.get("cpu") or "unknown hardware"

@@ -77,8 +77,9 @@ def run_here(job: Job, objective: Objective, interrupts: Interrupts, emit: Emit)
         seed=plan.seed,
         hardware=plan.hardware,
         limits=lambda study: next_trial.limits,  # of the claim that asks it
+        has_budget=plan.goal.budget is not None,
     )
-    if plan.sampler == "cost-aware" and plan.n_trials > N_START:
+    if plan.goal.is_auto or (plan.sampler == "cost-aware" and plan.n_trials > N_START):
         load_libraries()
     watching = _study_in(shared, job)  # a study belongs to one thread
     folder = job.checkpoints

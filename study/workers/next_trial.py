@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Protocol
 from batchfront.storage.shared import CLAIM_PATIENCE_SECONDS
 from batchfront.study.opening.terms import attributes_now
 from batchfront.study.plan.limits import known_limits, limits_of
+from batchfront.study.search.ending import Ending
+from batchfront.study.search.spending import Spending
 from batchfront.study.trials.attributes import (
     OWNER,
     PURPOSE,
@@ -74,6 +76,8 @@ class NextTrial:
         self._interrupts = interrupts
         self._agenda = agenda
         self._kept = kept
+        self._ending = Ending(plan)
+        self._spending: Spending | None = None  # where there is a budget
         self._so_far = SoFar(plan.hardware)
         self._patience = CLAIM_PATIENCE_SECONDS
         self.costs: Costs = plan.costs
@@ -177,6 +181,11 @@ class NextTrial:
             so_far.follow(self._study)
         self.costs = from_stored(attributes.get(COSTS + self._plan.hardware, []))
         self.limits = limits_of(so_far.sizes, self._plan, self.costs)
+        if self._plan.goal.budget is not None and self._agenda is None:
+            trials = so_far.trials
+            self._spending = self._ending.spending(self._study, trials, self.limits)
+        if self._spending is not None:
+            self.limits = self._spending.within(self.limits)
         if self._kept is not None:
             self._kept.seen(lambda: so_far.trials)
 
@@ -194,7 +203,16 @@ class NextTrial:
         if self._agenda is not None:
             return not self._is_asked_for(unfinished, "WAITING")
         n_running = sum(trial.state.name == "RUNNING" for trial in unfinished)
-        return self.n_finished + n_running >= self._plan.n_trials
+        if self.n_finished + n_running < self._plan.n_trials and _next_waiting(unfinished):
+            return False  # it was begun, and is not left behind
+        end = self._ending.of(
+            self._study,
+            self.limits,
+            n_finished=self.n_finished,
+            n_running=n_running,
+            spending=self._spending,
+        )
+        return end is not None
 
     @staticmethod
     def _is_asked_for(trials: Sequence[FrozenTrial], state: str) -> bool:

@@ -83,7 +83,7 @@ def test_the_options_are_those_of_the_command_line(workdir):
     [
         ({"n_trial": 3}, "unknown option 'n_trial': the nearest known is 'n_trials'"),
         ({"n_trials": 0}, "n_trials is 0"),
-        ({"n_trials": "ten"}, "n_trials is 'ten', wanted int"),
+        ({"n_trials": "ten"}, "n_trials is 'ten', wanted a whole number of at least 1, or auto"),
         ({"learning_rates": (0.1, 0.01)}, "learning_rates"),
         ({"batch_sizes": (0, 4)}, "batch"),
         ({"n_workers": 2}, "cannot load 'planted', which lives in this one: write it into a file"),

@@ -27,7 +27,10 @@ def _error(capsys: pytest.CaptureFixture[str], *argv: str) -> str:
         (["fly"], "invalid choice: 'fly'"),
         ([], "VERB"),
         (["run", "--n-trails", "3"], "unrecognized arguments: --n-trails"),
-        (["run", "--n-trials", "three"], "invalid int value: 'three'"),
+        (
+            ["run", "--n-trials", "three"],
+            "n_trials is 'three', wanted a whole number of at least 1, or auto",
+        ),
         (["run", "--n-trials", "0"], "n_trials is 0"),
         (["run", "--n-trials", "-3"], "n_trials is -3"),
         (["run", "--epochs", "0"], "epochs is 0"),

@@ -7,8 +7,17 @@ from types import SimpleNamespace
 from typing import Any
 
 from batchfront.study.cli.main import main
+from batchfront.study.plan.goal import ALL_TRIALS, Goal
 from batchfront.study.session.price import price_lines
 from batchfront.study.trials.costs import SizeCost
+
+COST = SizeCost(
+    batch_size=64,
+    step_seconds=0.1,
+    peak_memory_bytes=1,
+    predicted_peak_memory_bytes=None,
+    total_steps=100,
+)
 
 
 def test_a_search_says_what_it_will_take_before_its_first_trial(workdir, capsys, rows):
@@ -33,14 +42,16 @@ def test_only_what_is_missing_is_counted(workdir, capsys):
 
 def test_of_one_batch_size_no_search_takes_longer_than_all_its_runs():
     """And the size is named once."""
-    cost = SizeCost(
-        batch_size=64,
-        step_seconds=0.1,
-        peak_memory_bytes=1,
-        predicted_peak_memory_bytes=None,
-        total_steps=100,
-    )
     space = SimpleNamespace(batch_sizes=(64,))
-    plan: Any = SimpleNamespace(costs={64: cost}, growth=None, space=space)
-    (line,) = price_lines(plan, n_missing=3)
+    known = {"costs": {64: COST}, "growth": None, "space": space}
+    plan: Any = SimpleNamespace(**known, n_trials=3, goal=ALL_TRIALS)
+    (line,) = price_lines(plan, n_finished=0)
     assert line == ("3 trials: about 15 s to 30 s of training; a run takes 10 s at batch size 64")
+
+
+def test_of_a_search_that_ends_by_itself_the_usual_numbers_are_priced():
+    space = SimpleNamespace(batch_sizes=(64,))
+    known = {"costs": {64: COST}, "growth": None, "space": space}
+    plan: Any = SimpleNamespace(**known, n_trials=150, goal=Goal(is_auto=True))
+    (line,) = price_lines(plan, n_finished=10)
+    assert line.startswith("as many trials as it takes, usually 30 to 80 in all: about 1 min 40 s")

@@ -1,0 +1,121 @@
+"""Searches played from tables: of ours, of Optuna's samplers, and of other houses."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from batchfront.objectives.curves.table import Table
+from batchfront.study.plan.space import SearchSpace
+from batchfront.study.quiet import quiet_optuna
+from batchfront.study.trials.attributes import OBJECTIVES, derive_seed
+from benchmarks.as_loss import TOLD, judged_by, objective_of
+from benchmarks.playback import Played, play_trial
+from benchmarks.pruning import make_rule
+from benchmarks.score import Score
+
+if TYPE_CHECKING:
+    import optuna
+
+    from batchfront.study.plan.limits import Limits
+
+OURS = "cost-aware"
+MAX_TRIALS = 200
+SLOW = {"gp": 60, "botorch": 30}  # trials: an ask takes seconds
+
+
+class Playback:
+    """One search of an Optuna sampler in memory, run by run."""
+
+    def __init__(
+        self,
+        table: Table,
+        *,
+        name: str,
+        pruner: str,
+        seed: int,
+        told: str = TOLD[0],
+        limits: Callable[[optuna.Study], Limits] | None = None,
+    ) -> None:
+        """`limits`: what ours knows of costs; default: all, as from a probe."""
+        import optuna
+
+        rates = [rate for size in table.batch_sizes for rate in table.learning_rates(size)]
+        self.space = SearchSpace(
+            batch_sizes=tuple(table.batch_sizes),
+            learning_rates=(min(rates), max(rates)),
+        )
+        self._objective = objective_of(table, told)
+        metric = self._objective.metric
+        self.study = optuna.create_study(
+            study_name=f"{table.task} {seed}",
+            directions=[metric.direction, "minimize", "minimize"],
+            sampler=sampler_of(name, table, self.space, seed, limits),
+        )
+        if told != TOLD[0]:
+            with quiet_optuna():
+                self.study.set_metric_names([metric.name, *OBJECTIVES[1:]])
+        self._rule = make_rule(table, pruner, seed=seed, risk=0.02)
+        self._seed, self._guarded = seed, pruner == "front"
+        self.ask_seconds = 0.0
+
+    def next(self) -> Played:
+        """Ask for a run, play it and tell it."""
+        before = time.perf_counter()
+        trial = self.study.ask(self.space.distributions())
+        self.ask_seconds += time.perf_counter() - before
+        luck = derive_seed(self._seed, trial.number, purpose="trial")
+        return play_trial(
+            self._objective, self.study, trial, self._rule, seed=luck, guarded=self._guarded
+        )
+
+
+def play_study(
+    table: Table,
+    *,
+    name: str,
+    pruner: str,
+    seed: int,
+    told: str = TOLD[0],
+    max_trials: int = MAX_TRIALS,
+) -> Score:
+    """One search, until the budget is spent."""
+    search = Playback(table, name=name, pruner=pruner, seed=seed, told=told)
+    score = Score(table=judged_by(table, told))
+    while not score.is_over(min(SLOW.get(name, max_trials), max_trials)):
+        score.add(search.next())
+        score.ask_seconds = search.ask_seconds
+    return score
+
+
+def sampler_of(
+    name: str,
+    table: Table,
+    space: SearchSpace,
+    seed: int,
+    limits: Callable[[optuna.Study], Limits] | None = None,
+) -> optuna.samplers.BaseSampler:
+    """The sampler that a study would make; ours knows the table's costs, as from a probe."""
+    from batchfront.study.search.by_name import make_sampler
+    from benchmarks.peers import botorch_sampler, known_limits
+
+    if name == "botorch":
+        return botorch_sampler(seed)
+    known = known_limits(table)
+    return make_sampler(
+        name, space=space, seed=seed, hardware="", limits=limits or (lambda study: known)
+    )
+
+
+def play_moasha(table: Table, *, pruner: str, seed: int) -> Score:
+    """One search of Syne Tune's MOASHA."""
+    from benchmarks.peers import moasha_runs
+
+    score = Score(table=table)
+    runs = moasha_runs(table, seed=seed)
+    while not score.is_over(MAX_TRIALS):
+        played, ask_seconds = next(runs)
+        score.ask_seconds += ask_seconds
+        score.add(played)
+    return score
