@@ -338,10 +338,10 @@ class StudySettings:
         number=Number(low=0, high=2**30),
     )
     fuse: str | int | None = setting(
-        "runs of one batch size trained together: auto, off, or how many at most; default: off",
+        "runs asked for at one batch size, trained together: auto, off, or so many; default: off",
         kind="fuse",
         group="workers",
-        verbs="smallest record",
+        verbs=f"{SEARCHING} record {FILLING}",
     )
     mixed_hardware: bool = setting(
         "let this hardware join a study timed on another: one front for each",

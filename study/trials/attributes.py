@@ -12,9 +12,11 @@ from batchfront.objectives.measurement import TECHNIQUE_FACTS, TO_TARGET, Phase
 from batchfront.storage.fence import OWNER as OWNER  # the storage looks at it, too
 
 if TYPE_CHECKING:
+    from optuna import Study
     from optuna.trial import FrozenTrial, Trial
 
 AGREEMENT = "batchfront"  # study attribute: what must not change within a study
+FUSED = "fused"  # study attribute: batch size, as text -> whether its runs are trained together
 IMPORTED = "imported"  # in the record of a study of recorded runs: the table they came from
 BATCH_SIZE, LOG2_BATCH_SIZE = SIZE_NAMES = ("batch_size", "log2_batch_size")
 """The parameter; studies up to format 3 searched its logarithm."""
@@ -96,6 +98,11 @@ def worker_deaths(trial: Trial | FrozenTrial) -> int:
 def id_of(trial: Trial | FrozenTrial) -> int:
     """The id by which a storage knows a trial; Optuna has no public name for it."""
     return trial._trial_id
+
+
+def fused_sizes(study: Study) -> dict[int, bool]:
+    """The batch sizes of which a study knows whether their runs are trained together."""
+    return {int(size): bool(known) for size, known in study.user_attrs.get(FUSED, {}).items()}
 
 
 def length_of(attributes: Mapping[str, Any]) -> Length | None:

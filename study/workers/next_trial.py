@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Protocol
 
 from batchfront.storage.shared import CLAIM_PATIENCE_SECONDS
@@ -145,7 +146,10 @@ class NextTrial:
         if self._agenda is None or most < 1:
             return found
         with self._storage.claim_lock(self._plan.study_name, self._patience) as alone:
-            while alone and len(found) < most and self._interrupts.signum is None:
+            self._so_far.follow(self._study)
+            n_alike = sum(_is_alike(trial, first) for trial in self._so_far.unfinished)
+            share = _even_share(n_alike + 1, most + 1) - 1
+            while alone and len(found) < share and self._interrupts.signum is None:
                 self._so_far.follow(self._study)
                 waiting = _next_waiting(self._so_far.unfinished)
                 if waiting is None or not _is_alike(waiting, first):
@@ -297,8 +301,15 @@ def _next_waiting(trials: Sequence[FrozenTrial]) -> FrozenTrial | None:
     return next((trial for trial in trials if trial.state.name == "WAITING"), None)
 
 
+def _even_share(n: int, most: int) -> int:
+    """Of `n` things in as few groups as can be, each of at most so many: how many in the first."""
+    return math.ceil(n / math.ceil(n / most))
+
+
 def _is_alike(waiting: FrozenTrial, claimed: Claimed) -> bool:
     """Whether an agenda asks for it at the same batch size, which does not grow."""
+    if waiting.state.name != "WAITING":
+        return False
     params, asked = waiting.system_attrs.get("fixed_params", {}), waiting.user_attrs
     mine = claimed.params
     if PURPOSE not in asked or SCHEDULE in asked or mine.schedule is not None:

@@ -67,6 +67,7 @@ class WatchedRun:
         self._interrupts = interrupts
         self._say = say
         self._told = told
+        self._curve_seconds = CURVE_SECONDS
         self._curve_due = time.monotonic() + CURVE_SECONDS
 
     @property
@@ -92,8 +93,8 @@ class WatchedRun:
         self._carry_out(objective, None)
         return self._run.result()
 
-    def ready(self) -> Run | None:
-        """The run, to be trained beside others; None where what is kept of it cannot be used.
+    def ready(self, n_runs: int) -> Run | None:
+        """The run, to be trained among `n_runs`; None where what is kept of it cannot be used.
 
         What it costs is known, and what is measured beside others is not that.
         """
@@ -102,6 +103,7 @@ class WatchedRun:
         if known is None or known.step_seconds is None:
             return None
         self._goes_on = kept is not None
+        self._curve_seconds = CURVE_SECONDS * n_runs  # as often as one is written, among them all
         try:
             if kept is not None:
                 self._run.restore(kept)
@@ -177,7 +179,7 @@ class WatchedRun:
             try:
                 if time.monotonic() >= self._curve_due:
                     self._trial.set_user_attr(CURVE, self.curve)
-                    self._curve_due = time.monotonic() + CURVE_SECONDS
+                    self._curve_due = time.monotonic() + self._curve_seconds
                 # A loop that did not keep what it was asked to goes on.
                 self._pausing, self._run.asked_to_keep = None, False
                 decision = self._rule.judge(self._study, self._trial, self._progress(curve))

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from optuna.trial import FrozenTrial
 
 from batchfront.objectives.measurement import Measurement, Verdict
+from batchfront.study.plan.parsers import OFF
 from batchfront.study.trials.attributes import (
     CONSTRAINT,
     CROWDED,
@@ -24,6 +25,7 @@ from batchfront.study.trials.attributes import (
     OWNER,
     PAUSED,
     PREDICTED,
+    PURPOSE,
     ROOT,
     SURPLUS,
     UNUSABLE,
@@ -130,6 +132,12 @@ def is_told_what_it_measured(trial: FrozenTrial, scene: Scene) -> Said:
     if (seconds, peak) == known or (corrected and peak == known[1]):
         return None
     return f"its time and memory are {seconds}, {peak}, of its size {known}"
+
+
+def was_trained_with_others(trial: FrozenTrial, scene: Scene) -> Said:
+    """Where a question has asked for it, and the study trains such trials together."""
+    alone = scene.undisturbed.plan.fuse == OFF or PURPOSE not in trial.user_attrs
+    return None if alone or trial.user_attrs.get("fused") else "it was trained by itself"
 
 
 def began_as_it_should(trial: FrozenTrial, scene: Scene) -> Said:
@@ -247,7 +255,7 @@ BY_ITSELF = (Verdict.NON_FINITE, Verdict.DIVERGED, Verdict.STALLED)
 BY_LIMITS = (Verdict.OUT_OF_MEMORY, Verdict.OVER_BUDGET)
 KINDS = (
     Kind("completed", lambda t: t.state.name == "COMPLETE", True,
-         (*RAN, measured_what_it_should, is_told_what_it_measured)),
+         (*RAN, measured_what_it_should, is_told_what_it_measured, was_trained_with_others)),
     Kind("stopped by a rule", _stopped(*BY_A_RULE), True, (*RAN, began_as_it_should)),
     Kind("paused", is_paused, True, (*RAN[:-1], began_as_it_should, goes_on_once_at_most)),
     Kind("stopped by itself", _stopped(*BY_ITSELF), True, (*RAN, measured_what_it_should)),

@@ -25,6 +25,7 @@ from batchfront.study.trials.attributes import (
     INTERRUPTED,
     OWNER,
     PAUSED,
+    PURPOSE,
     ROOT,
     THAW,
     VERDICT,
@@ -169,6 +170,17 @@ def _handed_back(trials: list[FrozenTrial]) -> None:
 def test_what_is_wrong_with_a_trial_is_a_violation(sound, tamper, sort, words):
     found = tampered(sound, tamper)
     assert any(one == sort and words in says for one, says in found), found
+
+
+def test_trials_that_a_question_asked_for_are_trained_together_where_the_study_says_so(sound):
+    def asked(trials: list[FrozenTrial]) -> None:
+        _completed(trials).user_attrs[PURPOSE] = "confirm"
+
+    undisturbed = sound.undisturbed
+    fused = replace(undisturbed, plan=replace(undisturbed.plan, fuse=4))
+    assert tampered(sound, asked) == []
+    ((sort, says),) = tampered(sound, asked, undisturbed=fused)
+    assert (sort, "by itself" in says) == (WRONG, True)
 
 
 def test_a_trial_may_be_taken_from_the_dead_and_the_silent_alone(sound):
