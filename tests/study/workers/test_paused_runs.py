@@ -44,6 +44,9 @@ CURVES = """
                 time.sleep(60)
             for _ in range(10):
                 run.step(0.5)
+            if params.seed:  # not in a probe
+                with open("trained", "a") as file:
+                    print(params.seed, epoch, file=file)
             noise = random.Random(f"{params.seed} {epoch}").gauss(0, 0.01)
             run.report(level * (1 - math.exp(-speed * (epoch + 1))) + noise)
             run.save({"epoch": epoch + 1})
@@ -133,6 +136,14 @@ def test_paused_runs_go_on_though_the_total_is_reached_and_count_once(paused, ro
     assert max(row["val_accuracy"] for row in front) == best
     assert rows("ls", "--storage", URL)[0]["n_trials"] == N
     assert violations(scene()) == []
+
+
+def test_a_run_goes_on_from_its_last_epoch(paused):
+    before = len(Path("trained").read_text().splitlines())
+    assert main([*PAUSES, *CAREFULLY]) == 0
+    trained = Path("trained").read_text().splitlines()
+    assert len(trained) > before
+    assert len(set(trained)) == len(trained)  # no epoch of any run twice
 
 
 def test_a_study_that_is_ended_early_says_how_many_runs_it_leaves_behind(paused, capsys):
