@@ -10,8 +10,8 @@ that would not fit; it knows of no budget until then. Means over the seeds, each
 
     python -m benchmarks.budget TABLE… --twice
 
-prints in their place what twice each budget is said to buy, and what it bought: by how much the error
-of the best run of a batch size falls, over the sizes that had run before.
+prints in their place what twice each budget is said to buy, and what it bought: by how much the
+error of the best run of a batch size falls, over the sizes that had run before.
 """
 
 from __future__ import annotations
