@@ -54,6 +54,15 @@ def check_precision(precision: str, device: str) -> None:
         ) from None
 
 
+def is_emulated(precision: str, device: str) -> bool:
+    """Whether the device has no arithmetic of its own for it: GPUs before Ampere and bfloat16."""
+    import torch
+
+    if precision != "bfloat16" or not device.startswith("cuda"):
+        return False
+    return not torch.cuda.is_bf16_supported(including_emulation=False)
+
+
 class LossScaler:
     """torch's gradient scaler for float16, and what became of the steps it skipped.
 

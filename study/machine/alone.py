@@ -22,6 +22,8 @@ def measuring_alone(
 ) -> Iterator[None]:
     """One thread, and on the CPU one core that no other worker uses; one for each rank.
 
+    Likewise on CUDA, where small models wait for whoever launches their kernels.
+
     Accelerators are held as well, unless who is inside takes their turns by itself.
 
     What starts processes, as a training loop of your own may, is not pinned: they would share the
@@ -34,7 +36,7 @@ def measuring_alone(
     torch.set_num_threads(1)
     try:
         shares = getattr(objective, "starts_processes", False)
-        wanted = device.startswith("cpu") and not shares
+        wanted = device.startswith(("cpu", "cuda")) and not shares
         with (
             pinned_core(wanted=wanted, n=n_ranks(objective)) as spare,
             ranks_on(objective, spare, stay=ranks_stay),

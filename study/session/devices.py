@@ -8,6 +8,7 @@ from batchfront.objectives.device.hardware import (
     usable_memory_bytes,
 )
 from batchfront.objectives.device.names import SPREADING, beside, why_no_accelerator
+from batchfront.objectives.training.precision import is_emulated
 from batchfront.study.plan.settings import StudySettings, recipe_of
 from batchfront.study.show import counted, human_bytes
 
@@ -22,7 +23,7 @@ def device_notes(settings: StudySettings, device: str) -> list[str]:
     if device.startswith("cpu"):
         reason = why_no_accelerator() if settings.device == "auto" else None
         return [reason] if reason else []
-    return [*_crowd(device), *_queue(settings, device)]
+    return [*_crowd(device), *_emulation(settings, device), *_queue(settings, device)]
 
 
 def _crowd(device: str) -> list[str]:
@@ -33,6 +34,14 @@ def _crowd(device: str) -> list[str]:
         f"{device} has {human_bytes(usable_memory_bytes(device))} of {human_bytes(total)} free: "
         f"other processes hold {human_bytes(held)}, and batch sizes that do not fit beside them "
         "are left out"
+    ]
+
+
+def _emulation(settings: StudySettings, device: str) -> list[str]:
+    emulated = [one for one in recipe_of(settings).precisions if is_emulated(one, device)]
+    return [
+        f"{device} computes {precision} by way of float32: it saves memory and no time"
+        for precision in emulated
     ]
 
 

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 WIDTH = 100
 NARROW = 90  # columns that the front takes with the names of its objectives on one line
+NARROWEST = 76  # and with each word of a name whole
 LONG_WAIT = 0.2  # share of a step: beyond, the loader is worth a word
 
 
@@ -47,7 +48,8 @@ def front_table(
         among: all trials, for the spread of repeated ones.
     """
     own = own_params(front)
-    names = ["trial", "batch size", "learning rate", *own, *metric_names]
+    asked = ["size", "rate"] if width < NARROWEST else ["batch size", "learning rate"]
+    names = ["trial", *asked, *own, *metric_names]
     if own or width < NARROW:  # names wrap at spaces
         names = [name.replace("_", " ") for name in names]
     where = f" on {hardware}" if hardware else ""

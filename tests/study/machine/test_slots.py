@@ -70,3 +70,13 @@ def test_trials_are_measured_on_one_thread():
     with measuring_alone(CustomLoop(function=print), "cpu"):
         assert torch.get_num_threads() == 1
     assert torch.get_num_threads() == 2
+
+
+@pytest.mark.parametrize(("device", "pins"), [("cpu", True), ("cuda:0", True), ("mps", False)])
+def test_whoever_computes_or_launches_kernels_has_a_core_to_itself(device, pins):
+    loop = CustomLoop(function=lambda params, run: None)
+    object.__setattr__(loop, "starts_processes", False)
+    allowed = os.sched_getaffinity(0)
+    with measuring_alone(loop, device, takes_turn=False):
+        assert len(os.sched_getaffinity(0)) == (1 if pins else len(allowed))
+    assert os.sched_getaffinity(0) == allowed

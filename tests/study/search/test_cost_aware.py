@@ -102,7 +102,7 @@ def test_less_training_than_random_draws_for_the_same_front(monkeypatch):
     table = read_table(ROOT / "benchmarks" / "tables" / "diabetes_adam.csv.gz")
 
     def played(name, budget):
-        monkeypatch.setattr("benchmarks.search.BUDGET", budget)
+        monkeypatch.setattr("benchmarks.score.BUDGET", budget)
         return [play_study(table, name=name, pruner="none", seed=s).outcome() for s in range(3)]
 
     ours, random = played("cost-aware", 20), played("random", 60)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
+
 import pytest
+import torch
 
 from batchfront.study.plan.settings import StudySettings
 from batchfront.study.session import devices
@@ -54,3 +57,25 @@ def test_the_cpu_has_a_note_where_a_gpu_was_wanted_alone(monkeypatch):
     monkeypatch.setattr(devices, "why_no_accelerator", lambda: "the driver is too old")
     assert device_notes(StudySettings(device="auto"), "cpu") == ["the driver is too old"]
     assert device_notes(StudySettings(device="cpu"), "cpu") == []
+
+
+@pytest.mark.usefixtures("two_gpus")
+@pytest.mark.parametrize("has_its_own", [True, False])
+def test_bfloat16_that_a_gpu_has_no_arithmetic_for_is_told(monkeypatch, has_its_own):
+    def supported(*, including_emulation: bool = True) -> bool:  # torch's own signature
+        return including_emulation or has_its_own
+
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", supported)
+    settings = StudySettings(device="cuda:0", techniques={"precisions": ("float32", "bfloat16")})
+    notes = device_notes(settings, "cuda:0")
+    assert notes == (
+        []
+        if has_its_own
+        else ["cuda:0 computes bfloat16 by way of float32: it saves memory and no time"]
+    )
+    assert device_notes(StudySettings(device="cuda:0"), "cuda:0") == []
+
+
+def test_torch_still_tells_emulation_apart():
+    parameters = inspect.signature(torch.cuda.is_bf16_supported).parameters
+    assert parameters["including_emulation"].default is True

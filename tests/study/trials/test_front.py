@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import itertools
 import random
 
 import optuna
 import pytest
 from optuna.trial import TrialState, create_trial
+from rich.console import Console
 
+from batchfront.study.findings.overview.tables import front_table
 from batchfront.study.trials.attributes import OBJECTIVES
 from batchfront.study.trials.front import non_dominated, pareto_front
 from batchfront.study.trials.repeats import medians, repeats_of
@@ -128,3 +131,17 @@ def _at(size, values):
         constraints={"stopped": 0.0 if values else 3.0},
         user_attrs={"verdict": "completed" if values else "diverged"},
     )
+
+
+@pytest.mark.parametrize("width", [60, 75, 76, 80, 100, 200])
+def test_no_word_of_its_heading_is_broken_however_narrow_the_terminal(width):
+    console = Console(width=width, file=io.StringIO())
+    trial = _trial((0.9777, 0.0741, 117 * 1024.0))
+    trial.params = {"batch_size": 128, "learning_rate": 0.00351}
+    console.print(front_table([trial], OBJECTIVES, width=width))
+    lines = console.file.getvalue().splitlines()
+    assert max(map(len, lines)) <= width
+    rule = next(n for n, line in enumerate(lines) if "─" in line)
+    head = " ".join(lines[1:rule]).replace("_", " ")  # below the title
+    words = set(" ".join(["trial batch size learning rate", *OBJECTIVES]).replace("_", " ").split())
+    assert {"size", "rate", "accuracy", "seconds", "bytes"} <= set(head.split()) <= words
