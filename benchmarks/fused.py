@@ -1,18 +1,29 @@
 """Runs trained together against the same runs one by one: CPU seconds, in turns, in one process.
 
     python -m benchmarks.fused [--rounds 3] [--runs 10] [--cases mlp-1,mlp-8] [--json OUT]
+    python -m benchmarks.fused --cases smallest [--target 0.95] [--sizes 1:512]
 
 A round trains ten seeds one by one, half of them before the group and half after it, and the ten
 together, tracing and comparing included. Prints the median ratio of the rounds and their range, by
 how much single runs of a case differ in CPU seconds (the noise), and at how many seeds the final
 accuracy is the same.
+
+The case `smallest` is two commands, `smallest --fuse auto` and `--fuse off`, each a process of its
+own on digits, start and probes included; it takes minutes.
 """
 
 from __future__ import annotations
 
+import json
+import resource
 import statistics
+import subprocess
+import sys
+import tempfile
 import time
+from argparse import Namespace
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -107,15 +118,53 @@ def summary(name: str, found: list[Round]) -> dict[str, Any]:
     }
 
 
+def whole_command(fuse: str, target: float, sizes: str) -> dict[str, Any]:
+    """`smallest` in a new folder; CPU seconds are of the process and those that it has started."""
+    command = [sys.executable, "-m", "batchfront", "smallest", "--task", "digits"]
+    command += ["--target", f"{target:g}", "--batch-sizes", sizes]
+    before = _seconds_of_children()
+    with tempfile.TemporaryDirectory() as folder:
+        done = partial(subprocess.run, cwd=folder, check=True, capture_output=True, text=True)
+        done([*command, "--fuse", fuse])
+        seconds = _seconds_of_children() - before
+        told = json.loads(done([*command, "--max-trials", "0", "--json"]).stdout)
+    n_runs = sum(size["n_runs"] for size in told["ladder"])
+    answer = told["answer"]
+    return {"case": f"smallest, {fuse}", "cpu_seconds": seconds, "runs": n_runs, "answer": answer}
+
+
+def _seconds_of_children() -> float:
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
 def main() -> None:
     """Print the table; write rows with --json."""
     parser = output.parser(__doc__)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--runs", type=int, default=10)
     parser.add_argument("--epochs", type=int, default=EPOCHS)
-    parser.add_argument("--cases", type=output.some_of(list(CASES)), default=list(CASES))
+    names = [*CASES, "smallest"]
+    parser.add_argument("--cases", type=output.some_of(names), default=list(CASES))
+    parser.add_argument("--target", type=float, default=0.95)
+    parser.add_argument("--sizes", default="1:512")
     args = parser.parse_args()
     torch.set_num_threads(1)
+    rows = []
+    if "smallest" in args.cases:
+        for fuse in ("auto", "off"):
+            row = whole_command(fuse, args.target, args.sizes)
+            rows.append(row)
+            print(f"{row['case']:16}{row['cpu_seconds']:9.1f} CPU s{row['runs']:6} runs", end="")
+            print(f", answer {row['answer']}", flush=True)
+        args.cases.remove("smallest")
+    if args.cases:
+        rows += cases(args)
+    output.write(rows, args.json)
+
+
+def cases(args: Namespace) -> list[dict[str, Any]]:
+    """The rows of all cases, each printed as soon as it is there."""
     rows = []
     print(f"{'case':10}{'apart':>9}{'together':>10}{'x':>7}{'range':>14}{'noise':>8}{'same':>6}")
     for name in args.cases:
@@ -130,7 +179,7 @@ def main() -> None:
             f"{row['noise']:9.1%}{row['same_metric']:6}",
             flush=True,
         )
-    output.write(rows, args.json)
+    return rows
 
 
 if __name__ == "__main__":

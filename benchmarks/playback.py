@@ -5,9 +5,8 @@ from __future__ import annotations
 import contextlib
 import math
 import random
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import optuna
 
@@ -17,12 +16,24 @@ from batchfront.objectives.measurement import Stopped, TrialParams
 from batchfront.objectives.meters.course import GuardSettings
 from batchfront.objectives.run import Run
 from batchfront.study.pruning.decision import RunSoFar, StopRule
-from batchfront.study.trials.attributes import CONSTRAINT, CURVE, SO_FAR, VERDICT, batch_size_of
+from batchfront.study.pruning.front import to_go_on
+from batchfront.study.trials.attributes import (
+    CONSTRAINT,
+    CURVE,
+    PAUSED,
+    SO_FAR,
+    VERDICT,
+    batch_size_of,
+)
+from batchfront.study.trials.kept import root_of
 from batchfront.study.trials.outcome import GRADES, on_grid
+from batchfront.study.trials.sound import sound_trials
+from batchfront.study.workers.retry import thaw
 
 if TYPE_CHECKING:
     from batchfront.objectives.curves.table import Key
 
+Kept = dict[int, dict[str, Any]]  # by the trial that a run began with: what it goes on from
 UNGUARDED = GuardSettings(patience=10**9)  # only a non-finite loss ends a run
 
 
@@ -42,14 +53,27 @@ def random_design(table: Table, *, n_trials: int, seed: int) -> list[Key]:
 
 
 def play(table: Table, design: list[Key], rule: StopRule, *, guarded: bool) -> list[Played]:
-    """Run the design's trials one after the other as a worker would."""
+    """Run the design's trials one after the other as a worker would, then those that are to go on.
+
+    A run that went on is one still, with all of its seconds.
+    """
     objective = ReplayObjective(table, name=table.task)
     study = optuna.create_study(
         study_name=f"{table.task} {design[0]}",  # Hyperband draws its brackets from it
         directions=["maximize", "minimize", "minimize"],
         sampler=optuna.samplers.RandomSampler(seed=0),
     )
-    return [_one(table, objective, study, rule, key, guarded) for key in design]
+    kept: Kept = {}
+    played = [_one(table, objective, study, rule, key, guarded, kept) for key in design]
+    while due := to_go_on(rule, study, sound_trials(study)):
+        thaw(study, due[0])
+        trial = study.ask()
+        first = root_of(trial)
+        seed = table.seeds(*design[first][:2]).index(design[first][2])
+        played[first] = play_trial(
+            objective, study, trial, rule, seed=seed, guarded=guarded, kept=kept
+        )
+    return played
 
 
 def _one(
@@ -59,6 +83,7 @@ def _one(
     rule: StopRule,
     key: Key,
     guarded: bool,
+    kept: Kept,
 ) -> Played:
     size, rate, seed = key
     study.enqueue_trial({"batch_size": size, "learning_rate": rate})
@@ -69,7 +94,7 @@ def _one(
         }
     )
     seed = table.seeds(size, rate).index(seed)
-    return play_trial(objective, study, trial, rule, seed=seed, guarded=guarded)
+    return play_trial(objective, study, trial, rule, seed=seed, guarded=guarded, kept=kept)
 
 
 def play_trial(
@@ -80,8 +105,9 @@ def play_trial(
     *,
     seed: int,
     guarded: bool,
+    kept: Kept | None = None,
 ) -> Played:
-    """Run and tell one trial as a worker would."""
+    """Run and tell one trial as a worker would; `kept`: states of runs, where they can go on."""
     table = objective.table
     size, rate = batch_size_of(trial.params), trial.params["learning_rate"]
     recorded = table.nearest(size, rate, seed)
@@ -89,8 +115,13 @@ def play_trial(
         metric=objective.metric,
         measure_memory=False,
         guard=GuardSettings() if guarded else UNGUARDED,
-        should_stop=_asking(table, study, trial, rule, recorded.batch_size),
     )
+    asking = Asking(table, study, trial, rule, run, recorded.batch_size, kept)
+    run.should_stop = asking
+    if kept is not None:
+        run.keep = asking.keep
+        if root_of(trial) in kept:
+            run.restore(kept[root_of(trial)])
     with run, contextlib.suppress(Stopped):
         objective(
             TrialParams(
@@ -108,31 +139,58 @@ def play_trial(
         study.tell(trial, (result.metric or 0.0, whole, memory))
     else:
         trial.set_user_attr(SO_FAR, [result.metric, whole, memory])
+        if asking.is_paused:
+            trial.set_user_attr(PAUSED, len(result.metric_curve))
         study.tell(trial, state=optuna.trial.TrialState.PRUNED)
     return Played(run=recorded, completed=completed, train_seconds=result.train_seconds)
 
 
-def _asking(
-    table: Table, study: optuna.Study, trial: optuna.Trial, rule: StopRule, size: int
-) -> Callable[[tuple[float, ...]], Stopped | None]:
-    def ask(curve: tuple[float, ...]) -> Stopped | None:
-        trial.set_user_attr(CURVE, on_grid(curve, table.epochs))
-        decision = rule.judge(
-            study,
-            trial,
+class Asking:
+    """Asks a rule after every epoch; a run that is paused is kept first."""
+
+    def __init__(
+        self,
+        table: Table,
+        study: optuna.Study,
+        trial: optuna.Trial,
+        rule: StopRule,
+        run: Run,
+        size: int,
+        kept: Kept | None,
+    ) -> None:
+        self._table, self._study, self._trial, self._rule = table, study, trial, rule
+        self._run, self._size, self._kept = run, size, kept
+        self._pausing: Stopped | None = None
+        self.is_paused = False
+
+    def __call__(self, curve: tuple[float, ...]) -> Stopped | None:
+        table, size = self._table, self._size
+        self._trial.set_user_attr(CURVE, on_grid(curve, table.epochs))
+        decision = self._rule.judge(
+            self._study,
+            self._trial,
             RunSoFar(
                 batch_size=size,
                 curve=curve,
                 train_seconds=table.epoch_seconds(size) * table.epochs,
                 peak_memory_bytes=table.peak_memory_bytes(size),
                 share_done=len(curve) / table.epochs,
+                is_kept=self._kept is not None,
             ),
         )
         if decision is None or len(curve) >= table.epochs:
             return None
-        return Stopped(decision.verdict, decision.reason)
+        stopped = Stopped(decision.verdict, decision.reason)
+        if not decision.pauses:
+            return stopped
+        self._pausing, self._run.asked_to_keep = stopped, True
+        return None
 
-    return ask
+    def keep(self, state: dict[str, Any]) -> None:
+        """Keep the state of a run that is paused, and end it."""
+        if self._kept is not None and self._pausing is not None:
+            self._kept[root_of(self._trial)] = state
+            self._run.latched, self.is_paused = self._pausing, True
 
 
 def final_metric(table: Table, run: RecordedRun) -> float:

@@ -26,6 +26,7 @@ from typing import Any
 
 from batchfront.objectives.curves.table import RecordedRun, Table, read_table
 from batchfront.objectives.length import Length
+from batchfront.study.plan.plan import OF_THE_FRONT, PAUSING
 from batchfront.study.pruning.by_name import stock_pruner
 from batchfront.study.pruning.decision import NeverStop, StopRule
 from batchfront.study.pruning.front import FrontPruner
@@ -37,7 +38,7 @@ from benchmarks.rows import parser, write
 
 TIE = 0.005  # of the metric
 STOCK = ("median", "percentile", "halving", "hyperband", "threshold", "patient", "wilcoxon")
-PRUNERS = ("none", *STOCK, "multi-metric", "guard", "front", "hindsight")
+PRUNERS = ("none", *STOCK, "multi-metric", "guard", "front", "front-paused", "hindsight")
 SLOW_DESIGNS = 2  # of wilcoxon: SciPy's exact test takes up to a minute a design
 Row = dict[str, Any]
 
@@ -48,7 +49,7 @@ def main() -> None:
     arguments.add_argument("tables", nargs="+", type=Path, metavar="TABLE")
     arguments.add_argument("--designs", type=int, default=30)
     arguments.add_argument("--trials", type=int, default=150, help="in a design")
-    arguments.add_argument("--risk", type=float, default=0.02, help="of the pruner front")
+    arguments.add_argument("--risk", type=float, default=0.02, help="of front and front-paused")
     arguments.add_argument("--pruners", nargs="+", choices=PRUNERS, default=PRUNERS)
     arguments.add_argument("--jobs", type=int, default=2, help="processes")
     arguments.add_argument("--figure", type=Path, help="write an HTML picture of the rows")
@@ -111,7 +112,7 @@ def compare(table: Table, name: str, *, n_trials: int, seed: int, risk: float) -
     if name == "hindsight":
         played = in_hindsight(table, free)
     else:
-        guarded = name in ("guard", "front")
+        guarded = name in ("guard", *OF_THE_FRONT)
         rule = make_rule(table, name, seed=seed, risk=risk)
         played = play(table, design, rule, guarded=guarded)
     stopped = [p.run for p, f in zip(played, free, strict=True) if f.completed and not p.completed]
@@ -134,9 +135,14 @@ def make_rule(table: Table, name: str, *, seed: int, risk: float) -> StopRule:
         return NeverStop()
     if name == "multi-metric":
         return MultiMetricRule(table)
-    if name == "front":
+    if name in OF_THE_FRONT:
         return FrontPruner(
-            risk=risk, seed=seed, hardware="", costs=dict, length=Length(amount=table.epochs)
+            risk=risk,
+            seed=seed,
+            hardware="",
+            costs=dict,
+            length=Length(amount=table.epochs),
+            pauses=name == PAUSING,
         )
     lowest_quarter = quantiles(finals(table), n=4)[0]
     pruner = stock_pruner(name, n_evaluations=table.epochs, min_metric=lowest_quarter)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from batchfront.objectives.curves.table import Table
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import optuna
 
     from batchfront.study.plan.limits import Limits
+    from batchfront.study.plan.past import PastRuns
 
 OURS = "cost-aware"
 MAX_TRIALS = 200
@@ -37,8 +38,9 @@ class Playback:
         seed: int,
         told: str = TOLD[0],
         limits: Callable[[optuna.Study], Limits] | None = None,
+        past: Sequence[PastRuns] = (),
     ) -> None:
-        """`limits`: what ours knows of costs; default: all, as from a probe."""
+        """What ours knows: `limits` of costs, default: all, as from a probe; `past`: studies."""
         import optuna
 
         rates = [rate for size in table.batch_sizes for rate in table.learning_rates(size)]
@@ -51,7 +53,7 @@ class Playback:
         self.study = optuna.create_study(
             study_name=f"{table.task} {seed}",
             directions=[metric.direction, "minimize", "minimize"],
-            sampler=sampler_of(name, table, self.space, seed, limits),
+            sampler=sampler_of(name, table, self.space, seed, limits, past),
         )
         if told != TOLD[0]:
             with quiet_optuna():
@@ -95,6 +97,7 @@ def sampler_of(
     space: SearchSpace,
     seed: int,
     limits: Callable[[optuna.Study], Limits] | None = None,
+    past: Sequence[PastRuns] = (),
 ) -> optuna.samplers.BaseSampler:
     """The sampler that a study would make; ours knows the table's costs, as from a probe."""
     from batchfront.study.search.by_name import make_sampler
@@ -104,7 +107,7 @@ def sampler_of(
         return botorch_sampler(seed)
     known = known_limits(table)
     return make_sampler(
-        name, space=space, seed=seed, hardware="", limits=limits or (lambda study: known)
+        name, space=space, seed=seed, hardware="", limits=limits or (lambda study: known), past=past
     )
 
 

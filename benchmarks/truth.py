@@ -1,7 +1,7 @@
 """How often answers are true: planted worlds whose truth is known, no training.
 
-    python -m benchmarks.truth [--parts smallest,claims,critical] [--studies 100] [--jobs 1]
-        [--json OUT]
+    python -m benchmarks.truth [--parts smallest,rounds,claims,critical] [--studies 100]
+        [--jobs 1] [--json OUT]
 
 `smallest` walks studies in the worlds of benchmarks/worlds/ladders.py and prints, per world and per
 share of seeds that reach the target below the truth:
@@ -11,6 +11,7 @@ share of seeds that reach the target below the truth:
   large, small   a size above the planted one, or below it; a false bound counts as such
   found          right, of the studies in which some size reaches the target
   runs           median of a study
+`rounds` does the same where runs are trained together, and so asked for in whole rounds.
 `claims` prints false verdicts where no belief holds, and true ones where one does, by how far sizes
 scatter. `critical` prints how often a line is shown, and how often the intervals cover the planted
 critical size and the size that costs a fifth more.
@@ -23,6 +24,7 @@ import multiprocessing
 import random
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from statistics import mean, median
 from typing import Any
 
@@ -37,12 +39,13 @@ Row = dict[str, Any]
 
 def main() -> None:
     arguments = parser(__doc__)
-    names = ("smallest", "claims", "critical")
+    names = ("smallest", "rounds", "claims", "critical")
     arguments.add_argument("--parts", type=some_of(names), default=list(names), metavar="A,B")
     arguments.add_argument("--studies", type=int, default=100, help="of each world")
     arguments.add_argument("--jobs", type=int, default=1, help="processes")
     args = arguments.parse_args()
-    parts = {"smallest": smallest, "claims": claims, "critical": critical}
+    rounds = functools.partial(smallest, in_rounds=True)
+    parts = {"smallest": smallest, "rounds": rounds, "claims": claims, "critical": critical}
     rows: list[Row] = []
     with multiprocessing.get_context("spawn").Pool(args.jobs) as pool:
         for part in args.parts:
@@ -62,11 +65,11 @@ def said(row: Row) -> str:
 Map = Callable[[Callable[[int], Row], Iterable[int]], list[Row]]
 
 
-def smallest(each: Map, n: int) -> Iterable[Row]:
+def smallest(each: Map, n: int, *, in_rounds: bool = False) -> Iterable[Row]:
     """A row for each world, then for each share of seeds that reach the target below the truth."""
     every: list[Row] = []
     for world in LADDERS:
-        some = each(functools.partial(walked, world), range(n))
+        some = each(functools.partial(walked, world, in_rounds), range(n))
         every += some
         yield {"world": world, **outcome(some)}
     for bad in sorted({row["bad"] for row in every}):
@@ -74,10 +77,11 @@ def smallest(each: Map, n: int) -> Iterable[Row]:
     yield {"world": "all", **outcome(every)}
 
 
-def walked(world: str, seed: int) -> Row:
+def walked(world: str, in_rounds: bool, seed: int) -> Row:
     """One study of a world."""
     case = LADDERS[world](random.Random(seed))  # noqa: S311 simulation, no secret
-    found, rows = simulate(case.world, case.asked, seed)
+    asked = replace(case.asked, fused={}) if in_rounds else case.asked
+    found, rows = simulate(case.world, asked, seed)
     is_there = case.truth is not None
     return {"verdict": verdict(case, found), "bad": case.bad, "there": is_there, "runs": len(rows)}
 

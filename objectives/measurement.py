@@ -18,7 +18,7 @@ class ObjectiveError(Exception):
 
 
 class MetricError(ObjectiveError):
-    """A loop reports another metric than the study is about, or a value that there cannot be."""
+    """A loop reports no metric, another than the study's, or a value that there cannot be."""
 
 
 DIAGNOSTICS = ("distance", "sharpness")

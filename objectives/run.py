@@ -89,6 +89,9 @@ class Run(Remarks):
         self.restored: dict[str, Any] | None = None
         """What an earlier process saved last, to be loaded before `begin`; else None."""
         self.keep: Callable[[dict[str, Any]], None] | None = None
+        self.keeps_if_asked = False
+        """Set by a loop that saves an epoch only where it is `asked_to_keep` it."""
+        self.asked_to_keep = False
         self.leaving: BaseException | None = None
         """Raised when the loop goes on to another epoch: whoever watches wants it to end."""
         self._earlier: dict[str, Any] | None = None  # our own state in that process

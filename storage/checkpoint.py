@@ -80,6 +80,13 @@ class Checkpoint:
                 with suppress(OSError):  # a folder of that name, or somebody else's file
                     path.unlink()
 
+    def tidy(self) -> None:
+        """Remove what writers that were killed left unfinished, where nobody writes any more."""
+        for path in self._folder.glob(f"{self._name}.*"):
+            if path != self.path and not path.name.endswith(".bad"):
+                with suppress(OSError):
+                    path.unlink()
+
     def put_aside(self, why: str) -> None:
         """Keep a file that cannot be used under another name, and warn that the run starts anew."""
         aside = self.path.with_suffix(".bad")

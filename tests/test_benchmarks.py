@@ -23,6 +23,7 @@ from benchmarks.pruning import beats, compare, front_of, is_lost, volume_axes
 from benchmarks.score import Score, costs_of, oracle_row, summary, untold
 from benchmarks.searches import play_study
 from benchmarks.seed_means import axes_with_ties, means_of
+from benchmarks.warm_start import PAST, earlier, inverted, past_of, warm
 
 from .study.conftest import ROOT
 
@@ -267,3 +268,24 @@ def test_the_truth_of_an_end_is_that_of_the_table(table):
     stopped = [replace(one, completed=False) for one in played]
     assert truth.sizes(stopped)
     assert not truth.volume(stopped)
+
+
+@pytest.mark.parametrize("kind", PAST)
+def test_a_search_that_starts_warm_ends_where_it_has_enough(table, kind, monkeypatch):
+    monkeypatch.setattr("benchmarks.warm_start.EARLIER_TRIALS", 8)
+    monkeypatch.setattr("benchmarks.warm_start.MAX_TRIALS", 5)
+    trials = earlier(table, 0)
+    past = past_of(kind, table, trials, table, trials)
+    assert [one.source for one in past] == {"both": ["inverted", "same"], "none": []}.get(
+        kind, [kind]
+    )
+    score = warm(table, past, 0)
+    assert score.n_trials == 5 or "seconds_to_95" in score.reached
+
+
+def test_an_inverted_study_has_its_best_run_last(table):
+    trials = [t for t in earlier(table, 0)[:8] if t.values is not None]
+    told = [t.values[0] for t in trials]
+    turned = [t.values[0] for t in inverted(trials)]
+    assert told.index(max(told)) == turned.index(min(turned))
+    assert sorted(turned) == pytest.approx(sorted(max(told) + min(told) - v for v in told))

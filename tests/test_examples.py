@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import importlib.util
+import re
 import runpy
+import sys
+import types
 from pathlib import Path
 
+import optuna
 import pytest
 
 from batchfront.study.cli.main import main
@@ -112,6 +117,34 @@ def test_a_trainer_of_another_library_fills_a_study(name, tmp_path, monkeypatch)
     trials = the_study("sqlite:///runs/batchfront.db", None).trials
     assert [t.state.name for t in trials] == ["COMPLETE"] * 4
     assert max(t.values[0] for t in trials) > 0.85
+
+
+HUB = EXAMPLES / "optunahub"
+
+
+def _load_local_module(package: str, *, registry_root: str):
+    """As OptunaHub does it, which is not installed here."""
+    path = Path(registry_root, package, "__init__.py")
+    spec = importlib.util.spec_from_file_location(package.replace("/", "_"), path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize("package", ["samplers/cost_aware", "pruners/front"])
+def test_a_package_for_optunahub_is_whole_and_its_example_runs(package, monkeypatch, capsys):
+    hub = types.SimpleNamespace(load_local_module=_load_local_module)
+    monkeypatch.setitem(sys.modules, "optunahub", hub)
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    readme = (HUB / package / "README.md").read_text()
+    said = dict(re.findall(r"^(\w+): (.+)$", readme.split("---")[1], re.MULTILINE))
+    assert set(said) == {"author", "title", "description", "tags", "optuna_versions", "license"}
+    assert package.split("/")[0].removesuffix("s") in said["tags"]
+    assert optuna.__version__ in said["optuna_versions"]
+    for name in _load_local_module(package, registry_root=str(HUB)).__all__:
+        assert f"- `{name}(" in readme
+    runpy.run_path(str(HUB / package / "example.py"), run_name="__main__")
+    assert len(capsys.readouterr().out.splitlines()) >= 3
 
 
 def test_every_example_has_a_test():

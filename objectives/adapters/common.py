@@ -11,7 +11,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from batchfront.objectives.measurement import ObjectiveError, TrialParams
+from batchfront.objectives.measurement import MetricError, ObjectiveError, TrialParams
 from batchfront.objectives.metric import Metric
 from batchfront.objectives.objective import CustomLoop
 from batchfront.objectives.parameter import Parameter
@@ -42,12 +42,12 @@ def logged(metric: str, values: Mapping[str, Any], *, where: str) -> tuple[float
     """The metric among what a trainer logs, and the other values of its validation.
 
     Raises:
-        ObjectiveError: it logs no such metric.
+        MetricError: it logs no such metric.
     """
     found = {name: number for name, one in values.items() if (number := _number(one)) is not None}
     if metric not in found:
         names = ", ".join(sorted(found)) or "nothing"
-        raise ObjectiveError(f"{where} logs {names}, and not {metric!r}: name one of these")
+        raise MetricError(f"{where} logs {names}, and not {metric!r}: name one of these")
     others = {re.sub(r"\W", "_", n): v for n, v in found.items() if n.startswith(("val", "eval_"))}
     del others[re.sub(r"\W", "_", metric)]
     return found[metric], {n: v for n, v in others.items() if math.isfinite(v)}

@@ -23,7 +23,7 @@ from batchfront.objectives.adapters.common import (
     unpack,
     whole_epochs,
 )
-from batchfront.objectives.measurement import ObjectiveError, TrialParams
+from batchfront.objectives.measurement import MetricError, ObjectiveError, TrialParams
 from batchfront.objectives.metric import Metric
 from batchfront.objectives.objective import CustomLoop
 from batchfront.objectives.parameter import Parameter
@@ -82,12 +82,13 @@ class Report(Callback):  # type: ignore[misc]  # Lightning may be missing
         """Announce the steps.
 
         Raises:
-            ObjectiveError: nothing is validated, or nobody knows how many steps there are.
+            MetricError: nothing is validated.
+            ObjectiveError: nobody knows how many steps there are.
         """
         self.pause.end()
         self._keep_sigterm()
         if not trainer.enable_validation or sum(map(float, trainer.num_val_batches)) == 0:
-            raise ObjectiveError(
+            raise MetricError(
                 "the trainer validates nothing, and a study needs its metric: give the module a "
                 "validation_step, val_dataloaders, and limit_val_batches above 0"
             )

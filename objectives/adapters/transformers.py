@@ -19,7 +19,7 @@ from batchfront.objectives.adapters.common import (
     unpack,
     whole_epochs,
 )
-from batchfront.objectives.measurement import ObjectiveError, TrialParams
+from batchfront.objectives.measurement import MetricError, ObjectiveError, TrialParams
 from batchfront.objectives.metric import Metric
 from batchfront.objectives.objective import CustomLoop
 from batchfront.objectives.parameter import Parameter
@@ -52,11 +52,11 @@ class Report(Callback):  # type: ignore[misc]  # Transformers may be missing
         """Announce the steps.
 
         Raises:
-            ObjectiveError: nothing is evaluated.
+            MetricError: nothing is evaluated.
         """
         self.pause.end()
         if str(getattr(args.eval_strategy, "value", args.eval_strategy)) == "no":
-            raise ObjectiveError(
+            raise MetricError(
                 "the trainer evaluates nothing, and a study needs its metric: give its arguments "
                 "eval_strategy='epoch', and the trainer an eval_dataset"
             )

@@ -79,10 +79,17 @@ def _metric_of(table: Table, asked: AskedMetric, name: str) -> Metric:
 
 
 def _play(losses: Sequence[float], values: Sequence[float], epochs: int, run: Run) -> None:
-    for loss, value in zip(losses, values, strict=True):
+    """Play; a run that is to go on later is kept, the others would take longer to save."""
+    first = 0 if run.restored is None else run.restored["epoch"]
+    run.keeps_if_asked = True
+    for epoch, (loss, value) in enumerate(zip(losses, values, strict=True)):
+        if epoch < first:
+            continue
         for _ in range(STEPS_PER_EPOCH):
             run.step(loss)
         run.report(value)
+        if run.asked_to_keep:
+            run.save({"epoch": epoch + 1})
     if len(losses) < epochs:  # it went non-finite and has no further rows
         for _ in range(STEPS_PER_EPOCH):
             run.step(math.nan)

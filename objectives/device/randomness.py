@@ -22,10 +22,11 @@ def random_states(device: str) -> dict[str, Any]:
     import torch
 
     kind, keys, *rest = np.random.get_state()
+    version, numbers, gauss = random.getstate()
     states = {
         "torch": torch.get_rng_state(),
         "numpy": [kind, torch.from_numpy(np.asarray(keys, dtype=np.int64)), *rest],
-        "python": random.getstate(),
+        "python": [version, torch.tensor(numbers), gauss],
     }
     if device.startswith("cuda"):
         states["device"] = torch.cuda.get_rng_state(device)
@@ -42,7 +43,10 @@ def restore_random_states(states: dict[str, Any], device: str) -> None:
     torch.set_rng_state(states["torch"])
     kind, keys, *rest = states["numpy"]
     np.random.set_state((kind, keys.numpy().astype(np.uint32), *rest))
-    random.setstate(states["python"])
+    version, numbers, gauss = states["python"]
+    # Checkpoints of older versions hold 625 numbers, which take longer to write than a small model.
+    known = numbers if isinstance(numbers, tuple) else tuple(numbers.tolist())
+    random.setstate((version, known, gauss))
     if device.startswith("cuda"):
         torch.cuda.set_rng_state(states["device"], device)
     elif device.startswith("mps"):

@@ -42,14 +42,14 @@ def gain(step: Traced, setting: Setting) -> float:
         return clock() - since
 
     ordinary(), together()
-    best, spent = [float("inf"), float("inf")], 0.0
-    for _ in range(MOST_TURNS):
-        found = [seconds(ordinary), seconds(together)]
-        best = [min(pair) for pair in zip(best, found, strict=True)]
-        spent += sum(found)
-        if spent > SECONDS:
-            break
-    return step.width * best[0] / best[1]
+    turns: list[tuple[float, float]] = []
+    while len(turns) < MOST_TURNS and sum(map(sum, turns)) < SECONDS:
+        turns.append((seconds(ordinary), seconds(together)))
+    each = list(zip(*turns, strict=True))
+    best = [min(found) for found in each]
+    if not all(best):  # by a coarse clock
+        best = [sum(found) for found in each]
+    return step.width * best[0] / best[1] if best[1] else 0.0
 
 
 def _ordinary(setting: Setting) -> Block:

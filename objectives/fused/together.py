@@ -10,7 +10,7 @@ from batchfront.objectives.device.randomness import random_states, restore_rando
 from batchfront.objectives.fused.group import LEAST, Group
 from batchfront.objectives.fused.member import Member
 from batchfront.objectives.fused.refusal import Refused
-from batchfront.objectives.fused.setting import Setting, setting_of
+from batchfront.objectives.fused.setting import Setting, check_objective, setting_of
 from batchfront.objectives.fused.traces import Traces
 from batchfront.objectives.measurement import Stopped, TrialParams
 from batchfront.objectives.raised import Halted
@@ -25,6 +25,15 @@ class Together:
     def __init__(self, objective: Any) -> None:
         self._objective = objective
         self.traces = Traces()
+
+    @property
+    def is_possible(self) -> bool:
+        """Whether any runs of the objective can be trained together, for all that is known yet."""
+        try:
+            check_objective(self._objective)
+        except Refused:
+            return False
+        return True
 
     def why_not(self, group: Sequence[TrialParams]) -> str:
         """What stands in the way of training these together; "" where nothing does.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -50,7 +51,7 @@ class ProbeRun(Run):
         self._to_report = to_report
         self._seconds = seconds
         self._synchronize = synchronizer(device)
-        self._created = time.perf_counter()
+        self._begun_at: float | None = None  # of the first step: making a trainer may take long
         self._seen = 0  # steps
         self._since: tuple[float, float] | None = None  # wall and CPU time; None: not timing
         self._block_steps = 0
@@ -65,6 +66,7 @@ class ProbeRun(Run):
         """Count one step, or several; what they lost plays no part in what they cost."""
         self._meter.step(n)
         self._seen += n
+        self._begun_at = self._begun_at or time.perf_counter()
         if self._since is not None:
             self._block_steps += n
             if time.perf_counter() - self._since[0] >= BLOCK_SECONDS:
@@ -156,7 +158,7 @@ class ProbeRun(Run):
     def _stop_when_known(self) -> None:
         blocks_do = len(self._blocks) >= MIN_SAMPLES and not (self.curve or self._to_report)
         known = blocks_do or len(self._epochs) >= MIN_SAMPLES
-        waited = time.perf_counter() - self._created
+        waited = time.perf_counter() - (self._begun_at or math.inf)
         too_long = len(self._blocks) >= MIN_SAMPLES and waited > PATIENCE * self._seconds
         if too_long or (known and self._wall >= self._seconds):
             self._stop(Verdict.COMPLETED, "probed")

@@ -19,12 +19,15 @@ if TYPE_CHECKING:
     from batchfront.objectives.parameter import Parameter
     from batchfront.objectives.run import Run
     from batchfront.objectives.task import Data, Task
+    from batchfront.study.api.pruners import FrontPruner, ProjectedPruner
+    from batchfront.study.api.reporting import ReportingTrial
     from batchfront.study.api.sampler import CostAwareSampler
     from batchfront.study.api.study import Study
 
 __all__ = [
-    "CostAwareSampler", "CustomLoop", "Data", "Datasets", "EarlyStopping", "Metric", "Parameter",
-    "Run", "Stopped", "Study", "Task", "TrialParams", "Verdict",
+    "CostAwareSampler", "CustomLoop", "Data", "Datasets", "EarlyStopping", "FrontPruner", "Metric",
+    "Parameter", "ProjectedPruner", "ReportingTrial", "Run", "Stopped", "Study", "Task",
+    "TrialParams", "Verdict",
 ]  # fmt: skip
 
 _HOMES = {
@@ -33,8 +36,11 @@ _HOMES = {
     "Data": "batchfront.objectives.task",
     "Datasets": "batchfront.objectives.loading.datasets",
     "EarlyStopping": "batchfront.objectives.meters.early_stopping",
+    "FrontPruner": "batchfront.study.api.pruners",
     "Metric": "batchfront.objectives.metric",
     "Parameter": "batchfront.objectives.parameter",
+    "ProjectedPruner": "batchfront.study.api.pruners",
+    "ReportingTrial": "batchfront.study.api.reporting",
     "Run": "batchfront.objectives.run",
     "Stopped": "batchfront.objectives.measurement",
     "Study": "batchfront.study.api.study",

@@ -12,7 +12,13 @@ from batchfront.study.answer.known import CONFIRM, Known
 from batchfront.study.plan.space import SearchSpace
 from batchfront.study.search.surface import TIE
 from batchfront.study.show import counted, metric_form
-from batchfront.study.trials.attributes import PURPOSE, batch_size_of, is_finished, rate_of
+from batchfront.study.trials.attributes import (
+    PURPOSE,
+    batch_size_of,
+    has_batch_size,
+    is_finished,
+    rate_of,
+)
 
 if TYPE_CHECKING:
     from optuna import Study
@@ -64,6 +70,8 @@ def _is_of(trial: FrozenTrial, asked: Confirming) -> bool:
     if trial.user_attrs.get(PURPOSE) != CONFIRM:
         return False
     params = trial.params or trial.system_attrs.get("fixed_params", {})
+    if not has_batch_size(params) or "learning_rate" not in params:  # its worker died before
+        return False
     near = math.isclose(rate_of(trial, params), asked.learning_rate, rel_tol=SAME)
     own = all(params.get(name) == value for name, value in asked.params.items())
     return near and own and batch_size_of(params) == asked.batch_size

@@ -132,6 +132,21 @@ class Study:
         rows = size_rows(answers(self._look(), prefer="fast", within=None))
         return next((row for row in rows if row["recommended"]), None)
 
+    def costs(self, *, again: bool = False) -> dict[int, tuple[float, float]]:
+        """Seconds and bytes of a whole run by batch size, of a few steps each.
+
+        A study that has measured them here says what it knows, unless `again`.
+        """
+        from batchfront.study.session.probe import probe_costs
+
+        settings = replace(self._settings, study_name=self.name)
+        found = probe_costs(settings, console_here(), again=again).values()
+        return {
+            cost.batch_size: (cost.train_seconds, float(cost.peak_memory_bytes or 0))
+            for cost in found
+            if cost.train_seconds is not None
+        }
+
     def front(self) -> Any:
         """The Pareto front, a row for each trial."""
         from batchfront.study.findings.overview.tables import front_rows

@@ -75,7 +75,7 @@ def add_option(section: Any, option: Option) -> None:
     if option.kind == "bool":
         section.add_argument(option.flag, action="store_true", **how)
     else:
-        action = "extend" if option.kind == "names" else "store"
+        action = "extend" if option.kind in ("names", "studies") else "store"
         section.add_argument(option.flag, type=option.read, action=action, **how)
 
 

@@ -27,6 +27,12 @@ def password_warning(args: argparse.Namespace) -> str | None:
     for name in os.environ.get(TYPED_VARIABLE, "").split():
         if name in MAKES and holds_password(os.environ.get(MAKES[name], "")):
             shown[f"{name}="] = MAKES[name]
+    for name in getattr(args, "warm_start", None) or ():
+        if holds_password(name.partition("#")[0]) and "://" in name:
+            return (
+                "warning: every user of this machine can see the password after --warm-start in "
+                "`ps`: copy the study here with batchfront copy, and give its name"
+            )
     if not shown:
         return None
     given, wanted = " and ".join(shown), " and ".join(dict.fromkeys(shown.values()))

@@ -38,6 +38,7 @@ from batchfront.study.show import counted
 from batchfront.study.trials.attributes import is_finished
 from batchfront.study.trials.front import pareto_front
 from batchfront.study.trials.hardware import by_hardware
+from batchfront.study.trials.paused import is_paused
 from batchfront.study.trials.sound import sound_trials
 from batchfront.study.trials.yardstick import Objectives
 from batchfront.study.workers.team import SAME_CRASHES, WorkerDied
@@ -170,13 +171,20 @@ class RaySession(Session):
         self._stop_where_due()
 
     def _stopping(self) -> bool:
-        return bool(self._refused) or self._interrupts.signum is not None or self._is_complete()
+        if self._refused or self._interrupts.signum is not None:
+            return True
+        # Where runs are paused, the workers know which of them are to go on, and end by themselves.
+        return self._is_complete() and not self._has_paused()
+
+    def _has_paused(self) -> bool:
+        return self._study is not None and any(map(is_paused, sound_trials(self._study)))
 
     def _is_complete(self) -> bool:
         return self._study is not None and n_finished(self._study) >= self._settings.most_trials
 
     def _nothing_to_do(self) -> bool:
-        return sum(is_finished(trial) for trial in self._before) >= self._settings.most_trials
+        done = sum(is_finished(trial) for trial in self._before) >= self._settings.most_trials
+        return done and not any(map(is_paused, self._before))
 
     def _died(self, slot: Slot, end: Ended, start: Callable[[], Any]) -> None:
         """Start it again, wherever there is room, unless it dies over and over."""

@@ -15,6 +15,7 @@ from batchfront.study.errors import StudyError
 from batchfront.study.machine.alone import measuring_turn
 from batchfront.study.opening.open import open_study
 from batchfront.study.opening.terms import agree_on_grace, given_identity, guard, new_identity
+from batchfront.study.opening.warm import check_warm_start, past_in, with_past
 from batchfront.study.plan.agreement import (
     AGREEMENT,
     DEFAULTS,
@@ -33,6 +34,7 @@ from batchfront.study.plan.length import (
     with_stored_length,
 )
 from batchfront.study.plan.parsers import OFF
+from batchfront.study.plan.past import PAST, WARM_START
 from batchfront.study.plan.plan import DEFAULT_GRACE_SECONDS, DEFAULT_RISK, Plan
 from batchfront.study.plan.recipe import check_warmup, searched_recipe
 from batchfront.study.plan.settings import StudySettings
@@ -121,6 +123,7 @@ def new_plan_with_costs(
     name = settings.study_name or objective.name
     plan = new_plan(with_rates(settings, objective, device), objective, name, device)
     check_pruner(plan, asked_risk=settings.pruner_risk)
+    plan = with_past(plan, settings)
     plan = with_costs(plan, objective, watch)
     if searched_recipe(plan.space.search):  # another value may fit
         return plan
@@ -177,6 +180,7 @@ def new_plan(settings: StudySettings, objective: Objective, name: str, device: s
         n_trials=settings.most_trials,
         goal=settings.goal,
         timeout=settings.timeout,
+        paused_gib=settings.paused_gib,
         grace_seconds=settings.grace or DEFAULT_GRACE_SECONDS,
         fuse=settings.fuse or OFF,
         study_id=new_identity(),
@@ -263,7 +267,11 @@ def resumed_plan(study: Study, settings: StudySettings, objective: Objective, de
     budgets = Budgets(**(stored.get("budgets", {}) | plan.budgets.as_dict()))
     ending = settings.ending(ending_in(stored))
     growth = growth_of(objective, plan.length, space.batch_sizes)
-    return replace(plan, space=space, asked=asked, budgets=budgets, ending=ending, growth=growth)
+    past = past_in(study.user_attrs)
+    check_warm_start(study.study_name, past, settings)
+    return replace(
+        plan, space=space, asked=asked, budgets=budgets, ending=ending, growth=growth, past=past
+    )
 
 
 def with_costs(plan: Plan, objective: Objective, watch: Watch) -> Plan:
@@ -311,6 +319,10 @@ def _create(
         "diagnostics",
     )
     defaults = {name: getattr(plan, name) for name in names}
+    if plan.past:
+        defaults[WARM_START] = [past.source for past in plan.past]
+    for place, past in enumerate(plan.past):
+        study.set_user_attr(f"{PAST}{place}", past.as_dict())
     if plan.fuse != OFF:
         defaults["fuse"] = plan.fuse
     study.set_user_attr(DEFAULTS, {**defaults, "asked": plan.asked.as_dict()})

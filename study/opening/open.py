@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,11 +16,13 @@ from batchfront.study.plan.agreement import AGREEMENT, check_record
 from batchfront.study.show import counted
 from batchfront.study.trials.attributes import is_finished
 from batchfront.study.trials.kept import bytes_of, kept_beside, kept_files
+from batchfront.study.trials.paused import is_paused
 from batchfront.study.trials.sound import sound_trials
 
 if TYPE_CHECKING:
     from optuna import Study
     from optuna.storages import BaseStorage
+    from optuna.trial import FrozenTrial
 
     from batchfront.study.plan.settings import StudySettings
 
@@ -57,31 +59,54 @@ def _is_ours(attribute: str) -> bool:
     return attribute == AGREEMENT or attribute.startswith("batchfront")
 
 
-def foreign_lines(url: str) -> list[str]:
-    """A line for each study that Optuna alone has made, with how to import it."""
+def foreign_rows(url: str) -> list[dict[str, Any]]:
+    """As `study_rows`, of the studies that Optuna alone has made, with how to import each."""
     with readable_errors(url):
-        found = [
-            (s.study_name, len(s.trials)) for s in foreign_studies(open_storage(url, mode="reader"))
+        return [
+            _foreign_row(study, url) for study in foreign_studies(open_storage(url, mode="reader"))
         ]
+
+
+def foreign_lines(rows: Iterable[Mapping[str, Any]]) -> list[str]:
+    """A line for each of `foreign_rows`."""
     return [
-        f"{name!r} ({counted(n, 'trial')}) was made by Optuna: batchfront import "
-        f"{redacted(url)} --study-name {shlex.quote(name)}"
-        for name, n in found
+        f"{row['study_name']!r} ({counted(row['n_trials'], 'trial')}) was made by Optuna: "
+        f"{row['import']}"
+        for row in rows
     ]
+
+
+def _foreign_row(study: Study, url: str) -> dict[str, Any]:
+    trials = study.get_trials(deepcopy=False)
+    name = shlex.quote(study.study_name)
+    return {
+        **_counts(study, Counter(t.state.name for t in trials if t.state.is_finished()), trials),
+        "n_trials": len(trials),  # those that wait, too: whoever made it knows what counts
+        "checkpoint_bytes": None,
+        "made_by": "Optuna",
+        "import": f"batchfront import {redacted(url)} --study-name {name}",
+    }
 
 
 def _row(study: Study, folder: Path | None) -> dict[str, Any]:
     check_record(study)
     trials = sound_trials(study)
-    finished = Counter(t.state.name for t in trials if is_finished(t))
+    return {
+        **_counts(study, Counter(t.state.name for t in trials if is_finished(t)), trials),
+        "checkpoint_bytes": None if folder is None else bytes_of(_kept(study, folder)),
+        "made_by": "batchfront",
+    }
+
+
+def _counts(study: Study, finished: Counter[str], trials: Iterable[FrozenTrial]) -> dict[str, Any]:
     return {
         "study_name": study.study_name,
         "n_trials": finished.total(),
         "n_complete": finished["COMPLETE"],
         "n_pruned": finished["PRUNED"],
+        "n_paused": sum(map(is_paused, trials)),
         "n_fail": finished["FAIL"],
         "n_running": sum(t.state.name == "RUNNING" for t in trials),
-        "checkpoint_bytes": None if folder is None else bytes_of(_kept(study, folder)),
     }
 
 

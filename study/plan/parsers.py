@@ -132,6 +132,18 @@ def parse_direction(text: str) -> Direction:
     return "minimize"
 
 
+def parse_studies(text: str) -> tuple[str, ...]:
+    """Names of studies, or URLs of storages that hold them, with commas between them.
+
+    Raises:
+        StudyError: one is empty.
+    """
+    found = parse_words(text)
+    if not all(found):
+        raise StudyError(f"warm_start is {text!r}, wanted the name of a study, or URL#NAME")
+    return found
+
+
 NAMED = ("batch_size", "learning_rate")
 
 
@@ -162,6 +174,7 @@ PARSERS: Mapping[str, Callable[[str], Any]] = {
     "early stopping": parse_early_stopping,
     "direction": parse_direction,
     "names": parse_names,
+    "studies": parse_studies,
     "fuse": parse_fuse,
     "micro-batch sizes": parse_micro_batch_sizes,
 }

@@ -11,6 +11,7 @@ from batchfront.objectives.metric import Direction, Metric
 from batchfront.study.plan.budgets import Budgets
 from batchfront.study.plan.goal import ALL_TRIALS, Goal
 from batchfront.study.plan.parsers import OFF
+from batchfront.study.plan.past import PastRuns
 from batchfront.study.plan.space import SearchSpace
 from batchfront.study.trials.attributes import OBJECTIVES
 from batchfront.study.trials.costs import Costs
@@ -19,7 +20,9 @@ from batchfront.study.trials.yardstick import Objectives
 if TYPE_CHECKING:
     from batchfront.objectives.training.schedules import Growth
 
-DEFAULT_RISK = 0.02  # of the pruner front
+DEFAULT_RISK = 0.02  # of the pruners that take one
+PAUSING = "front-paused"  # the pruner that pauses runs
+OF_THE_FRONT = ("front", PAUSING)  # pruners that take a risk
 DEFAULT_GRACE_SECONDS = 60
 
 
@@ -35,6 +38,7 @@ class Plan:
     budgets: Budgets
     length: Length  # of every run
     sampler: str
+    past: tuple[PastRuns, ...] = ()  # earlier studies that the sampler may learn from
     pruner: str
     pruner_risk: float
     seed: int
@@ -49,6 +53,7 @@ class Plan:
     n_trials: int  # the greatest number
     goal: Goal = ALL_TRIALS  # what may end the search before it
     timeout: float | None
+    paused_gib: float = 10.0  # of disk, for checkpoints of paused runs
     grace_seconds: int  # the same for all workers: it is also how often they show that they live
     fuse: str | int = OFF  # runs that are trained together: off, auto, or the most
     study_id: str  # its identity, which tells it from all others, also of its name

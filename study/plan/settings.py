@@ -38,8 +38,8 @@ DATA_VARIABLE = "BATCHFRONT_DATA"
 FROM_VARIABLE = "BATCHFRONT_FROM"
 TO_VARIABLE = "BATCHFRONT_TO"
 PRUNERS = (
-    "front", "median", "percentile", "halving", "hyperband", "threshold", "patient", "wilcoxon",
-    "none",
+    "front", "front-paused", "median", "percentile", "halving", "hyperband", "threshold", "patient",
+    "wilcoxon", "none",
 )  # fmt: skip
 LOGS = ("tensorboard", "csv")
 LAUNCHERS = ("local", "ray")
@@ -152,13 +152,19 @@ class StudySettings:
     sampler: str | None = setting(
         f"{', '.join(SAMPLERS)}; default: cost-aware", group="search", verbs="run"
     )
+    warm_start: tuple[str, ...] | None = setting(
+        "an earlier study of the same task: its name, or URL#NAME; may be repeated; default: none",
+        group="search",
+        verbs="run",
+        kind="studies",
+    )
     pruner: str | None = setting(
         f"{', '.join(PRUNERS)}, or path/to/mine.py:name; default: front",
         group="search",
         verbs="run",
     )
     pruner_risk: float | None = setting(
-        "of front: chance to stop a run of the final front; default: 0.02",
+        "of front, front-paused: chance to stop a run of the final front; default: 0.02",
         group="search",
         verbs="run",
     )
@@ -324,11 +330,18 @@ class StudySettings:
         group="workers",
         verbs=f"{SEARCHING} {FILLING}",
     )
+    paused_gib: float = setting(
+        "of front-paused: GiB of disk for paused runs, the most hopeless go first; default: 10",
+        default=10.0,
+        group="workers",
+        verbs="run",
+        number=Number(low=0, high=2**30),
+    )
     fuse: str | int | None = setting(
-        "runs of one batch size trained together: auto, off, or how many at most; default: off",
+        "runs asked for at one batch size, trained together: auto, off, or so many; default: off",
         kind="fuse",
         group="workers",
-        verbs="smallest record",
+        verbs=f"{SEARCHING} record {FILLING}",
     )
     mixed_hardware: bool = setting(
         "let this hardware join a study timed on another: one front for each",

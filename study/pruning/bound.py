@@ -83,6 +83,7 @@ class Bound:
     def __init__(self, history: History) -> None:
         self._history = history
         self._features: dict[int, Features] = {}
+        self._needs: dict[int, tuple[Array, Array]] = {}  # by epoch
 
     @property
     def n_epochs(self) -> int:
@@ -91,14 +92,23 @@ class Bound:
 
     def upper(self, curve: Array, log2_batch_size: float, *, margin: float) -> float:
         """Optimistic final metric of a run after the epochs of `curve`, (e,)."""
+        return max(
+            guess + margin * spread for guess, spread in self._guesses(curve, log2_batch_size)
+        )
+
+    def needed(self, curve: Array, log2_batch_size: float, *, rival: float) -> float:
+        """The least margin at which the run of `upper` may still reach `rival`."""
+        guesses = self._guesses(curve, log2_batch_size)
+        return min((rival - guess) / spread for guess, spread in guesses)
+
+    def _guesses(self, curve: Array, log2_batch_size: float) -> list[tuple[float, float]]:
+        """Both guesses, each with its spread."""
         import numpy as np
 
-        epoch = len(curve)
         run = features(curve[None], self.n_epochs)
-        size = np.array([log2_batch_size])
-        level, spread = self._learned(epoch, run, size)
-        trend, jitter = float(run.trend[0]), float(run.jitter[0])
-        return max(trend + margin * jitter, float(level[0]) + margin * float(spread[0]))
+        level, spread = self._learned(len(curve), run, np.array([log2_batch_size]))
+        both = (run.trend, run.jitter), (level, spread)
+        return [(float(guess[0]), float(width[0])) for guess, width in both]
 
     def expected(self, curves: Array, log2_batch_size: Array) -> tuple[Array, Array]:
         """Final metric and its deviation after the e epochs of `curves`, (M, e); each (M,)."""
@@ -107,24 +117,28 @@ class Bound:
 
     def margin(self, risk: float) -> float:
         """The margin in spreads, at least 0, at a risk; an exponential tail extends the scores."""
+        return _quantile(*self._scores, risk)
+
+    def margin_after(self, epoch: int, risk: float) -> float:
+        """The margin, at least 0, that so many of the runs have needed to reach their own ends.
+
+        A run that needs more to reach its rival does so with that probability at most.
+        """
+        if epoch not in self._needs:
+            self._needs[epoch] = self._needed_after(epoch)
+        return _quantile(*self._needs[epoch], risk)
+
+    def _needed_after(self, epoch: int) -> tuple[Array, Array]:
+        """What the N runs needed after an epoch to reach their ends, (N,), falling, and weights."""
         import numpy as np
 
-        scores, weight = self._scores
-        reached = np.cumsum(weight)  # runs with at least this score
-        total = reached[-1] + 1  # the run to be judged is one more, and may be beyond them all
-        within = int(np.searchsorted((reached - weight + 1) / total, risk, side="right"))
-        if within > 0:
-            return max(float(scores[within - 1]), 0.0)
-        n_rivals = int((scores > NO_RIVAL).sum())
-        if n_rivals == 0:
-            return DEFAULT_MARGIN
-        quarter = int(np.searchsorted(reached / reached[-1], TAIL)) + 1
-        n_tail = min(max(quarter, MIN_TAIL), len(scores))
-        start = max(float(scores[n_tail - 1]), 0.0)
-        beyond = np.maximum(scores[:n_tail] - start, 0.0)
-        decay = max(float(np.average(beyond, weights=weight[:n_tail])), MIN_DECAY)
-        share = float(reached[n_tail - 1] + 1) / float(total)
-        return max(start + decay * math.log(share / risk), float(scores[0]))
+        history = self._history
+        run, own = self._at(epoch), np.arange(len(history))
+        level, spread = self._learned(epoch, run, history.log2_batch_size, without=own)
+        final = history.final
+        needed = np.minimum((final - run.trend) / run.jitter, (final - level) / spread)
+        order = np.argsort(-needed, kind="stable")
+        return needed[order], history.weight[order]
 
     @cached_property
     def _scores(self) -> tuple[Array, Array]:
@@ -208,3 +222,27 @@ def _jitter(curves: Array, residual: Array) -> Array:
     if freedom > 0:
         jitter = np.maximum(jitter, np.sqrt((residual**2).sum(axis=1) / freedom))
     return jitter
+
+
+def _quantile(scores: Array, weight: Array, risk: float) -> float:
+    """The score, at least 0, that a further run exceeds at that risk; `scores`: (N,), falling.
+
+    An exponential tail extends them.
+    """
+    import numpy as np
+
+    reached = np.cumsum(weight)  # runs with at least this score
+    total = reached[-1] + 1  # the run to be judged is one more, and may be beyond them all
+    within = int(np.searchsorted((reached - weight + 1) / total, risk, side="right"))
+    if within > 0:
+        return max(float(scores[within - 1]), 0.0)
+    n_rivals = int((scores > NO_RIVAL).sum())
+    if n_rivals == 0:
+        return DEFAULT_MARGIN
+    quarter = int(np.searchsorted(reached / reached[-1], TAIL)) + 1
+    n_tail = min(max(quarter, MIN_TAIL), len(scores))
+    start = max(float(scores[n_tail - 1]), 0.0)
+    beyond = np.maximum(scores[:n_tail] - start, 0.0)
+    decay = max(float(np.average(beyond, weights=weight[:n_tail])), MIN_DECAY)
+    share = float(reached[n_tail - 1] + 1) / float(total)
+    return max(start + decay * math.log(share / risk), float(scores[0]))

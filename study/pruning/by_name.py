@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from batchfront.objectives.raised import words_of
 from batchfront.study.errors import StudyError
+from batchfront.study.plan.plan import OF_THE_FRONT, PAUSING
 from batchfront.study.pruning.decision import NeverStop, StopRule
 from batchfront.study.quiet import quiet_optuna
 from batchfront.study.trials.outcome import grid_stride
@@ -25,7 +26,7 @@ def check_pruner(plan: Plan, *, asked_risk: float | None) -> None:
         raise StudyError(
             "pruner threshold stops runs beyond --min-metric or --max-metric: give one of them"
         )
-    if asked_risk is not None and plan.pruner != "front":
+    if asked_risk is not None and plan.pruner not in OF_THE_FRONT:
         raise StudyError(f"pruner_risk is for the pruner front, not for {plan.pruner}")
     if ":" in plan.pruner:
         own_pruner(plan.pruner)
@@ -34,12 +35,14 @@ def check_pruner(plan: Plan, *, asked_risk: float | None) -> None:
 def make_stop_rule(plan: Plan, costs: Callable[[], Costs]) -> StopRule:
     """What the plan names. `costs`: those of this hardware, as known at the time.
 
+    Runs that are kept nowhere are not paused, by whatever rule.
+
     Raises:
         StudyError: a pruner of your own that cannot be loaded.
     """
     if plan.pruner == "none":
         return NeverStop()
-    if plan.pruner == "front":
+    if plan.pruner in OF_THE_FRONT:
         from batchfront.study.pruning.front import FrontPruner
 
         return FrontPruner(
@@ -48,6 +51,7 @@ def make_stop_rule(plan: Plan, costs: Callable[[], Costs]) -> StopRule:
             hardware=plan.hardware,
             costs=costs,
             length=plan.length,
+            pauses=plan.pruner == PAUSING,
         )
     from batchfront.study.pruning.stock import StockPruner
 

@@ -29,6 +29,7 @@ class RunSoFar:
     share_done: float  # of its training steps
     tells_best: bool = False  # epoch, and not the last one
     metric: Metric = ACCURACY
+    is_kept: bool = False  # as it is now, so that it can go on later
 
     @property
     def reached(self) -> float:
@@ -44,6 +45,7 @@ class Decision:
     verdict: Verdict  # dominated or pruned
     reason: str
     shortfall: float  # how far below what it should have reached, in units of the metric
+    pauses: bool = False  # the run: it is kept, and may go on when more is known
 
     @property
     def grade(self) -> float:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -49,6 +49,11 @@ class KnownRuns:
         self._rivals: Array | None = None  # (R, 4) values and number; more is better
         self._seconds, self._n_timed = 0.0, 0  # of whole runs, as far as they are known
         self.add(trials)
+
+    def at(self, costs: Costs, *, without: Collection[int] = ()) -> KnownRuns:
+        """The same at other costs; or without the trials of some numbers."""
+        kept = (trial for trial in self.trials if trial.number not in without)
+        return KnownRuns(costs, kept, metric=self._scale.metric)
 
     def add(self, trials: Iterable[FrozenTrial]) -> None:
         """Take finished trials that were not there before."""

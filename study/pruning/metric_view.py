@@ -9,10 +9,12 @@ are stored as user attributes. It is kept up to date step by step, never rebuilt
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from batchfront.objectives.metric import ACCURACY, Metric
-from batchfront.study.trials.attributes import CURVE, PRUNER_STATE
+from batchfront.study.trials.attributes import CURVE, CURVE_STEPS, PRUNER_STATE
+from batchfront.study.trials.paused import is_paused, superseded
 from batchfront.study.trials.sound import SoundTrials
 
 if TYPE_CHECKING:
@@ -24,10 +26,20 @@ if TYPE_CHECKING:
 class MetricView:
     """Follows one study. Steps are epochs, or points of the grid that long curves are kept on."""
 
-    def __init__(self, study_name: str, metric: Metric = ACCURACY) -> None:
+    def __init__(
+        self,
+        study_name: str,
+        metric: Metric = ACCURACY,
+        *,
+        value: int = 0,
+        only_ours: bool = True,
+    ) -> None:
+        """`value`: the metric's place among the study's values; `only_ours`: other trials fail."""
         import optuna
 
         self._metric = metric
+        self._value = value
+        self._only_ours = only_ours
         self._storage = optuna.storages.InMemoryStorage()
         self._study = optuna.create_study(
             direction=metric.direction,
@@ -47,22 +59,29 @@ class MetricView:
         for trial in trials[self._n_seen :]:
             self._add(trial)
         self._n_seen = len(trials)
+        gone = superseded(trials[number] for number in self._open)
         for number in sorted(self._open):
             trial = trials[number]
-            if self._sound.why_not(study, trial) is not None:
+            foreign = self._only_ours and self._sound.why_not(study, trial) is not None
+            if foreign or number in gone:
                 self._leave_out(trial)
                 continue
-            self.report(number, trial.user_attrs.get(CURVE, ()))
+            said = trial.user_attrs
+            self.report(number, said.get(CURVE) or (), said.get(CURVE_STEPS))
             self._take_state(number, trial.user_attrs.get(PRUNER_STATE, {}))
-            if trial.state.is_finished():
+            if trial.state.is_finished() and not is_paused(trial):  # that may be left out later
                 self._finish(trial)
                 self._open.discard(number)
 
-    def report(self, number: int, curve: Any) -> None:
-        """Make `curve` the intermediate values of a trial; its first points stay as they are."""
+    def report(self, number: int, curve: Any, steps: Sequence[int] | None = None) -> None:
+        """Make `curve` the intermediate values of a trial; its first points stay as they are.
+
+        `steps`: of its points; None: from 1 on.
+        """
         trial_id = self._id(number)
         known = len(self._storage.get_trial(trial_id).intermediate_values)
-        for step, value in enumerate(curve[known:], known + 1):
+        steps = range(1, len(curve) + 1) if steps is None else steps
+        for step, value in list(zip(steps, curve, strict=False))[known:]:
             self._storage.set_trial_intermediate_value(trial_id, step, value)
 
     def should_prune(self, number: int, pruner: BasePruner) -> bool:
@@ -111,7 +130,7 @@ class MetricView:
 
     def _finish(self, trial: FrozenTrial) -> None:
         if trial.values is not None:
-            self._study.tell(trial.number, trial.values[0])
+            self._study.tell(trial.number, trial.values[self._value])
         else:  # a pruned trial's value is its last intermediate one, as Optuna has it
             self._study.tell(trial.number, state=trial.state)
 

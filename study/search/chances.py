@@ -8,7 +8,6 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from batchfront.study.search.observations import Observations
     from batchfront.study.search.surface import Guess, Shape
 
     Array = NDArray[np.float64]
@@ -30,8 +29,8 @@ def news(guess: Guess, shape: Shape) -> Array:
     return share
 
 
-def success(seen: Observations, candidates: Array) -> Array:
-    """Share of the runs nearby that did not fail, and one more that did not; (M,).
+def success(x: Array, failed: NDArray[np.bool_], candidates: Array) -> Array:
+    """Share of the runs nearby, of x, (N, D), that did not fail, and one more that did not; (M,).
 
     The process is smooth, and a failure is a cliff: where good rates of other sizes diverge, it
     would go on to hope.
@@ -39,10 +38,10 @@ def success(seen: Observations, candidates: Array) -> Array:
     import numpy as np
 
     near = np.array([NEAR_SIZE, NEAR_RATE] + [NEAR_OWN] * (candidates.shape[1] - 2))
-    to, runs = candidates / near, seen.x / near
-    well = 1 + _n_near(to, runs[~seen.failed])
-    share = well / (well + _n_near(to, runs[seen.failed]))
-    hope: Array = share**DOUBT * _ever(seen, candidates[:, 0])
+    to, runs = candidates / near, x / near
+    well = 1 + _n_near(to, runs[~failed])
+    share = well / (well + _n_near(to, runs[failed]))
+    hope: Array = share**DOUBT * _ever(x[:, 0], failed, candidates[:, 0])
     return hope
 
 
@@ -63,7 +62,7 @@ def _n_near(candidates: Array, runs: Array) -> Array:
     return n_near
 
 
-def _ever(seen: Observations, sizes: Array) -> Array:
+def _ever(ran: Array, failures: NDArray[np.bool_], sizes: Array) -> Array:
     """1 where a batch size has ever run well, the less the more often it only failed; (M,).
 
     Some sizes cannot be trained at any rate: batch norm does not take a batch of one.
@@ -73,7 +72,7 @@ def _ever(seen: Observations, sizes: Array) -> Array:
     different, which = np.unique(sizes, return_inverse=True)
     chance = np.ones(len(different))
     for row, size in enumerate(different):
-        failed = seen.failed[seen.x[:, 0] == size]
+        failed = failures[ran == size]
         if failed.all():
             chance[row] = 1.0 / (1 + len(failed))
     return chance[which.ravel()]

@@ -10,7 +10,8 @@ what people ask about.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from optuna.distributions import BaseDistribution
@@ -22,7 +23,8 @@ from batchfront.study.search.feasible import Feasible
 from batchfront.study.search.forwarding import Forwarding
 from batchfront.study.search.gains import Plane, expected_below
 from batchfront.study.search.learner import Learner
-from batchfront.study.search.observations import Observations
+from batchfront.study.search.observations import Observations, Part
+from batchfront.study.search.past import Past, PastSurface, believed, with_past
 from batchfront.study.search.prices import Prices
 from batchfront.study.search.samplers import PerTrialSampler
 from batchfront.study.search.surface import TIE, Guess, Shape, Surface
@@ -35,11 +37,16 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
     from batchfront.study.plan.limits import Limits
+    from batchfront.study.plan.past import PastRuns
     from batchfront.study.plan.space import SearchSpace
+    from batchfront.study.search.evidence import Evidence
+    from batchfront.study.trials.yardstick import Yardstick
 
     Array = NDArray[np.float64]
 
 N_START = 6  # trials of the cheap start
+PROVEN = 2.0  # gain of log density by which an earlier study has proven that it agrees
+CHEAP = 2.0  # times the least price: what it is tried at until then
 START_POWER = 2.0  # a start's batch size is drawn with probability 1 / seconds ** this
 MAX_OBSERVATIONS = 500  # of the process: the newest half, and every so many of the rest
 MAX_BEST = 128  # runs of a size that may be its best: the process is asked about each
@@ -61,8 +68,9 @@ class CostAwareSampler(Forwarding):
         seed: int,
         hardware: str,
         limits: Callable[[optuna.Study], Limits],
+        past: Sequence[PastRuns] = (),
     ) -> None:
-        """`limits`: what is known of costs, and which sizes cannot run."""
+        """`limits`: what is known of costs, and which sizes cannot run; `past`: earlier studies."""
         # Parameters that are not ours are drawn at random.
         super().__init__(PerTrialSampler(lambda number: RandomSampler(seed=number), seed=seed))
         self._space = space
@@ -70,6 +78,7 @@ class CostAwareSampler(Forwarding):
         self._learner = Learner(encoding=self._encoding, hardware=hardware)
         self._seed = seed
         self._limits = limits
+        self._past = [Past(kept, self._encoding) for kept in past]
 
     def infer_relative_search_space(
         self, study: optuna.Study, trial: FrozenTrial
@@ -91,24 +100,64 @@ class CostAwareSampler(Forwarding):
             encoding=self._encoding, limits=limits, prices=prices,
             out_of_memory=evidence.out_of_memory,
         )  # fmt: skip
-        if len(seen) + len(running) < N_START or not seen.counts.any():
+        n_begun = len(seen) + len(running)
+        known = self._with_past(seen, evidence, n_begun)
+        if known is None and (n_begun < N_START or not seen.counts.any()):
             row = self._cheap(feasible, prices, trial.number, draw)
         else:
-            shape = learner.shape(seen, evidence)
-            good = seen.x[seen.counts]
-            candidates = self._encoding.candidates(self._space.batch_sizes, good, draw)
+            known = known or Known(seen=seen, shape=learner.shape(seen, evidence))
+            candidates = self._encoding.candidates(self._space.batch_sizes, known.good, draw)
             share = feasible.share(candidates)
+            if known.is_tried:
+                price = prices.of(candidates)[:, 0]
+                share[price > CHEAP * price.min()] = 0
             if share.any():
                 candidates, share = candidates[share > 0], share[share > 0]
             least = limits.budgets.least_metric
-            worst = worst_error(seen, None if least is None else evidence.yardstick.standard(least))
-            worth = _worth(seen, running, candidates, prices, shape, worst)
+            by = evidence.yardstick if known.past is None else self._yardstick(known.past, evidence)
+            allowed = None if least is None else by.standard(least)
+            worst = worst_error(known.seen, allowed, usual=known.usual_error)
+            worth = _worth(known, running, candidates, prices, worst)
             # What is too dear for the budget counts in what others are worth: so the search is the
             # one that it would be without a budget, until that would run what it cannot afford.
             affordable = feasible.affordable(candidates)
             score = np.where(affordable, worth * share, -1.0) if affordable.any() else worth * share
             row = candidates[np.argmax(score)]
         return self._encoding.params(row.tolist())
+
+    def _with_past(self, seen: Observations, evidence: Evidence, n_begun: int) -> Known | None:
+        """What is known with the earlier study that agrees best; None where none agrees.
+
+        Until that is proven every other trial, and the first, is one of the cheap start, which
+        shows whether the two agree, and the others are at cheap sizes.
+        """
+        if not self._past:
+            return None
+        measured = {id(past): self._measured(past, seen, evidence) for past in self._past}
+
+        def part_of(past: Past) -> Part:
+            own = measured[id(past)]
+            return own.part(_thinned(own), best=past.best)
+
+        found = believed(self._past, part_of)
+        if found is None:
+            return None
+        gain, past, agreement = found
+        is_tried = gain < PROVEN
+        if is_tried and (n_begun >= N_START or n_begun % 2 == 0):
+            return None
+        return Known(
+            seen=measured[id(past)], shape=past.shape, past=past, agreement=agreement,
+            is_tried=is_tried,
+        )  # fmt: skip
+
+    def _measured(self, past: Past, seen: Observations, evidence: Evidence) -> Observations:
+        """The runs of this study, as the earlier one measures errors."""
+        by = self._yardstick(past, evidence)
+        return seen if by == evidence.yardstick else evidence.observations(by)
+
+    def _yardstick(self, past: Past, evidence: Evidence) -> Yardstick:
+        return past.kept.yardstick(evidence.yardstick.metric)
 
     def _cheap(
         self, feasible: Feasible, prices: Prices, number: int, draw: np.random.Generator
@@ -132,27 +181,63 @@ class CostAwareSampler(Forwarding):
         return row
 
 
-def worst_error(seen: Observations, min_metric: float | None) -> float:
-    """The error from which on a run is worth nothing."""
+@dataclass(frozen=True, kw_only=True)
+class Known:
+    """What a choice is made by."""
+
+    seen: Observations
+    shape: Shape
+    past: Past | None = None  # an earlier study that agrees
+    agreement: float = 0.0
+    is_tried: bool = False  # the earlier study has not proven yet that it agrees
+
+    @property
+    def good(self) -> Array:
+        """(F, D) Rows that did well, here or there."""
+        if self.past is None:
+            return self.seen.x[self.seen.counts]
+        return with_past(self.seen, self.past)[0]
+
+    def surface(self, x: Array, y: Array, noise: Array) -> Surface | PastSurface:
+        """What is known of log error, given x, (N, D), y, (N,), and its extra variance, (N,)."""
+        if self.past is None:
+            return Surface(x, y, noise, self.shape)
+        return self.past.surface(x, y, noise, self.agreement)
+
+    def part(self) -> Part:
+        """The runs of this study, as the surface gets them."""
+        best = math.inf if self.past is None else self.past.best
+        return self.seen.part(_thinned(self.seen), best=best)
+
+    @property
+    def usual_error(self) -> float:
+        """What runs of this study err by, or while there are few, those of the earlier."""
+        import numpy as np
+
+        counts = self.seen.counts
+        if self.past is not None and counts.sum() < N_START:
+            return self.past.kept.usual_error
+        return float(np.median(self.seen.measured[counts]))
+
+
+def worst_error(
+    seen: Observations, min_metric: float | None, *, usual: float | None = None
+) -> float:
+    """The error from which on a run is worth nothing; `usual`: None: what these err by."""
     import numpy as np
 
-    usual = max(WORST * float(np.median(seen.measured[seen.counts])), LEAST_WORST)
+    usual = float(np.median(seen.measured[seen.counts])) if usual is None else usual
+    usual = max(WORST * usual, LEAST_WORST)
     allowed = 1.0 if min_metric is None else max(1 - min_metric, LEAST_ALLOWED)
     return min(usual, allowed, 1.0)
 
 
-def _worth(
-    seen: Observations,
-    running: Array,
-    candidates: Array,
-    prices: Prices,
-    shape: Shape,
-    worst: float,
-) -> Array:
+def _worth(known: Known, running: Array, candidates: Array, prices: Prices, worst: float) -> Array:
     """What each candidate is worth for its cost; (M,)."""
     import numpy as np
 
-    surface, told, error = _known(seen, running, shape)
+    seen = known.seen
+    surface, told, error = _believed(known, running)
     guess = surface.guess(candidates)
     price, spent = prices.of(candidates), prices.of(told)
     ended = seen.x[seen.counts]  # the first of what is told: their own steps are known
@@ -165,26 +250,27 @@ def _worth(
     due = _due(told, error, surface, guess, candidates, worst) / worst
     times = price[:, 0] / price[:, 0].min()
     worth = volume / times + DUE * due
-    chances: Array = worth * news(guess, shape) * success(seen, candidates)
+    x, failed = with_past(seen, known.past)
+    chances: Array = worth * news(guess, known.shape) * success(x, failed, candidates)
     return chances
 
 
-def _known(seen: Observations, running: Array, shape: Shape) -> tuple[Surface, Array, Array]:
+def _believed(known: Known, running: Array) -> tuple[Surface | PastSurface, Array, Array]:
     """The surface, and of what may be on the front its rows, (F, D), and errors, (F,).
 
     Runs that are under way count as if they had ended as expected, so that nobody else goes there.
     """
     import numpy as np
 
-    some = seen.part(_thinned(seen))
+    seen, some = known.seen, known.part()
     x, y, noise = some.x, some.log_error, some.noise
-    surface = Surface(x, y, noise, shape)
+    surface = known.surface(x, y, noise)
     told, error = seen.x[seen.counts], seen.measured[seen.counts]
     if not len(running):
         return surface, told, error
     believed = surface.mean(running)
     x, y = np.vstack([x, running]), np.append(y, believed)
-    surface = Surface(x, y, np.append(noise, np.zeros(len(running))), shape)
+    surface = known.surface(x, y, np.append(noise, np.zeros(len(running))))
     ended = np.maximum(np.exp(believed) - TIE, 0.0)
     return surface, np.vstack([told, running]), np.append(error, ended)
 
@@ -222,7 +308,12 @@ def _scale(costs: Array) -> Array:
 
 
 def _due(
-    told: Array, error: Array, surface: Surface, guess: Guess, candidates: Array, worst: float
+    told: Array,
+    error: Array,
+    surface: Surface | PastSurface,
+    guess: Guess,
+    candidates: Array,
+    worst: float,
 ) -> Array:
     """How far below the best of its own batch size a candidate is expected to get; (M,).
 

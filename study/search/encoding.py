@@ -33,6 +33,7 @@ class Encoding:
     def __init__(self, space: SearchSpace) -> None:
         self._space = space
         self._names = {"learning_rate", *space.search}
+        self.names = ("batch_size", "learning_rate", *space.search)
         low, high = space.learning_rates
         self._rates = math.log2(low), math.log2(high)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -72,9 +72,12 @@ class Evidence:
         self._lost: list[list[float]] = []
         self.add(trials)
 
-    def at(self, costs: Costs, *, up_to: float = math.inf) -> Evidence:
-        """The same at other costs; or of the trials up to a number."""
-        trials = [trial for trial in self.trials if trial.number <= up_to]
+    def at(
+        self, costs: Costs, *, up_to: float = math.inf, without: Collection[int] = ()
+    ) -> Evidence:
+        """The same at other costs; or of the trials up to a number, or without some numbers."""
+        known = (trial for trial in self.trials if trial.number <= up_to)
+        trials = [trial for trial in known if trial.number not in without]
         return Evidence(
             trials, encoding=self._encoding, costs=costs,
             is_here=self._is_here, metric=self._scale.metric,
@@ -105,11 +108,11 @@ class Evidence:
         """The yardstick of all trials so far."""
         return self._scale.yardstick()
 
-    def observations(self) -> Observations:
-        """What has been seen so far."""
+    def observations(self, yardstick: Yardstick | None = None) -> Observations:
+        """What has been seen so far. `yardstick`: None: that of these trials."""
         import numpy as np
 
-        yardstick = self.yardstick
+        yardstick = yardstick or self.yardstick
         columns = self._columns.all
         columns = columns[np.argsort(columns[:, 0], kind="stable")]  # workers end in any order
         number, metric, failed, feasible, seconds, memory, share = columns[:, :N_COLUMNS].T

@@ -48,8 +48,8 @@ class Learner:
                 encoding=self._encoding, costs=costs,
                 is_here=ran_on(study, self._hardware), metric=metric_in(study),
             )  # fmt: skip
-        if costs != self._evidence.costs:  # sizes were probed again
-            self._evidence = self._evidence.at(costs)
+        if costs != self._evidence.costs or look.superseded:  # sizes were probed again
+            self._evidence = self._evidence.at(costs, without=look.superseded)
         self._evidence.add(look.finished)
         return self._evidence, look.unfinished
 

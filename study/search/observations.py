@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -62,13 +63,14 @@ class Observations:
 
         return np.where(self.failed, USELESS, _error(self.metric))
 
-    def part(self, rows: Rows) -> Part:
-        """Those at `rows`, (M,)."""
+    def part(self, rows: Rows, *, best: float = math.inf) -> Part:
+        """Those at `rows`, (M,). `best`: log error of the best run known of elsewhere."""
         import numpy as np
 
         error, noise = self._seen(rows)
         among = self.measured[self.counts] if self.counts.any() else self.error
-        capped = np.minimum(np.log(error + TIE), np.log(among + TIE).min() + CAP)
+        best = np.log(among + TIE).min(initial=best)
+        capped = np.minimum(np.log(error + TIE), best + CAP)
         return Part(x=self.x[rows], log_error=capped, noise=noise)
 
     @cached_property

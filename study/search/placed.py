@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from typing import Any
 
 import optuna
 from optuna.distributions import BaseDistribution, IntDistribution
 from optuna.samplers import BaseSampler
-from optuna.trial import FrozenTrial
+from optuna.trial import FrozenTrial, TrialState
 
 from batchfront.study.search.forwarding import Forwarding
 from batchfront.study.trials.attributes import BATCH_SIZE
+from batchfront.study.trials.paused import is_paused, superseded
 
 
 class PlacedSampler(Forwarding):
@@ -99,5 +100,21 @@ class _Placed:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._inner, name)
 
-    def get_all_trials(self, *args: Any, **more: Any) -> list[FrozenTrial]:
-        return [self._sampler.shown(trial) for trial in self._inner.get_all_trials(*args, **more)]
+    def get_all_trials(
+        self, study_id: int, deepcopy: bool = True, states: Container[TrialState] | None = None
+    ) -> list[FrozenTrial]:
+        found = self._inner.get_all_trials(study_id, deepcopy=deepcopy, states=states)
+        gone = set[int]()
+        if any(map(is_paused, found)):
+            gone = superseded(self._inner.get_all_trials(study_id, deepcopy=False))
+        if gone and states is not None:
+            found = [trial for trial in found if trial.number not in gone]
+        shown = [self._sampler.shown(trial) for trial in found]
+        return [_failed(trial) if trial.number in gone else trial for trial in shown]
+
+
+def _failed(trial: FrozenTrial) -> FrozenTrial:
+    """What stands in the place of a trial whose run was taken up: it says nothing."""
+    seen = copy.copy(trial)
+    seen.state = TrialState.FAIL
+    return seen

@@ -122,7 +122,7 @@ def projected(study: optuna.Study) -> optuna.Study:
     view = optuna.create_study(directions=study.directions, study_name=study.study_name)
     trials = study.get_trials(deepcopy=False)
     sound = SoundTrials()
-    ours = {t.number for t in trials if sound.why_not(study, t) is None}
+    ours = {t.number for t in sound.of(study)}
     told = [t.values[0] for t in trials if t.number in ours and t.values is not None]
     worse = min if study.directions[0].name == "MAXIMIZE" else max
     worst = worse(told, default=0.0)

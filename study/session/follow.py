@@ -20,6 +20,7 @@ from batchfront.study.trials.attributes import (
     rate_of,
 )
 from batchfront.study.trials.outcome import grid_stride
+from batchfront.study.trials.paused import is_thaw
 from batchfront.study.trials.sound import SoundTrials
 from batchfront.study.workers.events import Event
 
@@ -77,6 +78,7 @@ def _event(trial: FrozenTrial) -> Event:
         number=trial.number,
         batch_size=batch_size_of(trial.params),
         learning_rate=rate_of(trial),
+        goes_on=is_thaw(trial),
         epoch=len(curve)
         * grid_stride(length.points if length else 1),  # long curves are kept at every so many
         metric=curve[-1] if curve else None,

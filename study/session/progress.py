@@ -154,7 +154,11 @@ class Progress(Live):
     def _end(self, event: Event) -> None:
         if event.verdict in ("interrupted", "taken over", QUEUED_AGAIN):
             return
-        self._n_done += 1
+        if event.goes_on:  # it was counted, and as one that was stopped
+            self._n_stopped -= 1
+            self._n_done = max(self._n_done, event.n_finished + 1)
+        else:
+            self._n_done += 1
         if event.values is not None:
             points = [*self._front, event.values]
             self._front = [

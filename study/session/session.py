@@ -41,6 +41,8 @@ from batchfront.study.plan.settings import (
     recipe_of,
 )
 from batchfront.study.plan.sizes import span_of
+from batchfront.study.pruning.by_name import make_stop_rule
+from batchfront.study.pruning.front import to_go_on
 from batchfront.study.quiet import quiet_optuna
 from batchfront.study.search.ending import End
 from batchfront.study.session.devices import device_notes
@@ -160,6 +162,9 @@ class Session:
         say(f"study {plan.study_name!r}: task {plan.task} on {plan.device}, {plan.length}")
         say(f"storage {redacted(self._settings.storage)}")
         say(f"space {plan.space}; sampler {plan.sampler}, seed {plan.seed}")
+        for past in plan.past:
+            runs = counted(len(past.runs), "run")
+            say(f"warm start: {runs} of {past.source}, for what the metric is, where they agree")
         if is_new and self._settings.learning_rates == AUTO:
             say("learning rates are from range tests at the smallest and largest batch size")
         if str(plan.budgets):
@@ -181,7 +186,9 @@ class Session:
         from batchfront.study.findings.overview.board import note, publish
 
         end = end_of(study, plan)
-        if end is not None and self._confirming(study, plan) is None:
+        n_paused = self._n_paused(study, plan)
+        complete = end is not None and not n_paused
+        if complete and self._confirming(study, plan) is None:
             self._console.print(f"nothing to do: {self._for_more(study)}", soft_wrap=True)
             self._outcome(study, end, plan)
             return 0
@@ -189,20 +196,30 @@ class Session:
         job = self._job(plan, objective)
         for line in said_before(study, plan):
             self._console.print(line, soft_wrap=True)
+        if n_paused and end is not None:
+            self._console.print(f"going on with {counted(n_paused, 'paused run')}")
         with self._interrupts.installed():
-            failure = None if end is not None else self._launch(study, objective, job)
-            end = end or end_of(study, plan)
+            failure = None if complete else self._launch(study, objective, job)
+            end = end if complete else end_of(study, plan)
             if failure is None and end is not None:
                 failure = self._confirm(study, objective, job)
-            self._outcome(study, end, plan)
+            n_paused = self._n_paused(study, plan)
+            self._outcome(study, end, plan, n_paused=n_paused)
             publish(study, note(plan), Objectives.of(study))
-        done = end is not None
+        done = end is not None and not n_paused
         if failure is not None and not (done and isinstance(failure, WorkerDied)):
             self.failure = failure
             self._console.print(one_line(f"error: {failure}"), style="red", soft_wrap=True)
             return 1
         late = plan.timeout is not None and time.monotonic() - begun >= plan.timeout
         return self._exit_code(asked=done or late)
+
+    def _n_paused(self, study: Study, plan: Plan) -> int:
+        """The paused runs that are to go on; none where a budget says how many may."""
+        if plan.goal.budget is not None:
+            return 0
+        rule = make_stop_rule(plan, lambda: plan.costs)
+        return len(to_go_on(rule, study, sound_trials(study)))
 
     def _for_more(self, study: Study) -> str:
         """How to go on from an end."""
@@ -284,8 +301,13 @@ class Session:
                 return failure
         return None
 
-    def _outcome(self, study: Study, end: End | None, plan: Plan | None = None) -> None:
-        """What came out; `end`: the one that the search is at."""
+    def _outcome(
+        self, study: Study, end: End | None, plan: Plan | None = None, *, n_paused: int = 0
+    ) -> None:
+        """What came out; `end`: the one that the search is at.
+
+        `n_paused`: runs that are to go on, and have not.
+        """
         say = self._console.print
         sound = SoundTrials()
         trials = sound.of(study)
@@ -308,6 +330,9 @@ class Session:
             say(f"interrupted with {self._so_many(n_done)}; run it again to resume")
         elif end is None:
             say(f"{self._so_many(n_done)}; run it again to go on")
+        elif n_paused:
+            runs = counted(n_paused, "paused run")
+            say(f"{runs} may still belong to the front; run it again to go on")
         else:
             say(f"next: {self._then or self._next(study)}", soft_wrap=True)
 

@@ -7,7 +7,7 @@ later call goes on where an earlier one ended.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from batchfront.study.plan.space import SearchSpace
@@ -16,7 +16,7 @@ from batchfront.study.smallest.ladder import walk
 from batchfront.study.smallest.question import ADAPTIVE, PURPOSES, Question
 from batchfront.study.smallest.sensitivity import adaptive_runs
 from batchfront.study.smallest.size import Asked
-from batchfront.study.trials.attributes import PURPOSE, SCHEDULE, SCORE_TEST
+from batchfront.study.trials.attributes import PURPOSE, SCHEDULE, SCORE_TEST, fused_sizes
 from batchfront.study.trials.rows import RunRow, runs_of
 from batchfront.study.trials.yardstick import Objectives, standard
 
@@ -53,9 +53,15 @@ class Agenda:
             return asked
         return asked[: max(0, self.limit - n_asked(rows))]
 
+    def by(self, study: Study) -> Agenda:
+        """The same, where runs are trained together: by what the study knows of that by now."""
+        if self.question.fused is None:
+            return self
+        return replace(self, question=replace(self.question, fused=fused_sizes(study)))
+
     def queue(self, study: Study, trials: Sequence[FrozenTrial]) -> int:
         """Queue what is due, under the claim lock; returns how many trials that were."""
-        asked = self.due(trials)
+        asked = self.by(study).due(trials)
         for one in asked:
             study.enqueue_trial(self._params(one), user_attrs=self._attributes(one))
         return len(asked)

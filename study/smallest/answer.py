@@ -25,6 +25,7 @@ from batchfront.study.smallest.sensitivity import (
 )
 from batchfront.study.smallest.single import SingleRuns, single_runs
 from batchfront.study.smallest.size import SizeState
+from batchfront.study.trials.attributes import fused_sizes
 from batchfront.study.trials.rows import RunRow
 from batchfront.study.trials.sound import sound_trials
 from batchfront.study.trials.yardstick import Objectives, Yardstick, standard
@@ -124,6 +125,7 @@ def recorded_answer(study: Study, asking: Asking) -> Answer:
         )
     if space is not None:
         question = question_in(space, asking).measured_by(yardstick)
+        question = replace(question, fused=fused_sizes(study) or None)
         return answer_of(replace(_here(question, rows), is_recorded=True), rows)
     rates = [row.learning_rate for row in rows]
     sizes = sorted({row.batch_size for row in rows})

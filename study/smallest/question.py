@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -36,6 +36,8 @@ class Question:
     learning_rates: tuple[float, float]  # searched by the study; tuning may go beyond
     is_recorded: bool = False  # nothing will be run: what is there decides
     hardware: str | None = None  # whose time and memory count; None: any
+    fused: Mapping[int, bool] | None = None
+    """Sizes of which is known whether their runs are trained together; None: no runs are."""
 
     def measured_by(self, yardstick: Yardstick) -> Question:
         """The same, of a target in the metric's units, in standard values."""
@@ -47,6 +49,16 @@ class Question:
     def needed(self) -> int:
         """Seeds that must reach the target."""
         return math.ceil(SHARE * self.n_seeds - 1e-9)
+
+    def in_rounds(self, size: int) -> bool:
+        """Whether runs of a size come in whole rounds: together ten cost little more than one.
+
+        As with the nearest size that is decided; where none is, as if they were trained together.
+        """
+        if self.fused is None:
+            return False
+        near = min(self.fused, key=lambda one: abs(math.log(one / size)), default=None)
+        return near is None or self.fused[near]
 
     @property
     def start(self) -> int:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from batchfront.study.smallest.confirm import n_missing
+from batchfront.study.smallest.confirm import MOST, n_missing
 from batchfront.study.smallest.ladder import Walk
 from batchfront.study.smallest.question import ADAPTIVE, SENSITIVITY, Question, reaches
 from batchfront.study.smallest.rate_model import is_crash
@@ -75,7 +75,9 @@ def to_run(question: Question, rows: Sequence[RunRow], found: Walk) -> tuple[Ask
     if missing and any(row.waits for row in own):
         return ()
     scored = sum(row.score_test for row in own)
-    asked = _asked(size, rate, max(min(missing, N_SEEDS), N_SEEDS - scored), score=True)
+    in_rounds = question.in_rounds(size)
+    at_once = min(missing, MOST - len(state.outcomes) if in_rounds else N_SEEDS)
+    asked = _asked(size, rate, max(at_once, N_SEEDS - scored), score=True)
     return asked if missing or found.answer is None else asked + _others(question, rows, found)
 
 

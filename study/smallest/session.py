@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from batchfront.objectives.fused.together import Together
 from batchfront.objectives.parameter import usual_values
 from batchfront.study.errors import StudyError
+from batchfront.study.plan.parsers import OFF
 from batchfront.study.plan.plan import Plan
 from batchfront.study.plan.settings import StudySettings
 from batchfront.study.session.open_ended import OpenEnded
@@ -15,6 +17,7 @@ from batchfront.study.show import counted, human_seconds
 from batchfront.study.smallest.agenda import Agenda, n_asked
 from batchfront.study.smallest.answer import Answer, Asking, answer_of, question_in
 from batchfront.study.smallest.question import Question
+from batchfront.study.smallest.rounds import WIDTH
 from batchfront.study.smallest.tuning import ENOUGH
 from batchfront.study.trials.growing import can_adapt, whole_runs
 from batchfront.study.trials.sound import sound_trials
@@ -56,7 +59,11 @@ class SmallestSession(Session):
             self._console.print(f"going on from {n_done} recorded trials")
 
     def _search(self, study: Study, plan: Plan, objective: Objective) -> int:
-        question = replace(question_in(plan.space, self._asking), hardware=plan.hardware)
+        question = replace(
+            question_in(plan.space, self._asking),
+            hardware=plan.hardware,
+            fused={} if plan.fuse != OFF and Together(objective).is_possible else None,
+        )
         agenda = Agenda(
             question=question,
             metric_names=plan.objectives,
@@ -75,7 +82,7 @@ class SmallestSession(Session):
             failure = self._walk(plan, objective, agenda)
         trials = sound_trials(study)
         finished = [row for row in agenda.rows(trials) if row.finished]
-        self.answer = answer_of(agenda.asked(trials), finished)
+        self.answer = answer_of(agenda.by(study).asked(trials), finished)
         if failure is not None:
             self._console.print(f"error: {failure}", style="red", soft_wrap=True)
             return 1
@@ -83,7 +90,10 @@ class SmallestSession(Session):
 
     def _say_price(self, plan: Plan, question: Question) -> None:
         """What the walk down takes where every size counts: people should know before they wait."""
-        n_runs = ENOUGH + question.needed
+        n_runs, less = ENOUGH + question.needed, ""
+        if question.fused is not None:
+            n_runs = WIDTH + question.n_seeds
+            less = "one by one, and a fraction of that where they are trained together; "
         runs = whole_runs(plan.costs, plan.growth)
         a_size = {
             size: cost.train_seconds * n_runs
@@ -96,7 +106,7 @@ class SmallestSession(Session):
                 f"about {human_seconds(sum(a_size.values()))} of training if all sizes down to "
                 f"{smallest} count ({counted(n_runs, 'run')} each), "
                 f"{human_seconds(a_size[smallest])} of it at {smallest}; "
-                "what is recorded is not run again",
+                f"{less}what is recorded is not run again",
                 soft_wrap=True,
             )
 

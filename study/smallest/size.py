@@ -162,7 +162,12 @@ def _asked(size: int, rates: Sequence[float], purpose: str) -> tuple[Asked, ...]
 
 
 def _first_seeds(question: Question, size: int, rate: float) -> tuple[Asked, ...]:
-    return _asked(size, min(FIRST_SEEDS, question.n_seeds) * [rate], SEEDS)
+    return _asked(size, _n_first(question, size) * [rate], SEEDS)
+
+
+def _n_first(question: Question, size: int) -> int:
+    """Seeds that are run before anybody looks whether it is decided: all, if together."""
+    return question.n_seeds if question.in_rounds(size) else min(FIRST_SEEDS, question.n_seeds)
 
 
 def _seeded(
@@ -183,7 +188,7 @@ def _seeded(
             return replace(state, to_run=_asked(size, beyond, TUNE))
         tried = {row.learning_rate for row in seeds}
         return state if len(tried) >= ATTEMPTS else _another(question, rows, state, tried, target)
-    n_missing = FIRST_SEEDS - len(group)
+    n_missing = _n_first(question, size) - len(group)
     if n_missing <= 0:  # no more than could decide it
         n_missing = question.needed - sum(state.outcomes)
     n_missing = min(n_missing, question.n_seeds - len(group))

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from statistics import fmean, median, stdev
 
+from batchfront.study.smallest import rounds
 from batchfront.study.smallest.question import SENSITIVITY, TUNE, Question
 from batchfront.study.smallest.rate_model import RateModel, error_of, is_crash, says_something
 from batchfront.study.trials.rows import RunRow
@@ -36,24 +37,56 @@ def tuned(question: Question, rows: Sequence[RunRow], size: int, *, frozen: floa
     if any(row.purpose == TUNE and row.waits for row in mine):
         return Tuning(rate=None)
     n_tuned = sum(row.purpose == TUNE and not is_crash(row) for row in mine)
+    pace = Pace(in_rounds=question.in_rounds(size))
     if not any(says_something(row) for row in rows):
-        return Tuning(rate=None, to_run=() if n_tuned else _sweep(question))
+        return Tuning(rate=None, to_run=() if n_tuned else pace.sweep(question))
     tried = sorted(row.learning_rate for row in mine if says_something(row))
     model, found = RateModel(rows, size), reach(mine, *_range(question, tried))
     if n_tuned == 0:
         best = _tidy(model.best(*_range(question, tried)))
-        return Tuning(rate=None, to_run=_first(best, tried, frozen))
-    if found is None and n_tuned < MAX_TUNE:  # whatever ran to its end must have been slower
-        return Tuning(rate=None, to_run=(_tidy(tried[0] / APART),))
+        return Tuning(rate=None, to_run=pace.first(best, tried, frozen))
+    if found is None and n_tuned < pace.most:  # whatever ran to its end must have been slower
+        return Tuning(rate=None, to_run=pace.more(tried[0] / APART, tried))
     best = _tidy(model.best(*(found or _range(question, tried))))
     bracketed = is_bracketed(best, tried)
     seen = _best_seen(mine)
     beyond = None if seen is None else _missing(seen, tried)
     missing = beyond or _missing(best, tried)
-    enough = ENOUGH if bracketed and beyond is None else MAX_TUNE
+    enough = pace.enough if bracketed and beyond is None else pace.most
     if missing is None or n_tuned >= enough or not tried:
         return Tuning(rate=best, bracketed=bracketed)
-    return Tuning(rate=None, to_run=(_tidy(missing),))
+    return Tuning(rate=None, to_run=pace.more(missing, tried))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pace:
+    """How many rates are asked for at once: as few as will do, or whole rounds of them."""
+
+    in_rounds: bool
+
+    @property
+    def enough(self) -> int:
+        """Runs of a size, where the best rate lies between others: seeds will tell more."""
+        return rounds.WIDTH if self.in_rounds else ENOUGH
+
+    @property
+    def most(self) -> int:
+        """Runs of a size."""
+        return rounds.MOST if self.in_rounds else MAX_TUNE
+
+    def sweep(self, question: Question) -> tuple[float, ...]:
+        """Rates over the whole range, where nothing is known at all."""
+        return _sweep(question, rounds.WIDTH if self.in_rounds else SWEEP)
+
+    def first(self, best: float, tried: Sequence[float], frozen: float | None) -> tuple[float, ...]:
+        """The first rates of a size."""
+        if self.in_rounds:
+            return _all_tidy(rounds.first_round(best, frozen))
+        return _first(best, tried, frozen)
+
+    def more(self, missing: float, tried: Sequence[float]) -> tuple[float, ...]:
+        """The next rates of a size, where one at least must be run."""
+        return _all_tidy(rounds.next_round(missing, tried) if self.in_rounds else [missing])
 
 
 def reach(mine: Sequence[RunRow], low: float, high: float) -> tuple[float, float] | None:
@@ -138,10 +171,10 @@ def _range(question: Question, tried: Sequence[float]) -> tuple[float, float]:
     return low, high
 
 
-def _sweep(question: Question) -> tuple[float, ...]:
+def _sweep(question: Question, n_rates: int) -> tuple[float, ...]:
     low, high = map(math.log, question.learning_rates)
-    rates = {_tidy(math.exp(low + (high - low) * (n + 0.5) / SWEEP)) for n in range(SWEEP)}
-    return tuple(sorted(rates))
+    step = (high - low) / n_rates
+    return tuple(sorted(set(_all_tidy(math.exp(low + step * (n + 0.5)) for n in range(n_rates)))))
 
 
 def _first(best: float, tried: Sequence[float], frozen: float | None) -> tuple[float, ...]:
@@ -164,6 +197,10 @@ def _missing(best: float, tried: Sequence[float]) -> float | None:
 
 def _is_near(rate: float, tried: Sequence[float]) -> bool:
     return any(max(rate / other, other / rate) <= SAME for other in tried)
+
+
+def _all_tidy(rates: Iterable[float]) -> tuple[float, ...]:
+    return tuple(_tidy(rate) for rate in rates)
 
 
 def _tidy(rate: float) -> float:

@@ -16,7 +16,7 @@ from batchfront.study.opening.terms import new_identity
 from batchfront.study.plan.agreement import AGREEMENT, IMPORTED
 from batchfront.study.show import counted
 from batchfront.study.transfer.writing import add_missing, check_whole, is_start, new_or_found
-from batchfront.study.trials.attributes import DEATHS, ROOT, SCALED, id_of
+from batchfront.study.trials.attributes import DEATHS, ROOT, SCALED, THAW, id_of
 from batchfront.study.workers.retry import noted_by_samplers
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ def _template(trial: FrozenTrial) -> FrozenTrial:
 
     if trial.state != TrialState.RUNNING:
         return trial
-    kept = {k: v for k, v in trial.user_attrs.items() if k in (ROOT, DEATHS, SCALED)}
+    kept = {k: v for k, v in trial.user_attrs.items() if k in (ROOT, DEATHS, SCALED, THAW)}
     queued = optuna.create_trial(
         state=TrialState.WAITING,
         params=trial.params,

@@ -61,7 +61,19 @@ def table_of_study(study: Study, names: Mapping[str, str]) -> tuple[str, int]:
         rows.append({name: str(value) for name, value in row.items()})
     if not rows:
         raise StudyError(f"study {study.study_name!r} has no finished trials")
-    return _text(_renamed(rows, names, f"study {study.study_name!r}")), len(trials) - len(rows)
+    where = f"study {study.study_name!r}"
+    renamed = _renamed(rows, names, where)
+    _check_needed(renamed, where)
+    return _text(renamed), len(trials) - len(rows)
+
+
+def _check_needed(rows: Rows, where: str) -> None:
+    """Raise StudyError where no parameter is called as it is here."""
+    known = {name: None for row in rows for name in row}
+    for name in ("batch_size", "learning_rate"):
+        if name not in known:
+            found = ", ".join(n for n in known if n != "verdict")
+            raise StudyError(f"{where} has no {name}, but {found}: --map {name}=THEIRS names it")
 
 
 def value_names(study: Study) -> list[str]:

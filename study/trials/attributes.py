@@ -12,9 +12,11 @@ from batchfront.objectives.measurement import TECHNIQUE_FACTS, TO_TARGET, Phase
 from batchfront.storage.fence import OWNER as OWNER  # the storage looks at it, too
 
 if TYPE_CHECKING:
+    from optuna import Study
     from optuna.trial import FrozenTrial, Trial
 
 AGREEMENT = "batchfront"  # study attribute: what must not change within a study
+FUSED = "fused"  # study attribute: batch size, as text -> whether its runs are trained together
 IMPORTED = "imported"  # in the record of a study of recorded runs: the table they came from
 BATCH_SIZE, LOG2_BATCH_SIZE = SIZE_NAMES = ("batch_size", "log2_batch_size")
 """The parameter; studies up to format 3 searched its logarithm."""
@@ -22,6 +24,7 @@ CONSTRAINT = "stopped"  # the one constraint key on every finished trial
 VERDICT = "verdict"
 REASON = "reason"
 CURVE = "metric_curve"
+CURVE_STEPS = "metric_steps"  # in an Optuna study of one's own: the steps that were reported
 FAIL_REASON = "fail_reason"
 HARDWARE = "hardware"  # id of what it ran on
 UNPROBED = "cost_unprobed"  # a combination whose cost no probe knows: measured by the trial itself
@@ -29,6 +32,8 @@ OWN_CLOCK = "own_clock"  # steps were not reported: its time is its own, and no 
 PREDICTED = "predicted"  # told without running: known not to fit, or to break a budget
 SPARED = "spared"  # a stop that was not carried out: {"epoch", "reach", "rival"}
 PRUNER_STATE = "pruner_state"  # what an Optuna pruner noted about a trial
+PAUSED = "paused_after"  # points of the curve of a stopped run that is kept, and can go on
+THAW = "goes_on_after"  # of a trial that goes on with a paused run: where that was paused
 ROOT = "retry_of"  # number of the trial whose run this one goes on with
 DEATHS = "worker_deaths"  # how many workers have died at it
 PURPOSE = "purpose"  # of a trial that a protocol asked for; a pruner leaves it alone
@@ -67,7 +72,8 @@ ATTRIBUTES = (  # of a measured trial, in the order of exports
     "measured_seconds", "process_seconds", "time_off", MEMORY_OFF, "planned_train_seconds",
     SCHEDULE, PHASES,
     "evaluation_peak_bytes", UNPROBED, HARDWARE, PREDICTED, "seed", "epochs", RUN_LENGTH, "device",
-    "torch_version", "compiled", BASE, PURPOSE, ROOT, DEATHS, SPARED, CURVE, ALSO_CURVES,
+    "torch_version", "compiled", BASE, PURPOSE, ROOT, DEATHS, PAUSED, THAW,
+    SPARED, CURVE, ALSO_CURVES,
 )  # fmt: skip
 
 
@@ -92,6 +98,11 @@ def worker_deaths(trial: Trial | FrozenTrial) -> int:
 def id_of(trial: Trial | FrozenTrial) -> int:
     """The id by which a storage knows a trial; Optuna has no public name for it."""
     return trial._trial_id
+
+
+def fused_sizes(study: Study) -> dict[int, bool]:
+    """The batch sizes of which a study knows whether their runs are trained together."""
+    return {int(size): bool(known) for size, known in study.user_attrs.get(FUSED, {}).items()}
 
 
 def length_of(attributes: Mapping[str, Any]) -> Length | None:

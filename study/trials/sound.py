@@ -28,6 +28,7 @@ from batchfront.study.trials.attributes import (
     LOG2_BATCH_SIZE,
     MEMORY_OFF,
     OWNER,
+    PAUSED,
     PHASES,
     PRUNER_STATE,
     PURPOSE,
@@ -39,10 +40,12 @@ from batchfront.study.trials.attributes import (
     SIZE_NAMES,
     SO_FAR,
     SPARED,
+    THAW,
     VERDICT,
     has_batch_size,
     id_of,
 )
+from batchfront.study.trials.paused import superseded
 
 if TYPE_CHECKING:
     from optuna import Study
@@ -103,7 +106,7 @@ def _is_length(value: Any) -> bool:
 
 CHECKS: Mapping[str, Check] = {
     **dict.fromkeys((VERDICT, REASON, FAIL_REASON, SCHEDULE, PURPOSE, HARDWARE), _is_text),
-    **dict.fromkeys((ROOT, DEATHS), _is_count),
+    **dict.fromkeys((ROOT, DEATHS, PAUSED, THAW), _is_count),
     **dict.fromkeys((SCALED, "epochs", "total_steps"), _is_positive),
     **dict.fromkeys((SPARED, PRUNER_STATE), _is_dict),
     **dict.fromkeys(
@@ -258,9 +261,11 @@ class SoundTrials:
         self._judged: dict[int, str | None] = {}  # by id
 
     def of(self, study: Study) -> list[FrozenTrial]:
-        """The trials of the study that are ours."""
+        """The trials of the study that are ours; of a run that was paused and taken up the last."""
         trials = study.get_trials(deepcopy=False)
-        return [trial for trial in trials if self.why_not(study, trial) is None]
+        ours = [trial for trial in trials if self.why_not(study, trial) is None]
+        gone = superseded(ours)
+        return [trial for trial in ours if trial.number not in gone] if gone else ours
 
     def foreign_line(self, study: Study) -> str | None:
         """How many trials are set aside, and the most frequent reason; None where all are ours."""

@@ -25,6 +25,7 @@ class Claimed:
     trial: Trial
     params: TrialParams
     purpose: str | None  # of a trial that a question asked for
+    goes_on: bool  # with a run that was paused
     is_probed: bool  # the probes of sizes speak of its other parameters, too
     costs: Costs  # of sizes, as known when it was claimed
     limits: Limits  # likewise

@@ -16,10 +16,12 @@ from batchfront.objectives.device.hardware import (
     is_out_of_memory,
     usable_memory_bytes,
 )
+from batchfront.objectives.fused.group import LEAST
 from batchfront.objectives.fused.refusal import Refused
 from batchfront.objectives.fused.together import Together
 from batchfront.objectives.raised import Halted
 from batchfront.study.plan.parsers import AUTO, OFF
+from batchfront.study.trials.attributes import FUSED
 
 if TYPE_CHECKING:
     from optuna import Study
@@ -31,9 +33,8 @@ if TYPE_CHECKING:
     from batchfront.study.workers.claimed import Claimed
     from batchfront.study.workers.watched import WatchedRun
 
-FUSED = "fused"  # of a study: batch size, as text -> whether its runs are trained together
-MOST = 16  # runs, where nobody says how many
-TRIED = 8  # runs, by which is decided whether that pays
+MOST = 32  # runs, where nobody says how many
+TRIED = 10  # runs, by which is decided whether that pays: as many as in most groups
 SHARE = 0.5  # of the device's memory that a group may take
 
 
@@ -71,18 +72,18 @@ class Fusing:
         wanted = claimed.purpose is not None and claimed.is_told and claimed.growth is None
         if self._most == 0 or not wanted or claimed.params.schedule is not None:
             return 0
-        if not self._is_fused(claimed.params):
-            return 0
         peak = claimed.known and claimed.known.peak_memory_bytes
         fits = usable_memory_bytes(self._plan.device) * SHARE // peak if peak else self._most
-        return max(1, min(self._most, int(fits)))
+        most = min(self._most, int(fits))
+        return max(1, most) if self._is_fused(claimed.params, most) else 0
 
     def carry_out(
         self, group: Sequence[tuple[TrialParams, WatchedRun]]
     ) -> list[BaseException | None]:
         """Train them; what each raised, None where it was told its verdict."""
         found: list[BaseException | None] = [NotTogether() for _ in group]
-        ready = [(n, params, watched.ready()) for n, (params, watched) in enumerate(group)]
+        n_runs = len(group)
+        ready = [(n, params, watched.ready(n_runs)) for n, (params, watched) in enumerate(group)]
         runs = [(n, params, run) for n, params, run in ready if run is not None]
         for _, _, run in runs:
             run.trained_with(fused=len(runs))
@@ -101,30 +102,39 @@ class Fusing:
             found[n] = one
         return found
 
-    def _is_fused(self, params: TrialParams) -> bool:
+    def _is_fused(self, params: TrialParams, most: int) -> bool:
         size = params.batch_size
         if size not in self._decided:
             stored = self._study.user_attrs.get(FUSED, {})
             self._decided[size] = (
-                bool(stored[str(size)]) if str(size) in stored else self._decide(params)
+                bool(stored[str(size)]) if str(size) in stored else self._decide(params, most)
             )
         return self._decided[size]
 
-    def _decide(self, params: TrialParams) -> bool:
+    def _decide(self, params: TrialParams, most: int) -> bool:
         """Find out, and store it unless another worker has done so meanwhile."""
-        why = self._together.why_not([params])
-        if not why and self._plan.fuse == AUTO and not self._together.pays([params] * TRIED):
-            why = "together they are hardly quicker"
-        size = str(params.batch_size)
+        size, why = str(params.batch_size), self._why_not([params] * min(TRIED, most))
         with self._storage.claim_lock(self._plan.study_name):
             stored = self._study.user_attrs.get(FUSED, {})
             if size not in stored:
                 self._study.set_user_attr(FUSED, {**stored, size: not why})
         if why:
-            self._say(f"trials of batch size {size} are trained one by one: {why}")
+            self._say(size, why)
         return bool({size: not why, **stored}[size])
 
-    def _say(self, words: str) -> None:
-        if words not in self._told:
-            self._told.add(words)
-            warnings.warn(words, stacklevel=2)
+    def _why_not(self, some: list[TrialParams]) -> str:
+        """What stands in the way of training these together, or makes it useless; "" if nothing."""
+        if len(some) < LEAST:
+            return "two of them may not fit into memory"
+        why = self._together.why_not(some)
+        if not why and self._plan.fuse == AUTO and not self._together.pays(some):
+            why = "together they are hardly quicker"
+        return why
+
+    def _say(self, size: str, why: str) -> None:
+        """Once for each reason: it is that of other sizes, too."""
+        if why not in self._told:
+            self._told.add(why)
+            warnings.warn(
+                f"trials of batch size {size} are trained one by one: {why}", stacklevel=2
+            )

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 from batchfront.storage.checkpoint import Checkpoint
 from batchfront.study.trials.attributes import HARDWARE, derive_seed
-from batchfront.study.trials.kept import identity_of, root_of
+from batchfront.study.trials.kept import bytes_of, identity_of, root_of
+from batchfront.study.trials.paused import is_paused
 from batchfront.study.workers.retry import lost_runs
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ class Kept:
         self._compiled = objective.compiled
         self._trials: Callable[[], Sequence[FrozenTrial]] = tuple  # as they were seen last
         self._is_tidy = False
+        self._n_paused = 0  # when their files were counted last
         self._claimed: Checkpoint | None = None
 
     def claim(self, trial: Trial) -> Checkpoint:
@@ -56,13 +58,38 @@ class Kept:
             self.tidy()
 
     def tidy(self) -> None:
-        """Remove what is kept of runs that have ended: their workers died before they did so."""
+        """Remove what is kept of runs that have ended: their workers died before they did so.
+
+        Those that are paused have not: they may go on.
+        """
         trials = self._trials()
         ended = [trial for trial in trials if trial.state.is_finished()]
         lost = lost_runs(trials)
-        going_on = [trial for trial in trials if not trial.state.is_finished()]
+        going_on = [t for t in trials if not t.state.is_finished() or is_paused(t)]
         needed = {root_of(trial) for trial in (*going_on, *lost)}
         self._remove(trial for trial in ended if root_of(trial) not in needed)
+        for trial in filter(is_paused, trials):
+            self.of(trial).tidy()
+
+    def limit(self, ranked: Callable[[], Sequence[FrozenTrial]]) -> None:
+        """Remove what is kept of paused runs beyond the plan's GiB: those would start over.
+
+        `ranked`: the paused ones, the most hopeless last; which takes time to find.
+        """
+        here = [t for t in self._trials() if is_paused(t) and self._ran_here(t)]
+        n_before, self._n_paused = self._n_paused, len(here)
+        most = self._plan.paused_gib * 2**30
+        if len(here) <= n_before or bytes_of(self._paths(here)) <= most:
+            return
+        trials = list(ranked())
+        while trials and bytes_of(self._paths(trials)) > most:
+            self.of(trials.pop()).remove()
+
+    def _ran_here(self, trial: FrozenTrial) -> bool:
+        return bool(trial.user_attrs.get(HARDWARE) == self._plan.hardware)
+
+    def _paths(self, trials: Iterable[FrozenTrial]) -> list[Path]:
+        return [self.of(trial).path for trial in trials]
 
     def forget(self) -> None:
         """Remove what is kept of any run: the study was deleted."""

@@ -78,8 +78,10 @@ def run_here(job: Job, objective: Objective, interrupts: Interrupts, emit: Emit)
         hardware=plan.hardware,
         limits=lambda study: next_trial.limits,  # of the claim that asks it
         has_budget=plan.goal.budget is not None,
+        past=plan.past,
     )
-    if plan.goal.is_auto or (plan.sampler == "cost-aware" and plan.n_trials > N_START):
+    is_soon = plan.sampler == "cost-aware" and (plan.n_trials > N_START or plan.past)
+    if plan.goal.is_auto or is_soon:
         load_libraries()
     watching = _study_in(shared, job)  # a study belongs to one thread
     folder = job.checkpoints

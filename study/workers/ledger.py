@@ -17,6 +17,7 @@ from batchfront.study.trials.attributes import (
     HARDWARE,
     INTERRUPTED,
     OWNER,
+    PAUSED,
     PREDICTED,
     REASON,
     RUN_LENGTH,
@@ -107,6 +108,8 @@ class Ledger:
         grade = grade_of(measured.verdict)
         known = claimed.cost_of(measured)
         attributes = {**attributes_of(measured, known), CURVE: list(curve) or None}
+        if decision is not None and decision.pauses:
+            attributes[PAUSED] = len(measured.metric_curve)
         self._pruned(claimed.trial, attributes, decision.grade if decision is not None else grade)
 
     def completed(

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Protocol
 
 from batchfront.storage.shared import CLAIM_PATIENCE_SECONDS
 from batchfront.study.opening.terms import attributes_now
 from batchfront.study.plan.limits import known_limits, limits_of
+from batchfront.study.plan.plan import PAUSING
+from batchfront.study.pruning.by_name import make_stop_rule
+from batchfront.study.pruning.front import ranked, to_go_on
 from batchfront.study.search.ending import Ending
 from batchfront.study.search.spending import Spending
 from batchfront.study.trials.attributes import (
@@ -20,10 +24,18 @@ from batchfront.study.trials.attributes import (
 )
 from batchfront.study.trials.costs import Costs, from_stored
 from batchfront.study.trials.hardware import COSTS
+from batchfront.study.trials.paused import is_thaw
 from batchfront.study.workers.claimed import Claimed
 from batchfront.study.workers.foreign import fail_foreign
 from batchfront.study.workers.kept import Kept
-from batchfront.study.workers.retry import drop, fail_dead, has_slot, is_double, mend_queue
+from batchfront.study.workers.retry import (
+    drop,
+    fail_dead,
+    has_slot,
+    is_double,
+    mend_queue,
+    thaw,
+)
 from batchfront.study.workers.so_far import SoFar
 from batchfront.study.workers.trial_run import params_of
 
@@ -80,6 +92,7 @@ class NextTrial:
         self._so_far = SoFar(plan.hardware)
         self._patience = CLAIM_PATIENCE_SECONDS
         self.costs: Costs = plan.costs
+        self.stop_rule = make_stop_rule(plan, lambda: self.costs)
         self.limits = known_limits([], plan, plan.costs)
         self.n_running = 0
         """Trials of others that a worker without one waits for: any may be left behind."""
@@ -112,7 +125,7 @@ class NextTrial:
             if self._interrupts.signum is not None:
                 return None
             self._queue_agenda()
-            if self._is_done():
+            if self._is_done() and not self._thaws():
                 self.n_running = self._awaited()
                 if self._kept is not None and self.n_running == 0:
                     self._kept.tidy()  # others may have died since they told their last trials
@@ -133,7 +146,10 @@ class NextTrial:
         if self._agenda is None or most < 1:
             return found
         with self._storage.claim_lock(self._plan.study_name, self._patience) as alone:
-            while alone and len(found) < most and self._interrupts.signum is None:
+            self._so_far.follow(self._study)
+            n_alike = sum(_is_alike(trial, first) for trial in self._so_far.unfinished)
+            share = _even_share(n_alike + 1, most + 1) - 1
+            while alone and len(found) < share and self._interrupts.signum is None:
                 self._so_far.follow(self._study)
                 waiting = _next_waiting(self._so_far.unfinished)
                 if waiting is None or not _is_alike(waiting, first):
@@ -157,6 +173,7 @@ class NextTrial:
             trial=trial,
             params=params,
             purpose=trial.user_attrs.get(PURPOSE),
+            goes_on=is_thaw(trial),
             is_probed=self._plan.space.is_probed(trial.params),
             costs=self.costs,
             limits=self.limits,
@@ -184,6 +201,8 @@ class NextTrial:
             self.limits = self._spending.within(self.limits)
         if self._kept is not None:
             self._kept.seen(lambda: so_far.trials)
+            if self._plan.pruner == PAUSING:
+                self._kept.limit(lambda: ranked(self.stop_rule, self._study))
 
     def _queue_agenda(self) -> None:
         """Queue what an agenda has next, where nothing waits."""
@@ -198,6 +217,8 @@ class NextTrial:
         unfinished = self._so_far.unfinished
         if self._agenda is not None:
             return not self._is_asked_for(unfinished, "WAITING")
+        if any(trial.state.name == "WAITING" and is_thaw(trial) for trial in unfinished):
+            return False
         n_running = sum(trial.state.name == "RUNNING" for trial in unfinished)
         if self.n_finished + n_running < self._plan.n_trials and _next_waiting(unfinished):
             return False  # it was begun, and is not left behind
@@ -209,6 +230,19 @@ class NextTrial:
             spending=self._spending,
         )
         return end is not None
+
+    def _thaws(self) -> bool:
+        """Queue the most promising of the paused runs that may still belong to the front."""
+        if self._agenda is not None:
+            return False
+        due = to_go_on(self.stop_rule, self._study, self._so_far.trials)
+        if self._spending is not None:
+            due = [t for t in due if self.limits.can_afford(batch_size_of(t.params))]
+        trial = next(iter(due), None)
+        if trial is not None:
+            thaw(self._study, trial)
+            self._so_far.follow(self._study)
+        return trial is not None
 
     @staticmethod
     def _is_asked_for(trials: Sequence[FrozenTrial], state: str) -> bool:
@@ -267,8 +301,15 @@ def _next_waiting(trials: Sequence[FrozenTrial]) -> FrozenTrial | None:
     return next((trial for trial in trials if trial.state.name == "WAITING"), None)
 
 
+def _even_share(n: int, most: int) -> int:
+    """Of `n` things in as few groups as can be, each of at most so many: how many in the first."""
+    return math.ceil(n / math.ceil(n / most))
+
+
 def _is_alike(waiting: FrozenTrial, claimed: Claimed) -> bool:
     """Whether an agenda asks for it at the same batch size, which does not grow."""
+    if waiting.state.name != "WAITING":
+        return False
     params, asked = waiting.system_attrs.get("fixed_params", {}), waiting.user_attrs
     mine = claimed.params
     if PURPOSE not in asked or SCHEDULE in asked or mine.schedule is not None:

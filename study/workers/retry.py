@@ -20,16 +20,19 @@ from batchfront.study.trials.attributes import (
     INTERRUPTED,
     MAX_RETRIES,
     OWNER,
+    PAUSED,
     PURPOSE,
     ROOT,
     SCALED,
     SCHEDULE,
     SCORE_TEST,
     SURPLUS,
+    THAW,
     id_of,
     is_finished,
     worker_deaths,
 )
+from batchfront.study.trials.paused import is_thaw
 
 if TYPE_CHECKING:
     from optuna import Study
@@ -37,7 +40,7 @@ if TYPE_CHECKING:
 
     from batchfront.storage.shared import SharedStorage
 
-ASKED = (PURPOSE, SCORE_TEST, SCALED, SCHEDULE)  # what a trial was asked for
+ASKED = (PURPOSE, SCORE_TEST, SCALED, SCHEDULE, THAW)  # what a trial was asked for
 OURS = "batchfront_"  # how system attributes of running trials begin
 BEAT = "batchfront_beat"  # how often its worker has shown that it lives
 LEASE = "batchfront_lease"  # for how many seconds its worker may be silent
@@ -55,6 +58,8 @@ def queue_again(study: Study, trial: FrozenTrial, *, n_deaths: int) -> None:
 
     noted = noted_by_samplers(trial)
     asked = {k: v for k, v in trial.user_attrs.items() if k in ASKED}
+    if PAUSED in trial.user_attrs:
+        asked[THAW] = trial.user_attrs[PAUSED]
     history = [*noted.get(HISTORY, []), trial.number]
     study.add_trial(
         optuna.create_trial(
@@ -66,6 +71,11 @@ def queue_again(study: Study, trial: FrozenTrial, *, n_deaths: int) -> None:
             system_attrs={**noted, "failed_trial": history[0], HISTORY: history},
         )
     )
+
+
+def thaw(study: Study, trial: FrozenTrial) -> None:
+    """Queue what goes on with a paused trial: nobody has died at it."""
+    queue_again(study, trial, n_deaths=worker_deaths(trial))
 
 
 def noted_by_samplers(trial: FrozenTrial) -> dict[str, Any]:
@@ -152,8 +162,10 @@ def has_slot(trial: Trial, trials: Iterable[FrozenTrial], n_trials: int) -> bool
     """Whether the total leaves room for a trial that was just asked for.
 
     What has not ended counts where its number is lower. So of all who ask at once those with the
-    lowest numbers stay, and never too many.
+    lowest numbers stay, and never too many. A paused run that goes on has the slot it had.
     """
+    if is_thaw(trial):
+        return True
     others = (one for one in trials if one.number != trial.number)
     taken = sum(
         is_finished(one) if one.state.is_finished() else one.number < trial.number for one in others
@@ -170,11 +182,13 @@ def _is_to_run_again(trial: FrozenTrial) -> bool:
 
 
 def _successors(trials: Iterable[FrozenTrial]) -> dict[int, int]:
-    """The number of the first trial that goes on with each one's run, by that one's number."""
+    """The number of the first trial that goes on with each one's run, by that one's number.
+
+    Those between may be missing: of a run that was paused and has gone on the last trial is there.
+    """
     found: dict[int, int] = {}
     for trial in trials:  # in the order of their numbers
-        before = _predecessor(trial)
-        if before is not None:
+        for before in _history(trial):
             found.setdefault(before, trial.number)
     return found
 
@@ -185,5 +199,10 @@ def _is_later(trial: FrozenTrial, successors: dict[int, int]) -> bool:
 
 
 def _predecessor(trial: FrozenTrial) -> int | None:
+    history = _history(trial)
+    return history[-1] if history else None
+
+
+def _history(trial: FrozenTrial) -> list[int]:
     history = trial.system_attrs.get(HISTORY)
-    return history[-1] if history and isinstance(history, list) else None
+    return history if isinstance(history, list) else []

@@ -33,12 +33,16 @@ class SoFar:
         """Take over what has happened since the last time."""
         look = self._followed.look(study)
         self.unfinished, self.foreign = look.unfinished, look.foreign
+        if look.superseded:
+            gone = [trial for trial in self._finished if trial.number in look.superseded]
+            self._finished = [t for t in self._finished if t.number not in look.superseded]
+            self.n_finished -= sum(map(is_finished, gone))
         self._finished += look.finished
         self.n_finished += sum(map(is_finished, look.finished))
         self._sizes = self._sizes.and_of(look.finished, self._hardware)
         self._chained += [
             trial
-            for trial in look.finished
+            for trial in (*look.finished, *look.taken_up)
             if trial.state.name == "FAIL" or HISTORY in trial.system_attrs
         ]
 

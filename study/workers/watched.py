@@ -52,6 +52,8 @@ class WatchedRun:
         """`told`: what the author of the loop has been told by this worker, once for all runs."""
         self.decision: Decision | None = None  # of the stop rule, to end this run
         self.broken: Exception | None = None  # what storage or stop rule raised
+        self._pausing: Decision | None = None  # to be carried out once this epoch is kept
+        self._kept_at = 0  # points of the curve when it was kept last
         self._goes_on = False  # from what was kept
         self._checkpoint = checkpoint
         self._study = study
@@ -65,6 +67,7 @@ class WatchedRun:
         self._interrupts = interrupts
         self._say = say
         self._told = told
+        self._curve_seconds = CURVE_SECONDS
         self._curve_due = time.monotonic() + CURVE_SECONDS
 
     @property
@@ -90,8 +93,8 @@ class WatchedRun:
         self._carry_out(objective, None)
         return self._run.result()
 
-    def ready(self) -> Run | None:
-        """The run, to be trained beside others; None where what is kept of it cannot be used.
+    def ready(self, n_runs: int) -> Run | None:
+        """The run, to be trained among `n_runs`; None where what is kept of it cannot be used.
 
         What it costs is known, and what is measured beside others is not that.
         """
@@ -100,6 +103,7 @@ class WatchedRun:
         if known is None or known.step_seconds is None:
             return None
         self._goes_on = kept is not None
+        self._curve_seconds = CURVE_SECONDS * n_runs  # as often as one is written, among them all
         try:
             if kept is not None:
                 self._run.restore(kept)
@@ -153,6 +157,7 @@ class WatchedRun:
             with self._interrupts.armed(gently=self._checkpoint is not None):
                 if kept is not None:
                     self._run.restore(kept)
+                    self._kept_at = _points_in(kept)
                 carry_out(objective, self._params, self._run)
         except TrialPruned as pruned:
             self._pruned(pruned)
@@ -174,7 +179,9 @@ class WatchedRun:
             try:
                 if time.monotonic() >= self._curve_due:
                     self._trial.set_user_attr(CURVE, self.curve)
-                    self._curve_due = time.monotonic() + CURVE_SECONDS
+                    self._curve_due = time.monotonic() + self._curve_seconds
+                # A loop that did not keep what it was asked to goes on.
+                self._pausing, self._run.asked_to_keep = None, False
                 decision = self._rule.judge(self._study, self._trial, self._progress(curve))
             except Exception as error:
                 self.broken = error
@@ -183,6 +190,9 @@ class WatchedRun:
         if decision is None or self._run.share_done >= 1:
             self._leave_if_asked()
             return None  # a run that has just ended is worth more than what stopping it saves
+        if decision.pauses:
+            self._pausing, self._run.asked_to_keep = decision, True
+            return None
         self.decision = decision
         return Stopped(decision.verdict, decision.reason)
 
@@ -195,12 +205,31 @@ class WatchedRun:
         with self._interrupts.held():
             try:
                 checkpoint.save(state)
+                self._kept_at = len(self._run.curve)
+                self._pause()
             except OSError as error:
                 warnings.warn(f"no checkpoint of trial {self._trial.number}: {error}", stacklevel=2)
             except NotPlain as error:
                 self._run.keep = None
                 self._tell_author(_unkept(error))
         self._leave_if_asked()
+
+    def _will_be_kept(self, points: int) -> bool:
+        """Whether the loop keeps the epoch that it has just reported: as it did the one before."""
+        if self._run.keep is None:
+            return False
+        return self._run.keeps_if_asked or self._kept_at == points - 1 > 0
+
+    def _pause(self) -> None:
+        """End a run that is to be paused: what it can go on from is there."""
+        if self._pausing is not None:
+            self.decision = self._pausing
+            self._run.latched = Stopped(self._pausing.verdict, self._pausing.reason)
+
+    @property
+    def is_paused(self) -> bool:
+        """Whether the run has ended, and is kept to go on later."""
+        return self.decision is not None and self.decision.pauses
 
     def _tell_author(self, words: str) -> None:
         if words not in self._told:
@@ -225,7 +254,13 @@ class WatchedRun:
             share_done=self._run.share_done,
             tells_best=self._run.tells_best,
             metric=self._run.metric,
+            is_kept=self._will_be_kept(len(curve)),
         )
+
+
+def _points_in(kept: dict[str, Any]) -> int:
+    """The points of the curve of a run when it was kept."""
+    return len(kept["run"].get("curve", ()))
 
 
 def _unkept(error: NotPlain) -> str:

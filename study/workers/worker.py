@@ -18,7 +18,6 @@ from batchfront.study.machine.turns import device_turn
 from batchfront.study.plan.limits import Excuse
 from batchfront.study.plan.plan import Plan
 from batchfront.study.probes.prober import Prober
-from batchfront.study.pruning.by_name import make_stop_rule
 from batchfront.study.pruning.decision import NeverStop
 from batchfront.study.trials.attributes import ERROR
 from batchfront.study.trials.costs import TIME_OFF
@@ -99,7 +98,7 @@ class Worker:
             storage=storage, study=study, plan=plan, objective=objective, told=self._told
         )
         self._crowded = False  # the last trial was
-        self._stop_rule = make_stop_rule(plan, lambda: next_trial.costs)
+        self._stop_rule = next_trial.stop_rule
 
     def run(self) -> None:
         """Returns when the total, the deadline or a signal is reached.
@@ -249,7 +248,8 @@ class Worker:
         if self._is_timed and abs(off) > TIME_OFF:
             self._doubted |= claimed.sizes_of(measurement)
         self._tell(claimed, measurement, watched)
-        claimed.forget()
+        if not watched.is_paused:
+            claimed.forget()
 
     def _ended_by(self, claimed: Claimed, watched: WatchedRun, error: BaseException) -> None:
         """Tell of a run that has raised; raises what the user's objective is not to blame for."""
@@ -355,6 +355,7 @@ class Worker:
                 batch_size=claimed.params.batch_size,
                 learning_rate=claimed.params.learning_rate,
                 n_finished=self._next.n_finished,
+                goes_on=claimed.goes_on,
                 **more,
             )
         )

@@ -5,12 +5,13 @@ A new kind of trial is a new line there.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from optuna.trial import FrozenTrial
 
 from batchfront.objectives.measurement import Measurement, Verdict
+from batchfront.study.plan.parsers import OFF
 from batchfront.study.trials.attributes import (
     CONSTRAINT,
     CROWDED,
@@ -22,7 +23,9 @@ from batchfront.study.trials.attributes import (
     INTERRUPTED,
     MAX_RETRIES,
     OWNER,
+    PAUSED,
     PREDICTED,
+    PURPOSE,
     ROOT,
     SURPLUS,
     UNUSABLE,
@@ -48,8 +51,13 @@ def _stopped(*verdicts: Verdict) -> Callable[[FrozenTrial], bool]:
     return lambda t: (
         t.state.name == "PRUNED"
         and not t.user_attrs.get(PREDICTED)
+        and not is_paused(t)
         and t.user_attrs.get(VERDICT) in said
     )
+
+
+def is_paused(trial: FrozenTrial) -> bool:
+    return trial.state.name == "PRUNED" and PAUSED in trial.user_attrs
 
 
 def _lost_its_worker(trial: FrozenTrial) -> bool:
@@ -126,6 +134,12 @@ def is_told_what_it_measured(trial: FrozenTrial, scene: Scene) -> Said:
     return f"its time and memory are {seconds}, {peak}, of its size {known}"
 
 
+def was_trained_with_others(trial: FrozenTrial, scene: Scene) -> Said:
+    """Where a question has asked for it, and the study trains such trials together."""
+    alone = scene.undisturbed.plan.fuse == OFF or PURPOSE not in trial.user_attrs
+    return None if alone or trial.user_attrs.get("fused") else "it was trained by itself"
+
+
 def began_as_it_should(trial: FrozenTrial, scene: Scene) -> Said:
     """A run that a rule has stopped is the start of the undisturbed one."""
     measured = scene.undisturbed.run_of(trial)
@@ -165,6 +179,16 @@ def goes_on_once(trial: FrozenTrial, scene: Scene) -> Said:
     found = (drawn, next_.user_attrs.get(ROOT), next_.user_attrs.get(DEATHS))
     wanted = (trial.params, first_of(trial), died)
     return None if found == wanted else f"it goes on with {found}, wanted {wanted}"
+
+
+def goes_on_once_at_most(trial: FrozenTrial, scene: Scene) -> Said:
+    """A paused run waits to go on, or does so under one other number; nobody has died at it."""
+    after = successors(trial, scene)
+    if not after:
+        return None
+    died = [other.user_attrs.get(DEATHS) for other in after]
+    wanted = [trial.user_attrs.get(DEATHS, 0)]
+    return None if died == wanted else f"it goes on with deaths {died}, wanted {wanted}"
 
 
 def was_given_up_in_the_end(trial: FrozenTrial, scene: Scene) -> Said:
@@ -231,8 +255,9 @@ BY_ITSELF = (Verdict.NON_FINITE, Verdict.DIVERGED, Verdict.STALLED)
 BY_LIMITS = (Verdict.OUT_OF_MEMORY, Verdict.OVER_BUDGET)
 KINDS = (
     Kind("completed", lambda t: t.state.name == "COMPLETE", True,
-         (*RAN, measured_what_it_should, is_told_what_it_measured)),
+         (*RAN, measured_what_it_should, is_told_what_it_measured, was_trained_with_others)),
     Kind("stopped by a rule", _stopped(*BY_A_RULE), True, (*RAN, began_as_it_should)),
+    Kind("paused", is_paused, True, (*RAN[:-1], began_as_it_should, goes_on_once_at_most)),
     Kind("stopped by itself", _stopped(*BY_ITSELF), True, (*RAN, measured_what_it_should)),
     Kind("stopped at a limit", _stopped(*BY_LIMITS), True, RAN),
     Kind("told without running", lambda t: t.state.name == "PRUNED" and bool(
@@ -259,5 +284,11 @@ def kinds_of(trial: FrozenTrial) -> list[Kind]:
 
 
 def counts(trial: FrozenTrial) -> bool:
-    """Whether it counts towards the total."""
+    """Whether it counts towards the total; a paused one only while its run has not gone on."""
     return any(kind.counts for kind in kinds_of(trial))
+
+
+def counted(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
+    """The trials that count towards the total, among all of a study."""
+    taken_up = {goes_on_from(trial) for trial in trials if not is_double(trial)}
+    return [t for t in trials if counts(t) and not (is_paused(t) and t.number in taken_up)]

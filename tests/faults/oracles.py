@@ -8,7 +8,7 @@ import sqlite3
 from collections import Counter
 from pathlib import Path
 
-from tests.faults.kinds import counts, kinds_of
+from tests.faults.kinds import counted, is_paused, kinds_of, successors
 from tests.faults.scene import LOST_RUN, WRONG, Exit, Said, Scene, Violation
 from tests.faults.undisturbed import first_of
 
@@ -21,7 +21,7 @@ def numbers_are_consecutive(scene: Scene) -> list[Said]:
 
 
 def the_total_is_exact(scene: Scene) -> list[Said]:
-    n = sum(counts(trial) for trial in scene.trials)
+    n = len(counted(scene.trials))
     if scene.n_trials <= n <= scene.n_trials + scene.may_overshoot:
         return []
     sort = LOST_RUN if n < scene.n_trials else WRONG
@@ -29,13 +29,14 @@ def the_total_is_exact(scene: Scene) -> list[Said]:
 
 
 def no_run_ended_twice(scene: Scene) -> list[Said]:
-    ended = Counter(first_of(trial) for trial in scene.trials if counts(trial))
+    ended = Counter(map(first_of, counted(scene.trials)))
     return [f"the run of trial {number} ended {n} times" for number, n in ended.items() if n > 1]
 
 
 def nothing_is_kept_in_vain(scene: Scene) -> list[Said]:
-    """Only unfinished runs have checkpoints; nothing is left half-written or set aside."""
-    needed = any(trial.state.name in ("WAITING", "RUNNING") for trial in scene.trials)
+    """Only unfinished and paused runs have checkpoints; none is left half-written or set aside."""
+    paused = [t for t in scene.trials if is_paused(t) and not successors(t, scene)]
+    needed = paused or any(t.state.name in ("WAITING", "RUNNING") for t in scene.trials)
     there = scene.kept if scene.folder is None else sorted(scene.folder.glob("*.*"))
     return [
         f"{path.name} is kept for no trial"

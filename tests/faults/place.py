@@ -21,11 +21,13 @@ from batchfront.objectives.objective import Objective
 from batchfront.storage.errors import StorageError
 from batchfront.storage.open import open_storage, readable_errors
 from batchfront.storage.shared import SharedStorage
+from batchfront.study.answer.confirm import Confirming
 from batchfront.study.errors import StudyError
 from batchfront.study.machine.interrupts import Interrupts
 from batchfront.study.opening.create import create_or_resume
 from batchfront.study.plan.plan import Plan
 from batchfront.study.plan.settings import StudySettings
+from batchfront.study.plan.space import SearchSpace
 from batchfront.study.quiet import quiet_optuna
 from batchfront.study.workers import launch
 from batchfront.study.workers.events import Event
@@ -183,10 +185,14 @@ def work(
     storages: Storages,
     *,
     n_trials: int,
+    n_asked: int = 0,
     emit: Callable[[Event], None] | None = None,
     interrupts: Interrupts | None = None,
 ) -> int:
-    """Be a worker until the total is reached; returns the exit code."""
+    """Be a worker until the total is reached; returns the exit code.
+
+    `n_asked`: or until so many runs of one setting have ended, which a question asks for.
+    """
     interrupts = interrupts or Interrupts()
     launch.open_storage = storages  # type: ignore[assignment]
     settings = place.settings(n_trials)
@@ -206,9 +212,15 @@ def work(
             fingerprint=objective.fingerprint,
             deadline=None,
             checkpoints=place.kept,
+            agenda=_asking(n_asked) if n_asked else None,
         )
         run_here(job, objective, interrupts, emit or (lambda event: None))
     return code[0] or interrupts.exit_code
+
+
+def _asking(n_runs: int) -> Confirming:
+    space = SearchSpace()
+    return Confirming(batch_size=4, learning_rate=0.1, params={}, space=space, n_runs=n_runs)
 
 
 def diary_of(place: Place) -> Callable[[Event], None]:

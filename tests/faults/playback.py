@@ -7,7 +7,7 @@ numbers, gets another curve. `PLAYBACK` in the environment says what befalls the
 
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import torch
 
@@ -21,6 +21,12 @@ MEETING: list[Callable[[], None]] = []  # what is called once, within the second
 
 def objective(params: TrialParams, run: Run) -> None:
     """Play; probes have seed 0, and nothing befalls them."""
+    for _ in played(params, run):
+        pass
+
+
+def played(params: TrialParams, run: Run) -> Iterator[None]:
+    """Play, with a stop after every epoch."""
     befalls = os.environ.get("PLAYBACK", "") if params.seed else ""
     first, state = 0, torch.zeros(2, dtype=torch.float64)
     if run.restored is not None:
@@ -42,6 +48,7 @@ def objective(params: TrialParams, run: Run) -> None:
             run.step(loss)
         run.report(RECORDED[epoch] + 0.01 * float(state[0]) + 0.001 * size)
         run.save({"epoch": epoch + 1, "state": state})
+        yield
 
 
 def _befall(what: str) -> None:

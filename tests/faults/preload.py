@@ -12,6 +12,7 @@ from types import ModuleType
 from typing import Any
 
 from batchfront.objectives.objective import Objective
+from tests.faults.together import Together
 
 SHORT = {
     "study.workers.worker": {"STANDBY_SECONDS": 0.02, "POLL_SECONDS": 0.01, "PASSING_SECONDS": 0.0},
@@ -48,6 +49,7 @@ def preload() -> Objective:
     for module, values in SHORT.items():
         for name, value in values.items():
             setattr(importlib.import_module(f"batchfront.{module}"), name, value)
+    importlib.import_module("batchfront.study.workers.fusing").Together = Together
     _read_migrations_once()
     _compile_statements_once()
     objective = load_objective(TASK, device="cpu")

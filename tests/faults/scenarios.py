@@ -29,7 +29,7 @@ from batchfront.study.plan.space import SearchSpace
 from batchfront.study.trials.attributes import OWNER, id_of
 from batchfront.study.trials.kept import kept_files
 from batchfront.study.workers import launch, ledger
-from tests.faults.kinds import counts
+from tests.faults.kinds import counted
 from tests.faults.oracles import violations
 from tests.faults.place import (
     QUICK_GRACE,
@@ -98,6 +98,7 @@ class Scenario:
     says: str
     n_before: int = 1  # trials that are finished when it begins; None at all: there is no study
     n_trials: int = 2
+    n_asked: int = 0  # of these, runs of one setting that a question asks for, not the sampler
     before: str = ""  # what has befallen an earlier worker: see playback.py
     befalls: str = ""  # what befalls the one that dies
     always: str = ""  # what befalls the runs of every worker
@@ -128,6 +129,7 @@ class Scenario:
                 objective,
                 Storages(),
                 n_trials=self.n_trials,
+                n_asked=self.n_asked,
                 emit=diary,
                 interrupts=Interrupts(),
             )
@@ -141,7 +143,9 @@ class Scenario:
         if self.is_silent or place.kind == "grpc":
             launch.Pulse = quick_pulse  # type: ignore[assignment,misc]
         with environment({"PLAYBACK": self.always}):
-            return work(place, keeper.objective, keeper.storages, n_trials=self.n_trials)
+            n_trials, n_asked = self.n_trials, self.n_asked
+            objective, storages = keeper.objective, keeper.storages
+            return work(place, objective, storages, n_trials=n_trials, n_asked=n_asked)
 
     def judge(self, keeper: Keeper, place: Place, victims: list[Victim]) -> list[Violation]:
         """What does not hold now."""
@@ -173,7 +177,7 @@ class Scenario:
     def n_finished(self, keeper: Keeper, place: Place) -> int:
         """Trials that count, right now."""
         study = open_study(keeper.storages(place.url), place.name)
-        return sum(map(counts, study.get_trials(deepcopy=False)))
+        return len(counted(study.get_trials(deepcopy=False)))
 
     def clean(self, keeper: Keeper, place: Place) -> None:
         """Leave nothing behind in a storage that many faults share."""
@@ -317,6 +321,11 @@ SCENARIOS: tuple[Scenario, ...] = (
     Queued(name="queued", says="people have queued trials, some of them useless", n_trials=3),
     Scenario(name="again", says="three processes in a row end, at points of their own",
              n_deaths=3),
+    Scenario(name="group", says="three trials are claimed, run together and told",
+             n_trials=4, n_asked=3, options={"fuse": 3}),
+    Scenario(name="group ends", says="SIGTERM comes in the second epoch of three such trials",
+             n_trials=4, n_asked=3, options={"fuse": 3},
+             befalls="SIGTERM", exit_code=143, signum=signal.SIGTERM),
     Unnamed(name="unnamed", says="an earlier process had asked, and not written its name",
             kinds=("sqlite", "postgresql", "mysql", "journal")),  # where the lock tells of it
 )  # fmt: skip

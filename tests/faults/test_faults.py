@@ -28,7 +28,7 @@ def faults(*options: str, seconds: float = 280) -> subprocess.CompletedProcess[s
 
 def test_processes_that_end_anywhere_lose_nothing():
     done = faults("--storages", "sqlite", "journal", "--every", str(SAMPLE),
-                  "--scenario", "trial", "retry", "hand back", "again")  # fmt: skip
+                  "--scenario", "trial", "retry", "hand back", "again", "group")  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     assert int(done.stdout.split()[-2]) >= 40
 

@@ -14,15 +14,21 @@ import pytest
 from optuna.trial import FrozenTrial, TrialState
 
 from batchfront.objectives.load import load_objective
+from batchfront.objectives.measurement import Verdict
 from batchfront.study.cli.main import main
 from batchfront.study.trials.attributes import (
+    CONSTRAINT,
     CURVE,
     DEATHS,
     DOUBLE,
     FAIL_REASON,
     INTERRUPTED,
     OWNER,
+    PAUSED,
+    PURPOSE,
     ROOT,
+    THAW,
+    VERDICT,
 )
 from batchfront.study.workers.retry import HISTORY
 from tests.faults.kinds import kinds_of
@@ -166,6 +172,17 @@ def test_what_is_wrong_with_a_trial_is_a_violation(sound, tamper, sort, words):
     assert any(one == sort and words in says for one, says in found), found
 
 
+def test_trials_that_a_question_asked_for_are_trained_together_where_the_study_says_so(sound):
+    def asked(trials: list[FrozenTrial]) -> None:
+        _completed(trials).user_attrs[PURPOSE] = "confirm"
+
+    undisturbed = sound.undisturbed
+    fused = replace(undisturbed, plan=replace(undisturbed.plan, fuse=4))
+    assert tampered(sound, asked) == []
+    ((sort, says),) = tampered(sound, asked, undisturbed=fused)
+    assert (sort, "by itself" in says) == (WRONG, True)
+
+
 def test_a_trial_may_be_taken_from_the_dead_and_the_silent_alone(sound):
     def taken(trials: list[FrozenTrial]) -> None:
         _again(trials, _lost(trials))
@@ -220,6 +237,45 @@ def test_what_was_acknowledged_must_be_there(sound):
 def test_exit_codes_that_lie_are_violations(sound, exit_, words):
     found = [one.says for one in violations(replace(sound, exits=[exit_]))]
     assert found == [] if words is None else words in found[0]
+
+
+def _paused(trials: list[FrozenTrial]) -> FrozenTrial:
+    """A run that is paused after its second epoch, in place of the completed one."""
+    trial = _completed(trials)
+    trial.state, trial.values = TrialState.PRUNED, None
+    curve = trial.user_attrs[CURVE][:2]
+    trial.user_attrs |= {VERDICT: Verdict.DOMINATED.value, CURVE: curve, PAUSED: 2}
+    trial.system_attrs[f"constraints:{CONSTRAINT}"] = 0.1
+    return trial
+
+
+def _goes_on(*, deaths: int = 0, times: int = 1) -> Tamper:
+    def change(trials: list[FrozenTrial]) -> None:
+        whole = copy.deepcopy(_completed(trials))
+        paused = _paused(trials)
+        for _ in range(times):
+            again = copy.deepcopy(whole)
+            again.number = len(trials)
+            again.user_attrs |= {ROOT: paused.number, DEATHS: deaths, THAW: 2}
+            again.system_attrs[HISTORY] = [paused.number]
+            trials.append(again)
+
+    return change
+
+
+def test_a_paused_run_may_keep_its_checkpoint_and_counts_once_where_it_goes_on(sound, tmp_path):
+    (tmp_path / "kept.pt").touch()
+    kept = {"folder": tmp_path, "kept": [tmp_path / "kept.pt"]}
+    assert tampered(sound, _paused, **kept) == []
+    assert tampered(sound, _goes_on()) == []
+    (said,) = tampered(sound, _goes_on(), **kept)
+    assert said == (WRONG, "kept.pt is kept for no trial")
+
+
+def test_a_paused_run_that_goes_on_twice_or_with_a_death_is_a_violation(sound):
+    (said,) = tampered(sound, _goes_on(deaths=1))
+    assert "it goes on with deaths [1], wanted [0]" in said[1]
+    assert len(tampered(sound, _goes_on(times=2))) == 3  # the pair, the total, the run
 
 
 def test_a_checkpoint_that_no_trial_needs_is_a_violation(sound, tmp_path):

@@ -198,7 +198,8 @@ def advice_lines(costs: Costs) -> list[str]:
 
 def studies_table(rows: Sequence[dict[str, Any]]) -> Table:
     """`ls`: one study a line."""
-    keys = ("n_trials", "n_complete", "n_pruned", "n_fail", "n_running")
+    paused = ("n_paused",) if any(row["n_paused"] for row in rows) else ()  # some of n_pruned
+    keys = ("n_trials", "n_complete", "n_pruned", *paused, "n_fail", "n_running")
     columns = [("study_name", "left"), *((key, "right") for key in (*keys, "checkpoints"))]
     table = plain_table("", columns)
     for row in rows:

@@ -22,7 +22,7 @@ from tests.chaos.crowd.ear import Ear, Silences
 from tests.chaos.crowd.places import Place
 from tests.chaos.crowd.strikes import STRIKES
 from tests.chaos.damage import Damage
-from tests.faults.kinds import counts
+from tests.faults.kinds import counted
 from tests.faults.scene import Exit
 
 TASK = Path(__file__).with_name("noisy.py")
@@ -249,7 +249,7 @@ class Crowd:
             self.exits.append(
                 Exit(
                     code=code,
-                    n_finished=sum(map(counts, self.trials())) if code == 0 else 0,
+                    n_finished=len(counted(self.trials())) if code == 0 else 0,
                     n_trials=self.weather.n_trials,
                     signum=command.signalled[0] if command.signalled else None,
                     said=command.said,

@@ -17,7 +17,7 @@ from tests.chaos.crowd.command import Command, is_alive
 from tests.chaos.crowd.crowd import NAME, TASK, Crowd, Gale
 from tests.chaos.crowd.places import place
 from tests.chaos.damage import Damage
-from tests.faults.kinds import counts, kinds_of
+from tests.faults.kinds import counted, kinds_of
 from tests.faults.oracles import violations
 from tests.faults.scene import Owner, Scene, Told, scene_of
 
@@ -80,7 +80,7 @@ def inspect(crowd: Crowd) -> None:
     kinds = Counter(kind.name for trial in scene.trials for kind in kinds_of(trial))
     damage.counts = {
         "trials": len(scene.trials),
-        "finished": sum(map(counts, scene.trials)),
+        "finished": len(counted(scene.trials)),
         "queued again": sum("retry_of" in trial.user_attrs for trial in scene.trials),
         "results told": len(scene.told),
         "silent though running": sum(

@@ -14,7 +14,12 @@ L = pytest.importorskip("lightning")
 import torch  # noqa: E402
 
 import batchfront as bf  # noqa: E402
-from batchfront.objectives.measurement import ObjectiveError, TrialParams, Verdict  # noqa: E402
+from batchfront.objectives.measurement import (  # noqa: E402
+    MetricError,
+    ObjectiveError,
+    TrialParams,
+    Verdict,
+)
 from batchfront.objectives.run import Run, carry_out  # noqa: E402
 
 pytestmark = pytest.mark.slow  # importing the package takes seconds
@@ -174,7 +179,7 @@ def test_nothing_is_printed_and_nothing_left(capfd, tmp_path, monkeypatch):
     ],
 )
 def test_what_cannot_be_studied_is_said_in_one_line(more, said):
-    with pytest.raises(ObjectiveError, match=said) as error:
+    with pytest.raises(MetricError, match=said) as error:  # which ends a probe, and all
         _ran(_loop(**more)).result()
     assert "\n" not in str(error.value)
 

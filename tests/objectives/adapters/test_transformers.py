@@ -13,7 +13,12 @@ pytest.importorskip("accelerate")
 import torch  # noqa: E402
 
 import batchfront as bf  # noqa: E402
-from batchfront.objectives.measurement import ObjectiveError, TrialParams, Verdict  # noqa: E402
+from batchfront.objectives.measurement import (  # noqa: E402
+    MetricError,
+    ObjectiveError,
+    TrialParams,
+    Verdict,
+)
 from batchfront.objectives.run import Run, carry_out  # noqa: E402
 
 pytestmark = pytest.mark.slow  # importing the package takes seconds
@@ -175,7 +180,7 @@ def test_searched_values_reach_the_arguments_and_the_maker():
     ],
 )
 def test_what_cannot_be_studied_is_said_in_one_line(more, said):
-    with pytest.raises(ObjectiveError, match=said) as error:
+    with pytest.raises(MetricError, match=said) as error:  # which ends a probe, and all
         _ran(_loop(**more)).result()
     assert "\n" not in str(error.value)
 

@@ -8,10 +8,16 @@ import optuna
 import pytest
 from optuna.trial import TrialState, create_trial
 
-from batchfront.study.answer.confirm import Confirmation, confirmation_line, confirmation_of
+from batchfront.study.answer.confirm import (
+    Confirmation,
+    Confirming,
+    confirmation_line,
+    confirmation_of,
+)
 from batchfront.study.answer.known import CONFIRM
 from batchfront.study.answer.show import sentences
 from batchfront.study.cli.main import main
+from batchfront.study.plan.space import SearchSpace
 from batchfront.study.trials.attributes import PURPOSE, VERDICT
 
 from ..conftest import ROOT
@@ -92,6 +98,16 @@ def test_a_search_ends_with_fresh_runs_that_are_made_once(workdir, rows, capsys)
     assert said["trials"] == [row["number"] for row in fresh]
     assert said["reached"] == [row["val_accuracy"] for row in fresh]
     assert {row["batch_size"] for row in fresh} == {chosen["batch_size"]}
+
+
+def test_a_fresh_run_whose_worker_died_before_it_had_all_parameters_is_none_yet():
+    """It is queued again by whoever comes next."""
+    asked = Confirming(batch_size=4, learning_rate=0.1, params={}, space=SearchSpace(), n_runs=2)
+    study = optuna.create_study()
+    assert asked.queue(study, []) == 2
+    begun = study.ask()
+    begun.suggest_int("batch_size", 2, 8)
+    assert asked.n_missing(study.trials) == 1
 
 
 def test_base_rates_are_scaled_for_fresh_runs_too(workdir, rows):

@@ -87,13 +87,21 @@ def test_a_study_of_other_values_is_refused(directions, said):
         study.ask().suggest_float("learning_rate", 1e-4, 3, log=True)
 
 
-def test_the_page_shows_it(tmp_path, monkeypatch):
-    """The block of docs/optuna.md, with a function of its own in place of the training."""
+def test_the_page_shows_it():
+    """The blocks of docs/optuna.md, with functions of their own in place of the training."""
     import re
     from pathlib import Path
 
     page = Path(__file__).resolve().parents[3] / "docs" / "optuna.md"
-    (block,) = re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL)
-    namespace = {"train": lambda size, rate: (0.5, 1 / size, size)}
-    exec(block, namespace)
+    study, costs = re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL)
+    namespace = {"train_an_epoch": lambda size, rate: (0.5, 1 / size, size)}
+    exec(study, namespace)
     assert len(namespace["study"].trials) == 40
+
+    class Study:
+        def __init__(self, task):
+            self.costs = lambda: {16: (1.0, 2.0)}
+
+    exec(
+        costs.replace("bf.Study", "Study"), {"bf": bf, "Study": Study, "my_probe": lambda b: (1, b)}
+    )

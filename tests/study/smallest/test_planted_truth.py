@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 
 import pytest
 from threadpoolctl import threadpool_limits
@@ -11,6 +12,7 @@ from benchmarks.worlds.ladders import LADDERS, SIZES, Ladder, question
 from benchmarks.worlds.walked import simulate, verdict
 
 NONE = 10**9  # larger than any size
+ONE_BY_ONE_AND_IN_ROUNDS = pytest.mark.parametrize("fused", [None, {}], ids=["alone", "fused"])
 
 
 @pytest.fixture(autouse=True)
@@ -36,11 +38,12 @@ def planted(seed: int) -> tuple[int | None, Ladder]:
 
 
 @pytest.mark.parametrize("n", [10, pytest.param(200, marks=pytest.mark.slow)])
-def test_the_planted_size_is_found_in_nine_of_ten_simulations_and_hardly_ever_undercut(n):
+@ONE_BY_ONE_AND_IN_ROUNDS
+def test_the_planted_size_is_found_in_nine_of_ten_simulations_and_hardly_ever_undercut(n, fused):
     right = below = 0
     for seed in range(n):
         truth, world = planted(seed)
-        answer = simulate(world, question(), seed)[0].answer
+        answer = simulate(world, question(fused=fused), seed)[0].answer
         right += answer == truth
         below += answer is not None and (truth is None or answer < truth)
     assert right >= 0.9 * n
@@ -55,9 +58,10 @@ def test_the_planted_size_is_found_in_nine_of_ten_simulations_and_hardly_ever_un
         pytest.param(0.7, 60, 2, marks=pytest.mark.slow),
     ],
 )
-def test_success_rates_in_between_are_not_taken_for_success(share, n, most):
+@ONE_BY_ONE_AND_IN_ROUNDS
+def test_success_rates_in_between_are_not_taken_for_success(share, n, most, fused):
     world = Ladder(success=lambda size: 0.99 if size >= 16 else share)
-    answers = [simulate(world, question(), seed)[0].answer for seed in range(n)]
+    answers = [simulate(world, question(fused=fused), seed)[0].answer for seed in range(n)]
     assert sum(answer is not None and answer < 16 for answer in answers) <= most
 
 
@@ -72,9 +76,11 @@ def test_where_all_sizes_succeed_too_rarely_none_is_the_answer():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("world", LADDERS)
-def test_no_trouble_that_worlds_have_makes_answers_too_small(world):
+@ONE_BY_ONE_AND_IN_ROUNDS
+def test_no_trouble_that_worlds_have_makes_answers_too_small(world, fused):
     """Of 40 studies at most one in twenty, and what chance adds to that."""
     cases = [LADDERS[world](random.Random(seed)) for seed in range(40)]
+    cases = [replace(case, asked=replace(case.asked, fused=fused)) for case in cases]
     seen = [verdict(c, simulate(c.world, c.asked, n)[0]) for n, c in enumerate(cases)]
     assert seen.count("too small") <= 5
     assert seen.count("right") >= 30

@@ -43,6 +43,9 @@ def test_a_study_of_optunas_is_listed_and_imported(past, capsys, rows):
     assert main(["ls", "--storage", PAST]) == 0
     said = capsys.readouterr().out
     assert "'theirs' (6 trials) was made by Optuna: batchfront import sqlite:///past.db" in said
+    (row,) = rows("ls", "--storage", PAST)
+    assert (row["made_by"], row["n_trials"], row["n_complete"]) == ("Optuna", 6, 3)
+    assert row["import"] == "batchfront import sqlite:///past.db --study-name theirs"
     assert main(["import", PAST, *MAPPED]) == 0
     assert "left out: 2 trials that did not end" in capsys.readouterr().err
     study = the_study("sqlite:///runs/batchfront.db", None)
@@ -125,7 +128,7 @@ def test_the_versions_of_lightnings_logger_are_curves_of_one_study(workdir):
             [PAST, "--study-name", "other"],
             "there is no study 'other' in sqlite:///past.db: there are",
         ),
-        ([PAST, *MAPPED[:2]], "lacks the columns batch_size: rename 'bs' to batch_size"),
+        ([PAST, *MAPPED[:2]], "has no batch_size, but bs, learning_rate, value, note: --map batch"),
         ([PAST, "mine.csv"], "found mine.csv after a URL"),
         (
             ["mine.csv", "--map", "learning_rate=lr"],

@@ -1,0 +1,3 @@
+from batchfront import FrontPruner, ProjectedPruner, ReportingTrial
+
+__all__ = ["FrontPruner", "ProjectedPruner", "ReportingTrial"]

@@ -1,0 +1,3 @@
+from batchfront import CostAwareSampler
+
+__all__ = ["CostAwareSampler"]
