@@ -7,11 +7,17 @@ that would not fit; it knows of no budget until then. Means over the seeds, each
   hypervolume  of the completed runs, over the table's
   regret       of batch sizes: error of the best run over that of the best one there is
   runs         until the end
+
+    python -m benchmarks.budget TABLE… --twice
+
+prints in their place what twice each budget is said to buy, and what it bought: by how much the
+error of the best run of a batch size falls, over the sizes that had run before.
 """
 
 from __future__ import annotations
 
 import functools
+import math
 import multiprocessing
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,11 +26,15 @@ from statistics import mean
 from typing import Any
 
 from batchfront.objectives.curves.table import Table, read_table
+from batchfront.study.plan.limits import Limits
+from batchfront.study.search.enough import Enough
 from batchfront.study.search.spending import Spending
 from benchmarks.peers import known_limits
+from benchmarks.playback import Played
 from benchmarks.rows import parser, table_name, write
 from benchmarks.score import Score, costs_of
 from benchmarks.searches import OURS, Playback
+from benchmarks.seed_means import means_of
 
 Row = dict[str, Any]
 BUDGETS = "1,3,10,30"
@@ -38,15 +48,17 @@ def main() -> None:
     arguments.add_argument("--budgets", default=BUDGETS, help="default: %(default)s")
     arguments.add_argument("--seeds", type=int, default=10)
     arguments.add_argument("--jobs", type=int, default=1, help="processes")
+    arguments.add_argument("--twice", action="store_true", help="what twice as much buys")
     args = arguments.parse_args()
     budgets = [float(one) for one in args.budgets.split(",")]
     jobs = [(path, budget) for path in args.tables for budget in budgets]
     rows: list[Row] = []
     with multiprocessing.get_context("spawn").Pool(args.jobs) as pool:
-        print(HEAD)
-        for row in pool.imap(functools.partial(_job, n_seeds=args.seeds), jobs):
+        print(HEAD_OF_TWICE if args.twice else HEAD)
+        one = _twice if args.twice else _job
+        for row in pool.imap(functools.partial(one, n_seeds=args.seeds), jobs):
             rows.append(row)
-            print(line(row), flush=True)
+            print(line_of_twice(row) if args.twice else line(row), flush=True)
     write(rows, args.json)
 
 
@@ -72,6 +84,61 @@ def _job(job: tuple[Path, float], *, n_seeds: int) -> Row:
         for what in Came.__annotations__:
             row[f"{what}_{name}"] = mean(getattr(one, what) for one in came)
     return row
+
+
+def _twice(job: tuple[Path, float], *, n_seeds: int) -> Row:
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    path, times = job
+    table = read_table(path)
+    budget = times * mean(costs_of(table).values())
+    both = [twice(table, budget, seed=seed) for seed in range(n_seeds)]
+    said, came = (mean(pair[at] for pair in both) for at in (0, 1))
+    return {
+        "table": table_name(path),
+        "budget": times,
+        "seeds": n_seeds,
+        "said": said,
+        "came": came,
+    }
+
+
+def twice(table: Table, budget: float, *, seed: int) -> tuple[float, float]:
+    """What twice the budget is said to buy, and what it buys: means over sizes that have run."""
+    known, spent, played = known_limits(table), [0.0], list[Played]()
+
+    def within(times: float) -> Limits:
+        return Spending(budget=times * budget, spent=spent[0], reserved=0.0).within(known)
+
+    times = [1.0]
+    search = Playback(
+        table, name=OURS, pruner="front", seed=seed, limits=lambda study: within(times[0])
+    )
+
+    def play() -> dict[int, float]:
+        """Play to the end of the budget: the error of the best run of each size."""
+        while any(map(within(times[0]).can_afford, table.batch_sizes)) and len(played) < MOST_RUNS:
+            played.append(search.next())
+            spent[0] += played[-1].train_seconds
+        found: dict[int, float] = {}
+        for one in (one for one in played if one.completed):
+            error = errors[one.run.batch_size, one.run.learning_rate]
+            found[one.run.batch_size] = min(error, found.get(one.run.batch_size, math.inf))
+        return found
+
+    errors = means_of(table).errors
+    before = play()
+    times[0] = 2.0
+    looking = Enough(space=search.space, seed=seed, hardware="")
+    said = {
+        size.batch_size: size.gain
+        for size in looking.bought(search.study, within(2.0), 2 * budget - spent[0])
+        if size.has_run
+    }
+    after = play()
+    sizes = [size for size in before if size in said]
+    return mean(said[size] for size in sizes), mean(before[size] - after[size] for size in sizes)
 
 
 def come(table: Table, budget: float, *, seed: int, plans: bool) -> Came:
@@ -113,6 +180,14 @@ def line(row: Row) -> str:
         f"{row['runs_with']:9.1f} {row['runs_without']:8.1f}",
     ]
     return f"{row['table']:20} {row['budget']:6g} {' '.join(cells)}"
+
+
+HEAD_OF_TWICE = f"{'table':20} {'budget':>6} {'said':>8} {'came':>8}"
+
+
+def line_of_twice(row: Row) -> str:
+    """One line of the other table."""
+    return f"{row['table']:20} {row['budget']:6g} {row['said']:8.4f} {row['came']:8.4f}"
 
 
 if __name__ == "__main__":

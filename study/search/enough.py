@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from batchfront.study.search.cost_aware import worst_error
@@ -55,6 +55,7 @@ class Expected:
     volume: float  # share of the hypervolume at most, with the probability `BY_MODEL`
     sizes: Sequence[SizeOutlook]  # ascending: all that may run
     yardstick: Yardstick  # of the errors
+    held: bool = True  # it was no more without the last run
 
     @property
     def open_sizes(self) -> list[SizeOutlook]:
@@ -64,7 +65,7 @@ class Expected:
     @property
     def is_enough(self) -> bool:
         """Whether more trials are not worth their time."""
-        return self.volume < LITTLE and not self.open_sizes
+        return self.volume < LITTLE and not self.open_sizes and self.held
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,14 +89,21 @@ class Enough:
 
     def look(self, study: optuna.Study, limits: Limits) -> Expected | None:
         """What more trials may gain; None while nothing has completed, or nothing may run."""
-        outlook, evidence = self._outlook(study, limits)
-        return None if outlook is None else _expected(outlook, evidence.yardstick)
+        evidence, _ = self._learner.follow(study, limits.costs)
+        outlook = self._outlook(evidence, limits)
+        if outlook is None:
+            return None
+        expected = _expected(outlook, evidence.yardstick)
+        return (
+            replace(expected, held=self._held(evidence, limits)) if expected.is_enough else expected
+        )
 
     def bought(self, study: optuna.Study, limits: Limits, seconds: float) -> list[Bought]:
         """What so much more training is expected to buy at each batch size, ascending."""
         import numpy as np
 
-        outlook, evidence = self._outlook(study, limits)
+        evidence, _ = self._learner.follow(study, limits.costs)
+        outlook = self._outlook(evidence, limits)
         if outlook is None:
             return []
         gains = bought(outlook, seconds)
@@ -110,13 +118,19 @@ class Enough:
             for at, size in enumerate(outlook.sizes)
         ]
 
-    def _outlook(self, study: optuna.Study, limits: Limits) -> tuple[Outlook | None, Evidence]:
+    def _held(self, evidence: Evidence, limits: Limits) -> bool:
+        """Whether what is enough now would be so without the last run: one may be lucky."""
+        last_but_one = int(evidence.observations().numbers[-2])
+        before = evidence.at(evidence.costs, up_to=last_but_one)
+        outlook = self._outlook(before, limits)
+        return outlook is not None and _expected(outlook, before.yardstick).is_enough
+
+    def _outlook(self, evidence: Evidence, limits: Limits) -> Outlook | None:
         import numpy as np
 
-        evidence, _ = self._learner.follow(study, limits.costs)
         seen = evidence.observations()
         if not seen.counts.any():
-            return None, evidence
+            return None
         prices = self._learner.prices(limits, seen)
         feasible = Feasible(
             encoding=self._encoding, limits=limits, prices=prices,
@@ -127,9 +141,9 @@ class Enough:
         rows = rows[(feasible.share(rows) > 0) & feasible.affordable(rows)]
         rows = rows[~np.isin(rows[:, 0], _given_up(seen))]
         if not len(rows):
-            return None, evidence
+            return None
         least = limits.budgets.least_metric
-        outlook = outlook_of(
+        return outlook_of(
             seen=seen,
             shape=self._learner.shape(seen, evidence),
             candidates=rows,
@@ -137,7 +151,6 @@ class Enough:
             worst=worst_error(seen, None if least is None else evidence.yardstick.standard(least)),
             seed=derive_seed(self._seed, len(seen), purpose="draws"),
         )
-        return outlook, evidence
 
     def _costs(self, rows: Array, prices: Prices) -> Array:
         """Seconds and bytes of each size, (S, 2), ascending, with other parameters as probed."""

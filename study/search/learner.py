@@ -38,7 +38,7 @@ class Learner:
         self._believed = believed
         self._followed = Followed()
         self._evidence: Evidence | None = None
-        self._shape: tuple[int, Shape] = (0, usual_shape(encoding.n_columns, believed))
+        self._shapes: dict[int, Shape] = {0: usual_shape(encoding.n_columns, believed)}
 
     def follow(self, study: optuna.Study, costs: Costs) -> tuple[Evidence, list[FrozenTrial]]:
         """Take what has ended since the last time; all of that, and what has not ended."""
@@ -81,13 +81,11 @@ class Learner:
         import numpy as np
 
         n_seen = len(seen)
-        if n_seen < FIRST_FIT:
-            return self._shape[1]
-        n_fit = FIRST_FIT
-        while n_fit * GROWTH <= min(n_seen, LAST_FIT):
+        n_fit = 0 if n_seen < FIRST_FIT else FIRST_FIT
+        while 0 < n_fit * GROWTH <= min(n_seen, LAST_FIT):
             n_fit = int(n_fit * GROWTH)
-        if n_fit != self._shape[0]:
+        if n_fit not in self._shapes:
             known = evidence.at(evidence.costs, up_to=int(seen.numbers[n_fit - 1])).observations()
             some = known.part(np.arange(len(known)))
-            self._shape = (n_fit, fit_shape(some.x, some.log_error, some.noise, self._believed))
-        return self._shape[1]
+            self._shapes[n_fit] = fit_shape(some.x, some.log_error, some.noise, self._believed)
+        return self._shapes[n_fit]

@@ -8,7 +8,7 @@ from optuna.trial import TrialState
 
 from batchfront.objectives.measurement import Verdict
 from batchfront.study.plan.space import SearchSpace
-from batchfront.study.search.enough import Enough
+from batchfront.study.search.enough import Enough, Expected
 from batchfront.study.search.outlook import EDGE, _volumes
 from batchfront.study.trials.attributes import batch_size_of
 from benchmarks.hypervolume import hypervolume
@@ -82,6 +82,18 @@ def test_a_size_that_only_fails_is_given_up():
             study.enqueue_trial({"batch_size": 64, "learning_rate": 0.01 * (n + 1)})
     found = _looking().look(study, LIMITS)
     assert [size.batch_size for size in found.sizes] == [16, 32]
+
+
+def test_what_is_enough_only_by_the_last_run_is_not(searched, monkeypatch):
+    n_asked = []
+
+    def expected(outlook, yardstick):
+        n_asked.append(outlook)
+        return Expected(volume=0.001 if len(n_asked) == 1 else 0.1, sizes=[], yardstick=yardstick)
+
+    monkeypatch.setattr("batchfront.study.search.enough._expected", expected)
+    assert not _looking().look(searched, LIMITS).is_enough
+    assert len(n_asked) == 2
 
 
 def test_whoever_comes_later_sees_what_one_sees_who_has_followed():
