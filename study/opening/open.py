@@ -52,7 +52,11 @@ def foreign_studies(storage: BaseStorage) -> list[Study]:
 
     names = optuna.get_all_study_names(storage)
     studies = [optuna.load_study(study_name=name, storage=storage) for name in names]
-    return [study for study in studies if not any(_is_ours(key) for key in study.user_attrs)]
+    return [study for study in studies if not any(map(_is_ours, _attributes(storage, study)))]
+
+
+def _attributes(storage: BaseStorage, study: Study) -> list[str]:
+    return [*study.user_attrs, *storage.get_study_system_attrs(study._study_id)]
 
 
 def _is_ours(attribute: str) -> bool:

@@ -36,6 +36,7 @@ GROUPS = {
 }
 VARIABLES = {"storage": STORAGE_VARIABLE, "data_dir": DATA_VARIABLE}  # of the environment
 PLAIN_KINDS: dict[str, type] = {"str": str, "int": int, "float": float, "bool": bool}
+NUMBERS_OR_WORDS = {"trials": (int,), "fuse": (int,), "duration": (int, float)}  # in TOML
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,11 +72,13 @@ class Option:
         Raises:
             StudyError: it is of another type.
         """
-        if self.kind == "trials" and type(value) is int:
+        if type(value) in NUMBERS_OR_WORDS.get(self.kind, ()):
             return self.read(str(value))
         wanted = self.kind if self.kind in PLAIN_KINDS else "str"
         kinds = (int, float) if wanted == "float" else (PLAIN_KINDS[wanted],)
         if type(value) not in kinds:  # exactly: True is no number here
+            either = [one.__name__ for one in NUMBERS_OR_WORDS.get(self.kind, ())]
+            wanted = " or ".join([*either, wanted])
             raise StudyError(f"{where}: {self.name} is {shown(value)}, wanted {wanted}")
         if self.kind == "float":
             return as_float(value)

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from batchfront.study.errors import StudyError
+from batchfront.study.trials.attributes import BEGUN
 
 if TYPE_CHECKING:
     from optuna import Study
@@ -29,7 +30,9 @@ def new_or_found(storage: SharedStorage, name: str, directions: Sequence[StudyDi
 
     with storage.claim_lock(name):
         if name not in optuna.get_all_study_names(storage):
-            return optuna.create_study(storage=storage, study_name=name, directions=directions)
+            study = optuna.create_study(storage=storage, study_name=name, directions=directions)
+            storage.set_study_system_attr(study._study_id, BEGUN, True)
+            return study
     return optuna.load_study(study_name=name, storage=storage)
 
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial, Trial
 
 AGREEMENT = "batchfront"  # study attribute: what must not change within a study
+BEGUN = "batchfront_begun"  # study system attribute: a copy or an import, perhaps cut off
 FUSED = "fused"  # study attribute: batch size, as text -> whether its runs are trained together
 IMPORTED = "imported"  # in the record of a study of recorded runs: the table they came from
 BATCH_SIZE, LOG2_BATCH_SIZE = SIZE_NAMES = ("batch_size", "log2_batch_size")

@@ -149,12 +149,13 @@ def test_a_config_file_is_read_as_the_command_line_is(tmp_path):
         tmp_path,
         'n_trials = 7\ntimeout = 3\nbatch_sizes = "8:64"\nlearning_rates = "auto"\n'
         'max_memory = "2GiB"\nprecision = "float32,bfloat16"\n'
-        'compile = true\nschedule = "doubling"\n',
+        'compile = true\nschedule = "doubling"\nfuse = 8\nbudget = 1.5\n',
     )
     settings = StudySettings(**settings_from(settings_in(path)))
     assert (settings.n_trials, settings.timeout, settings.compile) == (7, 3.0, True)
     assert (settings.batch_sizes, settings.learning_rates) == ((8, 16, 32, 64), "auto")
     assert settings.max_memory == 2 * 2**30
+    assert (settings.fuse, settings.budget) == (8, 1.5)
     assert settings.techniques == {"precisions": ("float32", "bfloat16"), "schedule": "doubling"}
 
 
@@ -170,9 +171,11 @@ def test_the_command_line_wins_over_the_config_file(tmp_path):
     [
         ("n_trail = 3", "nearest known is 'n_trials'"),
         ("zzz = 3", "unknown key 'zzz'"),
-        ('n_trials = "3"', "n_trials is '3', wanted int"),
-        ("n_trials = true", "wanted int"),
-        ("n_trials = 3.5", "wanted int"),
+        ('n_trials = "three"', "n_trials is 'three', wanted a whole number .* or auto"),
+        ("n_trials = true", "n_trials is True, wanted int or str"),
+        ("n_trials = 3.5", "n_trials is 3.5, wanted int or str"),
+        ("fuse = 2.5", "fuse is 2.5, wanted int or str"),
+        ("budget = true", "budget is True, wanted int or float or str"),
         ("n_trials = ", "not valid TOML"),
         ('batch_sizes = "9:16"', "batch_sizes is '9:16', wanted powers of two"),
         ('micro_batch_sizes = "9:64"', "micro_batch_sizes is '9:64', wanted powers of two"),
