@@ -11,7 +11,6 @@ import torch
 from alembic.script import ScriptDirectory
 
 from batchfront.study.commands import TYPED_VARIABLE
-from batchfront.study.machine.slots import n_cores
 from tests.turns import turn
 
 
@@ -39,14 +38,6 @@ def _migrations_are_read_once() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ScriptDirectory, "get_current_head", lambda scripts: head_of(scripts.dir))
         yield
-
-
-def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """One process more than there are cores, as many tests wait for others to end.
-
-    Slow ones start many processes of their own.
-    """
-    return n_cores() + (config.option.markexpr == "not slow")
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)  # around pytest-timeout: waiting takes none of it
