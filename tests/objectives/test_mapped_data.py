@@ -67,6 +67,7 @@ def test_plain_arrays_are_tensors_of_the_same_memory():
     assert isinstance(data.y_val, torch.Tensor)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks into /proc")
 def test_a_mapped_array_takes_no_memory_of_its_own(tmp_path):
     n_bytes = 80 * 2**20

@@ -180,6 +180,7 @@ def test_the_claim_lock_is_that_of_the_databases_folder(url, tmp_path):
         assert is_locked(tmp_path)
 
 
+@pytest.mark.slow
 def test_two_names_of_one_database_share_their_claim_lock(url, path, tmp_path):
     copy_study(url)
     (tmp_path / "elsewhere").mkdir()

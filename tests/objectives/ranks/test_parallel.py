@@ -169,7 +169,9 @@ def test_a_run_of_two_ranks_is_the_run_of_one_process(alone, paired, batch_size)
     assert_same_run(uncut(paired, params), uncut(alone, params))
 
 
-@pytest.mark.parametrize("kind", ["noisy", "remembers"])  # dropout and batch norm; a buffer
+@pytest.mark.parametrize(
+    "kind", ["noisy", pytest.param("remembers", marks=pytest.mark.slow)]
+)  # dropout and batch norm; a buffer
 def test_a_run_goes_on_from_its_checkpoint_bit_for_bit(paired, kind):
     params = of_kind(kind)
     (whole, kept), (resumed, kept_again) = uncut(paired, params), cut_after(paired, 2, params)
@@ -203,6 +205,7 @@ class StoppedAt(Run):
             self._stop(Verdict.DIVERGED, "test")
 
 
+@pytest.mark.slow
 def test_a_verdict_stops_all_ranks_at_once_and_the_same_ranks_train_the_next_run(paired):
     expected, _ = uncut(paired, PARAMS)
     pids = paired.member.ranks.pids
@@ -328,6 +331,7 @@ def test_ranks_are_evaluated_between_epochs_as_one_process_is(alone, paired, uni
     assert_same_run(cut_after(paired, 2, params), uncut(alone, params))
 
 
+@pytest.mark.slow
 def test_a_probe_of_ranks_goes_on_past_the_end_of_a_short_run(paired):
     params = of_kind("plain", length=Length(unit="steps", amount=2, evaluations=2))
     cost = probe(paired, params, metric="val_accuracy", seconds=0.01)

@@ -94,6 +94,7 @@ def test_an_empty_data_folder_is_refused(workdir, capsys):
 TEXT = (*RUN, "--task", "text:some.txt")
 
 
+@pytest.mark.slow
 def test_a_study_of_a_text_resumes_and_refuses_another_text(workdir, rows, capsys):
     text = (ROOT / "docs" / "measurement.md").read_text()[:1500]
     (workdir / "some.txt").write_text(text)

@@ -131,6 +131,7 @@ def test_its_own_page_deletes_a_study(served_to_change):
     assert served_to_change.studies() == []
 
 
+@pytest.mark.slow
 def test_a_script_without_any_page_deletes_a_study(served_to_change):
     assert served_to_change.ask("DELETE", "/api/studies/1")[0] == 204
     assert served_to_change.studies() == []
@@ -157,6 +158,7 @@ def test_a_name_is_answered_when_it_is_allowed(workdir):
         assert served.ask("DELETE", "/api/studies/1", Host="dash.example", Origin=origin)[0] == 204
 
 
+@pytest.mark.slow
 def test_a_server_on_all_addresses_answers_to_addresses_and_to_no_names(workdir):
     with _serving(workdir, "--host", "0.0.0.0") as served:
         for host, status in (
@@ -177,6 +179,7 @@ def _has_ipv6() -> bool:
     return True
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not _has_ipv6(), reason="needs IPv6")
 def test_it_serves_on_ipv6(workdir):
     with _serving(workdir, "--host", "::1", at="::1") as served:

@@ -18,7 +18,14 @@ def test_there_is_a_golden_study():
     assert GOLDEN
 
 
-@pytest.mark.parametrize("golden", GOLDEN, ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "golden",
+    [
+        pytest.param(path, marks=[] if path in (GOLDEN[0], GOLDEN[-1]) else [pytest.mark.slow])
+        for path in GOLDEN
+    ],
+    ids=lambda path: path.stem,
+)
 def test_a_golden_study_resumes_with_its_trials_unchanged(golden, workdir, rows):
     """Recorded by: run --epochs 5 --batch-sizes 16:512 --n-trials 14 --seed 1; from 0.6.0 on with
     --sampler random, which always finds runs to stop."""

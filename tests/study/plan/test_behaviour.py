@@ -145,7 +145,7 @@ def test_another_metric_is_named_once_and_no_change_of_code(begun, capsys):
     assert "other metric (val_accuracy maximized to 1 at best, now val_loss minimized): " in said
 
 
-@pytest.mark.parametrize("older", [1, 2, 3])
+@pytest.mark.parametrize("older", [1, pytest.param(2, marks=pytest.mark.slow), 3])
 def test_studies_of_older_formats_name_the_part_and_take_a_change(begun, older, capsys):
     study = the_study(STORAGE, None)
     dropped = {"behaviour", *(("architecture", "loss") if older == 1 else ())}

@@ -145,6 +145,7 @@ def test_a_signal_ends_the_first_probes_in_one_line(workdir, write_task, capsys,
     assert line == f"ended by {'SIGINT' if code == 130 else 'SIGTERM'}: give the same command again"
 
 
+@pytest.mark.slow
 def test_other_hardware_is_refused_unless_wanted_and_then_has_its_own_front(
     workdir, rows, capsys, monkeypatch
 ):

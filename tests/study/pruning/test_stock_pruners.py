@@ -183,7 +183,8 @@ def _decisions(kind, storage, make, *, n_workers: int) -> list[tuple[int, int, b
     ("name", "backend"),
     [
         *((name, "in-memory") for name in CONFIGURATIONS),
-        *((name, "sqlite") for name in ("median", "halving", "hyperband")),  # rungs and none
+        ("halving", "sqlite"),  # notes rungs
+        *(pytest.param(name, "sqlite", marks=pytest.mark.slow) for name in ("median", "hyperband")),
     ],
 )
 def test_decisions_equal_those_of_a_single_objective_study(name, backend, tmp_path):

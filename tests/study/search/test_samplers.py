@@ -126,7 +126,9 @@ def test_trial_seeds_differ_by_study_seed_number_and_purpose():
     assert all(0 <= seed < 2**31 for seed in seeds)
 
 
-@pytest.mark.parametrize("name", ["cost-aware", "tpe", "nsgaii", "nsgaiii", "gp"])
+@pytest.mark.parametrize(
+    "name", ["cost-aware", "tpe", "nsgaii", "nsgaiii", pytest.param("gp", marks=pytest.mark.slow)]
+)
 def test_samplers_learn_from_stopped_trials(name):
     """About a third of the box diverges; GPSampler alone would go back there every time."""
     n = {"cost-aware": 60, "tpe": 120, "gp": 20}.get(name, 150)  # NSGA-II's first 50 are random

@@ -49,7 +49,7 @@ def _hold_after(workdir, n: int, seconds: float = 60) -> None:
 @pytest.mark.parametrize(
     ("send", "signum", "code", "n_workers"),
     [
-        (os.killpg, signal.SIGINT, 130, 2),
+        pytest.param(os.killpg, signal.SIGINT, 130, 2, marks=pytest.mark.slow),
         (os.kill, signal.SIGTERM, 143, 1),
         (os.kill, signal.SIGHUP, 143, 1),
     ],

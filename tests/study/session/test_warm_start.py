@@ -33,6 +33,7 @@ def params_of(storage: str, name: str) -> list[dict]:
     return [t.params for t in optuna.load_study(study_name=name, storage=storage).trials]
 
 
+@pytest.mark.slow
 def test_a_resume_goes_on_with_the_same_and_needs_the_earlier_study_no_more(run, workdir, capsys):
     assert run(*OLD, "--seed", "3") == 0
     warm = ("--warm-start", "sqlite:///old.db#old")

@@ -28,6 +28,7 @@ SMALLEST = [
 RATES = ["--learning-rates", "0.02:0.5"]
 
 
+@pytest.mark.slow
 def test_five_more_runs_of_the_answer_follow_the_noise_scale_and_count_for_nothing_else(
     workdir, capsys
 ):

@@ -86,6 +86,7 @@ def test_no_trouble_that_worlds_have_makes_answers_too_small(world, fused):
     assert seen.count("right") >= 30
 
 
+@pytest.mark.slow
 def test_a_window_of_sizes_below_the_baseline_is_found():
     world = Ladder(success=lambda size: 0.999 if 4 <= size <= 16 else 0.01)
     answers = [simulate(world, question(), seed)[0].answer for seed in range(5)]

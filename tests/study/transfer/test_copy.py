@@ -131,6 +131,7 @@ def test_a_target_that_cannot_be_used_is_told_in_one_line(source, capsys):
     assert said.startswith("error: storage postgresql://me:***@127.0.0.1:1/db: ")
 
 
+@pytest.mark.slow
 @pytest.mark.mysql
 def test_a_password_is_neither_shown_nor_an_argument_nor_stored(workdir, source):
     """Of copying and of searching with two workers, which get the URL handed on."""

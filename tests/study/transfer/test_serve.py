@@ -26,6 +26,7 @@ def url(workdir):
     return f"sqlite:///{workdir}/study.db"
 
 
+@pytest.mark.slow
 def test_workers_and_readers_work_through_the_server(workdir, url, rows):
     with servers.serve(url) as server:
         address = server.url()
