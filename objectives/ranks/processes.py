@@ -31,6 +31,7 @@ from batchfront.objectives.training.recipe import Recipe
 
 STEP_SECONDS = 120.0  # a rank that keeps the others waiting longer within a step hangs
 WATCH_SECONDS = 0.5  # between two looks whether rank 0 is still there
+LISTEN_SECONDS = 0.5  # after a last word: whether rank 0 is there to tidy up
 LAST_WORD_SECONDS = 2.0  # for a rank that ends to say why
 
 
@@ -276,6 +277,8 @@ def _rank(seat: Seat, pipe: Connection, follow: Follow) -> None:
         except BaseException as error:
             said, out_of_memory = words_of(error), is_out_of_memory(error)
             pipe.send(LastWord(said=said, out_of_memory=out_of_memory, at=time.monotonic()))
+            if pipe.poll(LISTEN_SECONDS):  # one that dies closes its connections one by one
+                pipe.recv()
     except (EOFError, ConnectionError):  # rank 0 has gone, perhaps without tidying up
         shutil.rmtree(seat.folder, ignore_errors=True)
     os._exit(0)  # at once: what closes its connections tells the other ranks
