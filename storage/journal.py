@@ -166,6 +166,7 @@ class JournalFile(JournalFileBackend):
             finally:
                 self.exclusive.release()
         except OSError as error:
+            self._watch.check()  # it may have been deleted since the look before
             raise StorageError(
                 f"cannot write the journal {self._file_path}: {error.strerror}: make room or mend "
                 "it and run it again, nothing recorded is lost"

@@ -156,3 +156,21 @@ def test_logs_that_sqlite_itself_removes_are_no_loss(url, path):
     assert [file.name for file in path.parent.iterdir()] == ["study.db"]
     study.ask()
     assert len(study.trials) == 1
+
+
+def test_a_journal_that_is_deleted_just_before_it_is_written_is_told_as_deleted(
+    tmp_path, monkeypatch
+):
+    journal = tmp_path / "study.log"
+    storage = open_storage(f"journal:///{journal}", mode="worker")
+    study = optuna.create_study(storage=storage, study_name="mine")
+    lock = storage._backend.exclusive
+    acquire = lock.acquire
+
+    def too_late() -> Any:
+        journal.unlink()  # after the look at it
+        return acquire()
+
+    monkeypatch.setattr(lock, "acquire", too_late)
+    with pytest.raises(StorageError, match=r"was deleted while .* nothing more"):
+        study.ask()
