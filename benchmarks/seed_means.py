@@ -83,7 +83,7 @@ def means_of(table: Table) -> Means:
 
 
 def axes_with_ties(table: Table) -> Axes:
-    """As `volume_axes`, but for the errors: what ties with the best of its size is as good."""
+    """The axes of `volume_axes`, on which what ties with the best of its size is as good."""
     points, reference = volume_axes(table)
     tied = means_of(table).tied()
     return {point: (tied[point], *costs) for point, (_, *costs) in points.items()}, reference

@@ -64,7 +64,7 @@ def _is_ours(attribute: str) -> bool:
 
 
 def foreign_rows(url: str) -> list[dict[str, Any]]:
-    """As `study_rows`, of the studies that Optuna alone has made, with how to import each."""
+    """The rows of `study_rows` for studies that Optuna alone has made, with how to import each."""
     with readable_errors(url):
         return [
             _foreign_row(study, url) for study in foreign_studies(open_storage(url, mode="reader"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -97,7 +98,7 @@ def _source(url: str, name: str | None) -> Study:
             raise StudyError(f"warm_start: {error}") from None
         raise StudyError(
             f"warm_start: study {named[0]!r} was made by Optuna: batchfront import {redacted(url)} "
-            f"--study-name {named[0]} makes one of it that can be named"
+            f"--study-name {shlex.quote(named[0])} makes one of it that can be named"
         ) from None
 
 

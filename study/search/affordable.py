@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class AffordableSampler(Forwarding):
-    """In place of a batch size whose run is too dear, proposes the nearest that is not."""
+    """A sampler that proposes the nearest batch size whose run is affordable, where one is not."""
 
     def __init__(
         self,

@@ -64,7 +64,7 @@ class Observations:
         return np.where(self.failed, USELESS, _error(self.metric))
 
     def part(self, rows: Rows, *, best: float = math.inf) -> Part:
-        """Those at `rows`, (M,). `best`: log error of the best run known of elsewhere."""
+        """The runs at `rows`, (M,). `best`: log error of the best one known of elsewhere."""
         import numpy as np
 
         error, noise = self._seen(rows)

@@ -49,7 +49,7 @@ class Outlook:
 
     @cached_property
     def gains(self) -> Array:
-        """By how much the error of each size may still fall: (D, S)."""
+        """The fall of the error that each size may still see: (D, S)."""
         return self.found - self.best
 
     @cached_property
@@ -64,7 +64,7 @@ class Outlook:
 
 
 def bought(outlook: Outlook, seconds: float) -> Array:
-    """By how much the error of each size is expected to fall in so many seconds more: (S,).
+    """The fall of the error that each size is expected to see in so many seconds more: (S,).
 
     Runs are chosen by draws of the surface, as Thompson (1933) would: the k-th draw proposes its
     best candidate of each size. Of these the one is run that is expected to gain most a second.

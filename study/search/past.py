@@ -195,11 +195,11 @@ class Past:
 
     @property
     def variance(self) -> float:
-        """That of log error at any one place."""
+        """The variance of log error at any one place."""
         return math.exp(self.shape.theta[0]) + self.shape.bumps
 
     def covariance(self, a: Array, b: Array) -> Array:
-        """Of log error at a, (N, D), and b, (M, D), within one study: (N, M)."""
+        """The covariance of log error at a, (N, D), and b, (M, D), within one study: (N, M)."""
         import numpy as np
 
         scales = np.exp(np.array(self.shape.theta[1:-1]))

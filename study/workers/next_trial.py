@@ -302,7 +302,7 @@ def _next_waiting(trials: Sequence[FrozenTrial]) -> FrozenTrial | None:
 
 
 def _even_share(n: int, most: int) -> int:
-    """Of `n` things in as few groups as can be, each of at most so many: how many in the first."""
+    """The size of the first of as few groups of `n` things as can be, each of at most so many."""
     return math.ceil(n / math.ceil(n / most))
 
 
