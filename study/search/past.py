@@ -19,11 +19,9 @@ from batchfront.study.search.encoding import Encoding
 from batchfront.study.search.evidence import Evidence
 from batchfront.study.search.surface import (
     JITTER,
-    ROUGH_OWN,
-    ROUGH_RATE,
-    ROUGH_SIZE,
     Guess,
     Shape,
+    covariance,
     fit_shape,
     usual_shape,
 )
@@ -200,19 +198,7 @@ class Past:
 
     def covariance(self, a: Array, b: Array) -> Array:
         """The covariance of log error at a, (N, D), and b, (M, D), within one study: (N, M)."""
-        import numpy as np
-
-        scales = np.exp(np.array(self.shape.theta[1:-1]))
-        near = np.array([ROUGH_SIZE, ROUGH_RATE] + (len(scales) - 2) * [ROUGH_OWN])
-        a, b = self._tilted(a), self._tilted(b)
-        found = math.exp(self.shape.theta[0]) * _matern(a / scales, b / scales, 5)
-        covariance: Array = found + self.shape.bumps * _matern(a / near, b / near, 3)
-        return covariance
-
-    def _tilted(self, x: Array) -> Array:
-        tilted = x.copy()
-        tilted[:, 1] -= self.shape.tilt * x[:, 0]
-        return tilted
+        return covariance(self.shape, a, b)
 
 
 class Conditional:
@@ -309,17 +295,6 @@ def believed(pasts: Sequence[Past], part_of: Callable[[Past], Part]) -> Belief |
             if gain >= 0 and (best is None or gain > best.gain):
                 best = Belief(gain, past, agreement)
     return best
-
-
-def _matern(a: Array, b: Array, twice_nu: int) -> Array:
-    """Matern's correlation of a, (N, D), and b, (M, D), in units of its scales: (N, M)."""
-    import numpy as np
-    from scipy.spatial.distance import cdist
-
-    far = math.sqrt(twice_nu) * cdist(a, b)
-    shape = 1 + far + (far**2 / 3 if twice_nu == 5 else 0.0)
-    found: Array = shape * np.exp(-far)
-    return found
 
 
 def with_past(seen: Observations, past: Past | None) -> tuple[Array, NDArray[np.bool_]]:

@@ -158,9 +158,25 @@ def load_libraries() -> None:
 
 
 def _process(theta: Array, noise: Array, *, bumps: float | None = None) -> Any:
-    """A Matern 5/2 process with bumps of that variance; None: with noise, to be fitted."""
-    import numpy as np
+    """A process of the kernel that `_kernel` gives."""
     from sklearn.gaussian_process import GaussianProcessRegressor
+
+    kernel = _kernel(theta, bumps=bumps)
+    return GaussianProcessRegressor(kernel, alpha=noise + JITTER, optimizer=None)
+
+
+def covariance(shape: Shape, a: Array, b: Array) -> Array:
+    """The covariance of log error at a, (N, D), and b, (M, D), without noise: (N, M)."""
+    import numpy as np
+
+    kernel = _kernel(np.array(shape.theta), bumps=shape.bumps)
+    found: Array = kernel(_tilted(a, shape.tilt), _tilted(b, shape.tilt))
+    return found
+
+
+def _kernel(theta: Array, *, bumps: float | None) -> Any:
+    """Matern 5/2 with bumps of that variance; None: with noise, to be fitted."""
+    import numpy as np
     from sklearn.gaussian_process.kernels import ConstantKernel, Matern, WhiteKernel
 
     anywhere = (1e-12, 1e12)  # ours is the prior, not scikit-learn's bounds
@@ -174,7 +190,7 @@ def _process(theta: Array, noise: Array, *, bumps: float | None = None) -> Any:
         kernel += ConstantKernel(bumps, anywhere) * Matern(
             near, length_scale_bounds=anywhere, nu=1.5
         )
-    return GaussianProcessRegressor(kernel, alpha=noise + JITTER, optimizer=None)
+    return kernel
 
 
 def _tilted(x: Array, tilt: float) -> Array:
