@@ -31,7 +31,8 @@ class GuardSettings:
     unseen_after: float = 0.15
     """... or this one, while a metric that could spare the run has yet to be reported ..."""
     lost_factor: float = 10.0
-    """... unless it is on its way back, and never was above this many times the start."""
+    """... unless it is on its way back, and never was above this many times the start, or was so
+    within the first `patience` windows."""
     stalled_after: float = 0.10
     """Stalled: window mean above the baseline once this share of the budget is spent ..."""
     fallen_after: float = 0.20
@@ -196,12 +197,25 @@ class Course:
     def returns(self, left: float) -> bool:
         """Whether it was no explosion: it will be back at its start within `left` windows."""
         near = max(self.means) <= self._times_start(self.settings.lost_factor)
-        return near and outlook(self.means, left, damped=False) <= self.start
+        hopeful = near or self.exploded_at_once
+        return hopeful and outlook(self.means, left, damped=False) <= self.start
+
+    @property
+    def exploded_at_once(self) -> bool:
+        """Whether the loss was at its highest in the first windows.
+
+        Adam's first steps are as long as the rate lets them be, however steep the loss is: what they
+        threw up may come down from any height.
+        """
+        at_once = max(self.means) in self.means[: self.settings.patience]
+        still_falls = min(self.means[-2:]) == min(self.means)
+        return at_once and still_falls and not self.is_below_chance
 
     def may_arrive(self, left: float, *, total_steps: int) -> bool:
         """Clearly below the baseline within `left` windows, at the pace of loss or metric."""
         spent = len(self.means) / (len(self.means) + left)
-        hopeful = self._began_far and not self.exploded and spent <= self.settings.hopeful_until
+        lost = self.exploded and not self.exploded_at_once
+        hopeful = self._began_far and not lost and spent <= self.settings.hopeful_until
         if outlook(self.means, left, damped=not hopeful) <= self._goal:
             return True
         if len(self.shortfalls) < 3 or not self.is_below_chance:

@@ -282,6 +282,31 @@ def test_without_a_metric_for_long_an_exploded_loss_is_enough():
     assert not any(said[:300])
 
 
+THROWN_UP = (541, 598, 177, 92, 69, 60, 31, 26, 19, 14, 9, 8, 6, 5, 3.3, 3, 3, 2, 1.7, 1.3, 1)
+"""Of a good run of Adam's, in windows of 3 of 105 steps; its start was 2.6."""
+
+
+def after_thrown_up(*then: float) -> tuple[Verdict | None, int]:
+    guard = guard_of(105, baseline_loss=1.385, baseline_metric=0.26)
+    guard.step(2.6)
+    guard.report(0.29)
+    return feed(guard, windows(*then, steps=3))
+
+
+def test_a_loss_that_the_first_steps_threw_up_may_come_down_from_any_height():
+    assert after_thrown_up(*THROWN_UP, *[0.8] * 13) == (None, 102)
+
+
+def test_one_that_stops_coming_down_is_divergence():
+    verdict, steps = after_thrown_up(*THROWN_UP[:5], *[70.0] * 29)
+    assert verdict is Verdict.DIVERGED
+    assert steps <= 24
+
+
+def test_a_loss_that_is_thrown_up_later_is_divergence_however_it_falls():
+    assert after_thrown_up(*[1.3] * 4, *THROWN_UP)[0] is Verdict.DIVERGED
+
+
 def two_layers(start: float, at_end: float) -> list[float]:
     """A squared error; its output grows as the square of time, to `at_end` of the target or all."""
     done = [min(1.0, at_end * (n / TOTAL) ** 2) for n in range(TOTAL)]
