@@ -19,26 +19,30 @@ Grid points that tie with the best of their size, by the standard errors of thei
 are as good as it (benchmarks/seed_means.py). Where two standard errors are more than a column tells
 apart, a line below the oracle's says so: hypervolume beyond 5%, regret beyond 0.005.
 Peers beyond Optuna's own need `pip install -c constraints.txt -e .[peers]` or another environment
-with their packages in it.
+with their packages in it; NePS runs beside in one of its own, whose Python `--neps` names
+(benchmarks/neps_server.py). Its runs that go on from a lower rung count as trials.
 """
 
 from __future__ import annotations
 
 import functools
 import multiprocessing
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
-from batchfront.objectives.curves.table import read_table
+from batchfront.objectives.curves.table import Table, read_table
 from benchmarks.as_loss import TOLD, judged_by
+from benchmarks.neps_peer import NAMES as NEPS
+from benchmarks.neps_peer import neps_runs
 from benchmarks.rows import parser, some_of, table_name, write
 from benchmarks.score import SHARES, Row, Score, oracle_row, summary, untold
-from benchmarks.searches import MAX_TRIALS, OURS, SLOW, play_moasha, play_study
+from benchmarks.searches import MAX_TRIALS, OURS, SLOW, play_runs, play_study
 
 STOCK = ("tpe", "nsgaii", "nsgaiii", "qmc", "random", "grid")
 SLOW_SEEDS = 3
-PEERS = ("gp", "botorch", "moasha")
+PEERS = ("gp", "botorch", "moasha", *NEPS)
+OTHER_HOUSES = ("moasha", *NEPS)  # they know errors of accuracies alone, and stop runs themselves
 PACKAGES = {"botorch": "botorch", "moasha": "syne_tune"}  # without them a peer is left out
 PRUNERS = ("none", "median", "hyperband")
 OUR_PRUNERS = ("none", "front")
@@ -48,8 +52,10 @@ def main() -> None:
     arguments = parser(__doc__)
     arguments.add_argument("tables", type=Path, nargs="+", metavar="TABLE")
     names = (OURS, *STOCK, *PEERS)
-    here = [name for name in names if find_spec(PACKAGES.get(name, "optuna"))]
-    arguments.add_argument("--samplers", type=some_of(names), default=here, metavar="A,B")
+    arguments.add_argument("--samplers", type=some_of(names), metavar="A,B")
+    arguments.add_argument(
+        "--neps", default="", metavar="PYTHON", help="of an environment that has NePS"
+    )
     pruners = (*PRUNERS, "front")
     arguments.add_argument("--pruners", type=some_of(pruners), default=pruners, metavar="A,B")
     arguments.add_argument("--told", choices=TOLD, default=TOLD[0], help="what searches are told")
@@ -58,17 +64,25 @@ def main() -> None:
     arguments.add_argument("--jobs", type=int, default=2, help="processes")
     arguments.add_argument("--figure", type=Path, help="write an HTML picture of the rows")
     args = arguments.parse_args()
+    here = [name for name in names if _is_there(name, args.neps)]
+    missing = sorted(set(args.samplers or ()) - set(here))
+    if missing:
+        arguments.error(
+            f"{', '.join(missing)} cannot be played here: see above for what is missing"
+        )
     jobs = [
         (path, sampler, pruner)
         for path in args.tables
-        for sampler in args.samplers
-        if sampler != "moasha" or args.told == TOLD[0]  # it knows errors of accuracies alone
+        for sampler in args.samplers or here
+        if sampler not in OTHER_HOUSES or args.told == TOLD[0]
         for pruner in _pruners(sampler, args.pruners)
     ]
     rows = []
     with multiprocessing.get_context("spawn").Pool(args.jobs) as pool:
         print_head()
-        one = functools.partial(_job, seeds=args.seeds, told=args.told, max_trials=args.max_trials)
+        one = functools.partial(
+            _job, seeds=args.seeds, told=args.told, max_trials=args.max_trials, neps=args.neps
+        )
         for row in pool.imap(one, jobs):
             if not any(r["table"] == row["table"] for r in rows):
                 judged = judged_by(read_table(_path_of(row, args.tables)), args.told)
@@ -85,10 +99,15 @@ def main() -> None:
         search_figure(rows, args.figure)
 
 
+def _is_there(name: str, neps: str) -> bool:
+    """Whether a search can be played here."""
+    return neps != "" if name in NEPS else bool(find_spec(PACKAGES.get(name, "optuna")))
+
+
 def _pruners(sampler: str, asked: Sequence[str]) -> Sequence[str]:
     if sampler == OURS:
         return [name for name in OUR_PRUNERS if name in asked]
-    if sampler == "moasha":
+    if sampler in OTHER_HOUSES:
         return ("its own",)
     return ("none",) if sampler in SLOW else [name for name in PRUNERS if name in asked]
 
@@ -97,19 +116,21 @@ def _path_of(row: Row, paths: Sequence[Path]) -> Path:
     return next(path for path in paths if table_name(path) == row["table"])
 
 
-def _job(job: tuple[Path, str, str], *, seeds: int, told: str, max_trials: int) -> Row:
+def _job(job: tuple[Path, str, str], *, seeds: int, told: str, max_trials: int, neps: str) -> Row:
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     path, sampler, pruner = job
     table = read_table(path)
     many = min(seeds, SLOW_SEEDS) if sampler in SLOW else seeds
-    play: Callable[..., Score] = (
-        play_moasha
-        if sampler == "moasha"
-        else functools.partial(play_study, name=sampler, told=told, max_trials=max_trials)
+    play = (
+        functools.partial(_elsewhere, sampler, neps)
+        if sampler in OTHER_HOUSES
+        else functools.partial(
+            play_study, name=sampler, pruner=pruner, told=told, max_trials=max_trials
+        )
     )
-    seen = [play(table, seed=seed, pruner=pruner) for seed in range(many)]
+    seen = [play(table, seed=seed) for seed in range(many)]
     return {
         "table": table_name(path),
         "sampler": sampler,
@@ -117,6 +138,15 @@ def _job(job: tuple[Path, str, str], *, seeds: int, told: str, max_trials: int) 
         "seeds": many,
         **summary([score.outcome() for score in seen]),
     }
+
+
+def _elsewhere(name: str, neps: str, table: Table, *, seed: int) -> Score:
+    """One search of another house."""
+    from benchmarks.peers import moasha_runs
+
+    if name == "moasha":
+        return play_runs(table, moasha_runs(table, seed=seed))
+    return play_runs(table, neps_runs(table, name=name, seed=seed, python=neps))
 
 
 COLUMNS = (*SHARES, "seconds_to_regret_005", "hypervolume_20", "hypervolume", "regret_worst")

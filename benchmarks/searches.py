@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from batchfront.objectives.curves.table import Table
@@ -111,14 +111,12 @@ def sampler_of(
     )
 
 
-def play_moasha(table: Table, *, pruner: str, seed: int) -> Score:
-    """One search of Syne Tune's MOASHA."""
-    from benchmarks.peers import moasha_runs
-
+def play_runs(table: Table, runs: Iterator[tuple[Played, float]]) -> Score:
+    """One search of another house: its runs, each with the seconds spent asking."""
     score = Score(table=table)
-    runs = moasha_runs(table, seed=seed)
-    while not score.is_over(MAX_TRIALS):
-        played, ask_seconds = next(runs)
+    for played, ask_seconds in runs:
         score.ask_seconds += ask_seconds
         score.add(played)
+        if score.is_over(MAX_TRIALS):
+            break
     return score
