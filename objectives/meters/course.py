@@ -32,7 +32,7 @@ class GuardSettings:
     """... or this one, while a metric that could spare the run has yet to be reported ..."""
     lost_factor: float = 10.0
     """... unless it is on its way back, and never was above this many times the start, or was so
-    within the first `patience` windows."""
+    within the first `patience` windows, where accuracy says that something is learned."""
     stalled_after: float = 0.10
     """Stalled: window mean above the baseline once this share of the budget is spent ..."""
     fallen_after: float = 0.20
@@ -202,14 +202,15 @@ class Course:
 
     @property
     def exploded_at_once(self) -> bool:
-        """Whether the loss was at its highest in the first windows.
+        """Whether the loss was at its highest in the first windows, falls, and there is skill.
 
-        Adam's first steps are as long as the rate lets them be, however steep the loss is: what they
-        threw up may come down from any height.
+        Adam's first steps are as long as the rate lets them be, however steep the loss is: what
+        they threw up may come down from any height.
         """
         at_once = max(self.means) in self.means[: self.settings.patience]
         still_falls = min(self.means[-2:]) == min(self.means)
-        return at_once and still_falls and not self.is_below_chance
+        hinted = self._best_of(len(self.shortfalls)) >= self.settings.hint
+        return at_once and still_falls and hinted and not self.is_below_chance
 
     def may_arrive(self, left: float, *, total_steps: int) -> bool:
         """Clearly below the baseline within `left` windows, at the pace of loss or metric."""

@@ -286,15 +286,19 @@ THROWN_UP = (541, 598, 177, 92, 69, 60, 31, 26, 19, 14, 9, 8, 6, 5, 3.3, 3, 3, 2
 """Of a good run of Adam's, in windows of 3 of 105 steps; its start was 2.6."""
 
 
-def after_thrown_up(*then: float) -> tuple[Verdict | None, int]:
+def after_thrown_up(*then: float, accuracy: float = 0.29) -> tuple[Verdict | None, int]:
     guard = guard_of(105, baseline_loss=1.385, baseline_metric=0.26)
     guard.step(2.6)
-    guard.report(0.29)
+    guard.report(accuracy)
     return feed(guard, windows(*then, steps=3))
 
 
 def test_a_loss_that_the_first_steps_threw_up_may_come_down_from_any_height():
     assert after_thrown_up(*THROWN_UP, *[0.8] * 13) == (None, 102)
+
+
+def test_one_that_comes_down_and_knows_nothing_is_divergence():
+    assert after_thrown_up(*THROWN_UP, accuracy=0.27)[0] is Verdict.DIVERGED
 
 
 def test_one_that_stops_coming_down_is_divergence():
