@@ -145,8 +145,8 @@ def _elsewhere(name: str, neps: str, table: Table, *, seed: int) -> Score:
     from benchmarks.peers import moasha_runs
 
     if name == "moasha":
-        return play_runs(table, moasha_runs(table, seed=seed))
-    return play_runs(table, neps_runs(table, name=name, seed=seed, python=neps))
+        return play_runs(table, moasha_runs(table, seed=seed), name=name)
+    return play_runs(table, neps_runs(table, name=name, seed=seed, python=neps), name=name)
 
 
 COLUMNS = (*SHARES, "seconds_to_regret_005", "hypervolume_20", "hypervolume", "regret_worst")

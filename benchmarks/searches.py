@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 OURS = "cost-aware"
 MAX_TRIALS = 200
-SLOW = {"gp": 60, "botorch": 30}  # trials: an ask takes seconds
+SLOW = {"gp": 60, "botorch": 30, "neps-primo": 100}  # trials: an ask takes seconds
 
 
 class Playback:
@@ -111,12 +111,12 @@ def sampler_of(
     )
 
 
-def play_runs(table: Table, runs: Iterator[tuple[Played, float]]) -> Score:
+def play_runs(table: Table, runs: Iterator[tuple[Played, float]], *, name: str) -> Score:
     """One search of another house: its runs, each with the seconds spent asking."""
     score = Score(table=table)
     for played, ask_seconds in runs:
         score.ask_seconds += ask_seconds
         score.add(played)
-        if score.is_over(MAX_TRIALS):
+        if score.is_over(SLOW.get(name, MAX_TRIALS)):
             break
     return score
