@@ -30,6 +30,11 @@ if TYPE_CHECKING:
 
 def add_looking_verbs(verbs: Any) -> None:
     """Tell the parser of them."""
+    for add in (_add_ls, _add_front, _add_export, _add_report, _add_dashboard):
+        add(verbs)
+
+
+def _add_ls(verbs: Any) -> None:
     add_look(
         verbs,
         "ls",
@@ -41,68 +46,6 @@ def add_looking_verbs(verbs: Any) -> None:
         """,
         study=False,
         as_json=True,
-    )
-    front_ = add_look(
-        verbs,
-        "front",
-        front,
-        "show the Pareto front",
-        tries="""
-            front
-            front --study-name digits --json
-        """,
-    )
-    form = front_.add_mutually_exclusive_group()
-    form.add_argument("--json", action="store_true", help="print JSON")
-    form.add_argument("--csv", action="store_true", help="print CSV")
-    export_ = add_look(
-        verbs,
-        "export",
-        export,
-        "print all trials, for machines",
-        tries="""
-            export > trials.csv
-            export --study-name digits --format json -o trials.json
-        """,
-    )
-    export_.add_argument("--format", choices=("csv", "json"), default="csv")
-    export_.add_argument("-o", "--output", type=Path, help="write to this file instead of stdout")
-    report_ = add_look(
-        verbs,
-        "report",
-        report,
-        "write one self-contained HTML page",
-        tries="""
-            report --study-name digits -o page.html
-            report --study-name digits --compare digits-cnn
-        """,
-    )
-    report_.add_argument(
-        "--compare",
-        type=study_name,
-        metavar="STUDY",
-        help="another study of the storage and of the same metric, to show beside it",
-    )
-    report_.add_argument("-o", "--output", type=Path, help="default: runs/STUDY_NAME.html")
-    dashboard_ = add_look(
-        verbs,
-        "dashboard",
-        dashboard,
-        "serve optuna-dashboard",
-        tries="""
-            dashboard
-            dashboard --port 8081
-        """,
-        study=False,
-    )
-    dashboard_.add_argument("--host", type=host, default="127.0.0.1", help="default: %(default)s")
-    add_number(dashboard_, "--port", PORT, default=8080, help="default: %(default)s")
-    dashboard_.add_argument(
-        "--allow-host",
-        action="append",
-        default=[],
-        metavar="NAME",
-        help="also answer to this name of the machine; may be repeated",
     )
 
 
@@ -124,6 +67,22 @@ def ls(args: argparse.Namespace) -> None:
         console.print(line, soft_wrap=True)
     if total is not None:
         console.print(f"all studies together take {human_bytes(total)}, checkpoints apart")
+
+
+def _add_front(verbs: Any) -> None:
+    verb = add_look(
+        verbs,
+        "front",
+        front,
+        "show the Pareto front",
+        tries="""
+            front
+            front --study-name digits --json
+        """,
+    )
+    form = verb.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true", help="print JSON")
+    form.add_argument("--csv", action="store_true", help="print CSV")
 
 
 def front(args: argparse.Namespace) -> None:
@@ -154,6 +113,21 @@ def front(args: argparse.Namespace) -> None:
             console.print(line)
 
 
+def _add_export(verbs: Any) -> None:
+    verb = add_look(
+        verbs,
+        "export",
+        export,
+        "print all trials, for machines",
+        tries="""
+            export > trials.csv
+            export --study-name digits --format json -o trials.json
+        """,
+    )
+    verb.add_argument("--format", choices=("csv", "json"), default="csv")
+    verb.add_argument("-o", "--output", type=Path, help="write to this file instead of stdout")
+
+
 def export(args: argparse.Namespace) -> None:
     """Print every trial of a study with parameters, values, verdict and attributes."""
     from batchfront.study.findings.overview.export import export_columns, to_csv, to_json
@@ -171,6 +145,26 @@ def export(args: argparse.Namespace) -> None:
         write_out(args.output, text)
 
 
+def _add_report(verbs: Any) -> None:
+    verb = add_look(
+        verbs,
+        "report",
+        report,
+        "write one self-contained HTML page",
+        tries="""
+            report --study-name digits -o page.html
+            report --study-name digits --compare digits-cnn
+        """,
+    )
+    verb.add_argument(
+        "--compare",
+        type=study_name,
+        metavar="STUDY",
+        help="another study of the storage and of the same metric, to show beside it",
+    )
+    verb.add_argument("-o", "--output", type=Path, help="default: runs/STUDY_NAME.html")
+
+
 def report(args: argparse.Namespace) -> None:
     """Write one self-contained HTML page of figures that needs no network to be read."""
     looked = looked_at(args)
@@ -185,6 +179,29 @@ def _beside(args: argparse.Namespace, name: str) -> LookedAt:
     if args.compare == name:
         raise StudyError(f"--compare is {name!r}, the study itself: name another one")
     return looked_at(argparse.Namespace(storage=args.storage, study_name=args.compare))
+
+
+def _add_dashboard(verbs: Any) -> None:
+    verb = add_look(
+        verbs,
+        "dashboard",
+        dashboard,
+        "serve optuna-dashboard",
+        tries="""
+            dashboard
+            dashboard --port 8081
+        """,
+        study=False,
+    )
+    verb.add_argument("--host", type=host, default="127.0.0.1", help="default: %(default)s")
+    add_number(verb, "--port", PORT, default=8080, help="default: %(default)s")
+    verb.add_argument(
+        "--allow-host",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="also answer to this name of the machine; may be repeated",
+    )
 
 
 def dashboard(args: argparse.Namespace) -> None:
