@@ -15,7 +15,7 @@ from pathlib import Path
 import optuna
 
 from batchfront.storage.open import open_storage
-from batchfront.study.trials.attributes import OWNER
+from batchfront.study.trials.attributes import OWNER, id_of
 from batchfront.study.workers.team import SAME_CRASHES
 from tests.chaos.crowd.command import ROOT_FOLDER, Command, is_alive
 from tests.chaos.crowd.ear import Ear, Silences
@@ -68,6 +68,7 @@ class Crowd:
         self.exits: list[Exit] = []
         self.seen_alive: dict[int, float] = {}  # processes that ran trials: when last, time.time()
         self.paused: dict[int, tuple[float, float]] = {}  # since and until when
+        self.stale: dict[int, int] = {}  # of paused ones of a deleted study: the id of their trial
         self.silences: dict[int, list[tuple[float, float]]] = {}  # of those that were paused
         self.heard = Silences(at_least=weather.grace_seconds / 2)
         self._folder = folder
@@ -212,12 +213,22 @@ class Crowd:
             command.workers()  # are noted while they live
         self.seen_alive.update(dict.fromkeys(self.living(), time.time()))
         for pid, (since, until) in list(self.paused.items()):
-            if time.time() >= until:
+            if time.time() >= until or self._is_at_work(self.stale.get(pid)):
                 self._go_on(pid, since)
+
+    def _is_at_work(self, trial_id: int | None) -> bool:
+        """Whether somebody runs the trial of that id, in a study that was made anew."""
+        if trial_id is None:
+            return False
+        with suppress(KeyError):  # there is no study now
+            running = (t for t in self.trials() if t.state.name == "RUNNING")
+            return any(id_of(trial) == trial_id and OWNER in trial.user_attrs for trial in running)
+        return False
 
     def _go_on(self, pid: int, since: float) -> None:
         """Its last sign of life was up to a quarter of the grace period before it was stopped."""
         del self.paused[pid]
+        self.stale.pop(pid, None)
         self.send(pid, signal.SIGCONT)
         last_sign = since - self.weather.grace_seconds / 4
         self.silences.setdefault(pid, []).append((last_sign, time.time()))

@@ -25,6 +25,7 @@ FOR_ALL = {
     "kill -9 of a worker": 10, "kill -9 of a command": 5, "all killed": 3, "SIGTERM": 5,
     "SIGHUP": 4, "Ctrl-C": 4, "Ctrl-C twice": 3, "paused briefly": 4,
     "paused about the grace period": 8, "paused beyond it": 6, "heartbeats aged": 6,
+    "the last one paused": 1,
 }  # fmt: skip
 IN_A_FILE = {"disk full": 4, "file taken away": 3, "file replaced": 3}
 ON_A_SERVER = {"server restarted": 5, "disk full": 3}

@@ -17,13 +17,16 @@ from optuna.storages import RDBStorage
 from optuna.storages.journal import JournalFileOpenLock
 
 from batchfront.storage.open import open_storage
+from batchfront.study.trials.attributes import OWNER, id_of
 from batchfront.study.workers.retry import BEAT
+from tests.faults.kinds import counted
 
 if TYPE_CHECKING:
     from tests.chaos.crowd.crowd import Crowd
 
 FULL_SECONDS = 4.0
 AWAY_SECONDS = 3.0
+LAST = 2.0  # grace periods: whoever has waited takes it up then
 STALE = 8.0  # grace periods until a worker of a deleted study comes back
 HOUR = {
     "sqlite": "datetime(heartbeat, '-1 hour')",
@@ -81,6 +84,16 @@ def paused(least: float, most: float) -> Strike:
         return True
 
     return strike
+
+
+def pause_last(crowd: Crowd) -> bool:
+    """Whoever runs the last trial stands still: all others have to wait for it."""
+    left = crowd.weather.n_trials - len(counted(crowd.trials()))
+    victims = [pid for _, pid in crowd.busy()]
+    if left != 1 or len(victims) != 1:
+        return False
+    crowd.pause(victims[0], LAST * crowd.weather.grace_seconds)
+    return True
 
 
 def age_heartbeats(crowd: Crowd) -> bool:
@@ -213,12 +226,19 @@ def _copied(file: Path, copy: Path) -> bool:
 def make_anew(crowd: Crowd) -> bool:
     """Somebody deletes the study, and commands that ask for other rates make one of its name.
 
-    A worker that stands still in the middle of a trial comes back when the new one is at work.
+    A worker that stands still in the middle of a trial comes back when the new one is at work: at a
+    trial of the same id, where the storage uses ids again.
     """
     busy = crowd.busy()
     if not busy:
         return False
-    crowd.pause(busy[0][1], STALE * crowd.weather.grace_seconds)
+    pid = busy[0][1]
+    crowd.pause(pid, STALE * crowd.weather.grace_seconds)
+    trial_id = max(
+        id_of(trial)
+        for trial in crowd.trials()
+        if trial.user_attrs.get(OWNER, {}).get("pid") == pid
+    )
     for command in crowd.commands:
         command.excused.add(2)
         if not command.has_joined:  # it would make a study like the one that is deleted
@@ -226,6 +246,7 @@ def make_anew(crowd: Crowd) -> bool:
     if not crowd.delete():
         return False
     crowd.forget()
+    crowd.stale[pid] = trial_id
     return True
 
 
@@ -283,6 +304,7 @@ STRIKES: dict[str, Strike] = {
     "Ctrl-C": signalled(signal.SIGINT),
     "Ctrl-C twice": signalled(signal.SIGINT, times=2),
     "paused briefly": paused(0.1, 0.6),
+    "the last one paused": pause_last,
     "paused about the grace period": paused(0.8, 1.3),
     "paused beyond it": paused(1.5, 3.0),
     "heartbeats aged": age_heartbeats,
