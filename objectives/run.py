@@ -452,6 +452,7 @@ class Run(Remarks):
             phases=self._phases if len(self._phases) > 1 else (),
             techniques={**self._techniques, **self._waiting()},
             evaluation_peak_bytes=self._meter.evaluation_peak_bytes,
+            device_memory_bytes=self._meter.device_bytes,
             missing_steps=self._missing.said,
             **({} if stopped else self._diagnosed),
         )

@@ -91,3 +91,8 @@ class FirstSteps:
     def evaluation_peak_bytes(self) -> int | None:
         """The peak of an evaluation; None where none was seen."""
         return max(self.earlier_evaluation_bytes, self._meter.evaluation_peak_bytes) or None
+
+    @property
+    def device_bytes(self) -> int | None:
+        """What an accelerator lost to this process's part of the run; None on the CPU."""
+        return self._meter.device_bytes or None

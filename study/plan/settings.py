@@ -263,7 +263,7 @@ class StudySettings:
         number=Number(low=0.0, above=True, high=1e9),
     )
     max_memory: int | None = setting(
-        "budget for a run's peak memory, like 2GiB",
+        "budget for a run's memory, like 2GiB: on a GPU for all that the device loses to it",
         group="budgets",
         verbs="run smallest probe",
         kind="bytes",

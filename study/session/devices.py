@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from batchfront.objectives.device.hardware import (
-    device_memory_bytes,
+    all_memory_bytes,
     others_memory_bytes,
     usable_memory_bytes,
 )
@@ -27,7 +27,7 @@ def device_notes(settings: StudySettings, device: str) -> list[str]:
 
 
 def _crowd(device: str) -> list[str]:
-    total, held = device_memory_bytes(device), others_memory_bytes(device)
+    total, held = all_memory_bytes(device), others_memory_bytes(device)
     if held <= CROWDED * total:
         return []
     return [

@@ -16,12 +16,8 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 from torch.profiler import ProfilerActivity, profile
 
-from batchfront.objectives.meters.memory import (
-    AcceleratorMeter,
-    AllocatorMeter,
-    CpuMeter,
-    memory_meter,
-)
+from batchfront.objectives.meters.accelerator import AcceleratorMeter
+from batchfront.objectives.meters.memory import AllocatorMeter, CpuMeter, memory_meter
 from batchfront.objectives.run import Run
 from tests.objectives.conftest import made_data, made_task, ready, train
 
@@ -239,18 +235,30 @@ class Hooked(nn.Module):
         pass
 
 
+CARD, BLOCK = 2**40, 1000  # bytes: of a card, and of what an allocator takes from it at once
+
+
 class FakeAllocator:
     """The statistics of a caching allocator, without a device."""
 
     def __init__(self) -> None:
-        self.live = self.high = 0
+        self.live = self.high = self.reserved = self.most = 0
+        self.context = 0
 
     def use(self, change: int) -> None:
         self.live += change
         self.high = max(self.high, self.live)
+        self.reserved = max(self.reserved, -(-self.live // BLOCK) * BLOCK)
+        self.most = max(self.most, self.reserved)
 
     def reset(self, device: str) -> None:
-        self.high = self.live
+        self.high, self.most = self.live, self.reserved
+
+    def empty(self) -> None:
+        self.reserved = -(-self.live // BLOCK) * BLOCK
+
+    def info(self, device: str) -> tuple[int, int]:
+        return CARD - self.reserved - self.context, CARD
 
 
 @pytest.fixture
@@ -261,6 +269,10 @@ def allocator(monkeypatch: pytest.MonkeyPatch) -> FakeAllocator:
         "memory_allocated": lambda device: fake_one.live,
         "max_memory_allocated": lambda device: fake_one.high,
         "reset_peak_memory_stats": fake_one.reset,
+        "memory_reserved": lambda device: fake_one.reserved,
+        "max_memory_reserved": lambda device: fake_one.most,
+        "empty_cache": fake_one.empty,
+        "get_memory_info": fake_one.info,
     }.items():
         monkeypatch.setattr(torch.accelerator, name, fake)
     return fake_one
@@ -348,6 +360,66 @@ def test_an_accelerator_peak_is_known_before_the_first_pause(allocator):
     assert meter.peak_bytes == 120
 
 
+def test_what_the_device_loses_is_data_blocks_and_context_beside_the_model(allocator):
+    allocator.use(4_500)  # data
+    allocator.use(9_000)
+    allocator.use(-9_000)  # an earlier run's blocks, which stay with the allocator
+    allocator.context = 300
+    meter = AcceleratorMeter("cpu")
+    meter.start()
+    allocator.use(2_200)
+    allocator.use(-2_000)
+    meter.stop()
+    assert meter.peak_bytes == 2_200
+    assert meter.device_bytes == 7_000 + 300, "4,500 and 2,200 in blocks of 1,000"
+
+
+def test_a_context_is_small_and_what_others_hold_beyond_it_is_theirs(allocator):
+    for held, counted in ((0, 0), (5 * 10**8, 5 * 10**8), (80 * 2**30, 2**30)):
+        allocator.context = held
+        meter = AcceleratorMeter("cpu")
+        meter.start()
+        allocator.use(10)
+        allocator.use(-10)
+        meter.stop()
+        assert meter.device_bytes == BLOCK + counted
+    allocator.context = -10  # the driver and the allocator are read one after the other
+    meter = AcceleratorMeter("cpu")
+    meter.start()
+    meter.stop()
+    assert meter.device_bytes == 0
+
+
+def test_blocks_that_an_evaluation_leaves_are_not_training(allocator):
+    meter = AcceleratorMeter("cpu")
+    meter.start()
+    allocator.use(1_500)
+    meter.pause()
+    allocator.use(50_000)
+    allocator.use(-50_000)
+    meter.resume()
+    allocator.use(500)
+    meter.stop()
+    assert (meter.peak_bytes, meter.evaluation_peak_bytes) == (2_000, 51_500)
+    assert meter.device_bytes == 2_000
+
+
+def test_blocks_that_are_left_of_what_was_compiled_before_a_run_are_not_its_own(allocator):
+    meter = AcceleratorMeter("cpu")
+    meter.start()
+    meter.pause()
+    allocator.use(50_000)
+    allocator.use(-50_000)
+    meter.resume()
+    allocator.use(1_500)
+    meter.stop()
+    assert meter.device_bytes == 2_000
+
+
+def test_a_cpu_has_no_figure_for_its_device(digits):
+    assert train(digits, epochs=1).result().device_memory_bytes is None
+
+
 def test_a_compiled_step_records_its_graph_anew_for_every_measured_run(allocator, monkeypatch):
     """A graph of an earlier run would be replayed, which allocates nothing."""
     forgotten: list[int] = []
@@ -356,7 +428,7 @@ def test_a_compiled_step_records_its_graph_anew_for_every_measured_run(allocator
         allocator.use(-allocator.live)  # graphs and workspaces go
         forgotten.append(allocator.live)
 
-    monkeypatch.setattr("batchfront.objectives.meters.memory._forget_graphs", forget)
+    monkeypatch.setattr("batchfront.objectives.meters.accelerator._forget_graphs", forget)
     allocator.use(400)
     for _ in range(2):
         meter = memory_meter("cuda:0", compiled=True)
