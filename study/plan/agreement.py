@@ -49,9 +49,10 @@ def agreement_of(plan: Plan, objective: Objective) -> dict[str, Any]:
     }
 
 
-def stored_budgets(stored: Mapping[str, Any]) -> Budgets:
-    """The budgets in a study's record, and what they were held against when it was made."""
-    return Budgets(**stored.get("budgets", {}), of_device=stored.get("format", 1) >= 5)
+def budgets_in(stored: Mapping[str, Any], asked: Budgets) -> Budgets:
+    """The budgets in a study's record, or those asked for, held against what its own are."""
+    limits: dict[str, Any] = {**stored.get("budgets", {}), **asked.as_dict()}
+    return Budgets(**limits, of_device=stored.get("format", 1) >= 5)
 
 
 def check_record(study: Study) -> None:

@@ -140,7 +140,13 @@ class Prober:
             self._patience = 0  # a lasting load, or an objective that sleeps: waiting is no use
         return best
 
-    def _probe(self, size: int) -> Cost:
+    def step_seconds(self, size: int, seconds: float) -> float:
+        """What a step takes now, whoever else trains beside it; nothing of it is kept."""
+        return self._probe(size, seconds=seconds, measure_memory=False).step_seconds
+
+    def _probe(
+        self, size: int, *, seconds: float = PROBE_SECONDS, measure_memory: bool = True
+    ) -> Cost:
         params = TrialParams.over(
             self._length,
             batch_size=size,
@@ -153,7 +159,8 @@ class Prober:
             self._objective,
             params,
             metric=self._objective.metric,
-            seconds=PROBE_SECONDS,
+            seconds=seconds,
+            measure_memory=measure_memory,
             compiled=self._objective.compiled,
             to_report=self._to_report,
         )
