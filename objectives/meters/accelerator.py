@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gc
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from batchfront.objectives.meters.occupied import Occupied
 
@@ -17,7 +19,7 @@ class AcceleratorMeter:
         self._peak = 0  # up to the last pause
         self._device = device
         self._compiled = compiled
-        self._baseline = 0
+        self._baseline = self._batch = 0  # bytes
         self._paused = True
         self._occupied = Occupied(device)
 
@@ -48,6 +50,24 @@ class AcceleratorMeter:
         torch.accelerator.reset_peak_memory_stats(self._device)
         self._paused = False
 
+    @contextmanager
+    def fetching(self) -> Iterator[None]:
+        """What is made inside and lives on is a batch of data, which peaks from here on leave out.
+
+        On a device where all data lies batches take no memory of their own, and peaks are the same.
+        """
+        import torch
+
+        if self._paused:
+            yield
+            return
+        self._peak = max(self._peak, self._high())
+        before = int(torch.accelerator.memory_allocated(self._device))
+        yield
+        made = int(torch.accelerator.memory_allocated(self._device)) - before
+        self._batch = max(self._batch, made)
+        torch.accelerator.reset_peak_memory_stats(self._device)
+
     def pause(self) -> None:
         if not self._paused:
             self._occupied.pause()  # before the marks are reset
@@ -57,7 +77,8 @@ class AcceleratorMeter:
     def resume(self) -> None:
         if self._paused:
             self._occupied.resume(has_begun=self._peak > 0)
-            self.evaluation_peak_bytes = max(self.evaluation_peak_bytes, self._high())
+            high = self._high() + self._batch  # training's are gone by then
+            self.evaluation_peak_bytes = max(self.evaluation_peak_bytes, high)
             self._paused = False
 
     def _high(self) -> int:
@@ -71,7 +92,8 @@ class AcceleratorMeter:
     def _mark(self) -> int:
         import torch
 
-        return int(torch.accelerator.max_memory_allocated(self._device)) - self._baseline
+        most = int(torch.accelerator.max_memory_allocated(self._device))
+        return most - self._baseline - self._batch
 
     def stop(self) -> None:
         self.pause()

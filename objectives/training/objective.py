@@ -185,7 +185,11 @@ class TaskObjective:
         size, sizes = begun.sizes.of(epoch), begun.sizes
         n_steps = None if begun.length.is_plain else sizes.steps(epoch)
         batches = self.batches(begun.order, size, n_steps)
-        return begun.driven(run.waited(batches) if self._source.waits else batches, epoch)
+        if self._source.waits:
+            batches = run.waited(batches)
+        elif self._source.makes_batches:
+            batches = run.unmetered(batches)
+        return begun.driven(batches, epoch)
 
     def end_epoch(self, begun: Begun, params: TrialParams, run: Run, epoch: int) -> None:
         """Report and keep what an epoch has left; it was trained on."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import importlib
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
@@ -18,6 +18,7 @@ from torch.profiler import ProfilerActivity, profile
 
 from batchfront.objectives.meters.accelerator import AcceleratorMeter
 from batchfront.objectives.meters.memory import AllocatorMeter, CpuMeter, memory_meter
+from batchfront.objectives.meters.metering import FirstSteps
 from batchfront.objectives.run import Run
 from tests.objectives.conftest import made_data, made_task, ready, train
 
@@ -335,6 +336,47 @@ def test_an_accelerator_peak_is_above_what_was_there_and_outside_pauses(allocato
     meter.stop()
     meter.stop()
     assert (meter.peak_bytes, meter.evaluation_peak_bytes) == (60, 750)
+
+
+class NoClock:
+    """Time is not looked at."""
+
+    @contextmanager
+    def standing_still(self) -> Iterator[None]:
+        yield
+
+    def stop(self) -> None:
+        pass
+
+
+@pytest.mark.parametrize("makes_batches", [True, False])
+def test_an_accelerators_peak_leaves_out_the_batches_that_a_loader_makes(
+    allocator, makes_batches, monkeypatch
+):
+    """The same task on a card where its data fits, and on one where it does not."""
+    batch, activations, model = 4_000, 500, 1_200
+    run = Run(device="cpu")
+    run._meter = FirstSteps(AcceleratorMeter("cpu"))
+    monkeypatch.setattr(run, "_clock", NoClock())
+
+    class Batch:
+        def __init__(self) -> None:
+            allocator.use(batch)
+            weakref.finalize(self, allocator.use, -batch)
+
+    made: Iterable[Any] = (Batch() for _ in range(20)) if makes_batches else range(20)
+    with run:
+        allocator.use(model)
+        for x in run.unmetered(made):
+            allocator.use(activations)
+            allocator.use(-activations)
+            del x
+        with run.validating():
+            allocator.use(3_000)
+            allocator.use(-3_000)
+        allocator.use(-model)
+    assert run._meter.peak_bytes == model + activations
+    assert run._meter.evaluation_peak_bytes == model + 3_000
 
 
 def test_a_sparse_gradient_counts_its_indices_and_its_values():
