@@ -37,6 +37,7 @@ class Excuse:
     verdict: Verdict
     grade: float
     reason: str
+    memory_bytes: int | None = None  # that a combination is predicted to take
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -189,8 +189,6 @@ def _without_none(attributes: Mapping[str, Any]) -> dict[str, Any]:
 
 def _excused(why: Excuse, cost: SizeCost | None) -> dict[str, Any]:
     """What is known of a size that was not run to its end."""
-    return {
-        VERDICT: why.verdict.value,
-        REASON: why.reason,
-        SO_FAR: None if cost is None else [None, cost.train_seconds, cost.memory],
-    }
+    known = None if cost is None else [None, cost.train_seconds, cost.memory]
+    predicted = None if why.memory_bytes is None else [None, None, why.memory_bytes]
+    return {VERDICT: why.verdict.value, REASON: why.reason, SO_FAR: known or predicted}
