@@ -10,13 +10,15 @@ from typing import Any
 import pytest
 
 from batchfront.objectives.load import load_objective
+from batchfront.study.cli.main import main
 from batchfront.study.machine.interrupts import Interrupts
 from batchfront.study.opening.create import new_plan
 from batchfront.study.plan.settings import StudySettings
+from batchfront.study.session import session
 from batchfront.study.workers import sharing
 from batchfront.study.workers.company import gains
 from batchfront.study.workers.launch import Job
-from batchfront.study.workers.sharing import decided, most_that_fit, sharing_of
+from batchfront.study.workers.sharing import Sharing, decided, most_that_fit, sharing_of
 
 from ..conftest import study_of
 from ..known import known_cost
@@ -174,8 +176,6 @@ def test_what_is_measured_follows_workers_and_memory(write_task, monkeypatch):
 
 
 def test_on_the_cpu_nothing_is_shared_and_the_study_is_the_same(workdir, rows, capsys):
-    from batchfront.study.cli.main import main
-
     run = ("run", "--epochs", "2", "--batch-sizes", "64:128", "--sampler", "random")
     asked = ("--n-trials", "3", "--trials-per-gpu")
     assert main([*run, *asked, "auto"]) == 0
@@ -187,3 +187,21 @@ def test_on_the_cpu_nothing_is_shared_and_the_study_is_the_same(workdir, rows, c
     assert len(study_of("digits").trials) == 3
     assert main([*run, *asked, "many"]) == 2
     assert "or auto" in capsys.readouterr().err
+
+
+def test_a_session_says_why_and_hands_the_number_on(workdir, monkeypatch, capsys):
+    handed: list[int | str] = []
+
+    def run_workers(job: Job, *rest: Any) -> None:
+        handed.append(job.trials_per_gpu)
+        real(job, *rest)
+
+    real = session.run_workers
+    monkeypatch.setattr(session, "run_workers", run_workers)
+    monkeypatch.setattr(
+        session, "sharing_of", lambda *args: Sharing(n=3, why="3 trials share cuda:0: so it is")
+    )
+    run = ("run", "--epochs", "1", "--batch-sizes", "64", "--n-trials", "1", "--device", "cpu")
+    assert main([*run, "--trials-per-gpu", "auto"]) == 0
+    assert handed == [3]
+    assert "3 trials share cuda:0: so it is" in capsys.readouterr().err
