@@ -58,7 +58,7 @@ class Nothing:
         self.search: dict[str, Any] = {}
         self.fingerprint: dict[str, str] = {}
 
-    def predict_peak_bytes(self, batch_size: int) -> None:
+    def predict_peak_bytes(self, batch_size: int, values: Any = None) -> None:
         """It has none."""
 
     def __call__(self, params: TrialParams, run: Run) -> None:

@@ -152,6 +152,7 @@ class Measurement:
     """What there is to say of steps that were announced and not reported: then the run's own clock
     counts."""
     evaluation_peak_bytes: int | None = None  # of what is no training step; None: not seen
+    device_memory_bytes: int | None = None  # that an accelerator lost to it; None: a CPU
     phases: tuple[Phase, ...] = ()  # planned, where the batch size grows
     weight_norm: float | None = None  # of all parameters, at the end of a completed run
     distance_from_init: float | None = None

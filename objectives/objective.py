@@ -10,7 +10,7 @@ from batchfront.objectives.length import Length
 from batchfront.objectives.measurement import TrialParams
 from batchfront.objectives.meters.early_stopping import EarlyStopping
 from batchfront.objectives.metric import Metric
-from batchfront.objectives.parameter import Parameter
+from batchfront.objectives.parameter import Parameter, Value
 from batchfront.objectives.run import Run
 from batchfront.objectives.task import DEFAULT_EPOCHS
 
@@ -74,8 +74,13 @@ class Objective(Protocol):
     def behaviour(self) -> Mapping[str, Any]:
         """What tells changed training code from code that only looks different."""
 
-    def predict_peak_bytes(self, batch_size: int) -> int | None:
-        """Peak memory without running it; None where no prediction can be trusted."""
+    def predict_peak_bytes(
+        self, batch_size: int, values: Mapping[str, Value] | None = None
+    ) -> int | None:
+        """Peak memory without running it; None where no prediction can be trusted.
+
+        `values`: of what it lets the search vary; None: the usual ones.
+        """
 
     def __call__(self, params: TrialParams, run: Run) -> None: ...
 
@@ -117,7 +122,9 @@ class CustomLoop:
             run.wants_steps = _steps_of(params, self.n_train)
         self.function(params, run)
 
-    def predict_peak_bytes(self, batch_size: int) -> None:
+    def predict_peak_bytes(
+        self, batch_size: int, values: Mapping[str, Value] | None = None
+    ) -> None:
         """A loop of your own cannot be predicted, only probed."""
 
 

@@ -290,16 +290,30 @@ class Run(Remarks):
 
     def waited(self, batches: Iterable[Batch]) -> Iterator[Batch]:
         """The batches, with the time until each of them is there told apart from training."""
-        coming = iter(batches)
         self._waits = True
+        return self.unmetered(self._timed(batches))
+
+    def _timed(self, batches: Iterable[Batch]) -> Iterator[Batch]:
+        coming = iter(batches)
         while True:
             since = time.perf_counter()
-            with self._meter.looking_away():
-                found = next(coming, None)
+            found = next(coming, None)
             self._note_wait(time.perf_counter() - since)
             if found is None:
                 return
             yield found
+            del found
+
+    def unmetered(self, batches: Iterable[Batch]) -> Iterator[Batch]:
+        """The batches, which are data and no part of the peak, wherever they are made."""
+        coming = iter(batches)
+        while True:
+            with self._meter.looking_away():
+                found = next(coming, None)
+            if found is None:
+                return
+            yield found
+            del found  # or it would lie beside the next one
 
     def _note_wait(self, seconds: float) -> None:
         self._clock.waited(seconds)
@@ -452,6 +466,7 @@ class Run(Remarks):
             phases=self._phases if len(self._phases) > 1 else (),
             techniques={**self._techniques, **self._waiting()},
             evaluation_peak_bytes=self._meter.evaluation_peak_bytes,
+            device_memory_bytes=self._meter.device_bytes,
             missing_steps=self._missing.said,
             **({} if stopped else self._diagnosed),
         )

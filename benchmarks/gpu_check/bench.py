@@ -62,7 +62,9 @@ class Bench:
         length = Length(amount=epochs, n_train=objective.n_train)
         return Prober(objective, length=length, device=self.device, rate=1e-3)
 
-    def params(self, batch_size: int, *, epochs: int, seed: int = 0, rate: float = 1e-3) -> Any:
+    def params(
+        self, batch_size: int, *, epochs: int, seed: int = 0, rate: float = 1e-3, **more: Any
+    ) -> Any:
         """Parameters of a run."""
         from batchfront.objectives.measurement import TrialParams
 
@@ -72,16 +74,17 @@ class Bench:
             epochs=epochs,
             seed=seed,
             device=self.device,
+            **more,
         )
 
-    def measured(self, objective: Any, params: Any) -> Any:
-        """A whole run of random labels, which no guard is to stop, with its time."""
+    def measured(self, objective: Any, params: Any, *, memory: bool = False) -> Any:
+        """A whole run of random labels, which no guard is to stop, with its time, or its memory."""
         from batchfront.objectives.meters.divergence import GuardSettings
         from batchfront.objectives.run import Run, carry_out
 
         patient = GuardSettings(stalled_after=2.0, exploded_after=2.0)
         run = Run(
-            device=self.device, compiled=objective.compiled, measure_memory=False, guard=patient
+            device=self.device, compiled=objective.compiled, measure_memory=memory, guard=patient
         )
         carry_out(objective, params, run)
         return run.result()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -11,7 +12,7 @@ import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-from batchfront import Data, Task
+from batchfront import Data, Parameter, Task
 
 IS_SMALL = not torch.cuda.is_available()  # a dry run
 UNIT = int(os.environ.get("BATCHFRONT_CHECK_UNIT", 2**29))  # bytes that an example's step holds
@@ -20,15 +21,16 @@ UNITS_A_STEP = 3  # what a step of the hungry model needs for each example, in U
 
 
 class Hungry(nn.Module):
-    """Keeps UNIT bytes for every example; a step takes three times that."""
+    """Keeps UNIT bytes for every example, or several; a step takes three times that."""
 
-    def __init__(self) -> None:
+    def __init__(self, times: int = 1) -> None:
         super().__init__()
+        self.times = times
         self.first, self.last = nn.Linear(16, 16), nn.Linear(16, 4)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Outputs (B, 4) of inputs (B, N), of which 16 count."""
-        wide = self.first(x[:, :16])[:, None, :].expand(-1, UNIT // 64, -1)
+        wide = self.first(x[:, :16])[:, None, :].expand(-1, UNIT // 64 * self.times, -1)
         return self.last(torch.sigmoid(wide).mean(dim=1))
 
 
@@ -50,6 +52,24 @@ def hungry() -> Task:
         optimizer=partial(torch.optim.SGD, momentum=0.9),
         epochs=8,
     )
+
+
+def hungrier() -> Task:
+    """The same, and its appetite is searched: most combinations fit on no card."""
+    times = Parameter(low=1, high=1024, log=True, usual=1)
+    return replace(hungry(), name="hungrier", search={"times": times})
+
+
+def wide_model(width: int) -> nn.Module:
+    """A hidden layer of that width."""
+    hidden = [nn.Linear(512, width), nn.ReLU(), nn.Linear(width, width), nn.ReLU()]
+    return nn.Sequential(*hidden, nn.Linear(width, N_CLASSES))
+
+
+def wide() -> Task:
+    """Vectors through `wide_model`, whose width is searched."""
+    width = Parameter(low=8, high=4096, log=True, usual=16 if IS_SMALL else 256)
+    return replace(_task("wide", mlp_model, (512,)), model=wide_model, search={"width": width})
 
 
 def made(shape: tuple[int, ...]) -> Data:

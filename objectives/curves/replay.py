@@ -12,7 +12,7 @@ from batchfront.objectives.curves.table import Table, read_table
 from batchfront.objectives.length import Length
 from batchfront.objectives.measurement import ObjectiveError, TrialParams
 from batchfront.objectives.metric import AS_DECLARED, AskedMetric, Metric, as_metric
-from batchfront.objectives.parameter import Parameter
+from batchfront.objectives.parameter import Parameter, Value
 from batchfront.objectives.run import Run
 
 STEPS_PER_EPOCH = 20
@@ -47,7 +47,9 @@ class ReplayObjective:
         self.behaviour: Mapping[str, Any] = {}
         self.fingerprint = {"table": digest, "optimizer": table.optimizer}
 
-    def predict_peak_bytes(self, batch_size: int) -> None:
+    def predict_peak_bytes(
+        self, batch_size: int, values: Mapping[str, Value] | None = None
+    ) -> None:
         """The table knows it."""
 
     def __call__(self, params: TrialParams, run: Run) -> None:

@@ -88,7 +88,7 @@ def nvidia_driver(version: Path = Path("/proc/driver/nvidia/version")) -> str:
     return found.group(1) if found else "unknown"
 
 
-def device_memory_bytes(device: str) -> int:
+def all_memory_bytes(device: str) -> int:
     """All memory of an accelerator, in bytes; of a CPU's machine, what is free."""
     if not device.startswith("cpu"):
         import torch
@@ -111,7 +111,7 @@ def usable_memory_bytes(device: str) -> int:
     Data that lives on an accelerator, its driver's context and other processes have had their part.
     """
     if device.startswith("cpu"):
-        return device_memory_bytes(device)
+        return all_memory_bytes(device)
     import torch
 
     free, _ = torch.accelerator.get_memory_info(device)

@@ -18,6 +18,8 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, Protocol
 
+from batchfront.objectives.meters.accelerator import AcceleratorMeter
+
 # Adam's state appears in step 1, so the peak stands in a later step; by the older rule of batches
 # step 2 may be the last of its epoch, with few examples.
 MEASURED_STEPS = 3
@@ -35,6 +37,10 @@ class MemoryMeter(Protocol):
     @property
     def evaluation_peak_bytes(self) -> int:
         """The high-water mark within pauses; 0 where none was seen."""
+
+    @property
+    def device_bytes(self) -> int | None:
+        """What an accelerator lost to training at the most; None on the CPU."""
 
     def start(self) -> None:
         """Begin, before the model is built."""
@@ -74,6 +80,7 @@ class NoMeter:
     """A meter that measures nothing, for runs whose peak is known already."""
 
     peak_bytes = evaluation_peak_bytes = 0
+    device_bytes = None
     slows_down = False
 
     def start(self) -> None:
@@ -91,6 +98,7 @@ class CpuMeter:
     """
 
     slows_down = True
+    device_bytes = None
 
     def __init__(self, *, granularity: int = 1) -> None:
         self.peak_bytes = self.evaluation_peak_bytes = 0
@@ -172,6 +180,7 @@ class AllocatorMeter:
 
     slows_down = True
     evaluation_peak_bytes = 0  # it ends before there is one
+    device_bytes = None
     PAUSE = "batchfront: not counted"
 
     def __init__(self) -> None:
@@ -238,78 +247,3 @@ def _peak_of(events: Iterable[Any], pause: str) -> int:
         if pauses == 0:
             peak = max(peak, live)
     return peak
-
-
-class AcceleratorMeter:
-    """Reads the caching allocator's own high-water mark of live bytes; free of cost."""
-
-    slows_down = False
-
-    def __init__(self, device: str, *, compiled: bool = False) -> None:
-        self.evaluation_peak_bytes = 0
-        self._peak = 0  # up to the last pause
-        self._device = device
-        self._compiled = compiled
-        self._baseline = 0
-        self._paused = True
-
-    @property
-    def peak_bytes(self) -> int:
-        """The high-water mark of training so far, above the baseline."""
-        return self._peak if self._paused else max(self._peak, self._mark())
-
-    def start(self) -> None:
-        import torch
-
-        gc.collect()
-        if self._compiled:
-            _forget_graphs()
-        else:
-            # The first matrix product allocates BLAS workspaces that belong to no model.
-            warm = torch.ones(8, 8, device=self._device, requires_grad=True)
-            (warm @ warm).sum().backward()
-            del warm
-        torch.accelerator.synchronize(self._device)
-        self._baseline = torch.accelerator.memory_allocated(self._device)
-        torch.accelerator.reset_peak_memory_stats(self._device)
-        self._paused = False
-
-    def pause(self) -> None:
-        if not self._paused:
-            self._peak = max(self._peak, self._high())
-            self._paused = True
-
-    def resume(self) -> None:
-        if self._paused:
-            self.evaluation_peak_bytes = max(self.evaluation_peak_bytes, self._high())
-            self._paused = False
-
-    def _high(self) -> int:
-        """The mark since the last time, above the baseline."""
-        import torch
-
-        high = self._mark()
-        torch.accelerator.reset_peak_memory_stats(self._device)
-        return high
-
-    def _mark(self) -> int:
-        import torch
-
-        return int(torch.accelerator.max_memory_allocated(self._device)) - self._baseline
-
-    def stop(self) -> None:
-        self.pause()
-
-
-def _forget_graphs() -> None:
-    """Let a compiled step record its CUDA graph anew, in memory that is counted.
-
-    A replay allocates nothing: with a graph of an earlier run, activations would show in no peak.
-    Recording frees the BLAS workspaces first, so that they must not be part of the baseline. Both
-    calls are private to torch, which has no public ones.
-    """
-    import torch
-    from torch._inductor.cudagraph_trees import reset_cudagraph_trees
-
-    reset_cudagraph_trees()
-    torch._C._cuda_clearCublasWorkspaces()

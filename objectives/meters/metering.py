@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
+from batchfront.objectives.meters.accelerator import AcceleratorMeter
 from batchfront.objectives.meters.memory import MEASURED_STEPS, CpuMeter, MemoryMeter
 
 
@@ -17,6 +18,7 @@ class FirstSteps:
         self.earlier_evaluation_bytes = 0
         self._watching = False  # and so slowing steps down
         self._n_steps = 0
+        self._n_fetched = 0  # batches: the first ones are as large as any
         self._instrumented = False
         self._evaluates = False  # watched for that alone
 
@@ -27,7 +29,7 @@ class FirstSteps:
 
     def again(self) -> None:
         """Larger steps follow: see the first ones of them, too. What lives is still known."""
-        self._n_steps = 0
+        self._n_steps = self._n_fetched = 0
         if self._meter.slows_down and not self._watching:
             self._meter.start()
             self._watching = True
@@ -61,7 +63,12 @@ class FirstSteps:
 
     @contextmanager
     def looking_away(self) -> Iterator[None]:
-        """What is made inside is data, in the memory of the host: no part of training."""
+        """What is made inside is data: no part of training."""
+        if isinstance(self._meter, AcceleratorMeter):
+            self._n_fetched += 1
+            with self._meter.fetching() if self._n_fetched <= MEASURED_STEPS else nullcontext():
+                yield
+            return
         looks = self._watching and isinstance(self._meter, CpuMeter)
         if looks:
             self._meter.stop()
@@ -91,3 +98,8 @@ class FirstSteps:
     def evaluation_peak_bytes(self) -> int | None:
         """The peak of an evaluation; None where none was seen."""
         return max(self.earlier_evaluation_bytes, self._meter.evaluation_peak_bytes) or None
+
+    @property
+    def device_bytes(self) -> int | None:
+        """What an accelerator lost to this process's part of the run; None on the CPU."""
+        return self._meter.device_bytes or None

@@ -32,6 +32,7 @@ class Cost:
     busy: float  # CPU seconds per wall second; below 1 on the CPU something else was running
     evaluation_peak_bytes: int | None = None  # of a validation; None: there was none
     data_wait_share: float | None = None  # of the step; None: its data was in memory
+    device_memory_bytes: int | None = None  # that the device loses at the peak; None: a CPU
 
 
 class ProbeRun(Run):
@@ -128,6 +129,7 @@ class ProbeRun(Run):
             busy=self._process / max(self._wall - self._waited, 1e-9),
             evaluation_peak_bytes=self._meter.evaluation_peak_bytes,
             data_wait_share=self._waited / self._wall if self._waits else None,
+            device_memory_bytes=self._meter.device_bytes,
         )
 
     def _note_wait(self, seconds: float) -> None:

@@ -34,6 +34,7 @@ def ordinary_epoch(
         loss.backward()
         step()
         run.step(loss)
+        del x, y  # so that the next one has not to lie beside it
 
 
 def compiled_epoch(bound: BoundStep, run: Run, batches: Batches) -> None:
@@ -41,6 +42,7 @@ def compiled_epoch(bound: BoundStep, run: Run, batches: Batches) -> None:
     try:
         for x, y in batches:
             run.step(bound.step(x, y))
+            del x, y
     finally:
         if CLIPPED in bound.state:
             run.trained_with(clipped_share=share_of(bound.state[CLIPPED][0]))

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from batchfront.objectives.device.hardware import free_memory, is_out_of_memory, usable_memory_bytes
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+Kept = TypeVar("Kept")
 
 RESIDENT_SHARE = 0.5  # of the memory there is that data and its shuffled copy may take
 LOADER_WORKERS = 0  # indexing a tensor is cheap; processes would cost more than they save
@@ -21,14 +23,29 @@ def make_feed(
 ) -> ResidentFeed | LoaderFeed:
     """Resident on the device where data and a shuffled copy fit, else from host memory, or disk."""
     n_bytes = 2 * (x.nbytes + y.nbytes)
-    if not on_disk and n_bytes <= RESIDENT_SHARE * usable_memory_bytes(device):
-        try:
-            return ResidentFeed(x, y, device=device)
-        except BaseException as error:  # others may have taken it meanwhile
-            if not is_out_of_memory(error):
-                raise
-            free_memory(error)
-    return LoaderFeed(x, y, device=device)
+    made = None
+    if not on_disk:
+        made = _if_it_fits(lambda: ResidentFeed(x, y, device=device), n_bytes, device)
+    return made or LoaderFeed(x, y, device=device)
+
+
+def kept_on(device: str, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    """A split that is gone through again and again: on the device where it fits, else as it is."""
+    moved = _if_it_fits(lambda: (x.to(device), y.to(device)), x.nbytes + y.nbytes, device)
+    return moved or (x, y)
+
+
+def _if_it_fits(make: Callable[[], Kept], n_bytes: int, device: str) -> Kept | None:
+    """What `make` makes of so many bytes; None where they are too many for the device."""
+    if n_bytes > RESIDENT_SHARE * usable_memory_bytes(device):
+        return None
+    try:
+        return make()
+    except BaseException as error:  # others may have taken it meanwhile
+        if not is_out_of_memory(error):
+            raise
+        free_memory(error)
+    return None
 
 
 class ResidentFeed:
@@ -40,6 +57,11 @@ class ResidentFeed:
         self._x, self._y = x.to(device), y.to(device)
         self._x_shuffled, self._y_shuffled = torch.empty_like(self._x), torch.empty_like(self._y)
         self._examples = torch.empty(len(x), dtype=torch.int64, device=device)
+
+    @property
+    def examples(self) -> tuple[Tensor, Tensor]:
+        """All of them, in their order."""
+        return self._x, self._y
 
     @property
     def numbers_each(self) -> int:

@@ -96,6 +96,7 @@ class RateDriver:
                 set_rate(group, rate * factor)
             seen += n
             yield x, y
+            del x, y
 
 
 def set_rate(group: dict[str, Any], rate: float) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
@@ -15,7 +15,7 @@ from batchfront.objectives.loading.examples import Examples
 from batchfront.objectives.loading.loader import deaths_told
 from batchfront.objectives.loss import SUM
 from batchfront.objectives.measurement import ObjectiveError, TrialParams
-from batchfront.objectives.parameter import usual_values
+from batchfront.objectives.parameter import Value, usual_values
 from batchfront.objectives.run import Run
 from batchfront.objectives.task import Task
 from batchfront.objectives.training.batches import EXACT, Order, order_memory, sizes_of_steps
@@ -185,7 +185,11 @@ class TaskObjective:
         size, sizes = begun.sizes.of(epoch), begun.sizes
         n_steps = None if begun.length.is_plain else sizes.steps(epoch)
         batches = self.batches(begun.order, size, n_steps)
-        return begun.driven(run.waited(batches) if self._source.waits else batches, epoch)
+        if self._source.waits:
+            batches = run.waited(batches)
+        elif self._source.makes_batches:
+            batches = run.unmetered(batches)
+        return begun.driven(batches, epoch)
 
     def end_epoch(self, begun: Begun, params: TrialParams, run: Run, epoch: int) -> None:
         """Report and keep what an epoch has left; it was trained on."""
@@ -253,9 +257,10 @@ class TaskObjective:
 
     def task_of(self, params: TrialParams) -> Task:
         """The task with a trial's values of its searched parameters."""
-        if not self.search:
-            return self.task
-        return self._source.form.adapt(self.declared.at(params.extra))
+        return self._task_at(params.extra)
+
+    def _task_at(self, values: Mapping[str, Value]) -> Task:
+        return self._source.form.adapt(self.declared.at(values)) if self.search else self.task
 
     def gradients(self, model: nn.Module, part: int | None = None) -> Gradients:
         """The gradients of the task's training loss, in passes of at most `part` examples."""
@@ -282,13 +287,19 @@ class TaskObjective:
             return self._source.epoch(order, batch_size)
         return self._source.take(order, batch_size, n_steps)
 
-    def predict_peak_bytes(self, batch_size: int) -> int | None:
-        """Peak memory without running it; None where no prediction can be trusted."""
+    def predict_peak_bytes(
+        self, batch_size: int, values: Mapping[str, Value] | None = None
+    ) -> int | None:
+        """Peak memory without running it; None where no prediction can be trusted.
+
+        `values`: of what it lets the search vary; None: the usual ones.
+        """
         if self._source.shapes_vary:
             return None
-        recipe = self.recipe.at(usual_values(self.recipe.search))
+        given = usual_values(self.search) if values is None else values
+        recipe = self.recipe.at(given)
         return predict_peak_bytes(
-            self.task,
+            self._task_at(given),
             self._source.look,
             batch_size=recipe.of_rank(batch_size),
             device=self.device,

@@ -69,6 +69,7 @@ def stepped(batches: Batches, scheduler: LRScheduler) -> Iterator[tuple[Any, Any
     """The batches; the scheduler steps after each of them was trained on."""
     for batch in batches:
         yield batch
+        del batch
         scheduler.step()
 
 

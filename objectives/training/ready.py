@@ -30,6 +30,7 @@ from batchfront.objectives.training.step import (
     why_least,
 )
 from batchfront.objectives.training.targets import check_targets
+from batchfront.objectives.training.warm import warm_recurrent
 
 if TYPE_CHECKING:
     from torch import nn
@@ -92,6 +93,7 @@ def made_ready(
     check_scheduler(task, recipe, compiled=compiled)
     judge = Judge(scorer=_scorer(metrics, loss, source, device), source=source)
     judge.check(model, task=name, device=device)
+    warm_recurrent(model, device=device)
     step = None
     if compiled:
         step = _compiled_step(task, source, search, recipe, name=name, device=device)

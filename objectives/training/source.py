@@ -94,6 +94,11 @@ class Source(ABC):
     def share(self, cut: Cut) -> None:
         """Load from now on only a rank's part of each batch."""
 
+    @property
+    def makes_batches(self) -> bool:
+        """Whether each is made anew; else it is a part of what lies there before any run."""
+        return True
+
     def leave_device(self) -> None:
         """Let go of data that lies on an accelerator until it is needed again."""
         return

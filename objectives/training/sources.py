@@ -12,7 +12,13 @@ from batchfront.objectives.training.baseline import baseline, loss_of
 from batchfront.objectives.training.batches import Order, order_memory
 from batchfront.objectives.training.checks import check_data
 from batchfront.objectives.training.evaluation import evaluation_batch
-from batchfront.objectives.training.feed import Batches, LoaderFeed, ResidentFeed, make_feed
+from batchfront.objectives.training.feed import (
+    Batches,
+    LoaderFeed,
+    ResidentFeed,
+    kept_on,
+    make_feed,
+)
 from batchfront.objectives.training.forms import Form
 from batchfront.objectives.training.identity import data_hash
 from batchfront.objectives.training.source import Cut, Source
@@ -46,19 +52,32 @@ class InMemory(Source):
         self._make_feed = partial(
             make_feed, data.x_train, data.y_train, device=device, on_disk=on_disk
         )
-        self._feed: ResidentFeed | LoaderFeed | None = self._make_feed()  # before any meter looks
+        self._device = device
+        self._feed: ResidentFeed | LoaderFeed | None = None
+        self._settle()  # before any meter looks
         self._order_memory = order_memory(self.n_train)
+
+    def _settle(self) -> ResidentFeed | LoaderFeed:
+        """Put on the device what fits: the training split, and then what is scored after epochs."""
+        feed = self._feed = self._make_feed()
+        if isinstance(feed, ResidentFeed):
+            self.train = Tensors(*feed.examples)
+            self.val = Tensors(*kept_on(self._device, self.look.x_val, self.look.y_val))
+        return feed
 
     @property
     def feed(self) -> ResidentFeed | LoaderFeed:
         """What batches come from."""
-        if self._feed is None:
-            self._feed = self._make_feed()
-        return self._feed
+        return self._settle() if self._feed is None else self._feed
+
+    @property
+    def makes_batches(self) -> bool:
+        """Where the training split is not on the device."""
+        return not isinstance(self.feed, ResidentFeed)
 
     def leave_device(self) -> None:
         """Whoever trains all the same moves the data there again."""
-        self._feed = None
+        self._feed, self.train, self.val = None, self.drawn, self.few
 
     def judged(self, given: Task, model: nn.Module) -> Judged:
         """All of it, as it is."""

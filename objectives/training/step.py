@@ -160,6 +160,7 @@ class Stepper:
             for x, y in batches:
                 loss = self._gradient(x, y)
                 self._run.step(self._update(loss))
+                del x, y  # so that the next one has not to lie beside it
         finally:
             if self._scaler is not None:
                 self._run.trained_with(scaler_overflows=self._scaler.n_skipped)

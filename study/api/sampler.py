@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from batchfront.objectives.device.hardware import device_memory_bytes
+from batchfront.objectives.device.hardware import all_memory_bytes
 from batchfront.study.api.costs import Given, RunCosts, check_values
 from batchfront.study.plan.budgets import Budgets
 from batchfront.study.plan.limits import Limits
@@ -70,5 +70,5 @@ class CostAwareSampler(Forwarding):
             costs=self._costs.of(study, self._space.batch_sizes),
             budgets=Budgets(),
             failed_size=None,
-            device_bytes=device_memory_bytes("cpu"),
+            device_bytes=all_memory_bytes("cpu"),
         )

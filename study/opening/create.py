@@ -21,12 +21,13 @@ from batchfront.study.plan.agreement import (
     DEFAULTS,
     IMPORTED,
     agreement_of,
+    budgets_in,
     compare,
     ending_in,
     refuse_other_recipe,
 )
 from batchfront.study.plan.behaviour import ACCEPTED, check_code
-from batchfront.study.plan.budgets import Budgets, cut_by_cost
+from batchfront.study.plan.budgets import cut_by_cost
 from batchfront.study.plan.length import (
     asked_length,
     fitting,
@@ -264,7 +265,7 @@ def resumed_plan(study: Study, settings: StudySettings, objective: Objective, de
     if settings.space(space) != space:  # the same command again names what was asked for
         named = settings.space(asked)
         space = space if named == asked else fitting(named, plan.length, objective.batch_sizes)
-    budgets = Budgets(**(stored.get("budgets", {}) | plan.budgets.as_dict()))
+    budgets = budgets_in(stored, plan.budgets)
     ending = settings.ending(ending_in(stored))
     growth = growth_of(objective, plan.length, space.batch_sizes)
     past = past_in(study.user_attrs)

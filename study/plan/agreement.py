@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from batchfront.objectives.length import UNITS, Length
 from batchfront.objectives.meters.early_stopping import REPORTS, EarlyStopping, Ending
 from batchfront.study.errors import StudyError
+from batchfront.study.plan.budgets import Budgets
 from batchfront.study.plan.space import SearchSpace
 from batchfront.study.trials.attributes import AGREEMENT as AGREEMENT
 from batchfront.study.trials.attributes import IMPORTED as IMPORTED
@@ -23,9 +24,9 @@ if TYPE_CHECKING:
 
 DEFAULTS = "batchfront_defaults"  # study attribute: what a resume uses unless told otherwise
 KEPT = "kept"  # in the same: attributes of its trials that no other study has
-FORMAT = 4
+FORMAT = 5
 """1 did not record architecture, loss and source, 2 not how the code behaves; up to 3 trials held
-the logarithm of the batch size."""
+the logarithm of the batch size, up to 4 a budget on memory was one on the model's peak."""
 BEHAVIOUR = "behaviour"  # in the record: compared by its numbers, see study/plan/behaviour.py
 SHOWN = 230  # letters of all values that differ
 CODE = ("data", "table", "model", "architecture", "loss", "optimizer", "scheduler", "source")
@@ -46,6 +47,12 @@ def agreement_of(plan: Plan, objective: Objective) -> dict[str, Any]:
         **objective.fingerprint,
         BEHAVIOUR: dict(objective.behaviour),
     }
+
+
+def budgets_in(stored: Mapping[str, Any], asked: Budgets) -> Budgets:
+    """The budgets in a study's record, or those asked for, held against what its own are."""
+    limits: dict[str, Any] = {**stored.get("budgets", {}), **asked.as_dict()}
+    return Budgets(**limits, of_device=stored.get("format", 1) >= 5)
 
 
 def check_record(study: Study) -> None:

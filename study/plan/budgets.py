@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from batchfront.study.errors import StudyError
 from batchfront.study.plan.space import SearchSpace
 from batchfront.study.show import human_bytes, human_seconds
-from batchfront.study.trials.costs import Costs, SizeCost
+from batchfront.study.trials.costs import Costs, SizeCost, beyond_peak
 
 UNITS = {"": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
 
@@ -23,6 +23,9 @@ class Budgets:
     max_trial_seconds: float | None = None  # after which a run is ended
     min_metric: float | None = None
     max_metric: float | None = None
+    of_device: bool = True
+    """Whether memory is what an accelerator loses, with data and context; else the model's peak, as
+    on a CPU and in studies up to format 4."""
 
     @property
     def least_metric(self) -> float | None:
@@ -50,7 +53,8 @@ class Budgets:
 
     def as_dict(self) -> dict[str, float]:
         """The budgets that are set, by name."""
-        return {key: value for key, value in vars(self).items() if value is not None}
+        limits = {key: value for key, value in vars(self).items() if key != "of_device"}
+        return {key: value for key, value in limits.items() if value is not None}
 
     def beforehand(self, *, stops_early: bool) -> Budgets:
         """The budgets that a size is known to keep or to break before it runs.
@@ -67,10 +71,26 @@ class Budgets:
         limits = [self.max_seconds, self.max_trial_seconds]
         return min((limit for limit in limits if limit is not None), default=None)
 
+    def memory_of(self, cost: SizeCost) -> int | None:
+        """The memory of a batch size that its limit is held against."""
+        return cost.device_memory if self.of_device else cost.memory
+
+    def held(
+        self, values: tuple[float, float, float], device_memory_bytes: int | None
+    ) -> tuple[float, float, float]:
+        """The values of a run, with the memory that its limit is held against."""
+        if device_memory_bytes is None or not self.of_device:
+            return values
+        return (*values[:2], float(device_memory_bytes))
+
+    def beyond_peak(self, costs: Costs) -> int:
+        """The bytes by which that memory lies above a peak, at the most."""
+        return (beyond_peak(costs.values()) or 0) if self.of_device else 0
+
     def overshoot(self, values: Sequence[float | None]) -> float:
         """The share by which the worst budget is violated; 0 when none is.
 
-        `values` are metric, train_seconds and peak_memory_bytes, None where unknown.
+        `values` are metric, train_seconds and the memory that `held` gives, None where unknown.
         """
         metric, seconds, memory = values
         over = [0.0]
@@ -90,9 +110,9 @@ class Budgets:
         Where its probe failed, it takes at least the memory of every smaller size, and as long as
         every larger one.
         """
-        memory = cost.memory
+        memory = self.memory_of(cost)
         if cost.step_seconds is None:
-            smaller = [c.memory for c in costs.values() if c.batch_size <= cost.batch_size]
+            smaller = [self.memory_of(c) for c in costs.values() if c.batch_size <= cost.batch_size]
             memory = max((m for m in smaller if m is not None), default=None)
         seconds = cost.train_seconds
         if seconds is None:
@@ -139,7 +159,8 @@ def cut_by_cost(space: SearchSpace, costs: Costs, budgets: Budgets) -> SearchSpa
 
 
 def _cheapest(costs: Costs, budgets: Budgets) -> str:
-    memory = min((c.memory for c in costs.values() if c.memory is not None), default=None)
+    found = [budgets.memory_of(cost) for cost in costs.values()]
+    memory = min((n_bytes for n_bytes in found if n_bytes is not None), default=None)
     times = [c.train_seconds for c in costs.values() if c.train_seconds is not None]
     said = []
     if budgets.max_memory_bytes is not None and memory is not None:

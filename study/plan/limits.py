@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from batchfront.objectives.device.hardware import device_memory_bytes
+from batchfront.objectives.device.hardware import all_memory_bytes
 from batchfront.objectives.measurement import Verdict
 from batchfront.study.plan.budgets import Budgets
 from batchfront.study.trials.attributes import (
@@ -37,6 +37,7 @@ class Excuse:
     verdict: Verdict
     grade: float
     reason: str
+    memory_bytes: int | None = None  # that a combination is predicted to take
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,7 +132,7 @@ def limits_of(sizes: Sizes, plan: Plan, costs: Costs) -> Limits:
         costs=costs,
         budgets=plan.budgets,
         failed_size=sizes.failed,
-        device_bytes=device_memory_bytes(plan.device),
+        device_bytes=all_memory_bytes(plan.device),
         growth=plan.growth,
         completed=sizes.completed,
         stops_early=plan.ending.early_stopping is not None or sizes.ended_early,

@@ -36,7 +36,12 @@ GROUPS = {
 }
 VARIABLES = {"storage": STORAGE_VARIABLE, "data_dir": DATA_VARIABLE}  # of the environment
 PLAIN_KINDS: dict[str, type] = {"str": str, "int": int, "float": float, "bool": bool}
-NUMBERS_OR_WORDS = {"trials": (int,), "fuse": (int,), "duration": (int, float)}  # in TOML
+NUMBERS_OR_WORDS = {
+    "trials": (int,),
+    "fuse": (int,),
+    "sharing": (int,),
+    "duration": (int, float),
+}  # in TOML
 
 
 @dataclass(frozen=True, kw_only=True)

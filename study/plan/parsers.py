@@ -20,6 +20,7 @@ AUTO = "auto"  # learning rates, and how many trials
 OFF = "off"  # of what is fused
 MOST_FUSED = 64
 MANY = Number(low=2, high=MOST_FUSED, whole=True)
+WORKERS = Number(low=1, high=4096, whole=True)  # processes of one machine
 DURATIONS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}  # in seconds
 LONGEST = 1e9  # seconds
 LONGEST_NAME = 512  # of a study: Optuna's tables take no longer ones
@@ -58,6 +59,20 @@ def parse_trials(text: str) -> int | str:
         return text
     try:
         return int(WHOLE.read("n_trials", text))
+    except ValueError as error:
+        raise StudyError(f"{error}, or auto") from None
+
+
+def parse_sharing(text: str) -> int | str:
+    """The number of trials that share a GPU, or the word that leaves it to be measured.
+
+    Raises:
+        StudyError: neither.
+    """
+    if text == AUTO:
+        return text
+    try:
+        return int(WORKERS.read("trials_per_gpu", text))
     except ValueError as error:
         raise StudyError(f"{error}, or auto") from None
 
@@ -176,5 +191,6 @@ PARSERS: Mapping[str, Callable[[str], Any]] = {
     "names": parse_names,
     "studies": parse_studies,
     "fuse": parse_fuse,
+    "sharing": parse_sharing,
     "micro-batch sizes": parse_micro_batch_sizes,
 }

@@ -21,8 +21,10 @@ from batchfront.study.plan.goal import MOST_TRIALS, USUAL_TRIALS, Goal
 from batchfront.study.plan.parsers import (
     AUTO,
     LONGEST,
+    WORKERS,
     check_choice,
     check_study_name,
+    parse_sharing,
     parse_trials,
 )
 from batchfront.study.plan.sizes import is_powers
@@ -43,7 +45,6 @@ PRUNERS = (
 )  # fmt: skip
 LOGS = ("tensorboard", "csv")
 LAUNCHERS = ("local", "ray")
-MOST_WORKERS = 4096  # processes of one machine
 SECONDS = Number(low=1e-9, high=1e9)
 LONG = Number(low=1, high=EXACT, whole=True)  # examples, steps, tokens
 SAMPLERS = ("cost-aware", "tpe", "nsgaii", "nsgaiii", "gp", "qmc", "random", "grid")
@@ -128,14 +129,15 @@ class StudySettings:
         "local processes, one thread each; default: 1, on Ray every GPU or CPU",
         group="workers",
         verbs=f"{SEARCHING} {FILLING}",
-        number=Number(low=1, high=MOST_WORKERS, whole=True),
+        number=WORKERS,
     )
-    trials_per_gpu: int = setting(
-        "trials that share a GPU; what is measured has it alone; default: 1",
+    trials_per_gpu: int | str = setting(
+        "trials that share a GPU, or auto: as many as are worth it; what is measured has it alone; "
+        "default: 1",
         default=1,
         group="workers",
         verbs=SEARCHING,
-        number=Number(low=1, high=MOST_WORKERS, whole=True),
+        kind="sharing",
     )
     launcher: str = setting(
         f"{' or '.join(LAUNCHERS)}: where workers run; default: local",
@@ -263,7 +265,7 @@ class StudySettings:
         number=Number(low=0.0, above=True, high=1e9),
     )
     max_memory: int | None = setting(
-        "budget for a run's peak memory, like 2GiB",
+        "budget for a run's memory, like 2GiB: on a GPU for all that the device loses to it",
         group="budgets",
         verbs="run smallest probe",
         kind="bytes",
@@ -376,6 +378,7 @@ class StudySettings:
             raise StudyError(str(error)) from None
         if self.n_trials is not None:
             parse_trials(str(self.n_trials))
+        parse_sharing(str(self.trials_per_gpu))
         for name in ("budget", "budget_total"):
             value = getattr(self, name)
             if value is not None and not 0 < value <= LONGEST:

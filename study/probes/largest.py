@@ -32,6 +32,7 @@ class Largest:
 
     batch_size: int
     peak_memory_bytes: int  # as measured
+    device_memory_bytes: int | None  # likewise, that an accelerator loses; None: not asked about
     budget_bytes: int
     budget: str  # in words
     limited_by: str  # DATA: all examples fit; MEMORY; or LOOP: its memory no longer grows
@@ -43,7 +44,10 @@ class Largest:
     def lines(self) -> list[str]:
         """The answer in words."""
         how = "predicted, and confirmed by" if self.predicted else "found by"
-        used = f"peak {human_bytes(self.peak_memory_bytes)} of {human_bytes(self.budget_bytes)}"
+        peak = f"peak {human_bytes(self.peak_memory_bytes)}"
+        if self.device_memory_bytes is not None:
+            peak += f", and the device loses {human_bytes(self.device_memory_bytes)}"
+        used = f"{peak} of {human_bytes(self.budget_bytes)}"
         rests = f"{how} {counted(self.n_runs, 'run')}"
         if self.limited_by == DATA:
             return [
@@ -70,7 +74,10 @@ class Bracket:
 
     budget_bytes: int
     predict: Predict
+    least: int = 1  # size that can be run
+    of_device: bool = False  # the budget is one on what an accelerator loses
     peaks: dict[int, int] = field(default_factory=dict)  # of runs, by size
+    beyond: dict[int, int] = field(default_factory=dict)  # what the device lost besides, likewise
     fits: int = 0
     too_large: int | None = None
     n_runs: int = 0
@@ -87,7 +94,9 @@ class Bracket:
             raise StudyError(f"batch size {size:,} cannot be run: {cost.error}")
         if cost.peak_memory_bytes is not None:
             self.peaks[size] = cost.peak_memory_bytes
-        if cost.peak_memory_bytes is None or cost.peak_memory_bytes > self.budget_bytes:
+            if self.of_device and cost.device_memory_bytes is not None:
+                self.beyond[size] = cost.device_memory_bytes - cost.peak_memory_bytes
+        if cost.peak_memory_bytes is None or self.all_of(size) > self.budget_bytes:
             self.too_large = min(size, self.too_large or size)
         else:
             self.fits = max(size, self.fits)
@@ -105,12 +114,16 @@ class Bracket:
         slope = (self.peaks[b] - self.peaks[a]) / (b - a)
         return round(self.peaks[b] + slope * (size - b))
 
+    def all_of(self, size: int) -> int:
+        """What a run took that the budget is held against."""
+        return self.peaks[size] + self.beyond.get(size, 0)
+
     def candidate(self, most: int) -> int:
         """The largest size up to `most` that is expected to fit, to within 1%.
 
         Where nothing is expected of what has run out of memory: the middle.
         """
-        low = max(self.fits, 1)
+        low = max(self.fits, self.least)
         if self.too_large is not None and self._may_fit(self.too_large):
             return max(1, round(math.sqrt(low * self.too_large)))
         high = most if self.too_large is None else self.too_large - 1
@@ -123,7 +136,8 @@ class Bracket:
 
     def _may_fit(self, size: int) -> bool:
         expected = self.expected(size)
-        return expected is None or expected <= self.budget_bytes
+        beyond = max(self.beyond.values(), default=0)
+        return expected is None or expected + beyond <= self.budget_bytes
 
 
 def find_largest(
@@ -134,15 +148,17 @@ def find_largest(
     most: int | None,
     budget_bytes: int,
     budget: str,
+    of_device: bool = False,
 ) -> Largest:
     """The largest size from `least` to `most` whose peak stays within the budget.
 
-    `most`: all that there are; None where nobody knows, as of own loops.
+    `most`: all that there are; None where nobody knows, as of own loops. `of_device`: the budget is
+    one on what an accelerator loses, which is more than the peak.
 
     Raises:
         StudyError: not even the smallest fits, or a run fails for another reason.
     """
-    seen = Bracket(budget_bytes=budget_bytes, predict=predict)
+    seen = Bracket(budget_bytes=budget_bytes, predict=predict, least=least, of_device=of_device)
     predicted = predict(least) is not None
     end = most or int(SIZE.high)
     _check_least(seen, least, measure)
@@ -151,7 +167,7 @@ def find_largest(
         if seen.fits == end:
             limited_by = DATA
             break
-        if seen.too_large is not None and seen.too_large <= max(WITHIN * seen.fits, seen.fits + 1):
+        if seen.too_large is not None and seen.too_large <= _near_enough(seen):
             break
         reach = end if predicted else min(end, LEAP * seen.fits)
         size = seen.candidate(reach)
@@ -163,6 +179,10 @@ def find_largest(
             limited_by = LOOP
             break
     return _answer(seen, limited_by, budget=budget, predicted=predicted)
+
+
+def _near_enough(seen: Bracket) -> float:
+    return max(WITHIN * seen.fits, seen.fits + 1, seen.least)
 
 
 def _check_least(seen: Bracket, least: int, measure: Measure) -> None:
@@ -199,6 +219,7 @@ def _answer(seen: Bracket, limited_by: str, *, budget: str, predicted: bool) -> 
     return Largest(
         batch_size=seen.fits,
         peak_memory_bytes=seen.peaks[seen.fits],
+        device_memory_bytes=seen.all_of(seen.fits) if seen.beyond else None,
         budget_bytes=seen.budget_bytes,
         budget=budget,
         limited_by=limited_by,

@@ -20,7 +20,7 @@ from batchfront.objectives.probes.cost import Cost, probe
 from batchfront.objectives.raised import Halted, words_of
 from batchfront.objectives.training.predict import calibrated
 from batchfront.objectives.training.recipe import n_ranks
-from batchfront.study.trials.costs import TIME_OFF, Costs, SizeCost
+from batchfront.study.trials.costs import TIME_OFF, Costs, SizeCost, beyond_peak
 
 if TYPE_CHECKING:
     from batchfront.objectives.objective import Objective
@@ -76,7 +76,12 @@ class Prober:
         if after.step_seconds >= (1 - TIME_OFF) * before.step_seconds:
             return before
         # Memory does not depend on what else runs; an older version may have counted otherwise.
-        return replace(after, peak_memory_bytes=before.peak_memory_bytes)
+        return replace(
+            after,
+            peak_memory_bytes=before.peak_memory_bytes,
+            device_memory_bytes=before.device_memory_bytes,
+            predicted_device_memory_bytes=before.predicted_device_memory_bytes,
+        )
 
     def _one(self, size: int, predicted: Mapping[int, int | None], costs: Costs) -> SizeCost:
         measured = {c.batch_size: c.peak_memory_bytes for c in costs.values()}
@@ -84,9 +89,10 @@ class Prober:
         expected = calibrated(predicted, known)[size]
         limit = SAFE_SHARE * usable_memory_bytes(self._device)
         smaller_failed = any(c.cannot_fit for c in costs.values() if c.batch_size < size)
+        device = _expected_of_device(size, expected, costs)
         if smaller_failed or (expected is not None and expected > limit):
-            return _unrun(size, expected)
-        return self._measure(size, predicted[size])
+            return _unrun(size, expected, device=device)
+        return replace(self._measure(size, predicted[size]), predicted_device_memory_bytes=device)
 
     def measure(self, size: int) -> SizeCost:
         """Probe one size once, for its memory: time may be disturbed, and others are not known."""
@@ -119,6 +125,7 @@ class Prober:
             evaluation_peak_bytes=best.evaluation_peak_bytes,
             disturbed=self._disturbed(best),
             data_wait_share=best.data_wait_share,
+            device_memory_bytes=best.device_memory_bytes,
         )
 
     def _quiet_probe(self, size: int) -> Cost:
@@ -133,7 +140,13 @@ class Prober:
             self._patience = 0  # a lasting load, or an objective that sleeps: waiting is no use
         return best
 
-    def _probe(self, size: int) -> Cost:
+    def step_seconds(self, size: int, seconds: float) -> float:
+        """What a step takes now, whoever else trains beside it; nothing of it is kept."""
+        return self._probe(size, seconds=seconds, measure_memory=False).step_seconds
+
+    def _probe(
+        self, size: int, *, seconds: float = PROBE_SECONDS, measure_memory: bool = True
+    ) -> Cost:
         params = TrialParams.over(
             self._length,
             batch_size=size,
@@ -146,7 +159,8 @@ class Prober:
             self._objective,
             params,
             metric=self._objective.metric,
-            seconds=PROBE_SECONDS,
+            seconds=seconds,
+            measure_memory=measure_memory,
             compiled=self._objective.compiled,
             to_report=self._to_report,
         )
@@ -162,13 +176,29 @@ def faster(a: SizeCost, b: SizeCost) -> SizeCost:
     if a.step_seconds is None or b.step_seconds is None:
         return b if a.step_seconds is None else a
     best = min(a, b, key=lambda cost: (cost.disturbed, cost.step_seconds))
+    if best.device_memory_bytes is not None:  # kernels of larger sizes may have come to it since
+        most = max(best.device_memory_bytes, a.device_memory_bytes or 0, b.device_memory_bytes or 0)
+        best = replace(best, device_memory_bytes=most)
     if best.evaluation_peak_bytes is None:  # the other may have come to a validation
         seen = a.evaluation_peak_bytes or b.evaluation_peak_bytes
         return best if seen is None else replace(best, evaluation_peak_bytes=seen)
     return best
 
 
-def _unrun(size: int, predicted: int | None, error: str | None = None) -> SizeCost:
+def _expected_of_device(size: int, peak: int | None, costs: Costs) -> int | None:
+    """What an accelerator is expected to lose, from a peak and what smaller sizes took beyond it.
+
+    Said once, before the size runs.
+    """
+    if size in costs:
+        return costs[size].predicted_device_memory_bytes
+    beyond = beyond_peak(costs.values())
+    return None if peak is None or beyond is None else peak + beyond
+
+
+def _unrun(
+    size: int, predicted: int | None, error: str | None = None, *, device: int | None = None
+) -> SizeCost:
     return SizeCost(
         batch_size=size,
         step_seconds=None,
@@ -176,4 +206,5 @@ def _unrun(size: int, predicted: int | None, error: str | None = None) -> SizeCo
         predicted_peak_memory_bytes=predicted,
         total_steps=None,
         error=error,
+        predicted_device_memory_bytes=device,
     )

@@ -16,6 +16,7 @@ from batchfront.study.trials.attributes import (
     CURVE,
     ERROR,
     FAIL_REASON,
+    PREDICTED,
     SCHEDULE,
     UNPROBED,
     VERDICT,
@@ -214,4 +215,7 @@ def _has_failed(trial: FrozenTrial) -> bool:
 
 
 def _ran_out(trial: FrozenTrial) -> bool:
-    return trial.user_attrs.get(VERDICT) == Verdict.OUT_OF_MEMORY.value
+    """Whether it had no memory, or was predicted to have none, or more than the budget allows."""
+    verdict = trial.user_attrs.get(VERDICT)
+    is_refused = verdict == Verdict.OVER_BUDGET.value and PREDICTED in trial.user_attrs
+    return verdict == Verdict.OUT_OF_MEMORY.value or is_refused

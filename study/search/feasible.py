@@ -75,5 +75,6 @@ class Feasible:
         if budgets.most_seconds is not None:
             over |= seconds > budgets.most_seconds
         if budgets.max_memory_bytes is not None:
-            over |= memory > budgets.max_memory_bytes
+            beyond = budgets.beyond_peak(self._limits.costs)
+            over |= memory + beyond > budgets.max_memory_bytes
         return over

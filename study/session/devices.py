@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from batchfront.objectives.device.hardware import (
-    device_memory_bytes,
+    all_memory_bytes,
     others_memory_bytes,
     usable_memory_bytes,
 )
@@ -27,7 +27,7 @@ def device_notes(settings: StudySettings, device: str) -> list[str]:
 
 
 def _crowd(device: str) -> list[str]:
-    total, held = device_memory_bytes(device), others_memory_bytes(device)
+    total, held = all_memory_bytes(device), others_memory_bytes(device)
     if held <= CROWDED * total:
         return []
     return [
@@ -47,6 +47,8 @@ def _emulation(settings: StudySettings, device: str) -> list[str]:
 
 def _queue(settings: StudySettings, device: str) -> list[str]:
     n_workers, n_beside = settings.n_workers or 1, settings.trials_per_gpu
+    if isinstance(n_beside, str):
+        return []  # it is measured, and told then
     n_ranks = recipe_of(settings).data_parallel
     places = beside(device, n_ranks=n_ranks) if settings.device in SPREADING else (device,)
     if n_workers <= len(places) * n_beside:

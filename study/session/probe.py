@@ -85,4 +85,5 @@ def probe_largest(settings: StudySettings, console: Console) -> Largest:
             most=most,
             budget_bytes=free if asked is None else asked,
             budget=budget,
+            of_device=asked is not None and not device.startswith("cpu"),
         )

@@ -58,6 +58,7 @@ from batchfront.study.trials.kept import kept_beside
 from batchfront.study.trials.sound import SoundTrials, sound_trials
 from batchfront.study.trials.yardstick import Objectives, metric_in, metric_of_record
 from batchfront.study.workers.launch import Job
+from batchfront.study.workers.sharing import sharing_of
 from batchfront.study.workers.team import WorkerDied, run_workers
 from batchfront.study.workers.worker import RepeatedFailure
 
@@ -199,6 +200,7 @@ class Session:
         if n_paused and end is not None:
             self._console.print(f"going on with {counted(n_paused, 'paused run')}")
         with self._interrupts.installed():
+            job = self._shared(job, objective)
             failure = None if complete else self._launch(study, objective, job)
             end = end if complete else end_of(study, plan)
             if failure is None and end is not None:
@@ -250,6 +252,14 @@ class Session:
             spreads=self._settings.device in SPREADING,
             trials_per_gpu=self._settings.trials_per_gpu,
         )
+
+    def _shared(self, job: Job, objective: Objective) -> Job:
+        """The job with the number of trials that share a GPU, where that is to be found."""
+        if job.trials_per_gpu != AUTO:
+            return job
+        found = sharing_of(job, objective, self._settings.n_workers or 1, self._interrupts)
+        self._console.print(found.why, soft_wrap=True)
+        return replace(job, trials_per_gpu=found.n)
 
     def _confirming(self, study: Study, plan: Plan) -> Confirming | None:
         """The fresh runs of the recommendation that were asked for and are missing."""

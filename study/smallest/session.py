@@ -111,7 +111,7 @@ class SmallestSession(Session):
             )
 
     def _walk(self, plan: Plan, objective: Objective, agenda: Agenda) -> Exception | None:
-        job = replace(self._job(plan, objective), agenda=agenda)
+        job = replace(self._shared(self._job(plan, objective), objective), agenda=agenda)
         with OpenEnded(self._console, length=plan.length) as progress:
             try:
                 n_workers = self._settings.n_workers or 1

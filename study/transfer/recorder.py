@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from batchfront.objectives.curves.write import RecordingRun, curve_of, record_run
 from batchfront.objectives.device.hardware import (
-    device_memory_bytes,
+    all_memory_bytes,
     free_memory,
     is_out_of_memory,
 )
@@ -42,7 +42,7 @@ class Recorder:
         """Runs of that size that may be trained together."""
         if self._fuse == OFF:
             return 1
-        fits = device_memory_bytes(device) * SHARE // peak_bytes if peak_bytes else USUAL
+        fits = all_memory_bytes(device) * SHARE // peak_bytes if peak_bytes else USUAL
         return max(1, min(USUAL if self._fuse == AUTO else int(self._fuse), int(fits)))
 
     def curves(self, group: Sequence[TrialParams], *, most: int) -> Iterator[Curve | BaseException]:

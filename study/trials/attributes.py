@@ -58,6 +58,7 @@ ALSO_CURVES = "also_curves"
 STORED_METRIC = "metric"  # in a study's record: direction and bound of an unusual one
 CONSTANT_METRIC = "baseline_metric"  # of a constant prediction, where the objective knows it
 CROWDED = "crowded_out"  # fail reason: no memory at a size that is known to fit; queued again
+DEVICE_MEMORY = "device_memory_bytes"  # that the accelerator loses, data and context included
 MEMORY_OFF = "memory_off"  # the share by which a run's own peak differs from its probe's
 UNUSABLE = "unusable"  # fail reason: it was queued with what nothing can be trained with
 ERROR = "error"  # fail reason: the objective raised an exception
@@ -72,8 +73,8 @@ ATTRIBUTES = (  # of a measured trial, in the order of exports
     *TO_TARGET, "n_spikes", *DIAGNOSED, *TECHNIQUE_FACTS, "steps", "total_steps", OWN_CLOCK,
     "measured_seconds", "process_seconds", "time_off", MEMORY_OFF, "planned_train_seconds",
     SCHEDULE, PHASES,
-    "evaluation_peak_bytes", UNPROBED, HARDWARE, PREDICTED, "seed", "epochs", RUN_LENGTH, "device",
-    "torch_version", "compiled", BASE, PURPOSE, ROOT, DEATHS, PAUSED, THAW,
+    "evaluation_peak_bytes", DEVICE_MEMORY, UNPROBED, HARDWARE, PREDICTED, "seed", "epochs",
+    RUN_LENGTH, "device", "torch_version", "compiled", BASE, PURPOSE, ROOT, DEATHS, PAUSED, THAW,
     SPARED, CURVE, ALSO_CURVES,
 )  # fmt: skip
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+OF_DEVICES = ("device_memory_bytes", "predicted_device_memory_bytes")
 TIME_OFF = 0.10  # a run this much slower or faster than its probe says is flagged
 
 
@@ -22,6 +23,8 @@ class SizeCost:
     disturbed: bool = False  # the CPU was not ours alone at any repeat
     error: str | None = None  # what the objective raised; its trials measure themselves
     data_wait_share: float | None = None  # of a step, until its batch was there; None: in memory
+    device_memory_bytes: int | None = None  # that an accelerator loses at the peak; None: a CPU
+    predicted_device_memory_bytes: int | None = None
 
     @property
     def cannot_fit(self) -> bool:
@@ -52,13 +55,35 @@ class SizeCost:
         """Measured where it ran, else predicted."""
         return self.peak_memory_bytes or self.predicted_peak_memory_bytes
 
+    @property
+    def device_memory(self) -> int | None:
+        """What a device loses: measured where it ran, else predicted; on a CPU the model's peak."""
+        return self.device_memory_bytes or self.predicted_device_memory_bytes or self.memory
+
 
 Costs = dict[int, SizeCost]  # by batch size
 
 
+def beyond_peak(costs: Iterable[SizeCost]) -> int | None:
+    """The most bytes by which what a device loses lies above a peak; None where nobody knows."""
+    known = [
+        cost.device_memory_bytes - cost.peak_memory_bytes
+        for cost in costs
+        if cost.device_memory_bytes is not None and cost.peak_memory_bytes is not None
+    ]
+    return max(known, default=None)
+
+
 def to_stored(costs: Costs) -> list[dict[str, Any]]:
-    """The costs as rows for a study attribute, by ascending batch size."""
-    return [asdict(costs[size]) for size in sorted(costs)]
+    """The costs as rows for a study attribute, by ascending batch size.
+
+    What only accelerators have is left out elsewhere: older versions refuse what they do not know.
+    """
+    rows = [asdict(costs[size]) for size in sorted(costs)]
+    return [
+        {name: value for name, value in row.items() if value is not None or name not in OF_DEVICES}
+        for row in rows
+    ]
 
 
 def from_stored(stored: Iterable[Mapping[str, Any]]) -> Costs:

@@ -14,6 +14,7 @@ from batchfront.study.trials.attributes import (
     ALSO_CURVES,
     CONSTANT_METRIC,
     CURVE,
+    DEVICE_MEMORY,
     DIAGNOSED,
     MEMORY_OFF,
     OWN_CLOCK,
@@ -63,6 +64,13 @@ def told_values(measured: Measurement, known: SizeCost | None) -> tuple[float, f
     return metric, seconds, float(known.peak_memory_bytes or 0)
 
 
+def device_memory(measured: Measurement, known: SizeCost | None) -> int | None:
+    """What an accelerator loses to such a run: the probe's word where it has one, as of peaks."""
+    if known is not None and known.step_seconds is not None:
+        return known.device_memory_bytes
+    return measured.device_memory_bytes
+
+
 def attributes_of(measured: Measurement, known: SizeCost | None) -> dict[str, Any]:
     """What is stored beside the objective values, by the names of study/trials/attributes.py."""
     stopped = measured.verdict is not Verdict.COMPLETED
@@ -91,6 +99,7 @@ def attributes_of(measured: Measurement, known: SizeCost | None) -> dict[str, An
         OWN_CLOCK: bool(measured.missing_steps) or None,
         "evaluation_peak_bytes": measured.evaluation_peak_bytes
         or (known and known.evaluation_peak_bytes),
+        DEVICE_MEMORY: device_memory(measured, known),
         PHASES: [list(phase) for phase in measured.phases] or None,
         "measured_seconds": measured.train_seconds,
         "process_seconds": measured.process_seconds,

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from batchfront.objectives.training.schedules import Growth
     from batchfront.storage.checkpoint import Checkpoint
+    from batchfront.study.probes.combinations import Foresight
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +32,7 @@ class Claimed:
     limits: Limits  # likewise
     growth: Growth | None  # of the batch size within a run
     checkpoint: Checkpoint | None
+    foresight: Foresight | None = None  # of what no probe knows
 
     @property
     def number(self) -> int:
@@ -68,10 +70,15 @@ class Claimed:
             return False
         return self.is_told or self.params.batch_size in self.limits.completed
 
-    @property
+    @cached_property
     def excuse(self) -> Excuse | None:
-        """Why it cannot run: its size is known not to fit, or to break a budget."""
-        return self.limits.excuse(self.params.batch_size) if self.is_probed else None
+        """Why it cannot run: its size is known not to fit, or to break a budget.
+
+        Of a combination that no probe knows it is predicted, which takes a moment.
+        """
+        if self.is_probed:
+            return self.limits.excuse(self.params.batch_size)
+        return None if self.foresight is None else self.foresight.excuse(self.params, self.limits)
 
     def cost_of(self, measured: Measurement) -> SizeCost | None:
         """The known cost of what the run turned out to be: its batch size may have grown.

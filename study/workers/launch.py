@@ -9,6 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from batchfront.objectives.datasets import DATA_DIR
+from batchfront.objectives.metric import AskedMetric
+from batchfront.objectives.scripts.loop import SCRIPT
+from batchfront.objectives.training.batches import rule_in
 from batchfront.objectives.training.recipe import PLAIN, Recipe
 from batchfront.storage.errors import StorageError
 from batchfront.storage.fence import StudyGone
@@ -55,7 +58,35 @@ class Job:
     checkpoints: Path | None  # folder
     agenda: Agenda | None = None  # what is run instead of a sampler's proposals
     spreads: bool = False  # several workers over the GPUs of this machine
-    trials_per_gpu: int = 1  # at a time
+    trials_per_gpu: int | str = 1  # at a time; AUTO: whoever launches it finds out
+
+
+def load_here(job: Job) -> Objective:
+    """The objective of a job, in a process of its own.
+
+    Raises:
+        ObjectiveError: it cannot be loaded.
+        StudyError: it is another one than its launcher has loaded.
+    """
+    from batchfront.objectives.load import load_objective
+
+    objective = load_objective(
+        job.task,
+        device=job.plan.device,
+        compiled=job.compiled,
+        recipe=job.recipe,
+        batches=rule_in(job.fingerprint),
+        data_dir=job.data_dir,
+        script=job.fingerprint.get(SCRIPT),
+        asked=AskedMetric(
+            name=job.plan.metric.name,
+            direction=job.plan.metric.direction,
+            usual=job.plan.metric,
+        ),
+    )
+    if objective.fingerprint != job.fingerprint:
+        raise StudyError("the task loads differently each time: seed its data")
+    return objective
 
 
 def run_here(job: Job, objective: Objective, interrupts: Interrupts, emit: Emit) -> None:
@@ -112,7 +143,7 @@ def run_here(job: Job, objective: Objective, interrupts: Interrupts, emit: Emit)
             interrupts=interrupts,
             emit=emit,
             deadline=job.deadline,
-            trials_per_gpu=job.trials_per_gpu,
+            trials_per_gpu=1 if isinstance(job.trials_per_gpu, str) else job.trials_per_gpu,
         ).run()
 
 

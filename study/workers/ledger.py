@@ -30,6 +30,7 @@ from batchfront.study.trials.attributes import (
 from batchfront.study.trials.outcome import (
     OVER_BUDGET_GRADE,
     attributes_of,
+    device_memory,
     grade_of,
     mirror_constraint,
     told_values,
@@ -120,7 +121,8 @@ class Ledger:
 
         trial, known = claimed.trial, claimed.cost_of(measured)
         values = told_values(measured, known)
-        overshoot = self._plan.budgets.overshoot(values)
+        budgets = self._plan.budgets
+        overshoot = budgets.overshoot(budgets.held(values, device_memory(measured, known)))
         grade = OVER_BUDGET_GRADE + overshoot if overshoot > 0 else 0.0
         self._write(trial, {**attributes_of(measured, known), CURVE: list(curve)}, grade)
         if grade:
@@ -187,8 +189,6 @@ def _without_none(attributes: Mapping[str, Any]) -> dict[str, Any]:
 
 def _excused(why: Excuse, cost: SizeCost | None) -> dict[str, Any]:
     """What is known of a size that was not run to its end."""
-    return {
-        VERDICT: why.verdict.value,
-        REASON: why.reason,
-        SO_FAR: None if cost is None else [None, cost.train_seconds, cost.memory],
-    }
+    known = None if cost is None else [None, cost.train_seconds, cost.memory]
+    predicted = None if why.memory_bytes is None else [None, None, why.memory_bytes]
+    return {VERDICT: why.verdict.value, REASON: why.reason, SO_FAR: known or predicted}

@@ -9,6 +9,7 @@ from batchfront.storage.shared import CLAIM_PATIENCE_SECONDS
 from batchfront.study.opening.terms import attributes_now
 from batchfront.study.plan.limits import known_limits, limits_of
 from batchfront.study.plan.plan import PAUSING
+from batchfront.study.probes.combinations import Foresight
 from batchfront.study.pruning.by_name import make_stop_rule
 from batchfront.study.pruning.front import ranked, to_go_on
 from batchfront.study.search.ending import Ending
@@ -88,6 +89,7 @@ class NextTrial:
         self._agenda = agenda
         self._kept = kept
         self._ending = Ending(plan)
+        self._foresight = Foresight(objective, plan)
         self._spending: Spending | None = None  # where there is a budget
         self._so_far = SoFar(plan.hardware)
         self._patience = CLAIM_PATIENCE_SECONDS
@@ -179,6 +181,7 @@ class NextTrial:
             limits=self.limits,
             growth=self._plan.growth,
             checkpoint=None if self._kept is None else self._kept.claim(trial),
+            foresight=self._foresight,
         )
 
     def _look(self, *, alone: bool) -> None:

@@ -18,8 +18,6 @@ from typing import TYPE_CHECKING, cast
 from batchfront.objectives.device.hardware import hand_memory_over
 from batchfront.objectives.device.names import beside
 from batchfront.objectives.measurement import ObjectiveError
-from batchfront.objectives.scripts.loop import SCRIPT
-from batchfront.objectives.training.batches import rule_in
 from batchfront.storage.errors import StorageError
 from batchfront.storage.open import readable_errors
 from batchfront.study.errors import StudyError
@@ -27,7 +25,7 @@ from batchfront.study.machine.alone import measuring_alone
 from batchfront.study.machine.interrupts import EXIT_SECONDS, Interrupts
 from batchfront.study.quiet import quiet_optuna
 from batchfront.study.workers.events import Emit, Event
-from batchfront.study.workers.launch import Job, run_here
+from batchfront.study.workers.launch import Job, load_here, run_here
 from batchfront.study.workers.worker import DeviceLost, RepeatedFailure
 
 if TYPE_CHECKING:
@@ -123,7 +121,7 @@ class Team:
         place.process = context.Process(
             target=_process, args=(job, theirs), name=f"worker-{place.number}"
         )
-        with _no_interrupt():
+        with no_interrupt():
             place.process.start()
         theirs.close()
 
@@ -188,7 +186,7 @@ def run_workers(
         WorkerDied: a worker process crashed again and again.
     """
     if n_workers > 1:
-        _leave_device(objective)
+        leave_device(objective)
         Team(job, n_workers, interrupts, emit).run()
         return
     try:
@@ -198,7 +196,7 @@ def run_workers(
         Team(job, 1, interrupts, emit).run()
 
 
-def _leave_device(objective: Objective) -> None:
+def leave_device(objective: Objective) -> None:
     """Make room for the workers: whoever launches them trains nothing meanwhile."""
     leave = getattr(objective, "leave_device", None)  # of tasks that our own loop trains
     if leave is not None:
@@ -217,7 +215,7 @@ def _how(code: int | None) -> str:
 
 
 @contextmanager
-def _no_interrupt() -> Iterator[None]:
+def no_interrupt() -> Iterator[None]:
     """Processes started inside are deaf to Ctrl-C until they are ready for it."""
     resource_tracker.ensure_running()  # started later, it would let Ctrl-C through again
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
@@ -231,9 +229,6 @@ def _process(job: Job, pipe: Connection) -> None:
     """A worker process: events and a last word go through the pipe."""
     import optuna
 
-    from batchfront.objectives.load import load_objective
-    from batchfront.objectives.metric import AskedMetric
-
     # A terminal sends Ctrl-C to all of its processes, and the launcher passes on what it gets:
     # out of the terminal's group each signal comes once. What the terminal has sent before is
     # forgotten here; the launcher passes it on when we are ready.
@@ -245,22 +240,7 @@ def _process(job: Job, pipe: Connection) -> None:
         with interrupts.installed(), quiet_optuna(), readable_errors(job.storage):
             signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
             _send(pipe, interrupts, READY)
-            objective = load_objective(
-                job.task,
-                device=job.plan.device,
-                compiled=job.compiled,
-                recipe=job.recipe,
-                batches=rule_in(job.fingerprint),
-                data_dir=job.data_dir,
-                script=job.fingerprint.get(SCRIPT),
-                asked=AskedMetric(
-                    name=job.plan.metric.name,
-                    direction=job.plan.metric.direction,
-                    usual=job.plan.metric,
-                ),
-            )
-            if objective.fingerprint != job.fingerprint:
-                raise StudyError("the task loads differently each time: seed its data")
+            objective = load_here(job)
             with measuring_alone(objective, job.plan.device, takes_turn=False):
                 run_here(job, objective, interrupts, partial(_send, pipe, interrupts))
     except DeviceLost:

@@ -13,7 +13,7 @@ def check(bench: Bench) -> Iterator[Row]:
     import torch
 
     from batchfront.objectives.device.hardware import (
-        device_memory_bytes,
+        all_memory_bytes,
         hardware,
         usable_memory_bytes,
     )
@@ -29,7 +29,7 @@ def check(bench: Bench) -> Iterator[Row]:
     yield judged(
         known, "the fingerprint knows GPU and driver", f"{found['gpu']}, {found['driver']}"
     )
-    total, usable = device_memory_bytes(bench.device), usable_memory_bytes(bench.device)
+    total, usable = all_memory_bytes(bench.device), usable_memory_bytes(bench.device)
     yield info("memory in MiB: all, usable", f"{mib(total)}, {mib(usable)}")
     yield info("GPUs that workers spread over", ", ".join(beside(bench.device)))
     native, tf32 = torch.cuda.is_bf16_supported(False), torch.backends.cudnn.allow_tf32

@@ -15,6 +15,7 @@ def check(bench: Bench) -> Iterator[Row]:
     """The launcher has probed sizes that need most of the memory."""
     yield _in_turns(bench)
     yield _together(bench)
+    yield _auto(bench)
     yield _spread(bench)
 
 
@@ -59,6 +60,24 @@ def _together(bench: Bench) -> Row:
     failed = sum(trial["state"] == "FAIL" for trial in trials)
     good = said.code == 0 and not failed and len(trials) >= N_TRIALS
     return judged(good, "two trials share a GPU", f"{verdicts(trials)}{said.last}")
+
+
+def _auto(bench: Bench) -> Row:
+    """The number is measured; values that are told are a probe's all the same."""
+    said = bench.said(
+        "--task", "digits",
+        "--batch-sizes", "16:64",
+        "--n-trials", str(N_TRIALS),
+        "--n-workers", "3",
+        "--trials-per-gpu", "auto",
+        "--storage", bench.storage("auto"),
+        "--checkpoint-dir", "none",
+        seconds=110,
+    )  # fmt: skip
+    words = ("no GPU is shared", "trials share", "trials take turns", "do not share")
+    why = [line for line in said.err.splitlines() if any(word in line for word in words)]
+    good = said.code == 0 and bool(why) and "could not be measured" not in why[-1]
+    return judged(good, "trials per GPU, left to be measured", f"{why[-1:]}{said.last}")
 
 
 def _spread(bench: Bench) -> Row:

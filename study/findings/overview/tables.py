@@ -20,7 +20,7 @@ from batchfront.study.trials.attributes import (
     own_params,
     trial_row,
 )
-from batchfront.study.trials.costs import TIME_OFF, Costs, SizeCost, advice
+from batchfront.study.trials.costs import OF_DEVICES, TIME_OFF, Costs, SizeCost, advice
 from batchfront.study.trials.repeats import repeats_of
 
 if TYPE_CHECKING:
@@ -117,7 +117,14 @@ def cost_row(cost: SizeCost) -> dict[str, Any]:
         "peak_memory_bytes": cost.peak_memory_bytes,
         "evaluation_peak_bytes": cost.evaluation_peak_bytes,
         "predicted_peak_memory_bytes": cost.predicted_peak_memory_bytes,
+        **_of_device(cost),
     }
+
+
+def _of_device(cost: SizeCost) -> dict[str, int | None]:
+    """What an accelerator loses; nothing on a CPU."""
+    found = {name: getattr(cost, name) for name in OF_DEVICES}
+    return found if any(found.values()) else {}
 
 
 def _waiting(cost: SizeCost) -> dict[str, float | None]:
@@ -135,6 +142,10 @@ def costs_table(costs: Costs) -> Table:
     if waits:
         columns.insert(2, "waits")
         justify.insert(2, "right")
+    has_device = any(cost.device_memory_bytes is not None for cost in costs.values())
+    if has_device:
+        columns.append("device loses")
+        justify.append("right")
     table = plain_table("", list(zip(columns, justify, strict=True)))
     most = max((c.examples_per_second or 0.0 for c in costs.values()), default=0.0)
     largest = max((c.memory or 0 for c in costs.values()), default=0)
@@ -148,11 +159,16 @@ def costs_table(costs: Costs) -> Table:
             *([_share(cost.data_wait_share)] if waits else []),
             "-" if speed is None else f"{speed:,.0f}",
             bar(speed or 0.0, most),
-            "-" if memory is None else human_bytes(memory),
+            _bytes(memory),
             bar(memory or 0, largest),
-            "-" if predicted is None else human_bytes(predicted),
+            _bytes(predicted),
+            *([_bytes(cost.device_memory_bytes)] if has_device else []),
         )
     return table
+
+
+def _bytes(n_bytes: int | None) -> str:
+    return "-" if n_bytes is None else human_bytes(n_bytes)
 
 
 def _share(share: float | None) -> str:
@@ -174,6 +190,11 @@ def advice_lines(costs: Costs) -> list[str]:
         lines.append(
             f"smallest batch size within 5% of the best throughput: {found.smallest_near_best}; "
             f"largest that fits: {found.largest_that_fits}"
+        )
+    if any(c.device_memory_bytes is not None for c in costs.values()):
+        lines.append(
+            "peak memory is the model's; what the device loses has data, cache and context in it: "
+            "--max-memory of a new study is held against that"
         )
     evaluation = max((c.evaluation_peak_bytes or 0 for c in costs.values()), default=0)
     if any(c.memory is not None and c.memory < evaluation for c in costs.values()):

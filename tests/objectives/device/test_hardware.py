@@ -14,8 +14,8 @@ import torch
 
 import batchfront.objectives.device.hardware
 from batchfront.objectives.device.hardware import (
+    all_memory_bytes,
     cpu_model,
-    device_memory_bytes,
     free_memory,
     hand_memory_over,
     hardware,
@@ -197,7 +197,7 @@ def test_freeing_lets_go_of_tensors_in_the_frames_of_an_error():
 
 
 def test_the_cpu_has_a_plausible_amount_of_memory():
-    assert 2**26 < device_memory_bytes("cpu") < 2**45
+    assert 2**26 < all_memory_bytes("cpu") < 2**45
 
 
 PHYSICAL_BYTES = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
@@ -233,7 +233,7 @@ def system(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Non
 )
 def test_the_cpu_has_what_is_free_and_no_more_than_its_container_may_use(system, files, found):
     system(**files)
-    assert device_memory_bytes("cpu") == found
+    assert all_memory_bytes("cpu") == found
 
 
 @pytest.fixture
@@ -248,7 +248,7 @@ def card(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_what_may_be_used_is_what_is_free_and_what_our_cache_would_hand_out(card):
-    assert device_memory_bytes("cuda:0") == 1000
+    assert all_memory_bytes("cuda:0") == 1000
     assert usable_memory_bytes("cuda:0") == 450 + 200
     assert others_memory_bytes("cuda:0") == 250
     assert others_memory_bytes("cpu") == 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import importlib
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
@@ -16,12 +16,9 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 from torch.profiler import ProfilerActivity, profile
 
-from batchfront.objectives.meters.memory import (
-    AcceleratorMeter,
-    AllocatorMeter,
-    CpuMeter,
-    memory_meter,
-)
+from batchfront.objectives.meters.accelerator import AcceleratorMeter
+from batchfront.objectives.meters.memory import AllocatorMeter, CpuMeter, memory_meter
+from batchfront.objectives.meters.metering import FirstSteps
 from batchfront.objectives.run import Run
 from tests.objectives.conftest import made_data, made_task, ready, train
 
@@ -239,18 +236,30 @@ class Hooked(nn.Module):
         pass
 
 
+CARD, BLOCK = 2**40, 1000  # bytes: of a card, and of what an allocator takes from it at once
+
+
 class FakeAllocator:
     """The statistics of a caching allocator, without a device."""
 
     def __init__(self) -> None:
-        self.live = self.high = 0
+        self.live = self.high = self.reserved = self.most = 0
+        self.context = 0
 
     def use(self, change: int) -> None:
         self.live += change
         self.high = max(self.high, self.live)
+        self.reserved = max(self.reserved, -(-self.live // BLOCK) * BLOCK)
+        self.most = max(self.most, self.reserved)
 
     def reset(self, device: str) -> None:
-        self.high = self.live
+        self.high, self.most = self.live, self.reserved
+
+    def empty(self) -> None:
+        self.reserved = -(-self.live // BLOCK) * BLOCK
+
+    def info(self, device: str) -> tuple[int, int]:
+        return CARD - self.reserved - self.context, CARD
 
 
 @pytest.fixture
@@ -261,6 +270,10 @@ def allocator(monkeypatch: pytest.MonkeyPatch) -> FakeAllocator:
         "memory_allocated": lambda device: fake_one.live,
         "max_memory_allocated": lambda device: fake_one.high,
         "reset_peak_memory_stats": fake_one.reset,
+        "memory_reserved": lambda device: fake_one.reserved,
+        "max_memory_reserved": lambda device: fake_one.most,
+        "empty_cache": fake_one.empty,
+        "get_memory_info": fake_one.info,
     }.items():
         monkeypatch.setattr(torch.accelerator, name, fake)
     return fake_one
@@ -325,6 +338,47 @@ def test_an_accelerator_peak_is_above_what_was_there_and_outside_pauses(allocato
     assert (meter.peak_bytes, meter.evaluation_peak_bytes) == (60, 750)
 
 
+class NoClock:
+    """Time is not looked at."""
+
+    @contextmanager
+    def standing_still(self) -> Iterator[None]:
+        yield
+
+    def stop(self) -> None:
+        pass
+
+
+@pytest.mark.parametrize("makes_batches", [True, False])
+def test_an_accelerators_peak_leaves_out_the_batches_that_a_loader_makes(
+    allocator, makes_batches, monkeypatch
+):
+    """The same task on a card where its data fits, and on one where it does not."""
+    batch, activations, model = 4_000, 500, 1_200
+    run = Run(device="cpu")
+    run._meter = FirstSteps(AcceleratorMeter("cpu"))
+    monkeypatch.setattr(run, "_clock", NoClock())
+
+    class Batch:
+        def __init__(self) -> None:
+            allocator.use(batch)
+            weakref.finalize(self, allocator.use, -batch)
+
+    made: Iterable[Any] = (Batch() for _ in range(20)) if makes_batches else range(20)
+    with run:
+        allocator.use(model)
+        for x in run.unmetered(made):
+            allocator.use(activations)
+            allocator.use(-activations)
+            del x
+        with run.validating():
+            allocator.use(3_000)
+            allocator.use(-3_000)
+        allocator.use(-model)
+    assert run._meter.peak_bytes == model + activations
+    assert run._meter.evaluation_peak_bytes == model + 3_000
+
+
 def test_a_sparse_gradient_counts_its_indices_and_its_values():
     embedding = torch.nn.Embedding(1000, 8, sparse=True)
     with metered() as meter:
@@ -348,6 +402,66 @@ def test_an_accelerator_peak_is_known_before_the_first_pause(allocator):
     assert meter.peak_bytes == 120
 
 
+def test_what_the_device_loses_is_data_blocks_and_context_beside_the_model(allocator):
+    allocator.use(4_500)  # data
+    allocator.use(9_000)
+    allocator.use(-9_000)  # an earlier run's blocks, which stay with the allocator
+    allocator.context = 300
+    meter = AcceleratorMeter("cpu")
+    meter.start()
+    allocator.use(2_200)
+    allocator.use(-2_000)
+    meter.stop()
+    assert meter.peak_bytes == 2_200
+    assert meter.device_bytes == 7_000 + 300, "4,500 and 2,200 in blocks of 1,000"
+
+
+def test_a_context_is_small_and_what_others_hold_beyond_it_is_theirs(allocator):
+    for held, counted in ((0, 0), (5 * 10**8, 5 * 10**8), (80 * 2**30, 2**30)):
+        allocator.context = held
+        meter = AcceleratorMeter("cpu")
+        meter.start()
+        allocator.use(10)
+        allocator.use(-10)
+        meter.stop()
+        assert meter.device_bytes == BLOCK + counted
+    allocator.context = -10  # the driver and the allocator are read one after the other
+    meter = AcceleratorMeter("cpu")
+    meter.start()
+    meter.stop()
+    assert meter.device_bytes == 0
+
+
+def test_blocks_that_an_evaluation_leaves_are_not_training(allocator):
+    meter = AcceleratorMeter("cpu")
+    meter.start()
+    allocator.use(1_500)
+    meter.pause()
+    allocator.use(50_000)
+    allocator.use(-50_000)
+    meter.resume()
+    allocator.use(500)
+    meter.stop()
+    assert (meter.peak_bytes, meter.evaluation_peak_bytes) == (2_000, 51_500)
+    assert meter.device_bytes == 2_000
+
+
+def test_blocks_that_are_left_of_what_was_compiled_before_a_run_are_not_its_own(allocator):
+    meter = AcceleratorMeter("cpu")
+    meter.start()
+    meter.pause()
+    allocator.use(50_000)
+    allocator.use(-50_000)
+    meter.resume()
+    allocator.use(1_500)
+    meter.stop()
+    assert meter.device_bytes == 2_000
+
+
+def test_a_cpu_has_no_figure_for_its_device(digits):
+    assert train(digits, epochs=1).result().device_memory_bytes is None
+
+
 def test_a_compiled_step_records_its_graph_anew_for_every_measured_run(allocator, monkeypatch):
     """A graph of an earlier run would be replayed, which allocates nothing."""
     forgotten: list[int] = []
@@ -356,7 +470,7 @@ def test_a_compiled_step_records_its_graph_anew_for_every_measured_run(allocator
         allocator.use(-allocator.live)  # graphs and workspaces go
         forgotten.append(allocator.live)
 
-    monkeypatch.setattr("batchfront.objectives.meters.memory._forget_graphs", forget)
+    monkeypatch.setattr("batchfront.objectives.meters.accelerator._forget_graphs", forget)
     allocator.use(400)
     for _ in range(2):
         meter = memory_meter("cuda:0", compiled=True)

@@ -12,12 +12,14 @@ from batchfront.objectives.load import load_objective
 from batchfront.objectives.probes.cost import probe
 from batchfront.study.cli.main import main
 from batchfront.study.errors import StudyError
+from batchfront.study.plan.agreement import AGREEMENT
 from batchfront.study.plan.budgets import Budgets, cut_by_cost, parse_bytes
 from batchfront.study.plan.limits import Limits
 from batchfront.study.plan.settings import SAMPLERS
 from batchfront.study.plan.sizes import powers_of_two
 from batchfront.study.plan.space import SearchSpace
 from batchfront.study.probes.prober import Prober
+from batchfront.study.trials.hardware import known_hardware, store_costs, stored_costs
 
 from ..conftest import study_of
 from ..known import known_cost, known_costs
@@ -152,6 +154,77 @@ def test_a_budget_nothing_can_keep_is_one_line_and_creates_nothing(workdir, caps
     assert main([*DIGITS, "--max-memory", "1KiB"]) == 2
     assert "no batch size fits: the least memory is 176 KiB" in capsys.readouterr().err
     assert not (workdir / "runs").exists()
+
+
+BEYOND = 2**20  # bytes that a device loses besides the model's peak
+
+
+@pytest.fixture
+def on_a_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Probes tell what an accelerator loses, as they do on one."""
+
+    def probed(*args, **options):
+        cost = probe(*args, **options)
+        return replace(cost, device_memory_bytes=cost.peak_memory_bytes + BEYOND)
+
+    monkeypatch.setattr("batchfront.study.probes.prober.probe", probed)
+
+
+@pytest.mark.usefixtures("on_a_device")
+def test_a_new_studys_memory_budget_is_held_against_what_a_device_loses(workdir, rows, capsys):
+    with_it = 300 * 1024 + BEYOND
+    assert main([*DIGITS, "--n-trials", "3", "--max-memory", str(with_it)]) == 0
+    assert "64..512 were cut to what data, memory and budgets allow: 64..128" in (
+        capsys.readouterr().err
+    )
+    costs = {row["batch_size"]: row for row in rows("probe")}
+    for size, row in costs.items():
+        assert row["device_memory_bytes"] == row["peak_memory_bytes"] + BEYOND
+        if size > 64:  # of the smallest nothing is known before
+            assert row["predicted_device_memory_bytes"] == pytest.approx(
+                row["device_memory_bytes"], rel=0.01
+            )
+    assert main(["probe"]) == 0
+    said = capsys.readouterr().out
+    assert "device loses" in said
+    assert max(map(len, said.splitlines())) <= 110
+    for row in rows("export"):
+        assert row["state"] == "COMPLETE"
+        assert row["device_memory_bytes"] == costs[row["batch_size"]]["device_memory_bytes"]
+    assert main([*DIGITS, "--study-name", "none", "--max-memory", "400KiB"]) == 2
+    assert "no batch size fits: the least memory is 1.17 MiB" in capsys.readouterr().err
+
+
+def test_a_study_of_format_4_keeps_the_budget_on_the_models_peak(workdir, rows):
+    """Though its sizes have been probed again since, on a device."""
+    assert main([*DIGITS, "--n-trials", "2", "--max-memory", "300KiB"]) == 0
+    study = study_of("digits")
+    record = study.user_attrs[AGREEMENT]
+    assert record["format"] == 5
+    study.set_user_attr(AGREEMENT, {**record, "format": 4})
+    (hardware,) = known_hardware(study)
+    costs = stored_costs(study, hardware)
+    beyond = {
+        size: replace(cost, device_memory_bytes=cost.peak_memory_bytes + BEYOND)
+        for size, cost in costs.items()
+    }
+    store_costs(study, hardware, beyond)
+    assert main([*DIGITS, "--n-trials", "4"]) == 0
+    exported = rows("export")
+    assert [row["state"] for row in exported] == ["COMPLETE"] * 4
+    assert all(row["device_memory_bytes"] > BEYOND for row in exported[2:])
+    assert all(t.constraints == {"stopped": 0.0} for t in study_of("digits").trials)
+    assert study_of("digits").user_attrs[AGREEMENT]["format"] == 4
+    study_of("digits").set_user_attr(AGREEMENT, record)
+    assert main([*DIGITS, "--n-trials", "5"]) == 1, "by the newer rule no size is left"
+
+
+def test_a_trial_that_measured_itself_is_held_against_what_its_device_lost():
+    budgets = Budgets(max_memory_bytes=1000)
+    assert budgets.held((0.9, 1.0, 800.0), 1200) == (0.9, 1.0, 1200.0)
+    assert budgets.held((0.9, 1.0, 800.0), None) == (0.9, 1.0, 800.0), "a CPU"
+    assert replace(budgets, of_device=False).held((0.9, 1.0, 800.0), 1200)[2] == 800.0
+    assert "of_device" not in budgets.as_dict()
 
 
 @pytest.mark.parametrize("sampler", ["tpe", "gp"])

@@ -16,7 +16,9 @@ from batchfront.study.trials.costs import SizeCost
 class Machine:
     """Peaks of `offset + slope * size`, which an allocator refuses from `memory` on."""
 
-    def __init__(self, *, offset=10_000, slope=777.0, memory=10**15, examples=None, fails=None):
+    def __init__(self, *, offset=10_000, slope=777.0, memory=10**15, examples=None, fails=None,
+                 beyond=None):  # fmt: skip
+        self.beyond = beyond  # the peak, what a device loses
         self.offset, self.slope, self.memory = offset, slope, memory
         self.examples, self.fails = examples, fails
         self.runs: list[int] = []
@@ -36,13 +38,14 @@ class Machine:
             predicted_peak_memory_bytes=None,
             total_steps=None if none else 9,
             error=error,
+            device_memory_bytes=None if none or not self.beyond else self.peak(size) + self.beyond,
         )
 
 
 def found(machine, *, predict=lambda size: None, budget=10**9, most=None, least=1):
     return find_largest(
         predict=predict, measure=machine.measure, least=least, most=most, budget_bytes=budget,
-        budget="as asked for",
+        budget="as asked for", of_device=machine.beyond is not None,
     )  # fmt: skip
 
 
@@ -103,6 +106,24 @@ def test_a_loop_whose_memory_no_longer_grows_is_not_followed_for_ever():
     assert answer.limited_by == LOOP
     assert max(machine.runs) < 500 * 8 * 9
     assert "no more memory" in answer.lines()[0]
+
+
+@pytest.mark.parametrize("known", [True, False], ids=["predicted", "runs alone"])
+def test_a_budget_on_a_device_has_to_hold_what_lies_beyond_the_peak(known):
+    machine = Machine(slope=123_456.0, beyond=4 * 10**8)
+    answer = found(machine, predict=machine.peak if known else lambda size: None)
+    true = true_largest(machine, 6 * 10**8)
+    assert answer.batch_size <= true < WITHIN * answer.batch_size
+    assert answer.device_memory_bytes == answer.peak_memory_bytes + 4 * 10**8 <= 10**9
+    assert "and the device loses" in answer.lines()[0]
+    assert len(machine.runs) <= (3 if known else MOST_RUNS)
+
+
+def test_a_device_whose_context_alone_takes_the_budget_fits_nothing():
+    machine = Machine(beyond=2 * 10**9)
+    with pytest.raises(StudyError, match="no run of 2 sizes fitted"):
+        found(machine, predict=machine.peak, least=2)
+    assert min(machine.runs) == 2, "no batch of one was tried, which the task cannot train with"
 
 
 def test_what_fits_nowhere_or_fails_otherwise_is_said():

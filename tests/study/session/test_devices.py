@@ -17,7 +17,7 @@ GIB = 2**30
 @pytest.fixture
 def two_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of 80 GiB each, the first with 60 GiB free."""
-    monkeypatch.setattr(devices, "device_memory_bytes", lambda device: 80 * GIB)
+    monkeypatch.setattr(devices, "all_memory_bytes", lambda device: 80 * GIB)
     monkeypatch.setattr(devices, "usable_memory_bytes", lambda device: 60 * GIB)
     monkeypatch.setattr(devices, "others_memory_bytes", lambda device: 1 * GIB)
     monkeypatch.setattr(devices, "beside", lambda device, n_ranks: ("cuda:0", "cuda:1")[::n_ranks])

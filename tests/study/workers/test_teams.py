@@ -13,7 +13,7 @@ from batchfront.storage.open import open_storage
 from batchfront.study.cli.main import main
 from batchfront.study.errors import StudyError
 from batchfront.study.opening.open import open_study
-from batchfront.study.workers.team import Team, _give_up, _no_interrupt
+from batchfront.study.workers.team import Team, _give_up, no_interrupt
 
 
 def test_a_workers_last_word_to_a_launcher_that_is_gone_is_no_traceback():
@@ -45,7 +45,7 @@ def test_ctrl_c_while_workers_start_is_heeded_once_they_can(journal, monkeypatch
 def test_ctrl_c_is_kept_from_the_first_process_too(monkeypatch):
     tracker = resource_tracker.ResourceTracker()
     monkeypatch.setattr(resource_tracker, "ensure_running", tracker.ensure_running)
-    with _no_interrupt():
+    with no_interrupt():
         tracker.ensure_running()  # as every start does: the first time it lets signals through
         assert signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, [])
     tracker._stop()
