@@ -17,8 +17,8 @@ from typing import Any
 import optuna
 
 from batchfront.study.plan.budgets import Budgets
+from batchfront.study.plan.choices import SAMPLERS
 from batchfront.study.plan.limits import Limits
-from batchfront.study.plan.settings import SAMPLERS
 from batchfront.study.plan.space import SearchSpace
 from batchfront.study.search.by_name import make_sampler
 from batchfront.study.search.samplers import stock_sampler

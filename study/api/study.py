@@ -20,6 +20,7 @@ from batchfront.study.api.look import (
 )
 from batchfront.study.api.table import as_table
 from batchfront.study.errors import StudyError
+from batchfront.study.plan.checks import check_settings
 from batchfront.study.plan.options import option_named, settings_from, with_environment
 from batchfront.study.plan.settings import StudySettings
 
@@ -86,7 +87,7 @@ class Study:
         self._settings = StudySettings(
             **settings_from(with_environment(given)), **_named(task), callbacks=tuple(callbacks)
         )
-        self._settings.check()
+        check_settings(self._settings)
 
     @property
     def name(self) -> str:

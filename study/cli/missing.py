@@ -20,6 +20,7 @@ from batchfront.study.cli.options import (
 from batchfront.study.commands import command
 from batchfront.study.errors import StudyError
 from batchfront.study.plan.agreement import AGREEMENT, IMPORTED
+from batchfront.study.plan.checks import check_settings
 from batchfront.study.plan.options import options
 from batchfront.study.plan.settings import DATA_VARIABLE, DEFAULT_STORAGE, StudySettings
 
@@ -70,7 +71,7 @@ def _settings(args: argparse.Namespace, name: str, record: dict[str, Any]) -> St
         )
     given.setdefault("task", record["task"])
     settings = StudySettings(storage=chosen_storage(args), study_name=name, **given)
-    settings.check()
+    check_settings(settings)
     return settings
 
 

@@ -15,6 +15,7 @@ from batchfront.storage.files import replace_text
 from batchfront.study.api.console import console_of as console_of
 from batchfront.study.api.look import LookedAt, look_at
 from batchfront.study.errors import StudyError
+from batchfront.study.plan.checks import check_settings
 from batchfront.study.plan.options import (
     GROUPS,
     Option,
@@ -140,7 +141,7 @@ def chosen_settings(args: argparse.Namespace) -> StudySettings:
     in_file = {} if args.config is None else settings_in(args.config)
     given = {**in_file, **with_environment(given)}
     settings = StudySettings(**settings_from(given))
-    settings.check()
+    check_settings(settings)
     return settings
 
 

@@ -11,25 +11,17 @@ from typing import Any
 from batchfront.objectives.datasets import DATA_DIR
 from batchfront.objectives.length import UNITS
 from batchfront.objectives.measurement import DIAGNOSTICS, ObjectiveError
-from batchfront.objectives.meters.early_stopping import LAST_EPOCH, EarlyStopping, Ending
+from batchfront.objectives.meters.early_stopping import EarlyStopping, Ending
 from batchfront.objectives.metric import Direction
-from batchfront.objectives.number import EXACT, FINITE, SEED, SIZE, WHOLE, Number, check_numbers
+from batchfront.objectives.number import EXACT, FINITE, SEED, SIZE, WHOLE, Number
 from batchfront.objectives.training.recipe import PLAIN, Recipe
 from batchfront.study.errors import StudyError
 from batchfront.study.plan.budgets import Budgets
+from batchfront.study.plan.choices import LAUNCHERS, LOGS, PRUNERS, SAMPLERS
 from batchfront.study.plan.goal import MOST_TRIALS, USUAL_TRIALS, Goal
-from batchfront.study.plan.parsers import (
-    AUTO,
-    LONGEST,
-    WORKERS,
-    check_choice,
-    check_study_name,
-    parse_sharing,
-    parse_trials,
-)
+from batchfront.study.plan.parsers import AUTO, WORKERS
 from batchfront.study.plan.sizes import is_powers
 from batchfront.study.plan.space import (
-    SCALE_RULES,
     Scale,
     SearchSpace,
 )
@@ -39,15 +31,8 @@ DEFAULT_STORAGE = "sqlite:///runs/batchfront.db"
 DATA_VARIABLE = "BATCHFRONT_DATA"
 FROM_VARIABLE = "BATCHFRONT_FROM"
 TO_VARIABLE = "BATCHFRONT_TO"
-PRUNERS = (
-    "front", "front-paused", "median", "percentile", "halving", "hyperband", "threshold", "patient",
-    "wilcoxon", "none",
-)  # fmt: skip
-LOGS = ("tensorboard", "csv")
-LAUNCHERS = ("local", "ray")
 SECONDS = Number(low=1e-9, high=1e9)
 LONG = Number(low=1, high=EXACT, whole=True)  # examples, steps, tokens
-SAMPLERS = ("cost-aware", "tpe", "nsgaii", "nsgaiii", "gp", "qmc", "random", "grid")
 
 
 def setting(
@@ -369,76 +354,6 @@ class StudySettings:
     """The task itself, where it was handed over from Python: `task` is then what it is called."""
     callbacks: tuple[Callable[..., object], ...] = ()
     """From Python: called with the Optuna study and each trial that has ended."""
-
-    def check(self) -> None:
-        """Raise StudyError for values that no study could use."""
-        try:
-            check_numbers(self)
-        except ValueError as error:
-            raise StudyError(str(error)) from None
-        if self.n_trials is not None:
-            parse_trials(str(self.n_trials))
-        parse_sharing(str(self.trials_per_gpu))
-        for name in ("budget", "budget_total"):
-            value = getattr(self, name)
-            if value is not None and not 0 < value <= LONGEST:
-                raise StudyError(f"{name} is {value:g} s, wanted more, and at most {LONGEST:g} s")
-        if self.budget is not None and self.budget_total is not None:
-            raise StudyError("budget is of training time, budget_total of everything: give one")
-        if self.checkpoint_dir is not None and not self.checkpoint_dir.strip():
-            raise StudyError("checkpoint_dir is empty, wanted a folder, or none")
-        if not self.data_dir.strip():
-            raise StudyError("data_dir is empty, wanted a folder")
-        check_choice("launcher", self.launcher, LAUNCHERS)
-        for kind in self.log or ():
-            check_choice("log", kind, LOGS)
-        if (self.log or self.callbacks) and self.launcher == "ray":
-            raise StudyError("log and callbacks are for workers of this machine, not for Ray")
-        if self.goal.is_open and self.launcher == "ray":
-            raise StudyError(
-                "n_trials auto and budgets are for workers of this machine: give a number of "
-                "trials, or leave out --launcher ray"
-            )
-        if self.confirm is not None and self.launcher == "ray":
-            raise StudyError(
-                "confirm is for workers of this machine: leave out --launcher ray once the search "
-                "has ended"
-            )
-        if self.sampler is not None:
-            check_choice("sampler", self.sampler, SAMPLERS)
-        if self.pruner is not None and ":" not in self.pruner:
-            check_choice("pruner", self.pruner, (*PRUNERS, "path/to/mine.py:name"))
-        if self.pruner_risk is not None and not 0 < self.pruner_risk < 1:
-            raise StudyError(f"pruner_risk is {self.pruner_risk:g}, wanted between 0 and 1")
-        if self.study_name is not None:
-            check_study_name(self.study_name)
-        if self.scale_rule is not None:
-            check_choice("scale_rule", self.scale_rule, tuple(SCALE_RULES))
-        if self.scale_reference is not None and self.scale_rule in (None, "none"):
-            raise StudyError("scale_reference is for a scale rule: give --scale-rule too")
-        if self.min_accuracy is not None and self.min_metric is not None:
-            raise StudyError("min_accuracy is the older name of min_metric: give one of them")
-        if len(self.lengths) > 1:
-            raise StudyError(
-                f"found {' and '.join(self.lengths)}, wanted one of {', '.join(UNITS)}"
-            )
-        recipe = recipe_of(self)
-        self.ending(LAST_EPOCH)
-        if self.given is not None:
-            self._check_given(recipe)
-
-    def _check_given(self, recipe: Recipe) -> None:
-        """Raise StudyError where other processes would have to load what lives in this one."""
-        several = {
-            f"n_workers is {self.n_workers}": (self.n_workers or 1) > 1,
-            f"data_parallel is {recipe.data_parallel}": recipe.data_parallel > 1,
-            f"launcher is {self.launcher}": self.launcher != "local",
-        }
-        for found in (words for words, is_so in several.items() if is_so):
-            raise StudyError(
-                f"{found}, and other processes cannot load {self.task!r}, which lives in this one: "
-                f"write it into a file and give the file, as task='mine.py:{self.task}'"
-            )
 
     @property
     def lengths(self) -> dict[str, int]:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from batchfront.study.cli.main import main
-from batchfront.study.plan.settings import SAMPLERS
+from batchfront.study.plan.choices import SAMPLERS
 from batchfront.study.trials.attributes import UNPROBED, log2_batch_size_of
 
 from ..conftest import study_of

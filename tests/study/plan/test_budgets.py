@@ -14,8 +14,8 @@ from batchfront.study.cli.main import main
 from batchfront.study.errors import StudyError
 from batchfront.study.plan.agreement import AGREEMENT
 from batchfront.study.plan.budgets import Budgets, cut_by_cost, parse_bytes
+from batchfront.study.plan.choices import SAMPLERS
 from batchfront.study.plan.limits import Limits
-from batchfront.study.plan.settings import SAMPLERS
 from batchfront.study.plan.sizes import powers_of_two
 from batchfront.study.plan.space import SearchSpace
 from batchfront.study.probes.prober import Prober

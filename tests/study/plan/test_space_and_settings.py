@@ -9,6 +9,7 @@ import pytest
 from batchfront.study.cli.main import parser
 from batchfront.study.cli.options import chosen_settings
 from batchfront.study.errors import StudyError
+from batchfront.study.plan.checks import check_settings
 from batchfront.study.plan.options import settings_from
 from batchfront.study.plan.settings import StudySettings
 from batchfront.study.plan.settings_file import settings_in
@@ -130,12 +131,12 @@ def test_a_space_of_format_3_holds_logarithms_and_is_stored_as_it_was():
 )
 def test_impossible_settings_are_refused_by_name(bad):
     with pytest.raises(StudyError, match=next(iter(bad))):
-        StudySettings(**bad).check()
+        check_settings(StudySettings(**bad))
 
 
 def test_an_unknown_sampler_names_the_nearest():
     with pytest.raises(StudyError, match="did you mean 'nsgaii'"):
-        StudySettings(sampler="nsga2").check()
+        check_settings(StudySettings(sampler="nsga2"))
 
 
 def _toml(tmp_path: Path, text: str) -> Path:

@@ -21,7 +21,7 @@ from optuna.trial import TrialState
 
 from batchfront.objectives.length import Length
 from batchfront.study.errors import StudyError
-from batchfront.study.plan.settings import PRUNERS
+from batchfront.study.plan.choices import PRUNERS
 from batchfront.study.plan.space import SearchSpace
 from batchfront.study.pruning.by_name import stock_pruner
 from batchfront.study.pruning.decision import RunSoFar

@@ -18,8 +18,8 @@ from optuna.samplers import (
 from optuna.trial import TrialState
 
 from batchfront.study.plan.budgets import Budgets
+from batchfront.study.plan.choices import SAMPLERS
 from batchfront.study.plan.limits import Limits
-from batchfront.study.plan.settings import SAMPLERS
 from batchfront.study.plan.space import SearchSpace
 from batchfront.study.search.by_name import make_sampler
 from batchfront.study.search.cost_aware import CostAwareSampler

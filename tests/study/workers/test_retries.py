@@ -17,8 +17,8 @@ from batchfront.objectives.measurement import Verdict
 from batchfront.storage.open import open_storage
 from batchfront.study.machine.process import is_dead, this_process
 from batchfront.study.plan.budgets import Budgets
+from batchfront.study.plan.choices import SAMPLERS
 from batchfront.study.plan.limits import Excuse, Limits
-from batchfront.study.plan.settings import SAMPLERS
 from batchfront.study.plan.space import SearchSpace
 from batchfront.study.quiet import quiet_optuna
 from batchfront.study.search.by_name import make_sampler
