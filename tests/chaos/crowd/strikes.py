@@ -87,10 +87,10 @@ def paused(least: float, most: float) -> Strike:
 
 
 def pause_last(crowd: Crowd) -> bool:
-    """Somebody stands still when no other trial is left to be begun: all have to wait for it."""
+    """Somebody stands still when there are no more trials than workers: all have to wait for it."""
     left = crowd.weather.n_trials - len(counted(crowd.trials()))
     victims = [pid for _, pid in crowd.busy()]
-    if not victims or left != len(victims):
+    if not victims or left > sum(crowd.weather.teams) or len(crowd.standing()) < 2:
         return False
     crowd.pause(victims[0], LAST * crowd.weather.grace_seconds)
     return True
