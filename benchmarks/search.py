@@ -27,6 +27,7 @@ from __future__ import annotations
 
 import functools
 import multiprocessing
+from argparse import Namespace
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -49,35 +50,15 @@ OUR_PRUNERS = ("none", "front")
 
 
 def main() -> None:
-    arguments = parser(__doc__)
-    arguments.add_argument("tables", type=Path, nargs="+", metavar="TABLE")
-    names = (OURS, *STOCK, *PEERS)
-    arguments.add_argument("--samplers", type=some_of(names), metavar="A,B")
-    arguments.add_argument(
-        "--neps", default="", metavar="PYTHON", help="of an environment that has NePS"
-    )
-    pruners = (*PRUNERS, "front")
-    arguments.add_argument("--pruners", type=some_of(pruners), default=pruners, metavar="A,B")
-    arguments.add_argument("--told", choices=TOLD, default=TOLD[0], help="what searches are told")
-    arguments.add_argument("--max-trials", type=int, default=MAX_TRIALS)
-    arguments.add_argument("--seeds", type=int, default=5)
-    arguments.add_argument("--jobs", type=int, default=2, help="processes")
-    arguments.add_argument("--figure", type=Path, help="write an HTML picture of the rows")
-    args = arguments.parse_args()
-    here = [name for name in names if _is_there(name, args.neps)]
-    missing = sorted(set(args.samplers or ()) - set(here))
-    if missing:
-        arguments.error(
-            f"{', '.join(missing)} cannot be played here: see above for what is missing"
-        )
+    args = _arguments()
     jobs = [
         (path, sampler, pruner)
         for path in args.tables
-        for sampler in args.samplers or here
+        for sampler in args.samplers
         if sampler not in OTHER_HOUSES or args.told == TOLD[0]
         for pruner in _pruners(sampler, args.pruners)
     ]
-    rows = []
+    rows: list[Row] = []
     with multiprocessing.get_context("spawn").Pool(args.jobs) as pool:
         print_head()
         one = functools.partial(
@@ -97,6 +78,31 @@ def main() -> None:
         from benchmarks.figures import search_figure
 
         search_figure(rows, args.figure)
+
+
+def _arguments() -> Namespace:
+    """What was asked for; samplers are those that can be played here."""
+    arguments = parser(__doc__)
+    arguments.add_argument("tables", type=Path, nargs="+", metavar="TABLE")
+    names = (OURS, *STOCK, *PEERS)
+    arguments.add_argument("--samplers", type=some_of(names), metavar="A,B")
+    arguments.add_argument(
+        "--neps", default="", metavar="PYTHON", help="of an environment that has NePS"
+    )
+    pruners = (*PRUNERS, "front")
+    arguments.add_argument("--pruners", type=some_of(pruners), default=pruners, metavar="A,B")
+    arguments.add_argument("--told", choices=TOLD, default=TOLD[0], help="what searches are told")
+    arguments.add_argument("--max-trials", type=int, default=MAX_TRIALS)
+    arguments.add_argument("--seeds", type=int, default=5)
+    arguments.add_argument("--jobs", type=int, default=2, help="processes")
+    arguments.add_argument("--figure", type=Path, help="write an HTML picture of the rows")
+    args = arguments.parse_args()
+    here = [name for name in names if _is_there(name, args.neps)]
+    missing = sorted(set(args.samplers or ()) - set(here))
+    if missing:
+        arguments.error(f"not installed: {', '.join(missing)}; --help says where peers come from")
+    args.samplers = args.samplers or here
+    return args
 
 
 def _is_there(name: str, neps: str) -> bool:

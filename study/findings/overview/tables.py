@@ -234,8 +234,18 @@ def studies_table(rows: Sequence[dict[str, Any]]) -> Table:
 
 
 def summary_lines(trials: Sequence[FrozenTrial], metric: Metric) -> list[str]:
-    """How many trials completed, stopped early and why, and what stopping saved."""
+    """How many trials completed or stopped early, why, what that saved, and what is in doubt."""
     finished = [t for t in trials if is_finished(t)]
+    refused = sum(bool(t.user_attrs.get(PREDICTED)) for t in trials)
+    not_run = f"not run: {counted(refused, 'proposal')}, known not to fit or to break a budget"
+    return [
+        *_ended_lines(finished),
+        *([not_run] if refused else []),
+        *_doubt_lines(finished, metric),
+    ]
+
+
+def _ended_lines(finished: Sequence[FrozenTrial]) -> list[str]:
     states = Counter(t.state.name for t in finished)
     stopped = [t for t in finished if t.state.name == "PRUNED"]
     why = Counter(str(t.user_attrs.get(VERDICT)) for t in stopped)
@@ -257,15 +267,19 @@ def summary_lines(trials: Sequence[FrozenTrial], metric: Metric) -> list[str]:
             f"stopping early saved {human_seconds(saved)} of training; "
             f"{human_seconds(spent)} were spent"
         )
-    refused = sum(bool(t.user_attrs.get(PREDICTED)) for t in trials)
-    if refused:
+    return lines
+
+
+def _doubt_lines(finished: Sequence[FrozenTrial], metric: Metric) -> list[str]:
+    """What speaks against the figures."""
+
+    def runs_with(attribute: str) -> int:
+        return sum(attribute in t.user_attrs for t in finished)
+
+    lines = []
+    if n := runs_with(OWN_CLOCK):
         lines.append(
-            f"not run: {counted(refused, 'proposal')}, known not to fit or to break a budget"
-        )
-    unreported = sum(OWN_CLOCK in t.user_attrs for t in finished)
-    if unreported:
-        lines.append(
-            f"{counted(unreported, 'run')} reported fewer training steps than announced: times are "
+            f"{counted(n, 'run')} reported fewer training steps than announced: times are "
             "those of their own clocks, and the divergence guard saw little of them"
         )
     if _none_beats_the_constant(finished, metric):
@@ -273,17 +287,15 @@ def summary_lines(trials: Sequence[FrozenTrial], metric: Metric) -> list[str]:
             "no run is better than a constant prediction: what is trained does not learn, or its "
             "metric does not show it, and the front says nothing"
         )
-    off = sum("time_off" in t.user_attrs for t in finished)
-    if off:
+    if n := runs_with("time_off"):
         lines.append(
-            f"{counted(off, 'run')} took over {TIME_OFF:.0%} more or less time than their probe: "
+            f"{counted(n, 'run')} took over {TIME_OFF:.0%} more or less time than their probe: "
             "is the device shared or throttled, or slow after each checkpoint (--checkpoint-dir "
             "none shows it)? the front uses the probe's times"
         )
-    off = sum(MEMORY_OFF in t.user_attrs for t in finished)
-    if off:
+    if n := runs_with(MEMORY_OFF):
         lines.append(
-            f"{counted(off, 'run')} took another peak of memory than their probe: the front uses "
+            f"{counted(n, 'run')} took another peak of memory than their probe: the front uses "
             "the probe's; probe --again measures anew"
         )
     return lines
