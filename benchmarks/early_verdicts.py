@@ -11,6 +11,8 @@ training seconds of a walk, means over the walks:
               looks at the curve alone cannot be right and save more
   known       runs that a verdict on a seed could be learned from, in the median
   saved       what a rule saves that errs with that probability a run
+  first       what runs at the best grid point of each size train after they first reached the
+              target, of their seconds: `critical-batch` asks for nothing that comes later
   false       of all these runs, those of which it gave a verdict that their end contradicts
 
 The rule gives a verdict when the metric is further from the target than `margin` times what runs
@@ -131,6 +133,7 @@ def row_of(path: Path, *, n_walks: int, n_searched: int) -> Row:
         "table": table_name(path),
         "seeds": mean(sum(r.seconds for _, r in w.seeds) / w.seconds for w in walks),
         "oracle": mean(sum(surplus(r, w.target) for _, r in w.seeds) / w.seconds for w in walks),
+        "first": mean(after_first(table, target) for target in targets(table)),
         "known": median(len(teachers(w, at)) for w in walks for at, _ in w.seeds),
     }
     for level in LEVELS:
@@ -146,6 +149,18 @@ def targets(table: Table) -> list[float]:
     """From hard to easy."""
     best = min(means_of(table).errors.values())
     return [1 - hardness * best for hardness in HARDNESS]
+
+
+def after_first(table: Table, target: float) -> float:
+    """The share of epochs that runs at the best points train after they reached the target."""
+    means, shares = means_of(table), []
+    for size in table.batch_sizes:
+        _, rate = means.best(size)
+        for seed in table.seeds(size, rate):
+            curve = table.runs[size, rate, seed].val_accuracy
+            first = next((n for n, value in enumerate(curve, 1) if value >= target), len(curve))
+            shares.append(1 - first / len(curve))
+    return mean(shares)
 
 
 def walk_of(table: Table, target: float, seed: int, n_searched: int) -> Walked:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import math
 import random
 from dataclasses import dataclass
@@ -27,13 +28,20 @@ from batchfront.study.trials.attributes import (
 )
 from batchfront.study.trials.kept import root_of
 from batchfront.study.trials.outcome import GRADES, on_grid
+from batchfront.study.trials.paused import is_paused
 from batchfront.study.trials.sound import sound_trials
 from batchfront.study.workers.retry import thaw
 
 if TYPE_CHECKING:
+    from optuna.trial import FrozenTrial
+
     from batchfront.objectives.curves.table import Key
 
 Kept = dict[int, dict[str, Any]]  # by the trial that a run began with: what it goes on from
+SPACE = {
+    "batch_size": optuna.distributions.IntDistribution(1, 2**20, log=True),
+    "learning_rate": optuna.distributions.FloatDistribution(1e-6, 1e3, log=True),
+}
 UNGUARDED = GuardSettings(patience=10**9)  # only a non-finite loss ends a run
 
 
@@ -52,10 +60,13 @@ def random_design(table: Table, *, n_trials: int, seed: int) -> list[Key]:
     return draw.choices(sorted(table.runs), k=n_trials)
 
 
-def play(table: Table, design: list[Key], rule: StopRule, *, guarded: bool) -> list[Played]:
+def play(
+    table: Table, design: list[Key], rule: StopRule, *, guarded: bool, between: bool = False
+) -> list[Played]:
     """Run the design's trials one after the other as a worker would, then those that are to go on.
 
-    A run that went on is one still, with all of its seconds.
+    A run that went on is one still, with all of its seconds. `between`: runs that would not be
+    paused any more, by what is known after each trial, go on at once.
     """
     objective = ReplayObjective(table, name=table.task)
     study = optuna.create_study(
@@ -64,37 +75,54 @@ def play(table: Table, design: list[Key], rule: StopRule, *, guarded: bool) -> l
         sampler=optuna.samplers.RandomSampler(seed=0),
     )
     kept: Kept = {}
-    played = [_one(table, objective, study, rule, key, guarded, kept) for key in design]
-    while due := to_go_on(rule, study, sound_trials(study)):
-        thaw(study, due[0])
+    played: dict[int, Played] = {}  # by the trial that a run began with
+
+    def run(trial: optuna.Trial, key: Key) -> None:
+        size, rate, seed = key
+        played[root_of(trial)] = play_trial(
+            objective, study, trial, rule,
+            seed=table.seeds(size, rate).index(seed), guarded=guarded, kept=kept,
+        )  # fmt: skip
+
+    def go_on(paused: FrozenTrial) -> None:
+        thaw(study, paused)
         trial = study.ask()
-        first = root_of(trial)
-        seed = table.seeds(*design[first][:2]).index(design[first][2])
-        played[first] = play_trial(
-            objective, study, trial, rule, seed=seed, guarded=guarded, kept=kept
-        )
-    return played
+        run(trial, keys[root_of(trial)])
+
+    keys: dict[int, Key] = {}
+    for key in design:
+        study.enqueue_trial({"batch_size": key[0], "learning_rate": key[1]})
+        trial = study.ask(SPACE)
+        keys[trial.number] = key
+        run(trial, key)
+        while between and (due := _pardoned(table, study, rule)):
+            go_on(due[0])
+    while due := to_go_on(rule, study, sound_trials(study)):
+        go_on(due[0])
+    return [played[number] for number in keys]
 
 
-def _one(
-    table: Table,
-    objective: ReplayObjective,
-    study: optuna.Study,
-    rule: StopRule,
-    key: Key,
-    guarded: bool,
-    kept: Kept,
-) -> Played:
-    size, rate, seed = key
-    study.enqueue_trial({"batch_size": size, "learning_rate": rate})
-    trial = study.ask(
-        {
-            "batch_size": optuna.distributions.IntDistribution(1, 2**20, log=True),
-            "learning_rate": optuna.distributions.FloatDistribution(1e-6, 1e3, log=True),
-        }
+def _pardoned(table: Table, study: optuna.Study, rule: StopRule) -> list[FrozenTrial]:
+    """The paused runs that the rule would not pause any more."""
+    found = []
+    for paused in filter(is_paused, sound_trials(study)):
+        size, curve = batch_size_of(paused.params), tuple(paused.user_attrs[CURVE])
+        so_far = _so_far(table, size, curve, is_kept=True)
+        if rule.judge(study, copy.deepcopy(paused), so_far) is None:
+            found.append(paused)
+    return found
+
+
+def _so_far(table: Table, size: int, curve: tuple[float, ...], *, is_kept: bool) -> RunSoFar:
+    """A recorded run after an epoch."""
+    return RunSoFar(
+        batch_size=size,
+        curve=curve,
+        train_seconds=table.epoch_seconds(size) * table.epochs,
+        peak_memory_bytes=table.peak_memory_bytes(size),
+        share_done=len(curve) / table.epochs,
+        is_kept=is_kept,
     )
-    seed = table.seeds(size, rate).index(seed)
-    return play_trial(objective, study, trial, rule, seed=seed, guarded=guarded, kept=kept)
 
 
 def play_trial(
@@ -169,14 +197,7 @@ class Asking:
         decision = self._rule.judge(
             self._study,
             self._trial,
-            RunSoFar(
-                batch_size=size,
-                curve=curve,
-                train_seconds=table.epoch_seconds(size) * table.epochs,
-                peak_memory_bytes=table.peak_memory_bytes(size),
-                share_done=len(curve) / table.epochs,
-                is_kept=self._kept is not None,
-            ),
+            _so_far(table, size, curve, is_kept=self._kept is not None),
         )
         if decision is None or len(curve) >= table.epochs:
             return None
