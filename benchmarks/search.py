@@ -4,8 +4,10 @@
 
 With `--told error` or `train_loss` searches are told a loss instead of the table's metric: 1 - that
 metric, or the training loss, by which they are then judged too.
-A run that goes non-finite ends there for everyone; the guard and the pruner `front` belong to ours
-alone. All samplers have the same training seconds: `BUDGET` times the mean cost of a batch size.
+A run that goes non-finite ends there for everyone; the guard and the pruners `front` and
+`front-paused` belong to ours alone. With the latter runs go on once all trials are made, beyond the
+budget where it has ended the search. All samplers have the same training seconds: `BUDGET` times
+the mean cost of a batch size.
 Columns, medians over the seeds (a mean for ask_seconds), null where it was not reached:
   seconds_to_90, _95, _98   training seconds until the completed runs' grid points dominate that
                             share of the table's hypervolume (as in benchmarks/pruning.py)
@@ -31,6 +33,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from batchfront.objectives.curves.table import read_table
+from batchfront.study.plan.plan import OF_THE_FRONT
 from benchmarks.as_loss import TOLD, judged_by
 from benchmarks.rows import parser, some_of, table_name, write
 from benchmarks.score import SHARES, Row, Score, oracle_row, summary, untold
@@ -41,7 +44,7 @@ SLOW_SEEDS = 3
 PEERS = ("gp", "botorch", "moasha")
 PACKAGES = {"botorch": "botorch", "moasha": "syne_tune"}  # without them a peer is left out
 PRUNERS = ("none", "median", "hyperband")
-OUR_PRUNERS = ("none", "front")
+OUR_PRUNERS = ("none", *OF_THE_FRONT)
 
 
 def main() -> None:
@@ -50,7 +53,7 @@ def main() -> None:
     names = (OURS, *STOCK, *PEERS)
     here = [name for name in names if find_spec(PACKAGES.get(name, "optuna"))]
     arguments.add_argument("--samplers", type=some_of(names), default=here, metavar="A,B")
-    pruners = (*PRUNERS, "front")
+    pruners = (*PRUNERS, *OF_THE_FRONT)
     arguments.add_argument("--pruners", type=some_of(pruners), default=pruners, metavar="A,B")
     arguments.add_argument("--told", choices=TOLD, default=TOLD[0], help="what searches are told")
     arguments.add_argument("--max-trials", type=int, default=MAX_TRIALS)
