@@ -95,14 +95,14 @@ def play(
         trial = study.ask(SPACE)
         keys[trial.number] = key
         run(trial, key)
-        while between and (due := _pardoned(table, study, rule)):
+        while between and (due := pardoned(table, study, rule)):
             go_on(due[0])
     while due := to_go_on(rule, study, sound_trials(study)):
         go_on(due[0])
     return [played[number] for number in keys]
 
 
-def _pardoned(table: Table, study: optuna.Study, rule: StopRule) -> list[FrozenTrial]:
+def pardoned(table: Table, study: optuna.Study, rule: StopRule) -> list[FrozenTrial]:
     """The paused runs that the rule would not pause any more."""
     found = []
     for paused in filter(is_paused, sound_trials(study)):

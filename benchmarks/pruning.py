@@ -10,6 +10,7 @@ A run that goes non-finite ends there for everyone. Columns, means over the desi
                         over recorded seeds (benchmarks/seed_means.py); the others were lucky with a
                         seed, or in the last epoch
   hypervolume_ratio     to no pruner; error is averaged over the seeds of a grid point
+  hypervolume_of_ties   the same, points that tie with the best of their size being as good as it
   train_seconds_ratio   to no pruner
   false_stops           stopped runs a design that would have ended in the top quarter by accuracy
                         at their batch size
@@ -90,6 +91,7 @@ def _job(job: tuple[Path, str], *, designs: int, trials: int, risk: float) -> Ro
         "killed_beyond_noise": sum(c.killed_beyond_noise for c in seen)
         / sum(c.front for c in seen),
         "hypervolume_ratio": mean(c.hypervolume_ratio for c in seen),
+        "hypervolume_of_ties": mean(c.hypervolume_of_ties for c in seen),
         "train_seconds_ratio": mean(c.train_seconds_ratio for c in seen),
         "false_stops": mean(c.false_stops for c in seen),
         "stopped": mean(c.stopped for c in seen),
@@ -108,6 +110,7 @@ class Comparison:
     killed: int
     killed_beyond_noise: int
     hypervolume_ratio: float
+    hypervolume_of_ties: float
     train_seconds_ratio: float
     stopped: int
     false_stops: int
@@ -115,6 +118,8 @@ class Comparison:
 
 def compare(table: Table, name: str, *, n_trials: int, seed: int, risk: float) -> Comparison:
     """Play one design twice."""
+    from benchmarks.seed_means import axes_with_ties  # which is built on this file
+
     design = random_design(table, n_trials=n_trials, seed=seed)
     free = play(table, design, NeverStop(), guarded=False)
     if name == "hindsight":
@@ -127,16 +132,21 @@ def compare(table: Table, name: str, *, n_trials: int, seed: int, risk: float) -
     front, best = front_of(table, free), top_quarter(table)
     done = [p.run for p in played if p.completed]
     lost = [run for run in front if is_lost(table, run, done)]
-    volume = functools.partial(dominated_volume, volume_axes(table))
+    whole = [f.run for f in free if f.completed]
     return Comparison(
         front=len(front),
         killed=len(lost),
         killed_beyond_noise=sum(is_told_lost(table, run, done) for run in lost),
-        hypervolume_ratio=volume(done) / volume([f.run for f in free if f.completed]),
+        hypervolume_ratio=_volume_ratio(volume_axes(table), done, whole),
+        hypervolume_of_ties=_volume_ratio(axes_with_ties(table), done, whole),
         train_seconds_ratio=_seconds(played) / _seconds(free),
         stopped=len(stopped),
         false_stops=sum(final_metric(table, r) >= best[r.batch_size] for r in stopped),
     )
+
+
+def _volume_ratio(axes: Axes, some: Sequence[RecordedRun], whole: Sequence[RecordedRun]) -> float:
+    return dominated_volume(axes, some) / dominated_volume(axes, whole)
 
 
 def make_rule(table: Table, name: str, *, seed: int, risk: float) -> StopRule:
@@ -271,8 +281,8 @@ def _seconds(played: Sequence[Played]) -> float:
 def print_head() -> None:
     """Print the head of the rows."""
     print(
-        f"{'table':22} {'pruner':13} {'killed':>8} {'told':>7} {'hypervolume':>12} {'seconds':>8} "
-        f"{'sd':>6} {'stopped':>8} {'false':>7}"
+        f"{'table':22} {'pruner':13} {'killed':>8} {'told':>7} {'hypervolume':>12} {'ties':>7} "
+        f"{'seconds':>8} {'sd':>6} {'stopped':>8} {'false':>7}"
     )
 
 
@@ -281,8 +291,8 @@ def print_row(row: Row) -> None:
     print(
         f"{row['table']:22} {row['pruner']:13} {row['front_members_killed']:8.2%} "
         f"{row['killed_beyond_noise']:7.2%} {row['hypervolume_ratio']:12.4f} "
-        f"{row['train_seconds_ratio']:8.3f} {row['train_seconds_ratio_sd']:6.3f} "
-        f"{row['stopped']:8.1f} {row['false_stops']:7.2f}",
+        f"{row['hypervolume_of_ties']:7.4f} {row['train_seconds_ratio']:8.3f} "
+        f"{row['train_seconds_ratio_sd']:6.3f} {row['stopped']:8.1f} {row['false_stops']:7.2f}",
         flush=True,
     )
 

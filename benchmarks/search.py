@@ -6,8 +6,8 @@ With `--told error` or `train_loss` searches are told a loss instead of the tabl
 metric, or the training loss, by which they are then judged too.
 A run that goes non-finite ends there for everyone; the guard and the pruners `front` and
 `front-paused` belong to ours alone. With the latter runs go on once all trials are made, beyond the
-budget where it has ended the search. All samplers have the same training seconds: `BUDGET` times
-the mean cost of a batch size.
+budget where it has ended the search; with `paused-between` also before. All samplers have the same
+training seconds: `BUDGET` times the mean cost of a batch size.
 Columns, medians over the seeds (a mean for ask_seconds), null where it was not reached:
   seconds_to_90, _95, _98   training seconds until the completed runs' grid points dominate that
                             share of the table's hypervolume (as in benchmarks/pruning.py)
@@ -35,6 +35,7 @@ from pathlib import Path
 from batchfront.objectives.curves.table import read_table
 from batchfront.study.plan.plan import OF_THE_FRONT
 from benchmarks.as_loss import TOLD, judged_by
+from benchmarks.pruning import BETWEEN
 from benchmarks.rows import parser, some_of, table_name, write
 from benchmarks.score import SHARES, Row, Score, oracle_row, summary, untold
 from benchmarks.searches import MAX_TRIALS, OURS, SLOW, play_moasha, play_study
@@ -44,7 +45,7 @@ SLOW_SEEDS = 3
 PEERS = ("gp", "botorch", "moasha")
 PACKAGES = {"botorch": "botorch", "moasha": "syne_tune"}  # without them a peer is left out
 PRUNERS = ("none", "median", "hyperband")
-OUR_PRUNERS = ("none", *OF_THE_FRONT)
+OUR_PRUNERS = ("none", *OF_THE_FRONT, BETWEEN)
 
 
 def main() -> None:
@@ -53,8 +54,9 @@ def main() -> None:
     names = (OURS, *STOCK, *PEERS)
     here = [name for name in names if find_spec(PACKAGES.get(name, "optuna"))]
     arguments.add_argument("--samplers", type=some_of(names), default=here, metavar="A,B")
-    pruners = (*PRUNERS, *OF_THE_FRONT)
-    arguments.add_argument("--pruners", type=some_of(pruners), default=pruners, metavar="A,B")
+    usual = (*PRUNERS, *OF_THE_FRONT)
+    pruners = some_of((*usual, BETWEEN))
+    arguments.add_argument("--pruners", type=pruners, default=usual, metavar="A,B")
     arguments.add_argument("--told", choices=TOLD, default=TOLD[0], help="what searches are told")
     arguments.add_argument("--max-trials", type=int, default=MAX_TRIALS)
     arguments.add_argument("--seeds", type=int, default=5)
@@ -128,7 +130,7 @@ COLUMNS = (*SHARES, "seconds_to_regret_005", "hypervolume_20", "hypervolume", "r
 def print_head() -> None:
     """Print the head of the rows."""
     print(
-        f"{'table':20} {'sampler':10} {'pruner':9} {'to 90%':>7} {'to 95%':>7} {'to 98%':>7} "
+        f"{'table':20} {'sampler':10} {'pruner':12} {'to 90%':>7} {'to 95%':>7} {'to 98%':>7} "
         f"{'regret':>7} {'HV 20':>6} {'HV':>6} {'worst':>6} {'ask':>6}"
     )
 
@@ -145,7 +147,7 @@ def print_row(row: Row) -> None:
     ask = row.get("ask_seconds")
     milliseconds = f"{1000 * ask:6.1f}" if ask is not None else f"{'-':>6}"
     print(
-        f"{row['table']:20} {row['sampler']:10} {row['pruner']:9} {said} {milliseconds}",
+        f"{row['table']:20} {row['sampler']:10} {row['pruner']:12} {said} {milliseconds}",
         flush=True,
     )
 

@@ -17,12 +17,13 @@ from batchfront.study.trials.kept import root_of
 from batchfront.study.trials.sound import sound_trials
 from batchfront.study.workers.retry import thaw
 from benchmarks.as_loss import TOLD, judged_by, objective_of
-from benchmarks.playback import Kept, Played, play_trial
-from benchmarks.pruning import make_rule
+from benchmarks.playback import Kept, Played, pardoned, play_trial
+from benchmarks.pruning import BETWEEN, make_rule
 from benchmarks.score import Score
 
 if TYPE_CHECKING:
     import optuna
+    from optuna.trial import FrozenTrial
 
     from batchfront.study.plan.limits import Limits
     from batchfront.study.plan.past import PastRuns
@@ -64,9 +65,11 @@ class Playback:
         if told != TOLD[0]:
             with quiet_optuna():
                 self.study.set_metric_names([metric.name, *OBJECTIVES[1:]])
+        self._table = table
         self._rule = make_rule(table, pruner, seed=seed, risk=0.02)
-        self._seed, self._guarded = seed, pruner in OF_THE_FRONT
-        self._kept: Kept | None = {} if pruner == PAUSING else None
+        self._seed, self._guarded = seed, pruner in (BETWEEN, *OF_THE_FRONT)
+        self._between = pruner == BETWEEN
+        self._kept: Kept | None = {} if pruner in (BETWEEN, PAUSING) else None
         self._spent: dict[int, float] = {}  # seconds, by the trial that a run began with
         self.ask_seconds = 0.0
 
@@ -79,7 +82,16 @@ class Playback:
 
     def goes_on(self) -> Iterator[Played]:
         """Paused runs that go on once the search is over, with the seconds that this takes more."""
-        while due := to_go_on(self._rule, self.study, sound_trials(self.study)):
+        return self._go_on(lambda: to_go_on(self._rule, self.study, sound_trials(self.study)))
+
+    def goes_on_between(self) -> Iterator[Played]:
+        """Those that would not be paused any more, where runs go on before the search is over."""
+        return self._go_on(
+            lambda: pardoned(self._table, self.study, self._rule) if self._between else []
+        )
+
+    def _go_on(self, found: Callable[[], Sequence[FrozenTrial]]) -> Iterator[Played]:
+        while due := found():
             thaw(self.study, due[0])
             trial = self.study.ask(self.space.distributions())
             before = self._spent[root_of(trial)]
@@ -115,6 +127,8 @@ def play_study(
     score = Score(table=judged_by(table, told))
     while not score.is_over(min(SLOW.get(name, max_trials), max_trials)):
         score.add(search.next())
+        for played in search.goes_on_between():
+            score.add(played, is_new=False)
         score.ask_seconds = search.ask_seconds
     for played in search.goes_on():
         score.add(played, is_new=False)
