@@ -68,38 +68,55 @@ def play(
     A run that went on is one still, with all of its seconds. `between`: runs that would not be
     paused any more, by what is known after each trial, go on at once.
     """
-    objective = ReplayObjective(table, name=table.task)
-    study = optuna.create_study(
-        study_name=f"{table.task} {design[0]}",  # Hyperband draws its brackets from it
-        directions=["maximize", "minimize", "minimize"],
-        sampler=optuna.samplers.RandomSampler(seed=0),
-    )
-    kept: Kept = {}
-    played: dict[int, Played] = {}  # by the trial that a run began with
-
-    def run(trial: optuna.Trial, key: Key) -> None:
-        size, rate, seed = key
-        played[root_of(trial)] = play_trial(
-            objective, study, trial, rule,
-            seed=table.seeds(size, rate).index(seed), guarded=guarded, kept=kept,
-        )  # fmt: skip
-
-    def go_on(paused: FrozenTrial) -> None:
-        thaw(study, paused)
-        trial = study.ask()
-        run(trial, keys[root_of(trial)])
-
-    keys: dict[int, Key] = {}
+    player = _Player(table, rule, name=f"{table.task} {design[0]}", guarded=guarded)
     for key in design:
-        study.enqueue_trial({"batch_size": key[0], "learning_rate": key[1]})
-        trial = study.ask(SPACE)
-        keys[trial.number] = key
-        run(trial, key)
-        while between and (due := pardoned(table, study, rule)):
-            go_on(due[0])
-    while due := to_go_on(rule, study, sound_trials(study)):
-        go_on(due[0])
-    return [played[number] for number in keys]
+        player.begin(key)
+        while between and (due := pardoned(table, player.study, rule)):
+            player.go_on(due[0])
+    while due := to_go_on(rule, player.study, sound_trials(player.study)):
+        player.go_on(due[0])
+    return list(player.played.values())
+
+
+class _Player:
+    """Plays runs in one study, and knows what became of each."""
+
+    def __init__(self, table: Table, rule: StopRule, *, name: str, guarded: bool) -> None:
+        self.study = optuna.create_study(
+            study_name=name,  # Hyperband draws its brackets from it
+            directions=["maximize", "minimize", "minimize"],
+            sampler=optuna.samplers.RandomSampler(seed=0),
+        )
+        self.played: dict[int, Played] = {}  # by the trial that a run began with
+        self._table, self._rule, self._guarded = table, rule, guarded
+        self._objective = ReplayObjective(table, name=table.task)
+        self._seeds: dict[int, int] = {}  # by that trial, too
+        self._kept: Kept = {}
+
+    def begin(self, key: Key) -> None:
+        """Play a run of the design."""
+        size, rate, seed = key
+        self.study.enqueue_trial({"batch_size": size, "learning_rate": rate})
+        trial = self.study.ask(SPACE)
+        self._seeds[trial.number] = self._table.seeds(size, rate).index(seed)
+        self._play(trial)
+
+    def go_on(self, paused: FrozenTrial) -> None:
+        """Go on with a paused one."""
+        thaw(self.study, paused)
+        self._play(self.study.ask())
+
+    def _play(self, trial: optuna.Trial) -> None:
+        first = root_of(trial)
+        self.played[first] = play_trial(
+            self._objective,
+            self.study,
+            trial,
+            self._rule,
+            seed=self._seeds[first],
+            guarded=self._guarded,
+            kept=self._kept,
+        )
 
 
 def pardoned(table: Table, study: optuna.Study, rule: StopRule) -> list[FrozenTrial]:
