@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import math
 import random
 from dataclasses import dataclass
@@ -27,13 +28,20 @@ from batchfront.study.trials.attributes import (
 )
 from batchfront.study.trials.kept import root_of
 from batchfront.study.trials.outcome import GRADES, on_grid
+from batchfront.study.trials.paused import is_paused
 from batchfront.study.trials.sound import sound_trials
 from batchfront.study.workers.retry import thaw
 
 if TYPE_CHECKING:
+    from optuna.trial import FrozenTrial
+
     from batchfront.objectives.curves.table import Key
 
 Kept = dict[int, dict[str, Any]]  # by the trial that a run began with: what it goes on from
+SPACE = {
+    "batch_size": optuna.distributions.IntDistribution(1, 2**20, log=True),
+    "learning_rate": optuna.distributions.FloatDistribution(1e-6, 1e3, log=True),
+}
 UNGUARDED = GuardSettings(patience=10**9)  # only a non-finite loss ends a run
 
 
@@ -52,49 +60,86 @@ def random_design(table: Table, *, n_trials: int, seed: int) -> list[Key]:
     return draw.choices(sorted(table.runs), k=n_trials)
 
 
-def play(table: Table, design: list[Key], rule: StopRule, *, guarded: bool) -> list[Played]:
+def play(
+    table: Table, design: list[Key], rule: StopRule, *, guarded: bool, between: bool = False
+) -> list[Played]:
     """Run the design's trials one after the other as a worker would, then those that are to go on.
 
-    A run that went on is one still, with all of its seconds.
+    A run that went on is one still, with all of its seconds. `between`: runs that would not be
+    paused any more, by what is known after each trial, go on at once.
     """
-    objective = ReplayObjective(table, name=table.task)
-    study = optuna.create_study(
-        study_name=f"{table.task} {design[0]}",  # Hyperband draws its brackets from it
-        directions=["maximize", "minimize", "minimize"],
-        sampler=optuna.samplers.RandomSampler(seed=0),
-    )
-    kept: Kept = {}
-    played = [_one(table, objective, study, rule, key, guarded, kept) for key in design]
-    while due := to_go_on(rule, study, sound_trials(study)):
-        thaw(study, due[0])
-        trial = study.ask()
-        first = root_of(trial)
-        seed = table.seeds(*design[first][:2]).index(design[first][2])
-        played[first] = play_trial(
-            objective, study, trial, rule, seed=seed, guarded=guarded, kept=kept
+    player = _Player(table, rule, name=f"{table.task} {design[0]}", guarded=guarded)
+    for key in design:
+        player.begin(key)
+        while between and (due := pardoned(table, player.study, rule)):
+            player.go_on(due[0])
+    while due := to_go_on(rule, player.study, sound_trials(player.study)):
+        player.go_on(due[0])
+    return list(player.played.values())
+
+
+class _Player:
+    """Plays runs in one study, and knows what became of each."""
+
+    def __init__(self, table: Table, rule: StopRule, *, name: str, guarded: bool) -> None:
+        self.study = optuna.create_study(
+            study_name=name,  # Hyperband draws its brackets from it
+            directions=["maximize", "minimize", "minimize"],
+            sampler=optuna.samplers.RandomSampler(seed=0),
         )
-    return played
+        self.played: dict[int, Played] = {}  # by the trial that a run began with
+        self._table, self._rule, self._guarded = table, rule, guarded
+        self._objective = ReplayObjective(table, name=table.task)
+        self._seeds: dict[int, int] = {}  # by that trial, too
+        self._kept: Kept = {}
+
+    def begin(self, key: Key) -> None:
+        """Play a run of the design."""
+        size, rate, seed = key
+        self.study.enqueue_trial({"batch_size": size, "learning_rate": rate})
+        trial = self.study.ask(SPACE)
+        self._seeds[trial.number] = self._table.seeds(size, rate).index(seed)
+        self._play(trial)
+
+    def go_on(self, paused: FrozenTrial) -> None:
+        """Go on with a paused one."""
+        thaw(self.study, paused)
+        self._play(self.study.ask())
+
+    def _play(self, trial: optuna.Trial) -> None:
+        first = root_of(trial)
+        self.played[first] = play_trial(
+            self._objective,
+            self.study,
+            trial,
+            self._rule,
+            seed=self._seeds[first],
+            guarded=self._guarded,
+            kept=self._kept,
+        )
 
 
-def _one(
-    table: Table,
-    objective: ReplayObjective,
-    study: optuna.Study,
-    rule: StopRule,
-    key: Key,
-    guarded: bool,
-    kept: Kept,
-) -> Played:
-    size, rate, seed = key
-    study.enqueue_trial({"batch_size": size, "learning_rate": rate})
-    trial = study.ask(
-        {
-            "batch_size": optuna.distributions.IntDistribution(1, 2**20, log=True),
-            "learning_rate": optuna.distributions.FloatDistribution(1e-6, 1e3, log=True),
-        }
+def pardoned(table: Table, study: optuna.Study, rule: StopRule) -> list[FrozenTrial]:
+    """The paused runs that the rule would not pause any more."""
+    found = []
+    for paused in filter(is_paused, sound_trials(study)):
+        size, curve = batch_size_of(paused.params), tuple(paused.user_attrs[CURVE])
+        so_far = _so_far(table, size, curve, is_kept=True)
+        if rule.judge(study, copy.deepcopy(paused), so_far) is None:
+            found.append(paused)
+    return found
+
+
+def _so_far(table: Table, size: int, curve: tuple[float, ...], *, is_kept: bool) -> RunSoFar:
+    """A recorded run after an epoch."""
+    return RunSoFar(
+        batch_size=size,
+        curve=curve,
+        train_seconds=table.epoch_seconds(size) * table.epochs,
+        peak_memory_bytes=table.peak_memory_bytes(size),
+        share_done=len(curve) / table.epochs,
+        is_kept=is_kept,
     )
-    seed = table.seeds(size, rate).index(seed)
-    return play_trial(objective, study, trial, rule, seed=seed, guarded=guarded, kept=kept)
 
 
 def play_trial(
@@ -169,14 +214,7 @@ class Asking:
         decision = self._rule.judge(
             self._study,
             self._trial,
-            RunSoFar(
-                batch_size=size,
-                curve=curve,
-                train_seconds=table.epoch_seconds(size) * table.epochs,
-                peak_memory_bytes=table.peak_memory_bytes(size),
-                share_done=len(curve) / table.epochs,
-                is_kept=self._kept is not None,
-            ),
+            _so_far(table, size, curve, is_kept=self._kept is not None),
         )
         if decision is None or len(curve) >= table.epochs:
             return None

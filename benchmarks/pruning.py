@@ -5,7 +5,12 @@
 A run that goes non-finite ends there for everyone. Columns, means over the designs:
   front_members_killed  share of the no-pruner front that was stopped; a member is no loss when a
                         completed run within 0.005 of its accuracy took no more time and memory
+  killed_beyond_noise   of these the members whose grid point is better than that of every completed
+                        run that took no more time and memory, by two standard errors of their means
+                        over recorded seeds (benchmarks/seed_means.py); the others were lucky with a
+                        seed, or in the last epoch
   hypervolume_ratio     to no pruner; error is averaged over the seeds of a grid point
+  hypervolume_of_ties   the same, points that tie with the best of their size being as good as it
   train_seconds_ratio   to no pruner
   false_stops           stopped runs a design that would have ended in the top quarter by accuracy
                         at their batch size
@@ -37,8 +42,9 @@ from benchmarks.playback import Played, final_metric, play, random_design
 from benchmarks.rows import parser, write
 
 TIE = 0.005  # of the metric
+BETWEEN = "paused-between"  # as front-paused, but runs go on as soon as they would not be paused
 STOCK = ("median", "percentile", "halving", "hyperband", "threshold", "patient", "wilcoxon")
-PRUNERS = ("none", *STOCK, "multi-metric", "guard", "front", "front-paused", "hindsight")
+PRUNERS = ("none", *STOCK, "multi-metric", "guard", "front", PAUSING, BETWEEN, "hindsight")
 SLOW_DESIGNS = 2  # of wilcoxon: SciPy's exact test takes up to a minute a design
 Row = dict[str, Any]
 
@@ -82,7 +88,10 @@ def _job(job: tuple[Path, str], *, designs: int, trials: int, risk: float) -> Ro
         "table": path.name.removesuffix(".gz").removesuffix(".csv"),
         "pruner": name,
         "front_members_killed": sum(c.killed for c in seen) / sum(c.front for c in seen),
+        "killed_beyond_noise": sum(c.killed_beyond_noise for c in seen)
+        / sum(c.front for c in seen),
         "hypervolume_ratio": mean(c.hypervolume_ratio for c in seen),
+        "hypervolume_of_ties": mean(c.hypervolume_of_ties for c in seen),
         "train_seconds_ratio": mean(c.train_seconds_ratio for c in seen),
         "false_stops": mean(c.false_stops for c in seen),
         "stopped": mean(c.stopped for c in seen),
@@ -99,7 +108,9 @@ class Comparison:
 
     front: int  # members without a pruner
     killed: int
+    killed_beyond_noise: int
     hypervolume_ratio: float
+    hypervolume_of_ties: float
     train_seconds_ratio: float
     stopped: int
     false_stops: int
@@ -107,26 +118,35 @@ class Comparison:
 
 def compare(table: Table, name: str, *, n_trials: int, seed: int, risk: float) -> Comparison:
     """Play one design twice."""
+    from benchmarks.seed_means import axes_with_ties  # which is built on this file
+
     design = random_design(table, n_trials=n_trials, seed=seed)
     free = play(table, design, NeverStop(), guarded=False)
     if name == "hindsight":
         played = in_hindsight(table, free)
     else:
-        guarded = name in ("guard", *OF_THE_FRONT)
+        guarded = name in ("guard", BETWEEN, *OF_THE_FRONT)
         rule = make_rule(table, name, seed=seed, risk=risk)
-        played = play(table, design, rule, guarded=guarded)
+        played = play(table, design, rule, guarded=guarded, between=name == BETWEEN)
     stopped = [p.run for p, f in zip(played, free, strict=True) if f.completed and not p.completed]
     front, best = front_of(table, free), top_quarter(table)
     done = [p.run for p in played if p.completed]
-    volume = functools.partial(dominated_volume, volume_axes(table))
+    lost = [run for run in front if is_lost(table, run, done)]
+    whole = [f.run for f in free if f.completed]
     return Comparison(
         front=len(front),
-        killed=sum(is_lost(table, run, done) for run in front),
-        hypervolume_ratio=volume(done) / volume([f.run for f in free if f.completed]),
+        killed=len(lost),
+        killed_beyond_noise=sum(is_told_lost(table, run, done) for run in lost),
+        hypervolume_ratio=_volume_ratio(volume_axes(table), done, whole),
+        hypervolume_of_ties=_volume_ratio(axes_with_ties(table), done, whole),
         train_seconds_ratio=_seconds(played) / _seconds(free),
         stopped=len(stopped),
         false_stops=sum(final_metric(table, r) >= best[r.batch_size] for r in stopped),
     )
+
+
+def _volume_ratio(axes: Axes, some: Sequence[RecordedRun], whole: Sequence[RecordedRun]) -> float:
+    return dominated_volume(axes, some) / dominated_volume(axes, whole)
 
 
 def make_rule(table: Table, name: str, *, seed: int, risk: float) -> StopRule:
@@ -135,14 +155,14 @@ def make_rule(table: Table, name: str, *, seed: int, risk: float) -> StopRule:
         return NeverStop()
     if name == "multi-metric":
         return MultiMetricRule(table)
-    if name in OF_THE_FRONT:
+    if name in (BETWEEN, *OF_THE_FRONT):
         return FrontPruner(
             risk=risk,
             seed=seed,
             hardware="",
             costs=dict,
             length=Length(amount=table.epochs),
-            pauses=name == PAUSING,
+            pauses=name in (PAUSING, BETWEEN),
         )
     lowest_quarter = quantiles(finals(table), n=4)[0]
     pruner = stock_pruner(name, n_evaluations=table.epochs, min_metric=lowest_quarter)
@@ -186,6 +206,25 @@ def is_lost(table: Table, member: RecordedRun, done: Sequence[RecordedRun]) -> b
         e <= error + TIE and s <= seconds and m <= memory
         for e, s, m in (values_of(table, run) for run in done)
     )
+
+
+def is_told_lost(table: Table, member: RecordedRun, done: Sequence[RecordedRun]) -> bool:
+    """Whether the recorded seeds tell its grid point from those of all that cost no more."""
+    from benchmarks.seed_means import means_of  # which is built on this file
+
+    means = means_of(table)
+    _, seconds, memory = values_of(table, member)
+    cheap = (r for r in done if _costs_at_most(table, r, seconds, memory))
+    return all(means.is_better(_point(member), _point(run)) for run in cheap)
+
+
+def _costs_at_most(table: Table, run: RecordedRun, seconds: float, memory: float) -> bool:
+    _, own_seconds, own_memory = values_of(table, run)
+    return own_seconds <= seconds and own_memory <= memory
+
+
+def _point(run: RecordedRun) -> tuple[int, float]:
+    return run.batch_size, run.learning_rate
 
 
 def dominated_volume(axes: Axes, runs: Sequence[RecordedRun]) -> float:
@@ -242,8 +281,8 @@ def _seconds(played: Sequence[Played]) -> float:
 def print_head() -> None:
     """Print the head of the rows."""
     print(
-        f"{'table':22} {'pruner':13} {'killed':>8} {'hypervolume':>12} {'seconds':>8} "
-        f"{'sd':>6} {'stopped':>8} {'false':>7}"
+        f"{'table':22} {'pruner':13} {'killed':>8} {'told':>7} {'hypervolume':>12} {'ties':>7} "
+        f"{'seconds':>8} {'sd':>6} {'stopped':>8} {'false':>7}"
     )
 
 
@@ -251,7 +290,8 @@ def print_row(row: Row) -> None:
     """One line."""
     print(
         f"{row['table']:22} {row['pruner']:13} {row['front_members_killed']:8.2%} "
-        f"{row['hypervolume_ratio']:12.4f} {row['train_seconds_ratio']:8.3f} "
+        f"{row['killed_beyond_noise']:7.2%} {row['hypervolume_ratio']:12.4f} "
+        f"{row['hypervolume_of_ties']:7.4f} {row['train_seconds_ratio']:8.3f} "
         f"{row['train_seconds_ratio_sd']:6.3f} {row['stopped']:8.1f} {row['false_stops']:7.2f}",
         flush=True,
     )

@@ -72,10 +72,10 @@ class Score:
         """Whether nothing more may be run."""
         return self.seconds >= self.budget or self.n_trials >= max_trials
 
-    def add(self, played: Played) -> None:
-        """One run more."""
+    def add(self, played: Played, *, is_new: bool = True) -> None:
+        """One run more; or one that was paused and went on, with the seconds that this took."""
         self.seconds += played.train_seconds
-        self.n_trials += 1
+        self.n_trials += is_new
         run = played.run
         error = self._axes[0][run.batch_size, run.learning_rate][0]
         if played.completed and error < self._found[run.batch_size]:
@@ -88,7 +88,7 @@ class Score:
         if max(self._regrets()) <= NEAR + 1e-9:
             self.reached.setdefault("seconds_to_regret_005", self.seconds)
         for key, count in COUNTS.items():
-            if self.n_trials == count:
+            if is_new and self.n_trials == count:
                 self.reached[key] = self.hypervolume
 
     def _regrets(self) -> list[float]:

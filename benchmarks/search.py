@@ -4,8 +4,10 @@
 
 With `--told error` or `train_loss` searches are told a loss instead of the table's metric: 1 - that
 metric, or the training loss, by which they are then judged too.
-A run that goes non-finite ends there for everyone; the guard and the pruner `front` belong to ours
-alone. All samplers have the same training seconds: `BUDGET` times the mean cost of a batch size.
+A run that goes non-finite ends there for everyone; the guard and the pruners `front` and
+`front-paused` belong to ours alone. With the latter runs go on once all trials are made, beyond the
+budget where it has ended the search; with `paused-between` also before. All samplers have the same
+training seconds: `BUDGET` times the mean cost of a batch size.
 Columns, medians over the seeds (a mean for ask_seconds), null where it was not reached:
   seconds_to_90, _95, _98   training seconds until the completed runs' grid points dominate that
                             share of the table's hypervolume (as in benchmarks/pruning.py)
@@ -33,9 +35,11 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from batchfront.objectives.curves.table import Table, read_table
+from batchfront.study.plan.plan import OF_THE_FRONT
 from benchmarks.as_loss import TOLD, judged_by
 from benchmarks.neps_peer import NAMES as NEPS
 from benchmarks.neps_peer import neps_runs
+from benchmarks.pruning import BETWEEN
 from benchmarks.rows import parser, some_of, table_name, write
 from benchmarks.score import SHARES, Row, Score, oracle_row, summary, untold
 from benchmarks.searches import MAX_TRIALS, OURS, SLOW, play_runs, play_study
@@ -46,7 +50,7 @@ PEERS = ("gp", "botorch", "moasha", *NEPS)
 OTHER_HOUSES = ("moasha", *NEPS)  # they know errors of accuracies alone, and stop runs themselves
 PACKAGES = {"botorch": "botorch", "moasha": "syne_tune"}  # without them a peer is left out
 PRUNERS = ("none", "median", "hyperband")
-OUR_PRUNERS = ("none", "front")
+OUR_PRUNERS = ("none", *OF_THE_FRONT, BETWEEN)
 
 
 def main() -> None:
@@ -89,8 +93,9 @@ def _arguments() -> Namespace:
     arguments.add_argument(
         "--neps", default="", metavar="PYTHON", help="of an environment that has NePS"
     )
-    pruners = (*PRUNERS, "front")
-    arguments.add_argument("--pruners", type=some_of(pruners), default=pruners, metavar="A,B")
+    usual = (*PRUNERS, *OF_THE_FRONT)
+    pruners = some_of((*usual, BETWEEN))
+    arguments.add_argument("--pruners", type=pruners, default=usual, metavar="A,B")
     arguments.add_argument("--told", choices=TOLD, default=TOLD[0], help="what searches are told")
     arguments.add_argument("--max-trials", type=int, default=MAX_TRIALS)
     arguments.add_argument("--seeds", type=int, default=5)
@@ -161,7 +166,7 @@ COLUMNS = (*SHARES, "seconds_to_regret_005", "hypervolume_20", "hypervolume", "r
 def print_head() -> None:
     """Print the head of the rows."""
     print(
-        f"{'table':20} {'sampler':10} {'pruner':9} {'to 90%':>7} {'to 95%':>7} {'to 98%':>7} "
+        f"{'table':20} {'sampler':10} {'pruner':12} {'to 90%':>7} {'to 95%':>7} {'to 98%':>7} "
         f"{'regret':>7} {'HV 20':>6} {'HV':>6} {'worst':>6} {'ask':>6}"
     )
 
@@ -178,7 +183,7 @@ def print_row(row: Row) -> None:
     ask = row.get("ask_seconds")
     milliseconds = f"{1000 * ask:6.1f}" if ask is not None else f"{'-':>6}"
     print(
-        f"{row['table']:20} {row['sampler']:10} {row['pruner']:9} {said} {milliseconds}",
+        f"{row['table']:20} {row['sampler']:10} {row['pruner']:12} {said} {milliseconds}",
         flush=True,
     )
 

@@ -39,9 +39,15 @@ class Means:
 
     def doubt(self, point: Point) -> float:
         """Standard error of the difference between a point and the best of its size."""
-        best = self.best(point[0])
-        per_seed = self.noise * (self.errors[best] + LEAST_ERROR)
-        return per_seed * math.sqrt(1 / self.n_seeds[point] + 1 / self.n_seeds[best])
+        return self._doubt(self.best(point[0]), point)
+
+    def is_better(self, one: Point, other: Point) -> bool:
+        """Whether the seeds tell that the error of `one` is less."""
+        return self.errors[other] - self.errors[one] > SURE * self._doubt(one, other)
+
+    def _doubt(self, better: Point, worse: Point) -> float:
+        per_seed = self.noise * (self.errors[better] + LEAST_ERROR)
+        return per_seed * math.sqrt(1 / self.n_seeds[worse] + 1 / self.n_seeds[better])
 
     def tied(self) -> dict[Point, float]:
         """Errors, where those that tie with the best of their size are as good as it."""

@@ -1,7 +1,7 @@
 """How often answers are true: planted worlds whose truth is known, no training.
 
     python -m benchmarks.truth [--parts smallest,rounds,claims,critical] [--studies 100]
-        [--jobs 1] [--json OUT]
+        [--false-verdicts 0.05 [--shared]] [--jobs 1] [--json OUT]
 
 `smallest` walks studies in the worlds of benchmarks/worlds/ladders.py and prints, per world and per
 share of seeds that reach the target below the truth:
@@ -11,6 +11,8 @@ share of seeds that reach the target below the truth:
   large, small   a size above the planted one, or below it; a false bound counts as such
   found          right, of the studies in which some size reaches the target
   runs           median of a study
+With `--false-verdicts` a seed's verdict is false with that probability, with `--shared` that of all
+seeds of a size at once.
 `rounds` does the same where runs are trained together, and so asked for in whole rounds.
 `claims` prints false verdicts where no belief holds, and true ones where one does, by how far sizes
 scatter. `critical` prints how often a line is shown, and how often the intervals cover the planted
@@ -32,7 +34,7 @@ from benchmarks.rows import parser, some_of, write
 from benchmarks.worlds.costs import COSTS, cost_study
 from benchmarks.worlds.ladders import LADDERS
 from benchmarks.worlds.trends import TRENDS, trend_study
-from benchmarks.worlds.walked import VERDICTS, simulate, verdict
+from benchmarks.worlds.walked import NO_ERRORS, VERDICTS, Errors, simulate, verdict
 
 Row = dict[str, Any]
 
@@ -43,9 +45,13 @@ def main() -> None:
     arguments.add_argument("--parts", type=some_of(names), default=list(names), metavar="A,B")
     arguments.add_argument("--studies", type=int, default=100, help="of each world")
     arguments.add_argument("--jobs", type=int, default=1, help="processes")
+    arguments.add_argument("--false-verdicts", type=float, default=0.0, metavar="P")
+    arguments.add_argument("--shared", action="store_true", help="by all seeds of a size")
     args = arguments.parse_args()
-    rounds = functools.partial(smallest, in_rounds=True)
-    parts = {"smallest": smallest, "rounds": rounds, "claims": claims, "critical": critical}
+    errors = Errors(probability=args.false_verdicts, shared=args.shared)
+    ladders = functools.partial(smallest, errors=errors)
+    rounds = functools.partial(ladders, in_rounds=True)
+    parts = {"smallest": ladders, "rounds": rounds, "claims": claims, "critical": critical}
     rows: list[Row] = []
     with multiprocessing.get_context("spawn").Pool(args.jobs) as pool:
         for part in args.parts:
@@ -65,11 +71,13 @@ def said(row: Row) -> str:
 Map = Callable[[Callable[[int], Row], Iterable[int]], list[Row]]
 
 
-def smallest(each: Map, n: int, *, in_rounds: bool = False) -> Iterable[Row]:
+def smallest(
+    each: Map, n: int, *, in_rounds: bool = False, errors: Errors = NO_ERRORS
+) -> Iterable[Row]:
     """A row for each world, then for each share of seeds that reach the target below the truth."""
     every: list[Row] = []
     for world in LADDERS:
-        some = each(functools.partial(walked, world, in_rounds), range(n))
+        some = each(functools.partial(walked, world, in_rounds, errors), range(n))
         every += some
         yield {"world": world, **outcome(some)}
     for bad in sorted({row["bad"] for row in every}):
@@ -77,11 +85,11 @@ def smallest(each: Map, n: int, *, in_rounds: bool = False) -> Iterable[Row]:
     yield {"world": "all", **outcome(every)}
 
 
-def walked(world: str, in_rounds: bool, seed: int) -> Row:
+def walked(world: str, in_rounds: bool, errors: Errors, seed: int) -> Row:
     """One study of a world."""
     case = LADDERS[world](random.Random(seed))  # noqa: S311 simulation, no secret
     asked = replace(case.asked, fused={}) if in_rounds else case.asked
-    found, rows = simulate(case.world, asked, seed)
+    found, rows = simulate(case.world, asked, seed, errors)
     is_there = case.truth is not None
     return {"verdict": verdict(case, found), "bad": case.bad, "there": is_there, "runs": len(rows)}
 

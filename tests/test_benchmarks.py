@@ -19,9 +19,9 @@ from benchmarks.budget import come
 from benchmarks.hypervolume import hypervolume
 from benchmarks.multi_metric import non_domination_ranks
 from benchmarks.playback import UNGUARDED, Played, play, random_design
-from benchmarks.pruning import beats, compare, front_of, is_lost, volume_axes
+from benchmarks.pruning import beats, compare, front_of, is_lost, is_told_lost, volume_axes
 from benchmarks.score import Score, costs_of, oracle_row, summary, untold
-from benchmarks.searches import play_study
+from benchmarks.searches import Playback, play_study
 from benchmarks.seed_means import axes_with_ties, means_of
 from benchmarks.warm_start import PAST, earlier, inverted, past_of, warm
 
@@ -289,3 +289,29 @@ def test_an_inverted_study_has_its_best_run_last(table):
     turned = [t.values[0] for t in inverted(trials)]
     assert told.index(max(told)) == turned.index(min(turned))
     assert sorted(turned) == pytest.approx(sorted(max(told) + min(told) - v for v in told))
+
+
+def test_paused_runs_of_a_search_go_on_and_are_paid_for_once(table):
+    free, pausing = (
+        Playback(table, name="random", pruner=name, seed=0) for name in ("none", "front-paused")
+    )
+    whole = [free.next() for _ in range(60)]
+    begun = [pausing.next() for _ in range(60)]
+    gone_on = list(pausing.goes_on())
+    assert [p.run for p in begun] == [p.run for p in whole]
+    n_paused = sum(not p.completed for p in begun)
+    assert 0 < len(gone_on) < n_paused
+    assert all(p.train_seconds > 0 for p in gone_on)
+    assert {id(p.run) for p in gone_on} <= {id(p.run) for p in begun if not p.completed}
+    spent = sum(p.train_seconds for p in [*begun, *gone_on])
+    assert spent < sum(p.train_seconds for p in whole)
+
+
+def test_a_killed_member_is_told_from_the_rest_by_its_seeds_or_was_lucky(table):
+    """Only where its grid point is better than every one that ran and costs no more."""
+    means, size = means_of(table), table.batch_sizes[0]
+    by_error = sorted(table.learning_rates(size), key=lambda rate: means.errors[size, rate])
+    best, worst = (table.runs[size, by_error[n], 0] for n in (0, -1))
+    assert is_told_lost(table, best, [worst])
+    assert not is_told_lost(table, best, [worst, best])
+    assert not is_told_lost(table, worst, [best])

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
+import math
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, Protocol
 
 from batchfront.study.smallest.agenda import next_runs
 from batchfront.study.smallest.ladder import Walk, walk
-from batchfront.study.smallest.question import Question
+from batchfront.study.smallest.question import TUNE, Question
+from batchfront.study.smallest.size import Asked
 from batchfront.study.trials.rows import RunRow
 
 if TYPE_CHECKING:
@@ -45,7 +47,37 @@ def run_row(number: int, size: int, rate: float, metric: float | None, **changes
     return RunRow(**{**BLANK, **known, **changes})
 
 
-def simulate(world: World, asked: Question, seed: int) -> tuple[Walk, list[RunRow]]:
+@dataclass(frozen=True, kw_only=True)
+class Errors:
+    """False verdicts on seeds, as if their runs had been ended early on a bound that errs."""
+
+    probability: float = 0.0  # of a run
+    shared: bool = False  # by all seeds of a size: one bound was learned for all of them
+
+    def told(
+        self, one: Asked, metric: float | None, target: float, draw: np.random.Generator
+    ) -> float | None:
+        """What is told of a run that ends with `metric`."""
+        if one.purpose == TUNE or not self.probability or not self._errs(one.batch_size, draw):
+            return metric
+        reaches = metric is not None and metric >= target
+        return math.nextafter(target, -math.inf) if reaches else target
+
+    def _errs(self, size: int, draw: np.random.Generator) -> bool:
+        import numpy as np
+
+        if self.shared:
+            study = draw.bit_generator.seed_seq.entropy  # type: ignore[attr-defined]
+            draw = np.random.default_rng([study, size])
+        return bool(draw.random() < self.probability)
+
+
+NO_ERRORS = Errors()
+
+
+def simulate(
+    world: World, asked: Question, seed: int, errors: Errors = NO_ERRORS
+) -> tuple[Walk, list[RunRow]]:
     """Run all that is asked for; returns where that led, and the runs."""
     import numpy as np
 
@@ -54,6 +86,8 @@ def simulate(world: World, asked: Question, seed: int) -> tuple[Walk, list[RunRo
     while due := next_runs(asked, rows):
         for one in due:
             metric = world.run(one.batch_size, one.learning_rate, len(rows), draw)
+            if asked.target is not None:
+                metric = errors.told(one, metric, asked.target, draw)
             how = {"purpose": one.purpose, "score_test": one.score_test}
             rows.append(run_row(len(rows), one.batch_size, one.learning_rate, metric, **how))
     return walk(asked, rows), rows

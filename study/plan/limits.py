@@ -84,12 +84,15 @@ class Limits:
         """The budgets that a size is known to keep or to break before it runs."""
         return self.budgets.beforehand(stops_early=self.stops_early)
 
-    def can_afford(self, size: int) -> bool:
-        """Whether the budget of the search has room for a run of that size, as far as is known."""
+    def can_afford(self, size: int, *, trained: float = 0.0) -> bool:
+        """Whether the budget of the search has room for a run of that size, as far as is known.
+
+        `trained`: seconds of it that are spent already.
+        """
         cost = self.runs.get(size)
         seconds = None if cost is None else cost.train_seconds
         most = self.affordable_seconds
-        return most is None or seconds is None or seconds <= most
+        return most is None or seconds is None or seconds - trained <= most
 
     def out_of_memory(self, size: int, reason: str) -> Excuse:
         """Graded by how far over the memory is, or else by how far above the sizes that run."""

@@ -28,6 +28,7 @@ from batchfront.study.trials.attributes import (
     UNPROBED,
     batch_size_of,
     derive_seed,
+    trained_seconds,
 )
 from batchfront.study.trials.followed import Followed
 from batchfront.study.trials.hardware import ran_on
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from optuna import Study
     from optuna.trial import FrozenTrial, Trial
 
+    from batchfront.study.plan.limits import Limits
     from batchfront.study.trials.costs import Costs
 
 MIN_CURVES = 10  # completed ones, before anything is stopped
@@ -67,11 +69,21 @@ def ranked(rule: StopRule, study: Study) -> list[FrozenTrial]:
     return [hope.trial for hope in rule.hopes(study)] if isinstance(rule, FrontPruner) else []
 
 
-def to_go_on(rule: StopRule, study: Study, trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
-    """The paused ones of a study's trials that the rule would go on with, the best first."""
+def to_go_on(
+    rule: StopRule, study: Study, trials: Sequence[FrozenTrial], limits: Limits | None = None
+) -> list[FrozenTrial]:
+    """The paused ones of a study's trials that the rule would go on with, the best first.
+
+    `limits`: those whose rest the budget of the search does not afford are left out.
+    """
     if not isinstance(rule, FrontPruner) or not rule.pauses or not any(map(is_paused, trials)):
         return []
-    return [hope.trial for hope in rule.hopes(study) if hope.beyond <= 0]
+    due = [hope.trial for hope in rule.hopes(study) if hope.beyond <= 0]
+    return due if limits is None else [trial for trial in due if _affords_rest(limits, trial)]
+
+
+def _affords_rest(limits: Limits, trial: FrozenTrial) -> bool:
+    return limits.can_afford(batch_size_of(trial.params), trained=trained_seconds(trial))
 
 
 class FrontPruner:

@@ -6,7 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from batchfront.study.trials.attributes import batch_size_of, has_batch_size, is_finished
+from batchfront.study.trials.attributes import (
+    batch_size_of,
+    has_batch_size,
+    is_finished,
+    trained_seconds,
+)
 from batchfront.study.trials.hardware import all_probing_seconds
 
 if TYPE_CHECKING:
@@ -48,7 +53,7 @@ def spending_of(
         return None
     ended = [trial for trial in trials if is_finished(trial)]
     running = [trial for trial in trials if trial.state.name == "RUNNING"]
-    training = sum(map(_trained, ended))
+    training = sum(map(trained_seconds, ended))
     spent, overhead = training, 1.0
     if goal.is_total:
         everything = sum(map(_took, ended))
@@ -58,14 +63,9 @@ def spending_of(
     return Spending(budget=goal.budget, spent=spent, reserved=reserved, overhead=overhead)
 
 
-def _trained(trial: FrozenTrial) -> float:
-    """Seconds of training, by the run's own clock."""
-    return float(trial.user_attrs.get("measured_seconds", 0.0))
-
-
 def _took(trial: FrozenTrial) -> float:
     """Seconds from its start to its end; one that went on elsewhere has trained there, too."""
-    trained = _trained(trial)
+    trained = trained_seconds(trial)
     if trial.datetime_start is None or trial.datetime_complete is None:
         return trained
     return max(trained, (trial.datetime_complete - trial.datetime_start).total_seconds())

@@ -55,6 +55,13 @@ def limits_now(study: Study, trials: Sequence[FrozenTrial], plan: Plan) -> Limit
     return known_limits(trials, plan, stored_costs(study, plan.hardware) or plan.costs)
 
 
+def limits_left(study: Study, trials: Sequence[FrozenTrial], plan: Plan) -> Limits:
+    """The same, within what is left of a budget."""
+    limits = limits_now(study, trials, plan)
+    spending = spending_of(study, trials, plan.goal, limits)
+    return limits if spending is None else spending.within(limits)
+
+
 def _too_small(limits: Limits, plan: Plan) -> str:
     known = {size: cost.train_seconds for size, cost in limits.runs.items() if cost.train_seconds}
     seconds = {size: known[size] for size in plan.space.batch_sizes if size in known}

@@ -46,7 +46,13 @@ from batchfront.study.pruning.front import to_go_on
 from batchfront.study.quiet import quiet_optuna
 from batchfront.study.search.ending import End
 from batchfront.study.session.devices import device_notes
-from batchfront.study.session.ending import end_line, end_of, said_before, twice_line
+from batchfront.study.session.ending import (
+    end_line,
+    end_of,
+    limits_left,
+    said_before,
+    twice_line,
+)
 from batchfront.study.session.logs import Callback, loggers, telling
 from batchfront.study.session.progress import Progress, watcher
 from batchfront.study.session.so_far import SoFar
@@ -217,11 +223,9 @@ class Session:
         return self._exit_code(asked=done or late)
 
     def _n_paused(self, study: Study, plan: Plan) -> int:
-        """The paused runs that are to go on; none where a budget says how many may."""
-        if plan.goal.budget is not None:
-            return 0
-        rule = make_stop_rule(plan, lambda: plan.costs)
-        return len(to_go_on(rule, study, sound_trials(study)))
+        """The paused runs that are to go on, each as far as a budget affords it."""
+        rule, trials = make_stop_rule(plan, lambda: plan.costs), sound_trials(study)
+        return len(to_go_on(rule, study, trials, limits_left(study, trials, plan)))
 
     def _for_more(self, study: Study) -> str:
         """How to go on from an end."""

@@ -136,6 +136,11 @@ def is_feasible(trial: FrozenTrial) -> bool:
     return kept and SCHEDULE not in trial.user_attrs
 
 
+def trained_seconds(trial: FrozenTrial) -> float:
+    """Seconds of training by the run's own clock, since it was begun; 0 where none are known."""
+    return float(trial.user_attrs.get("measured_seconds", 0.0))
+
+
 def rate_of(trial: FrozenTrial, params: Mapping[str, Any] | None = None) -> float:
     """The learning rate that it trains with; `params`: of one that waits."""
     known = trial.params if params is None else params

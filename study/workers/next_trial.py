@@ -238,9 +238,7 @@ class NextTrial:
         """Queue the most promising of the paused runs that may still belong to the front."""
         if self._agenda is not None:
             return False
-        due = to_go_on(self.stop_rule, self._study, self._so_far.trials)
-        if self._spending is not None:
-            due = [t for t in due if self.limits.can_afford(batch_size_of(t.params))]
+        due = to_go_on(self.stop_rule, self._study, self._so_far.trials, self.limits)
         trial = next(iter(due), None)
         if trial is not None:
             thaw(self._study, trial)

@@ -21,6 +21,7 @@ from batchfront.study.workers.so_far import SoFar
 from benchmarks.playback import play, random_design
 
 from ..conftest import ROOT
+from ..cost_aware import cost, limits_of
 from ..curves import EPOCHS, rising
 
 SPACE = {
@@ -31,10 +32,12 @@ COST = (1.0, 1000.0)  # seconds and bytes of every run
 AFTER = 4  # epochs of a paused run
 
 
-def _add(study, curve, *, pauses=False) -> int:
+def _add(study, curve, *, pauses=False, trained=None) -> int:
     """A finished trial: completed, or stopped where it has no last epoch."""
     study.enqueue_trial({"batch_size": 16, "learning_rate": 0.1})
     trial = study.ask(SPACE)
+    if trained is not None:
+        trial.set_user_attr("measured_seconds", trained)
     _end(study, trial, curve, pauses=pauses)
     return trial.number
 
@@ -105,6 +108,14 @@ def test_less_risk_leaves_fewer_runs_behind(study):
     n_due = [len(to_go_on(_rule(risk=r), study, study.trials)) for r in (1e-6, 0.05, 0.5)]
     assert n_due == sorted(n_due, reverse=True)
     assert n_due[0] > n_due[-1]
+
+
+def test_a_budget_affords_the_rest_of_a_run_whose_whole_is_too_dear(study):
+    whole = cost(16)[0]
+    _add(study, rising(0.97, AFTER), pauses=True, trained=0.4 * whole)
+    for left, n_due in ((None, 1), (0.61 * whole, 1), (0.59 * whole, 0)):
+        limits = limits_of((16,), affordable_seconds=left)
+        assert len(to_go_on(_rule(), study, study.trials, limits)) == n_due
 
 
 def test_runs_go_on_where_they_were_trained_and_under_the_pruner_that_paused_them(study):

@@ -153,6 +153,18 @@ def test_a_study_that_is_ended_early_says_how_many_runs_it_leaves_behind(paused,
     assert len(trials()) == N
 
 
+def test_a_budget_goes_on_with_the_paused_runs_that_it_affords(paused, capsys):
+    for budget, n_gone_on in (("0.02s", 0), ("1h", len(paused))):  # a run takes 0.12 s
+        assert main([*PAUSES, *CAREFULLY, "--budget", budget]) == 0
+        said = capsys.readouterr().err
+        assert ("nothing to do" in said) == (n_gone_on == 0)
+        assert ("going on with" in said) == (n_gone_on > 0)
+        gone_on = {trial.user_attrs[ROOT] for trial in trials() if THAW in trial.user_attrs}
+        assert len(gone_on) == n_gone_on
+    assert main([*PAUSES, *CAREFULLY, "--budget", "1h"]) == 0
+    assert "nothing to do" in capsys.readouterr().err
+
+
 def test_a_larger_total_is_reached_exactly_with_runs_that_went_on(paused, rows):
     assert main([*PAUSES, *CAREFULLY]) == 0
     assert main([*PAUSES, *CAREFULLY, "--n-trials", str(N + 3)]) == 0
