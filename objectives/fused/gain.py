@@ -76,6 +76,7 @@ def _together(step: Traced, setting: Setting) -> Block:
     def block() -> None:
         with torch.no_grad():
             for k in range(STEPS):
-                step.step(*sample.places.tensors, sample.rows[k], sample.x[k], sample.y[k])
+                now = sample.rows[k], sample.x[k], sample.y[k]
+                step.take(sample.places.tensors, *now, sample.generators)
 
     return block

@@ -11,6 +11,7 @@ from batchfront.objectives.device.randomness import (
     restore_random_states,
     seed_everything,
 )
+from batchfront.objectives.fused.noise import generator_at
 from batchfront.objectives.fused.numbers import read_of
 from batchfront.objectives.fused.places import Places, named_tensors, steps_in
 from batchfront.objectives.fused.shape import Shape
@@ -41,6 +42,8 @@ class Member:
             self._random = random_states(objective.device)
         finally:
             restore_random_states(before, objective.device)
+        self.generator = generator_at(self._random["torch"])
+        """Draws in its steps what torch's global generator draws in those of a lone run."""
         self.optimizer = self.begun.states["optimizer"]
         self.optimizer._opt_called = True  # schedulers complain where nobody calls its step
         self.named = named_tensors(self.begun.model)
@@ -120,11 +123,12 @@ class Member:
         """Random numbers go on inside from where this run left off, as they do in a lone one."""
         device = self._objective.device
         before = random_states(device)
-        restore_random_states(self._random, device)
+        restore_random_states({**self._random, "torch": self.generator.get_state()}, device)
         try:
             yield
         finally:
             self._random = random_states(device)
+            self.generator.set_state(self._random["torch"])
             restore_random_states(before, device)
 
 

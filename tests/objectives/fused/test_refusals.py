@@ -113,6 +113,20 @@ class Skips(Around):
         return x if random.random() < 0.5 else 2 * x
 
 
+class Noisy(Around):
+    """Random numbers of another kind than dropout's."""
+
+    def changed(self, x: torch.Tensor) -> torch.Tensor:
+        return x + torch.randn_like(x)
+
+
+class Mixes(Around):
+    """Random numbers that none of the inputs is given to."""
+
+    def changed(self, x: torch.Tensor) -> torch.Tensor:
+        return x[:, torch.randperm(5)]
+
+
 class Unused(Around):
     """A layer that no loss looks at: torch's optimizers leave it alone."""
 
@@ -126,7 +140,8 @@ def spectral() -> nn.Module:
 
 
 MODELS: dict[str, tuple[Any, str]] = {
-    "dropout": (lambda: nn.Sequential(nn.Dropout(), nn.Linear(5, 3)), "random"),
+    "noise": (Noisy, "random"),
+    "random channels": (Mixes, "random"),
     "data-dependent control flow": (Branches, "cannot be traced"),
     "item()": (Item, "cannot be traced"),
     "boolean masks": (Masks, "cannot be traced"),

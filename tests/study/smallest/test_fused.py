@@ -149,7 +149,7 @@ def test_where_two_may_not_fit_into_memory_nothing_is_tried(write_task, monkeypa
 
 
 def test_trials_that_cannot_be_fused_are_run_one_by_one_and_that_is_said_once(write_task):
-    written(write_task, "nn.Dropout(0.1)")
+    written(write_task, "nn.utils.parametrizations.spectral_norm(nn.Linear(4, 4))")
     with pytest.warns(UserWarning, match="batch size 16 are trained one by one") as said:
         assert main([*ARGS, "--max-trials", "7", "--fuse", "8"]) in (0, 1)
     assert sum("one by one" in str(one.message) for one in said) == 1

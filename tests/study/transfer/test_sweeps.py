@@ -165,9 +165,9 @@ def test_what_cannot_be_fused_is_recorded_one_by_one_and_said_once_a_size(
 
         def task():
             return Task(
-                name="dropped",
+                name="normed",
                 data=data,
-                model=lambda: nn.Sequential(nn.Dropout(), nn.Linear(4, 2)),
+                model=lambda: nn.utils.parametrizations.spectral_norm(nn.Linear(4, 2)),
                 loss=nn.functional.cross_entropy,
                 optimizer=torch.optim.SGD,
             )
