@@ -32,7 +32,7 @@ class Group:
         self._feed = setting.feed
         self._setting, self._traces = setting, traces
         self.members = list(members)  # in their places
-        self._step = traces.step(setting, max(LEAST, len(members)))
+        self._step = traces.step_for(setting, max(LEAST, len(members)))
         self._places = Places(setting.shape, self._step.width, members[0].begun.model)
         for place in range(self._step.width):
             member = members[place % len(members)]

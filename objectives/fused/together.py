@@ -17,6 +17,7 @@ from batchfront.objectives.raised import Halted
 from batchfront.objectives.run import Run
 
 LEAST_GAIN = 1.3
+LEAST_SECONDS = 1.0  # of runs alone: a step takes a quarter of it to be traced and compared
 
 
 class Together:
@@ -35,25 +36,29 @@ class Together:
             return False
         return True
 
-    def why_not(self, group: Sequence[TrialParams]) -> str:
+    def why_not(self, group: Sequence[TrialParams], *, lone_seconds: float | None = None) -> str:
         """What stands in the way of training these together; "" where nothing does.
 
         A step of so many models is traced, and compared with ordinary ones.
+
+        Args:
+            lone_seconds: what each takes alone, where it is to be worth it: each must be by
+                LEAST_GAIN quicker, and not be over before a step is traced.
         """
         try:
+            if lone_seconds is not None:
+                self._check_worth(group, lone_seconds)
             self.setting(group)
         except Refused as refused:
             return str(refused)
         return ""
 
-    def pays(self, group: Sequence[TrialParams]) -> bool:
-        """Whether training these together is worth it: each is by LEAST_GAIN quicker so.
-
-        Raises:
-            Refused: they cannot be trained together.
-        """
-        width = max(LEAST, len(group))
-        return self.traces.gain(self.setting(group), width) >= LEAST_GAIN
+    def _check_worth(self, group: Sequence[TrialParams], lone_seconds: float) -> None:
+        setting, width = self._shared(group), max(LEAST, len(group))
+        if lone_seconds * len(group) < LEAST_SECONDS:
+            raise Refused("they are so short that it does not pay")
+        if self.traces.gain(setting, width) < LEAST_GAIN:
+            raise Refused("together they are hardly quicker")
 
     def carry_out(self, group: Sequence[tuple[TrialParams, Run]]) -> list[BaseException | None]:
         """Train runs until each returns or is stopped; what each raised where it was not stopped.
@@ -92,16 +97,19 @@ class Together:
         Raises:
             Refused: they cannot be trained together.
         """
+        setting = self._shared(group)
+        self.traces.step_for(setting, max(LEAST, len(group)))
+        return setting
+
+    def _shared(self, group: Sequence[TrialParams]) -> Setting:
         if not group:
             raise Refused("no runs")
         device = group[0].device
         states = random_states(device)
         try:
-            setting = setting_of(self._objective, group)
+            return setting_of(self._objective, group)
         finally:
             restore_random_states(states, device)
-        self.traces.step(setting, max(LEAST, len(group)))
-        return setting
 
 
 def _trained(

@@ -237,6 +237,21 @@ def test_runs_whose_memory_is_measured_are_refused():
         Together(objective).carry_out(list(zip(trials(2), runs, strict=True)))
 
 
+def test_what_is_to_be_worth_it_is_refused_where_it_is_not(monkeypatch):
+    door = Together(objective_of(made_task()))
+    monkeypatch.setattr("batchfront.objectives.fused.traces.gain", lambda step, setting: 1.29)
+    assert "hardly quicker" in door.why_not(trials(2), lone_seconds=60.0)
+    assert door.why_not(trials(2)) == "", "what people ask for is not asked to be worth it"
+    monkeypatch.setattr("batchfront.objectives.fused.traces.gain", lambda step, setting: 1.31)
+    assert door.why_not(trials(3), lone_seconds=60.0) == ""
+
+
+def test_runs_that_are_over_before_a_step_is_traced_are_not_traced(monkeypatch):
+    monkeypatch.setattr("batchfront.objectives.fused.traces.traced", None)
+    door = Together(objective_of(made_task()))
+    assert "so short" in door.why_not(trials(10), lone_seconds=0.05)
+
+
 @pytest.mark.parametrize("task", ["digits", "digits-cnn", "diabetes"])
 def test_bundled_tasks_are_not_refused(task):
     objective = load_objective(task, device="cpu")

@@ -148,6 +148,29 @@ def test_where_two_may_not_fit_into_memory_nothing_is_tried(write_task, monkeypa
     assert all("fused" not in trial.user_attrs for trial in trials())
 
 
+def test_no_size_is_tried_by_itself_where_a_smaller_one_is_not_fused(write_task, monkeypatch):
+    tried = []
+
+    def why_not(door, group, *, lone_seconds):
+        tried.append((group[0].batch_size, lone_seconds))
+        return "together they are hardly quicker"
+
+    monkeypatch.setattr("batchfront.study.workers.fusing.Together.why_not", why_not)
+    written(write_task)
+    args = [word if word != "16" else "8,16" for word in ARGS]
+    with pytest.warns(UserWarning, match="hardly quicker"):
+        assert main([*args, "--fuse", "auto", "--max-trials", "1"]) in (0, 1)
+    ((size, lone_seconds),) = tried
+    assert lone_seconds > 0
+    study = study_of("mine.py:task")
+    assert study.user_attrs["fused"] == {str(size): False}
+    study.set_user_attr("fused", {"4": False})
+    with pytest.warns(UserWarning, match="a smaller size"):
+        assert main([*args, "--max-trials", "2"]) in (0, 1)
+    assert tried == [(size, lone_seconds)]
+    assert study_of("mine.py:task").user_attrs["fused"] == {"4": False, str(size): False}
+
+
 def test_trials_that_cannot_be_fused_are_run_one_by_one_and_that_is_said_once(write_task):
     written(write_task, "nn.utils.parametrizations.spectral_norm(nn.Linear(4, 4))")
     with pytest.warns(UserWarning, match="batch size 16 are trained one by one") as said:
