@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from typing import Any
 
 from batchfront.objectives.device.randomness import random_states, restore_random_states
@@ -17,7 +18,9 @@ from batchfront.objectives.raised import Halted
 from batchfront.objectives.run import Run
 
 LEAST_GAIN = 1.3
-LEAST_SECONDS = 1.0  # of runs alone: a step takes a quarter of it to be traced and compared
+LEAST_SECONDS, LEAST_STEPS = 0.5, 4000
+"""Of runs alone, in all: to trace, time and compare a step takes a quarter of these seconds, and as
+long as 190 such steps. Where it turns out not to pay after all, little is lost then."""
 
 
 class Together:
@@ -54,11 +57,18 @@ class Together:
         return ""
 
     def _check_worth(self, group: Sequence[TrialParams], lone_seconds: float) -> None:
-        setting, width = self._shared(group), max(LEAST, len(group))
-        if lone_seconds * len(group) < LEAST_SECONDS:
+        n_steps = self._n_steps(group[0])
+        if (len(group) - LEAST_STEPS / n_steps) * lone_seconds < LEAST_SECONDS:
             raise Refused("they are so short that it does not pay")
+        setting, width = self._shared(group), max(LEAST, len(group))
         if self.traces.gain(setting, width) < LEAST_GAIN:
             raise Refused("together they are hardly quicker")
+
+    def _n_steps(self, params: TrialParams) -> int:
+        """Steps of a whole run."""
+        _, n_train = check_objective(self._objective)
+        length = replace(params.planned, n_train=n_train)
+        return sum(length.steps([params.batch_size] * length.points))
 
     def carry_out(self, group: Sequence[tuple[TrialParams, Run]]) -> list[BaseException | None]:
         """Train runs until each returns or is stopped; what each raised where it was not stopped.

@@ -240,16 +240,18 @@ def test_runs_whose_memory_is_measured_are_refused():
 def test_what_is_to_be_worth_it_is_refused_where_it_is_not(monkeypatch):
     door = Together(objective_of(made_task()))
     monkeypatch.setattr("batchfront.objectives.fused.traces.gain", lambda step, setting: 1.29)
-    assert "hardly quicker" in door.why_not(trials(2), lone_seconds=60.0)
-    assert door.why_not(trials(2)) == "", "what people ask for is not asked to be worth it"
+    group = trials(2, epochs=1000)
+    assert "hardly quicker" in door.why_not(group, lone_seconds=60.0)
+    assert door.why_not(group) == "", "what people ask for is not asked to be worth it"
     monkeypatch.setattr("batchfront.objectives.fused.traces.gain", lambda step, setting: 1.31)
-    assert door.why_not(trials(3), lone_seconds=60.0) == ""
+    assert door.why_not(trials(3, epochs=1000), lone_seconds=60.0) == ""
 
 
 def test_runs_that_are_over_before_a_step_is_traced_are_not_traced(monkeypatch):
     monkeypatch.setattr("batchfront.objectives.fused.traces.traced", None)
     door = Together(objective_of(made_task()))
-    assert "so short" in door.why_not(trials(10), lone_seconds=0.05)
+    assert "so short" in door.why_not(trials(10, epochs=1000), lone_seconds=0.05)
+    assert "so short" in door.why_not(trials(10), lone_seconds=60.0), "slow steps, but few"
 
 
 @pytest.mark.parametrize("task", ["digits", "digits-cnn", "diabetes"])
