@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -82,6 +82,7 @@ class Together:
         for params, run in group:
             run.length = params.planned
         with ExitStack() as stack:
+            stack.enter_context(_as_before(setting.objective.device))
             for _, run in group:
                 stack.enter_context(run)
             found = [self._begun(params, run) for params, run in group]
@@ -114,12 +115,18 @@ class Together:
     def _shared(self, group: Sequence[TrialParams]) -> Setting:
         if not group:
             raise Refused("no runs")
-        device = group[0].device
-        states = random_states(device)
-        try:
+        with _as_before(group[0].device):
             return setting_of(self._objective, group)
-        finally:
-            restore_random_states(states, device)
+
+
+@contextmanager
+def _as_before(device: str) -> Iterator[None]:
+    """Global random numbers are afterwards as if nobody had drawn any."""
+    states = random_states(device)
+    try:
+        yield
+    finally:
+        restore_random_states(states, device)
 
 
 def _trained(
