@@ -148,15 +148,21 @@ def whole_command(fuse: str, target: float, sizes: str) -> dict[str, Any]:
     """`smallest` in a new folder; CPU seconds are of the process and those that it has started."""
     command = [sys.executable, "-m", "batchfront", "smallest", "--task", "digits"]
     command += ["--target", f"{target:g}", "--batch-sizes", sizes]
-    before = _seconds_of_children()
+    before, since = _seconds_of_children(), time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
         done = partial(subprocess.run, cwd=folder, check=True, capture_output=True, text=True)
         done([*command, "--fuse", fuse])
-        seconds = _seconds_of_children() - before
+        seconds, wall = _seconds_of_children() - before, time.perf_counter() - since
         told = json.loads(done([*command, "--max-trials", "0", "--json"]).stdout)
     n_runs = sum(size["n_runs"] for size in told["ladder"])
     answer = told["answer"]
-    return {"case": f"smallest, {fuse}", "cpu_seconds": seconds, "runs": n_runs, "answer": answer}
+    return {
+        "case": f"smallest, {fuse}",
+        "cpu_seconds": seconds,
+        "wall_seconds": wall,
+        "runs": n_runs,
+        "answer": answer,
+    }
 
 
 def _seconds_of_children() -> float:
@@ -181,8 +187,11 @@ def main() -> None:
         for fuse in ("auto", "off"):
             row = whole_command(fuse, args.target, args.sizes)
             rows.append(row)
-            print(f"{row['case']:16}{row['cpu_seconds']:9.1f} CPU s{row['runs']:6} runs", end="")
-            print(f", answer {row['answer']}", flush=True)
+            print(
+                f"{row['case']:16}{row['cpu_seconds']:9.1f} CPU s{row['wall_seconds']:9.1f} wall s"
+                f"{row['runs']:6} runs, answer {row['answer']}",
+                flush=True,
+            )
         args.cases.remove("smallest")
     if "tasks" in args.cases:
         rows += cases(TASKS, args, auto=True)

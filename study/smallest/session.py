@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from batchfront.objectives.fused.together import Together
 from batchfront.objectives.parameter import usual_values
 from batchfront.study.errors import StudyError
-from batchfront.study.plan.parsers import OFF
+from batchfront.study.plan.parsers import AUTO, OFF
 from batchfront.study.plan.plan import Plan
 from batchfront.study.plan.settings import StudySettings
 from batchfront.study.session.open_ended import OpenEnded
@@ -59,11 +59,11 @@ class SmallestSession(Session):
             self._console.print(f"going on from {n_done} recorded trials")
 
     def _search(self, study: Study, plan: Plan, objective: Objective) -> int:
-        question = replace(
-            question_in(plan.space, self._asking),
-            hardware=plan.hardware,
-            fused={} if plan.fuse != OFF and Together(objective).is_possible else None,
-        )
+        question = replace(question_in(plan.space, self._asking), hardware=plan.hardware)
+        if plan.fuse != OFF and Together(objective).is_possible:
+            # Where it has to pay, the first run of the first size is to decide whether it does.
+            taken = {} if plan.fuse == AUTO else {question.start: True}
+            question = replace(question, fused=taken)
         agenda = Agenda(
             question=question,
             metric_names=plan.objectives,
