@@ -70,9 +70,9 @@ class Recorder:
             return error
 
     def _pays(self, group: Sequence[TrialParams], seconds: float) -> bool:
-        size = group[0].batch_size
-        if size in self._alone:
-            return False
+        size, alone = group[0].batch_size, self._alone
+        if size in alone or (self._fuse == AUTO and any(smaller < size for smaller in alone)):
+            return False  # with larger batches less is to be gained
         lone_seconds = seconds if self._fuse == AUTO else None
         why = self._together.why_not(group, lone_seconds=lone_seconds)
         if why:

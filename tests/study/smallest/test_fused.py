@@ -171,6 +171,16 @@ def test_no_size_is_tried_by_itself_where_a_smaller_one_is_not_fused(write_task,
     assert study_of("mine.py:task").user_attrs["fused"] == {"4": False, str(size): False}
 
 
+def test_a_long_search_for_the_smallest_size_names_the_option(write_task, monkeypatch, capsys):
+    written(write_task)
+    assert main([*ARGS, "--max-trials", "1"]) in (0, 1)
+    assert "--fuse" not in capsys.readouterr().err
+    monkeypatch.setattr("batchfront.study.smallest.session.LONG_SECONDS", 0.0)
+    assert main([*ARGS, "--max-trials", "1"]) in (0, 1)
+    said = " ".join(capsys.readouterr().err.split())
+    assert "with --fuse auto maybe a fraction of that; what is recorded is not run again" in said
+
+
 def test_trials_that_cannot_be_fused_are_run_one_by_one_and_that_is_said_once(write_task):
     written(write_task, "nn.utils.parametrizations.spectral_norm(nn.Linear(4, 4))")
     with pytest.warns(UserWarning, match="batch size 16 are trained one by one") as said:
