@@ -171,6 +171,18 @@ def test_no_size_is_tried_by_itself_where_a_smaller_one_is_not_fused(write_task,
     assert study_of("mine.py:task").user_attrs["fused"] == {"4": False, str(size): False}
 
 
+def test_members_whose_epochs_are_short_are_not_kept_after_each_of_them(write_task, monkeypatch):
+    saves = []
+    checkpoint = "batchfront.storage.checkpoint.Checkpoint.save"
+    monkeypatch.setattr(checkpoint, lambda self, state: saves.append(state["loop"]["epoch"]))
+    written(write_task)
+    assert main([*ARGS, "--max-trials", "2", "--fuse", "8"]) in (0, 1)
+    assert saves == []
+    monkeypatch.setattr("batchfront.study.workers.watched.KEPT_SECONDS", 0.0)
+    assert main([*ARGS, "--max-trials", "1"]) in (0, 1)
+    assert len(saves) >= 3, "after each epoch"
+
+
 def test_a_long_search_for_the_smallest_size_names_the_option(write_task, monkeypatch, capsys):
     written(write_task)
     assert main([*ARGS, "--max-trials", "1"]) in (0, 1)
