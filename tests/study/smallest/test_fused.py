@@ -179,8 +179,9 @@ def test_members_whose_epochs_are_short_are_not_kept_after_each_of_them(write_ta
     assert main([*ARGS, "--max-trials", "2", "--fuse", "8"]) in (0, 1)
     assert saves == []
     monkeypatch.setattr("batchfront.study.workers.watched.KEPT_SECONDS", 0.0)
-    assert main([*ARGS, "--max-trials", "1"]) in (0, 1)
-    assert len(saves) >= 3, "after each epoch"
+    assert main([*ARGS, "--max-trials", "4"]) in (0, 1)
+    assert saves.count(1) >= 2
+    assert 2 in saves
 
 
 def test_a_long_search_for_the_smallest_size_names_the_option(write_task, monkeypatch, capsys):
