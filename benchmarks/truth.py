@@ -88,7 +88,7 @@ def smallest(
 def walked(world: str, in_rounds: bool, errors: Errors, seed: int) -> Row:
     """One study of a world."""
     case = LADDERS[world](random.Random(seed))  # noqa: S311 simulation, no secret
-    asked = replace(case.asked, fused={}) if in_rounds else case.asked
+    asked = replace(case.asked, fused={1: True}) if in_rounds else case.asked
     found, rows = simulate(case.world, asked, seed, errors)
     is_there = case.truth is not None
     return {"verdict": verdict(case, found), "bad": case.bad, "there": is_there, "runs": len(rows)}

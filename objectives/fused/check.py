@@ -30,6 +30,7 @@ class Shown:
 
     losses: Tensor  # (STEPS,)
     output: Tensor  # in training, of one more batch
+    random: str  # the states of the global generators after all this
     buffers: dict[str, Tensor]
     before: dict[str, Tensor]
 
@@ -58,6 +59,8 @@ def _compare(expected: Shown, found: Shown) -> None:
         scale = one.abs().max()
         if not torch.allclose(one / scale, other / scale, rtol=TOLERANCE, atol=TOLERANCE):
             raise Refused("its steps give other results when several models take them at once")
+    if expected.random != found.random:
+        raise Refused("its steps draw other random numbers when several models take them at once")
     for name, one in expected.buffers.items():
         start, other = expected.before[name].double(), found.buffers[name].double()
         change = (one.double() - start).abs().max() if one.numel() else 0
@@ -70,7 +73,7 @@ def _ordinary(setting: Setting, n: int) -> Shown:
 
     model, optimizer = setting.built(SEEDS[n], RATES[n])
     x, y = batches_of(setting, n)
-    before, drawn, losses = _buffers(model), _drawn(setting), []
+    before, losses = _buffers(model), []
     for k in range(STEPS):
         optimizer.zero_grad(set_to_none=True)
         loss = setting.objective.loss.scalar(model(x[k]), y[k])
@@ -84,9 +87,13 @@ def _ordinary(setting: Setting, n: int) -> Shown:
     buffers = _buffers(model)
     with torch.no_grad():
         output = model(x[STEPS])
-    if _drawn(setting) != drawn:
-        raise Refused("steps that draw random numbers (dropout?)")
-    return Shown(losses=torch.stack(losses), output=output, buffers=buffers, before=before)
+    return Shown(
+        losses=torch.stack(losses),
+        output=output,
+        buffers=buffers,
+        before=before,
+        random=_drawn(setting),
+    )
 
 
 def _drawn(setting: Setting) -> str:
@@ -107,17 +114,27 @@ def _together(step: Traced, setting: Setting) -> list[Shown]:
     with torch.no_grad():
         losses = torch.stack(
             [
-                step.step(*sample.places.tensors, sample.rows[k], sample.x[k], sample.y[k])
-                for k in range(STEPS)
+                step.take(sample.places.tensors, *now, sample.generators)
+                for now in zip(sample.rows, sample.x[:STEPS], sample.y[:STEPS], strict=True)
             ]
         )
     found = []
     for n, (model, _) in enumerate(sample.made):
         sample.places.take(n, named_tensors(model))
         buffers = _buffers(model)
+        drawn = {**sample.random[n], "torch": sample.generators[n].get_state()}
+        restore_random_states(drawn, setting.objective.device)
         with torch.no_grad():
             output = model(sample.x[STEPS, n])
-        found.append(Shown(losses=losses[:, n], output=output, buffers=buffers, before=before[n]))
+        found.append(
+            Shown(
+                losses=losses[:, n],
+                output=output,
+                buffers=buffers,
+                before=before[n],
+                random=_drawn(setting),
+            )
+        )
     return found
 
 

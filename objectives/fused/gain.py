@@ -14,10 +14,11 @@ from batchfront.objectives.meters.clock import synchronizer
 from batchfront.objectives.training.optimizer import step_function
 
 if TYPE_CHECKING:
-    Block = Callable[[], None]  # STEPS steps
+    Step = Callable[[int], None]  # with a batch of so many, from 0
 
 SECONDS = 0.1  # of steps, about: of both kinds together
-MOST_TURNS = 20
+WARMING = 2  # steps: TorchScript rewrites a step at its first ones
+LEAST_TURNS, MOST_TURNS = 3, 80
 
 
 def gain(step: Traced, setting: Setting) -> float:
@@ -34,17 +35,18 @@ def gain(step: Traced, setting: Setting) -> float:
     clock = time.process_time if device.startswith("cpu") else time.perf_counter
     wait = synchronizer(device)
 
-    def seconds(block: Block) -> float:
+    def seconds(take: Step, n: int) -> float:
         wait()
         since = clock()
-        block()
+        take(n % STEPS)
         wait()
         return clock() - since
 
-    ordinary(), together()
+    for n in range(WARMING):
+        ordinary(n), together(n)
     turns: list[tuple[float, float]] = []
-    while len(turns) < MOST_TURNS and sum(map(sum, turns)) < SECONDS:
-        turns.append((seconds(ordinary), seconds(together)))
+    while len(turns) < LEAST_TURNS or (len(turns) < MOST_TURNS and sum(map(sum, turns)) < SECONDS):
+        turns.append((seconds(ordinary, len(turns)), seconds(together, len(turns))))
     each = list(zip(*turns, strict=True))
     best = [min(found) for found in each]
     if not all(best):  # by a coarse clock
@@ -52,30 +54,29 @@ def gain(step: Traced, setting: Setting) -> float:
     return step.width * best[0] / best[1] if best[1] else 0.0
 
 
-def _ordinary(setting: Setting) -> Block:
+def _ordinary(setting: Setting) -> Step:
     model, optimizer = setting.built(SEEDS[0], RATES[0])
     x, y = batches_of(setting, 0)
     parameters, move = list(model.parameters()), step_function(optimizer)
     loss_of = setting.objective.loss.scalar
 
-    def block() -> None:
-        for k in range(STEPS):
-            for parameter in parameters:
-                parameter.grad = None
-            loss_of(model(x[k]), y[k]).backward()
-            move()
+    def take(n: int) -> None:
+        for parameter in parameters:
+            parameter.grad = None
+        loss_of(model(x[n]), y[n]).backward()
+        move()
 
-    return block
+    return take
 
 
-def _together(step: Traced, setting: Setting) -> Block:
+def _together(step: Traced, setting: Setting) -> Step:
     import torch
 
     sample = sample_of(setting, step.width)
 
-    def block() -> None:
+    def take(n: int) -> None:
+        now = sample.rows[n], sample.x[n], sample.y[n]
         with torch.no_grad():
-            for k in range(STEPS):
-                step.step(*sample.places.tensors, sample.rows[k], sample.x[k], sample.y[k])
+            step.take(sample.places.tensors, *now, sample.generators)
 
-    return block
+    return take

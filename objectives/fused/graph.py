@@ -14,11 +14,13 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from batchfront.objectives.fused.noise import Noise, noise_of
 from batchfront.objectives.fused.refusal import Refused
 from batchfront.objectives.fused.script import Step, as_script
 from batchfront.objectives.raised import text_of
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor, nn
 
     from batchfront.objectives.fused.shape import Shape
@@ -28,12 +30,24 @@ SAID = 200  # letters of what a tracer says
 
 @dataclass(frozen=True, kw_only=True)
 class Traced:
-    """A step of `width` models: (*tensors, numbers, x, y) -> losses (W,); trains in place."""
+    """A step of `width` models."""
 
-    step: Step
+    step: Step  # (*tensors, numbers, x, y, *what is drawn) -> losses (W,); trains in place
+    noise: Noise
     width: int
     batch_size: int
     seconds: float  # of the CPU, to trace it
+
+    def take(
+        self,
+        tensors: Sequence[Tensor],
+        numbers: Tensor,
+        x: Tensor,
+        y: Tensor,
+        generators: Sequence[torch.Generator],
+    ) -> Tensor:
+        """Train all models by a step, each with random numbers of its own generator; losses."""
+        return self.step(*tensors, numbers, x, y, *self.noise.drawn(generators))
 
 
 def traced(
@@ -54,7 +68,8 @@ def traced(
         x, y: (W, B, ...).
 
     Raises:
-        Refused: the step draws random numbers, or depends on values, or has what no tracer knows.
+        Refused: the step depends on values, or draws random numbers other than dropout's, or has
+            what no tracer knows.
     """
     from torch.fx.experimental.proxy_tensor import make_fx
     from torch.nn.attention import SDPBackend, sdpa_kernel
@@ -69,12 +84,13 @@ def traced(
     except Exception as error:  # tracers refuse in many ways
         said = (text_of(error).strip() or type(error).__name__).splitlines()[0]
         raise Refused(f"its step cannot be traced for several models: {said[:SAID]}") from error
+    noise = noise_of(graph, len(x), x.device.type)
     step: Step = graph
     if not x.is_cuda:
         with suppress(RuntimeError, NotImplementedError):  # Python runs it too, only slower
             step = as_script(graph)
     seconds = time.process_time() - since
-    return Traced(step=step, width=len(x), batch_size=x.shape[1], seconds=seconds)
+    return Traced(step=step, noise=noise, width=len(x), batch_size=x.shape[1], seconds=seconds)
 
 
 def _step(
@@ -93,7 +109,8 @@ def _step(
         named = dict(zip(shape.trained, params, strict=True))
         buffers = dict(zip(shape.held, held, strict=True))
         losses: Tensor
-        grads, losses = vmap(grad_and_value(loss_at))(named, buffers, x, y)
+        each = vmap(grad_and_value(loss_at), randomness="different")
+        grads, losses = each(named, buffers, x, y)
         _update(shape, params, [grads[name] for name in shape.trained], states, numbers)
         return losses
 

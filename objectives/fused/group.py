@@ -5,8 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import TYPE_CHECKING
 
 from batchfront.objectives.fused.member import Member
+from batchfront.objectives.fused.noise import generator_at
 from batchfront.objectives.fused.numbers import rows
 from batchfront.objectives.fused.places import Places
 from batchfront.objectives.fused.refusal import Refused
@@ -14,6 +16,9 @@ from batchfront.objectives.fused.setting import Setting
 from batchfront.objectives.fused.traces import Traces
 from batchfront.objectives.measurement import Stopped
 from batchfront.objectives.raised import Halted
+
+if TYPE_CHECKING:
+    import torch
 
 LEAST = 2  # places: a step of one model rounds otherwise
 MOST_STEPS = 256  # that are taken before losses are looked at
@@ -27,12 +32,13 @@ class Group:
         self._feed = setting.feed
         self._setting, self._traces = setting, traces
         self.members = list(members)  # in their places
-        self._step = traces.step(setting, max(LEAST, len(members)))
+        self._step = traces.step_for(setting, max(LEAST, len(members)))
         self._places = Places(setting.shape, self._step.width, members[0].begun.model)
         for place in range(self._step.width):
             member = members[place % len(members)]
             self._places.put(place, member.begun.model, member.optimizer)
         self._alive = list(range(len(members)))  # places of those that still train
+        self._nobodys = generator_at(members[0].generator.get_state())
         self._step_seconds = 0.0  # of the last steps, on the CPU
         self.failed: dict[int, BaseException] = {}
         """What members raised, other than that they were stopped; by `id`, as places change."""
@@ -71,10 +77,11 @@ class Group:
         numbers = rows(
             self._setting.shape, [read[id(m)] for m in stand], [m.steps for m in stand]
         ).to(self._places.tensors[0])
-        tensors, step, losses = self._places.tensors, self._step.step, []
+        tensors, losses = self._places.tensors, []
+        step, generators = self._step.take, self._generators()
         with torch.no_grad():
             for row, x_k, y_k in zip(numbers.unbind(), x.unbind(), y.unbind(), strict=True):
-                losses.append(step(*tensors, row, x_k, y_k))
+                losses.append(step(tensors, row, x_k, y_k, generators))
             found: list[list[float]] = torch.stack(losses, dim=1).tolist()
         return found
 
@@ -87,6 +94,11 @@ class Group:
         alive = set(self._alive)
         places = range(self._places.width)
         return [self.members[place] if place in alive else first for place in places]
+
+    def _generators(self) -> list[torch.Generator]:
+        """Whose random numbers each place draws: those that nobody needs draw nobody's."""
+        alive, places = set(self._alive), range(self._places.width)
+        return [self.members[n].generator if n in alive else self._nobodys for n in places]
 
     def _tell(self, losses: list[list[float]], place: int) -> None:
         self.members[place].told(losses[place])

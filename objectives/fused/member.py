@@ -11,6 +11,7 @@ from batchfront.objectives.device.randomness import (
     restore_random_states,
     seed_everything,
 )
+from batchfront.objectives.fused.noise import generator_at
 from batchfront.objectives.fused.numbers import read_of
 from batchfront.objectives.fused.places import Places, named_tensors, steps_in
 from batchfront.objectives.fused.shape import Shape
@@ -26,21 +27,22 @@ if TYPE_CHECKING:
 
 
 class Member:
-    """A run that has begun; others take its steps, and it reports them."""
+    """A run that has begun; others take its steps, and it reports them.
+
+    It leaves the global random numbers where it has come to with them.
+    """
 
     def __init__(self, objective: TaskObjective, params: TrialParams, run: Run) -> None:
         self.params, self.run = params, run
         self._objective = objective
         self.clock = SharedClock()
         run.timed_by(self.clock)
-        before = random_states(objective.device)
-        try:
-            seed_everything(params.seed)
-            order = objective.own_order(params.seed)
-            self.begun: Begun = objective.begin(params, run, order)
-            self._random = random_states(objective.device)
-        finally:
-            restore_random_states(before, objective.device)
+        seed_everything(params.seed)
+        order = objective.own_order(params.seed)
+        self.begun: Begun = objective.begin(params, run, order)
+        self._random = random_states(objective.device)
+        self.generator = generator_at(self._random["torch"])
+        """Draws in its steps what torch's global generator draws in those of a lone run."""
         self.optimizer = self.begun.states["optimizer"]
         self.optimizer._opt_called = True  # schedulers complain where nobody calls its step
         self.named = named_tensors(self.begun.model)
@@ -119,13 +121,12 @@ class Member:
     def _own_randomness(self) -> Iterator[None]:
         """Random numbers go on inside from where this run left off, as they do in a lone one."""
         device = self._objective.device
-        before = random_states(device)
-        restore_random_states(self._random, device)
+        restore_random_states({**self._random, "torch": self.generator.get_state()}, device)
         try:
             yield
         finally:
             self._random = random_states(device)
-            restore_random_states(before, device)
+            self.generator.set_state(self._random["torch"])
 
 
 def _first(batches: Iterator[Any], n: int) -> Iterator[Any]:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from batchfront.objectives.device.randomness import random_states
+from batchfront.objectives.fused.noise import generator_at
 from batchfront.objectives.fused.numbers import in_rows
 from batchfront.objectives.fused.places import Places
 from batchfront.objectives.fused.setting import Setting
@@ -23,6 +25,8 @@ class Sample:
     """Two models by turns in all places, and what their first steps take."""
 
     made: list[tuple[nn.Module, torch.optim.Optimizer]]  # one a seed
+    random: list[dict[str, Any]]  # states of the global generators once each was made
+    generators: list[torch.Generator]  # one a place
     places: Places
     rows: Tensor  # (STEPS, R, W)
     x: Tensor  # (STEPS + 1, W, B, ...)
@@ -33,7 +37,10 @@ def sample_of(setting: Setting, width: int) -> Sample:
     """A group of that width, before its first step; seeds the global random numbers."""
     import torch
 
-    made = [setting.built(seed, rate) for seed, rate in zip(SEEDS, RATES, strict=True)]
+    made, random = [], []
+    for seed, rate in zip(SEEDS, RATES, strict=True):
+        made.append(setting.built(seed, rate))
+        random.append(random_states(setting.objective.device))
     by_turns = [n % len(SEEDS) for n in range(width)]
     places = Places(setting.shape, width, made[0][0])
     for place, n in enumerate(by_turns):
@@ -41,7 +48,15 @@ def sample_of(setting: Setting, width: int) -> Sample:
     batches = [batches_of(setting, n) for n in by_turns]
     x, y = (torch.stack(found, dim=1) for found in zip(*batches, strict=True))
     rows = in_rows(setting.shape, [made[n][1] for n in by_turns], STEPS)
-    return Sample(made=made, places=places, rows=rows.to(places.tensors[0]), x=x, y=y)
+    return Sample(
+        made=made,
+        random=random,
+        generators=[generator_at(random[n]["torch"]) for n in by_turns],
+        places=places,
+        rows=rows.to(places.tensors[0]),
+        x=x,
+        y=y,
+    )
 
 
 def batches_of(setting: Setting, n: int) -> tuple[Tensor, Tensor]:

@@ -70,11 +70,13 @@ def setting_of(objective: Any, group: Sequence[TrialParams]) -> Setting:
         raise Refused(f"several batch sizes ({', '.join(map(str, sorted(sizes)))})")
     if any(params.schedule not in (None, "constant") for params in group):
         raise Refused("a batch size that grows")
-    tasks = [objective.task_of(params) for params in group]
-    values = {_values(objective, params) for params in group}
+    # Seeds and rates change no shape, and a model may take long to build.
+    unlike = {tuple(sorted(params.extra.items())): params for params in group}.values()
+    tasks = [objective.task_of(params) for params in unlike]
+    values = {_values(objective, params) for params in unlike}
     made = [
         _built(objective, task, params.learning_rate)
-        for task, params in zip(tasks, group, strict=True)
+        for task, params in zip(tasks, unlike, strict=True)
     ]
     rule = rule_of([optimizer for _, optimizer in made])
     shapes = {Shape.of(model, optimizer, rule) for model, optimizer in made}

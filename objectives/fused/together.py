@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from typing import Any
 
 from batchfront.objectives.device.randomness import random_states, restore_random_states
@@ -17,6 +18,9 @@ from batchfront.objectives.raised import Halted
 from batchfront.objectives.run import Run
 
 LEAST_GAIN = 1.3
+LEAST_SECONDS, LEAST_STEPS = 0.5, 4000
+"""Of runs alone, in all: to trace, time and compare a step takes a quarter of these seconds, and as
+long as 190 such steps. Where it turns out not to pay after all, little is lost then."""
 
 
 class Together:
@@ -35,25 +39,36 @@ class Together:
             return False
         return True
 
-    def why_not(self, group: Sequence[TrialParams]) -> str:
+    def why_not(self, group: Sequence[TrialParams], *, lone_seconds: float | None = None) -> str:
         """What stands in the way of training these together; "" where nothing does.
 
         A step of so many models is traced, and compared with ordinary ones.
+
+        Args:
+            lone_seconds: what each takes alone, where it is to be worth it: each must be by
+                LEAST_GAIN quicker, and not be over before a step is traced.
         """
         try:
+            if lone_seconds is not None:
+                self._check_worth(group, lone_seconds)
             self.setting(group)
         except Refused as refused:
             return str(refused)
         return ""
 
-    def pays(self, group: Sequence[TrialParams]) -> bool:
-        """Whether training these together is worth it: each is by LEAST_GAIN quicker so.
+    def _check_worth(self, group: Sequence[TrialParams], lone_seconds: float) -> None:
+        n_steps = self._n_steps(group[0])
+        if (len(group) - LEAST_STEPS / n_steps) * lone_seconds < LEAST_SECONDS:
+            raise Refused("they are so short that it does not pay")
+        setting, width = self._shared(group), max(LEAST, len(group))
+        if self.traces.gain(setting, width) < LEAST_GAIN:
+            raise Refused("together they are hardly quicker")
 
-        Raises:
-            Refused: they cannot be trained together.
-        """
-        width = max(LEAST, len(group))
-        return self.traces.gain(self.setting(group), width) >= LEAST_GAIN
+    def _n_steps(self, params: TrialParams) -> int:
+        """Steps of a whole run."""
+        _, n_train = check_objective(self._objective)
+        length = replace(params.planned, n_train=n_train)
+        return sum(length.steps([params.batch_size] * length.points))
 
     def carry_out(self, group: Sequence[tuple[TrialParams, Run]]) -> list[BaseException | None]:
         """Train runs until each returns or is stopped; what each raised where it was not stopped.
@@ -67,6 +82,7 @@ class Together:
         for params, run in group:
             run.length = params.planned
         with ExitStack() as stack:
+            stack.enter_context(_as_before(setting.objective.device))
             for _, run in group:
                 stack.enter_context(run)
             found = [self._begun(params, run) for params, run in group]
@@ -92,16 +108,25 @@ class Together:
         Raises:
             Refused: they cannot be trained together.
         """
+        setting = self._shared(group)
+        self.traces.step_for(setting, max(LEAST, len(group)))
+        return setting
+
+    def _shared(self, group: Sequence[TrialParams]) -> Setting:
         if not group:
             raise Refused("no runs")
-        device = group[0].device
-        states = random_states(device)
-        try:
-            setting = setting_of(self._objective, group)
-        finally:
-            restore_random_states(states, device)
-        self.traces.step(setting, max(LEAST, len(group)))
-        return setting
+        with _as_before(group[0].device):
+            return setting_of(self._objective, group)
+
+
+@contextmanager
+def _as_before(device: str) -> Iterator[None]:
+    """Global random numbers are afterwards as if nobody had drawn any."""
+    states = random_states(device)
+    try:
+        yield
+    finally:
+        restore_random_states(states, device)
 
 
 def _trained(

@@ -57,7 +57,8 @@ class Agenda:
         """The same, where runs are trained together: by what the study knows of that by now."""
         if self.question.fused is None:
             return self
-        return replace(self, question=replace(self.question, fused=fused_sizes(study)))
+        fused = {**self.question.fused, **fused_sizes(study)}
+        return replace(self, question=replace(self.question, fused=fused))
 
     def queue(self, study: Study, trials: Sequence[FrozenTrial]) -> int:
         """Queue what is due, under the claim lock; returns how many trials that were."""

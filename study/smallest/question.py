@@ -53,12 +53,12 @@ class Question:
     def in_rounds(self, size: int) -> bool:
         """Whether runs of a size come in whole rounds: together ten cost little more than one.
 
-        As with the nearest size that is decided; where none is, as if they were trained together.
+        As with the nearest size that is decided; where none is, its first run will decide it.
         """
         if self.fused is None:
             return False
         near = min(self.fused, key=lambda one: abs(math.log(one / size)), default=None)
-        return near is None or self.fused[near]
+        return near is not None and self.fused[near]
 
     @property
     def start(self) -> int:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from batchfront.objectives.fused.together import Together
 from batchfront.objectives.parameter import usual_values
 from batchfront.study.errors import StudyError
-from batchfront.study.plan.parsers import OFF
+from batchfront.study.plan.parsers import AUTO, OFF
 from batchfront.study.plan.plan import Plan
 from batchfront.study.plan.settings import StudySettings
 from batchfront.study.session.open_ended import OpenEnded
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from batchfront.objectives.objective import Objective
+
+LONG_SECONDS = 60.0  # of training: who waits less need not be told how to wait less
 
 
 class SmallestSession(Session):
@@ -59,11 +61,7 @@ class SmallestSession(Session):
             self._console.print(f"going on from {n_done} recorded trials")
 
     def _search(self, study: Study, plan: Plan, objective: Objective) -> int:
-        question = replace(
-            question_in(plan.space, self._asking),
-            hardware=plan.hardware,
-            fused={} if plan.fuse != OFF and Together(objective).is_possible else None,
-        )
+        question = self._question(plan, objective)
         agenda = Agenda(
             question=question,
             metric_names=plan.objectives,
@@ -74,7 +72,7 @@ class SmallestSession(Session):
         n_before = n_asked(agenda.rows(sound_trials(study)))
         if self._asking.max_trials is not None:
             agenda = replace(agenda, limit=n_before + self._asking.max_trials)
-        self._say_price(plan, question)
+        self._say_price(plan, question, objective)
         if plan.growth is not None:
             how = f"the schedule of this study is {plan.growth.schedule}"
             self._console.print(f"batch sizes are those that runs start with: {how}")
@@ -88,12 +86,18 @@ class SmallestSession(Session):
             return 1
         return self._interrupts.exit_code
 
-    def _say_price(self, plan: Plan, question: Question) -> None:
+    def _question(self, plan: Plan, objective: Objective) -> Question:
+        question = replace(question_in(plan.space, self._asking), hardware=plan.hardware)
+        if plan.fuse == OFF or not Together(objective).is_possible:
+            return question
+        # Where it has to pay, the first run of the first size is to decide whether it does.
+        return replace(question, fused={} if plan.fuse == AUTO else {question.start: True})
+
+    def _say_price(self, plan: Plan, question: Question, objective: Objective) -> None:
         """What the walk down takes where every size counts: people should know before they wait."""
-        n_runs, less = ENOUGH + question.needed, ""
+        n_runs = ENOUGH + question.needed
         if question.fused is not None:
             n_runs = WIDTH + question.n_seeds
-            less = "one by one, and a fraction of that where they are trained together; "
         runs = whole_runs(plan.costs, plan.growth)
         a_size = {
             size: cost.train_seconds * n_runs
@@ -101,12 +105,12 @@ class SmallestSession(Session):
             if size in question.sizes and size <= question.start and cost.train_seconds
         }
         if a_size:
-            smallest = min(a_size)
+            smallest, seconds = min(a_size), sum(a_size.values())
             self._console.print(
-                f"about {human_seconds(sum(a_size.values()))} of training if all sizes down to "
+                f"about {human_seconds(seconds)} of training if all sizes down to "
                 f"{smallest} count ({counted(n_runs, 'run')} each), "
                 f"{human_seconds(a_size[smallest])} of it at {smallest}; "
-                f"{less}what is recorded is not run again",
+                f"{_less(seconds, plan, question, objective)}what is recorded is not run again",
                 soft_wrap=True,
             )
 
@@ -119,6 +123,16 @@ class SmallestSession(Session):
             except (RepeatedFailure, WorkerDied) as failure:
                 return failure
         return None
+
+
+def _less(seconds: float, plan: Plan, question: Question, objective: Objective) -> str:
+    """What training runs together takes off, or might."""
+    if question.fused is not None:
+        return "one by one, and a fraction of that where they are trained together; "
+    is_tried = plan.device == "cpu" and seconds >= LONG_SECONDS
+    if is_tried and Together(objective).is_possible:
+        return "with --fuse auto maybe a fraction of that; "
+    return ""
 
 
 def _check_rates(rates: tuple[float, float]) -> None:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     Curve = list[tuple[float, float]]
 
-USUAL = 16  # runs together: more gain little
+USUAL = 32  # runs together: more gain little
 SHARE = 0.5  # of the device's memory that a group may take
 
 
@@ -45,12 +45,14 @@ class Recorder:
         fits = all_memory_bytes(device) * SHARE // peak_bytes if peak_bytes else USUAL
         return max(1, min(USUAL if self._fuse == AUTO else int(self._fuse), int(fits)))
 
-    def curves(self, group: Sequence[TrialParams], *, most: int) -> Iterator[Curve | BaseException]:
+    def curves(
+        self, group: Sequence[TrialParams], *, most: int, seconds: float
+    ) -> Iterator[Curve | BaseException]:
         """Mean loss and metric of each epoch of each run, or what it raised; if alone, the last.
 
-        `group`: of one batch size, no more than `most`.
+        `group`: of one batch size, no more than `most`; `seconds`: that each takes alone.
         """
-        if most > 1 and self._pays(group):
+        if most > 1 and self._pays(group, seconds):
             yield from self._fused(group)
             return
         for params in group:
@@ -67,13 +69,12 @@ class Recorder:
         except BaseException as error:  # user code may raise anything
             return error
 
-    def _pays(self, group: Sequence[TrialParams]) -> bool:
-        size = group[0].batch_size
-        if size in self._alone:
-            return False
-        why = self._together.why_not(group)
-        if not why and self._fuse == AUTO and not self._together.pays(group):
-            why = "together they are hardly quicker"
+    def _pays(self, group: Sequence[TrialParams], seconds: float) -> bool:
+        size, alone = group[0].batch_size, self._alone
+        if size in alone or (self._fuse == AUTO and any(smaller < size for smaller in alone)):
+            return False  # with larger batches less is to be gained
+        lone_seconds = seconds if self._fuse == AUTO else None
+        why = self._together.why_not(group, lone_seconds=lone_seconds)
         if why:
             self._alone.add(size)
             self._say(f"runs of batch size {size} are trained one by one: {why}")

@@ -6,7 +6,6 @@ import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,6 +28,7 @@ from batchfront.study.session.progress import watcher
 from batchfront.study.show import counted
 from batchfront.study.transfer.recorder import Recorder
 from batchfront.study.trials.costs import Costs, SizeCost
+from batchfront.study.workers.next_trial import even_share
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -184,17 +184,29 @@ def _sweep(
         bar = progress.add_task("recording", total=len(keys))
         for group in _groups(keys, most):
             params = [_params(key, recorder.objective, file.length, device) for key in group]
-            found = zip(group, recorder.curves(params, most=most[group[0][0]]), strict=False)
+            size = group[0][0]
+            seconds = costs[size].train_seconds or 0.0
+            curves = recorder.curves(params, most=most[size], seconds=seconds)
+            found = zip(group, curves, strict=False)
             for key in _written(found, file, costs):
                 progress.advance(bar)
                 progress.update(bar, description=f"recording {key[0]}")
 
 
 def _groups(keys: list[Key], most: dict[int, int]) -> Iterator[list[Key]]:
-    """Runs of one seed and batch size, which differ in their rates; at most so many of a size."""
-    for (size, _), some in groupby(keys, key=lambda key: (key[0], key[2])):
-        group = list(some)
-        yield from (group[n : n + most[size]] for n in range(0, len(group), most[size]))
+    """All runs of a batch size, of all seeds, in as few groups as can be; those of one alone."""
+    waiting: dict[int, list[Key]] = {}
+    for key in keys:
+        waiting.setdefault(key[0], []).append(key)
+    for key in keys:
+        size = key[0]
+        if most[size] == 1:
+            yield [key]
+            continue
+        while waiting[size]:
+            n = even_share(len(waiting[size]), most[size])
+            group, waiting[size] = waiting[size][:n], waiting[size][n:]
+            yield group
 
 
 def _written(

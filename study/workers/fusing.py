@@ -21,7 +21,7 @@ from batchfront.objectives.fused.refusal import Refused
 from batchfront.objectives.fused.together import Together
 from batchfront.objectives.raised import Halted
 from batchfront.study.plan.parsers import AUTO, OFF
-from batchfront.study.trials.attributes import FUSED
+from batchfront.study.trials.attributes import FUSED, fused_sizes
 
 if TYPE_CHECKING:
     from optuna import Study
@@ -75,7 +75,7 @@ class Fusing:
         peak = claimed.known and claimed.known.peak_memory_bytes
         fits = usable_memory_bytes(self._plan.device) * SHARE // peak if peak else self._most
         most = min(self._most, int(fits))
-        return max(1, most) if self._is_fused(claimed.params, most) else 0
+        return max(1, most) if self._is_fused(claimed, most) else 0
 
     def carry_out(
         self, group: Sequence[tuple[TrialParams, WatchedRun]]
@@ -102,18 +102,16 @@ class Fusing:
             found[n] = one
         return found
 
-    def _is_fused(self, params: TrialParams, most: int) -> bool:
-        size = params.batch_size
+    def _is_fused(self, claimed: Claimed, most: int) -> bool:
+        size = claimed.params.batch_size
         if size not in self._decided:
-            stored = self._study.user_attrs.get(FUSED, {})
-            self._decided[size] = (
-                bool(stored[str(size)]) if str(size) in stored else self._decide(params, most)
-            )
+            known = fused_sizes(self._study)
+            self._decided[size] = known[size] if size in known else self._decide(claimed, most)
         return self._decided[size]
 
-    def _decide(self, params: TrialParams, most: int) -> bool:
+    def _decide(self, claimed: Claimed, most: int) -> bool:
         """Find out, and store it unless another worker has done so meanwhile."""
-        size, why = str(params.batch_size), self._why_not([params] * min(TRIED, most))
+        size, why = str(claimed.params.batch_size), self._why_not(claimed, min(TRIED, most))
         with self._storage.claim_lock(self._plan.study_name):
             stored = self._study.user_attrs.get(FUSED, {})
             if size not in stored:
@@ -122,14 +120,20 @@ class Fusing:
             self._say(size, why)
         return bool({size: not why, **stored}[size])
 
-    def _why_not(self, some: list[TrialParams]) -> str:
-        """What stands in the way of training these together, or makes it useless; "" if nothing."""
-        if len(some) < LEAST:
+    def _why_not(self, claimed: Claimed, n: int) -> str:
+        """What is against training so many of them together; "" if nothing.
+
+        With larger batches less is to be gained: a size is not tried where a smaller one failed.
+        """
+        size, known = claimed.params.batch_size, fused_sizes(self._study)
+        if n < LEAST:
             return "two of them may not fit into memory"
-        why = self._together.why_not(some)
-        if not why and self._plan.fuse == AUTO and not self._together.pays(some):
-            why = "together they are hardly quicker"
-        return why
+        if self._plan.fuse != AUTO:
+            return self._together.why_not([claimed.params] * n)
+        if any(not is_fused for smaller, is_fused in known.items() if smaller < size):
+            return "those of a smaller size are"
+        seconds = claimed.known.train_seconds if claimed.known else None
+        return self._together.why_not([claimed.params] * n, lone_seconds=seconds or 0.0)
 
     def _say(self, size: str, why: str) -> None:
         """Once for each reason: it is that of other sizes, too."""

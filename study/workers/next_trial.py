@@ -150,7 +150,7 @@ class NextTrial:
         with self._storage.claim_lock(self._plan.study_name, self._patience) as alone:
             self._so_far.follow(self._study)
             n_alike = sum(_is_alike(trial, first) for trial in self._so_far.unfinished)
-            share = _even_share(n_alike + 1, most + 1) - 1
+            share = even_share(n_alike + 1, most + 1) - 1
             while alone and len(found) < share and self._interrupts.signum is None:
                 self._so_far.follow(self._study)
                 waiting = _next_waiting(self._so_far.unfinished)
@@ -302,7 +302,7 @@ def _next_waiting(trials: Sequence[FrozenTrial]) -> FrozenTrial | None:
     return next((trial for trial in trials if trial.state.name == "WAITING"), None)
 
 
-def _even_share(n: int, most: int) -> int:
+def even_share(n: int, most: int) -> int:
     """The size of the first of as few groups of `n` things as can be, each of at most so many."""
     return math.ceil(n / math.ceil(n / most))
 

@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 CURVE_SECONDS = 0.5
 """How often a curve is written for others to see. Where epochs are short, writing each of them
 would take longer than training; at its end a trial gets all of its curve."""
+KEPT_SECONDS = 2.0
+"""How often a member of a group is kept, where its epochs are short: to write down each member
+after each of them would take as long as to train them together."""
 
 
 class WatchedRun:
@@ -69,6 +72,8 @@ class WatchedRun:
         self._told = told
         self._curve_seconds = CURVE_SECONDS
         self._curve_due = time.monotonic() + CURVE_SECONDS
+        self._kept_seconds = 0.0  # until it is kept again
+        self._keep_due = time.monotonic()
 
     @property
     def curve(self) -> list[float]:
@@ -104,6 +109,8 @@ class WatchedRun:
             return None
         self._goes_on = kept is not None
         self._curve_seconds = CURVE_SECONDS * n_runs  # as often as one is written, among them all
+        self._kept_seconds = KEPT_SECONDS
+        self._keep_due = time.monotonic() + KEPT_SECONDS
         try:
             if kept is not None:
                 self._run.restore(kept)
@@ -202,6 +209,9 @@ class WatchedRun:
             self._run.leaving = Interrupted(self._interrupts.signum)
 
     def _keep(self, checkpoint: Checkpoint, state: dict[str, Any]) -> None:
+        if time.monotonic() < self._keep_due and self._interrupts.signum is None:
+            return
+        self._keep_due = time.monotonic() + self._kept_seconds
         with self._interrupts.held():
             try:
                 checkpoint.save(state)

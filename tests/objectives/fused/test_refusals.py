@@ -113,6 +113,20 @@ class Skips(Around):
         return x if random.random() < 0.5 else 2 * x
 
 
+class Noisy(Around):
+    """Random numbers of another kind than dropout's."""
+
+    def changed(self, x: torch.Tensor) -> torch.Tensor:
+        return x + torch.randn_like(x)
+
+
+class Mixes(Around):
+    """Random numbers that none of the inputs is given to."""
+
+    def changed(self, x: torch.Tensor) -> torch.Tensor:
+        return x[:, torch.randperm(5)]
+
+
 class Unused(Around):
     """A layer that no loss looks at: torch's optimizers leave it alone."""
 
@@ -126,7 +140,8 @@ def spectral() -> nn.Module:
 
 
 MODELS: dict[str, tuple[Any, str]] = {
-    "dropout": (lambda: nn.Sequential(nn.Dropout(), nn.Linear(5, 3)), "random"),
+    "noise": (Noisy, "random"),
+    "random channels": (Mixes, "random"),
     "data-dependent control flow": (Branches, "cannot be traced"),
     "item()": (Item, "cannot be traced"),
     "boolean masks": (Masks, "cannot be traced"),
@@ -220,6 +235,23 @@ def test_runs_whose_memory_is_measured_are_refused():
     runs = [Run(metric=objective.metric) for _ in range(2)]
     with pytest.raises(Refused, match="measured"):
         Together(objective).carry_out(list(zip(trials(2), runs, strict=True)))
+
+
+def test_what_is_to_be_worth_it_is_refused_where_it_is_not(monkeypatch):
+    door = Together(objective_of(made_task()))
+    monkeypatch.setattr("batchfront.objectives.fused.traces.gain", lambda step, setting: 1.29)
+    group = trials(2, epochs=1000)
+    assert "hardly quicker" in door.why_not(group, lone_seconds=60.0)
+    assert door.why_not(group) == "", "what people ask for is not asked to be worth it"
+    monkeypatch.setattr("batchfront.objectives.fused.traces.gain", lambda step, setting: 1.31)
+    assert door.why_not(trials(3, epochs=1000), lone_seconds=60.0) == ""
+
+
+def test_runs_that_are_over_before_a_step_is_traced_are_not_traced(monkeypatch):
+    monkeypatch.setattr("batchfront.objectives.fused.traces.traced", None)
+    door = Together(objective_of(made_task()))
+    assert "so short" in door.why_not(trials(10, epochs=1000), lone_seconds=0.05)
+    assert "so short" in door.why_not(trials(10), lone_seconds=60.0), "slow steps, but few"
 
 
 @pytest.mark.parametrize("task", ["digits", "digits-cnn", "diabetes"])

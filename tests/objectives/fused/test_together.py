@@ -37,10 +37,10 @@ OPTIMIZERS = {
 class Attention(nn.Module):
     """Every feature a token."""
 
-    def __init__(self) -> None:
+    def __init__(self, dropout: float = 0.0) -> None:
         super().__init__()
         self.wide = nn.Linear(1, 8)
-        self.mix = nn.MultiheadAttention(8, 2, batch_first=True)
+        self.mix = nn.MultiheadAttention(8, 2, dropout, batch_first=True)
         self.norm, self.out = nn.LayerNorm(8), nn.Linear(8, 3)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -64,12 +64,19 @@ class Tied(nn.Module):
         return found
 
 
+class DropsFeatures(nn.Module):
+    """The same features of all examples."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x * nn.functional.dropout(torch.ones(5, dtype=x.dtype), 0.3, self.training)
+
+
 class Recurrent(nn.Module):
     """Every feature a step in time."""
 
-    def __init__(self, layer: type[nn.Module]) -> None:
+    def __init__(self, layer: type[nn.Module], **options: Any) -> None:
         super().__init__()
-        self.layer, self.out = layer(1, 4, batch_first=True), nn.Linear(4, 3)
+        self.layer, self.out = layer(1, 4, batch_first=True, **options), nn.Linear(4, 3)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         states, _ = self.layer(x.unsqueeze(-1))
@@ -89,6 +96,30 @@ MODELS = {
     "attention": Attention,
     "tied weights": Tied,
 }
+
+DROPOUT = {
+    "dropout": lambda: nn.Sequential(dropped(nn.Dropout(0.1)), dropped(nn.Dropout(0.5))),
+    "in place": lambda: dropped(nn.Dropout(0.3, inplace=True)),
+    "alpha": lambda: dropped(nn.AlphaDropout(0.3)),
+    "of channels": lambda: nn.Sequential(
+        nn.Unflatten(1, (1, 5)), nn.Conv1d(1, 4, 3), nn.Dropout1d(0.3), nn.Flatten(),
+        nn.Linear(12, 3),
+    ),
+    "of a constant": lambda: dropped(DropsFeatures()),
+    "of attention": lambda: Attention(0.3),
+    "of an LSTM": lambda: Recurrent(nn.LSTM, num_layers=2, dropout=0.3),
+}  # fmt: skip
+
+
+def dropped(layer: nn.Module) -> nn.Module:
+    return nn.Sequential(nn.Linear(5, 5), layer, nn.Linear(5, 5))
+
+
+@pytest.mark.parametrize("model", DROPOUT.values(), ids=DROPOUT)
+def test_every_member_drops_what_it_drops_alone(model):
+    objective = double(model)
+    group = trials(4, learning_rate=0.02)
+    assert_alike(together(objective, group), apart(objective, group), within=1e-10)
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS.values(), ids=OPTIMIZERS)
@@ -214,8 +245,9 @@ def test_a_member_is_bitwise_the_same_in_any_group(task):
                 assert torch.equal(one.weights[name], weight), name
 
 
-def test_a_lone_member_runs_beside_a_copy_of_itself():
-    objective = objective_of(made_task())
+@pytest.mark.parametrize("model", [None, DROPOUT["dropout"]], ids=["plain", "dropout"])
+def test_a_lone_member_runs_beside_a_copy_of_itself(model):
+    objective = objective_of(made_task(**({"model": model} if model else {})))
     (alone,) = together(objective, trials(1))
     pair = together(objective, trials(2))
     assert all(torch.equal(alone.weights[k], v) for k, v in pair[0].weights.items())
@@ -234,8 +266,8 @@ def test_tuned_runs_reach_the_accuracy_they_reach_alone(task, batch_size):
 
 
 def test_a_member_that_stops_leaves_and_the_others_are_as_without_it():
-    objective = double()
-    group = trials(4, epochs=4)
+    objective = double(DROPOUT["dropout"])
+    group = trials(4, epochs=4, learning_rate=0.02)
 
     def stops(number: int, run: Run) -> None:
         if number in (1, 2):
@@ -283,7 +315,7 @@ def test_places_of_those_that_left_are_closed():
 
 
 def test_a_member_goes_on_from_what_it_kept_bit_for_bit():
-    objective = objective_of(made_task(optimizer=torch.optim.Adam))
+    objective = objective_of(made_task(optimizer=torch.optim.Adam, model=DROPOUT["dropout"]))
     group = trials(3, epochs=4, learning_rate=0.005)
     whole = together(objective, group)
 
@@ -312,7 +344,7 @@ def test_a_member_goes_on_from_what_it_kept_bit_for_bit():
 
 
 def test_a_lone_run_goes_on_from_what_a_member_kept():
-    objective = double(optimizer=torch.optim.Adam)
+    objective = double(DROPOUT["dropout"], optimizer=torch.optim.Adam)
     group = trials(2, epochs=4, learning_rate=0.005)
     states: list[dict[str, Any]] = [{}, {}]
 

@@ -148,8 +148,54 @@ def test_where_two_may_not_fit_into_memory_nothing_is_tried(write_task, monkeypa
     assert all("fused" not in trial.user_attrs for trial in trials())
 
 
+def test_no_size_is_tried_by_itself_where_a_smaller_one_is_not_fused(write_task, monkeypatch):
+    tried = []
+
+    def why_not(door, group, *, lone_seconds):
+        tried.append((group[0].batch_size, lone_seconds))
+        return "together they are hardly quicker"
+
+    monkeypatch.setattr("batchfront.study.workers.fusing.Together.why_not", why_not)
+    written(write_task)
+    args = [word if word != "16" else "8,16" for word in ARGS]
+    with pytest.warns(UserWarning, match="hardly quicker"):
+        assert main([*args, "--fuse", "auto", "--max-trials", "1"]) in (0, 1)
+    ((size, lone_seconds),) = tried
+    assert lone_seconds > 0
+    study = study_of("mine.py:task")
+    assert study.user_attrs["fused"] == {str(size): False}
+    study.set_user_attr("fused", {"4": False})
+    with pytest.warns(UserWarning, match="a smaller size"):
+        assert main([*args, "--max-trials", "2"]) in (0, 1)
+    assert tried == [(size, lone_seconds)]
+    assert study_of("mine.py:task").user_attrs["fused"] == {"4": False, str(size): False}
+
+
+def test_members_whose_epochs_are_short_are_not_kept_after_each_of_them(write_task, monkeypatch):
+    saves = []
+    checkpoint = "batchfront.storage.checkpoint.Checkpoint.save"
+    monkeypatch.setattr(checkpoint, lambda self, state: saves.append(state["loop"]["epoch"]))
+    written(write_task)
+    assert main([*ARGS, "--max-trials", "2", "--fuse", "8"]) in (0, 1)
+    assert saves == []
+    monkeypatch.setattr("batchfront.study.workers.watched.KEPT_SECONDS", 0.0)
+    assert main([*ARGS, "--max-trials", "4"]) in (0, 1)
+    assert saves.count(1) >= 2
+    assert 2 in saves
+
+
+def test_a_long_search_for_the_smallest_size_names_the_option(write_task, monkeypatch, capsys):
+    written(write_task)
+    assert main([*ARGS, "--max-trials", "1"]) in (0, 1)
+    assert "--fuse" not in capsys.readouterr().err
+    monkeypatch.setattr("batchfront.study.smallest.session.LONG_SECONDS", 0.0)
+    assert main([*ARGS, "--max-trials", "1"]) in (0, 1)
+    said = " ".join(capsys.readouterr().err.split())
+    assert "with --fuse auto maybe a fraction of that; what is recorded is not run again" in said
+
+
 def test_trials_that_cannot_be_fused_are_run_one_by_one_and_that_is_said_once(write_task):
-    written(write_task, "nn.Dropout(0.1)")
+    written(write_task, "nn.utils.parametrizations.spectral_norm(nn.Linear(4, 4))")
     with pytest.warns(UserWarning, match="batch size 16 are trained one by one") as said:
         assert main([*ARGS, "--max-trials", "7", "--fuse", "8"]) in (0, 1)
     assert sum("one by one" in str(one.message) for one in said) == 1

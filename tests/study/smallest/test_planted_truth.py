@@ -12,7 +12,9 @@ from benchmarks.worlds.ladders import LADDERS, SIZES, Ladder, question
 from benchmarks.worlds.walked import simulate, verdict
 
 NONE = 10**9  # larger than any size
-ONE_BY_ONE_AND_IN_ROUNDS = pytest.mark.parametrize("fused", [None, {}], ids=["alone", "fused"])
+ONE_BY_ONE_AND_IN_ROUNDS = pytest.mark.parametrize(
+    "fused", [None, {1: True}], ids=["alone", "fused"]
+)
 
 
 @pytest.fixture(autouse=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from batchfront.objectives.curves.table import read_table
+from batchfront.objectives.fused.together import Together
 from batchfront.study.cli.main import main
 
 AGREEMENT = ("record", "--task", "digits", "--epochs", "2", "--batch-sizes", "64:128")
@@ -78,13 +79,35 @@ def test_runs_recorded_together_are_those_recorded_one_by_one(workdir, capsys):
     one = ("record", "--task", "digits", "--epochs", "2", "--batch-sizes", "16")
     grid = ("--n-rates", "3", "--n-seeds", "2", "--learning-rates", "1e-3:3e-2")
     assert main([*one, *grid, "-o", "apart.csv"]) == 0
-    assert main([*one, *grid, "-o", "together.csv", "--fuse", "auto"]) == 0
+    assert main([*one, *grid, "-o", "together.csv", "--fuse", "8"]) == 0
     expected, found = read_table("apart.csv").runs, read_table("together.csv").runs
     assert list(found) == list(expected)
     for key, run in expected.items():
         assert found[key].val_accuracy == run.val_accuracy
         assert found[key].train_loss == pytest.approx(run.train_loss, rel=1e-4)
     assert "one by one" not in capsys.readouterr().err
+
+
+def test_a_grid_of_several_seeds_is_one_group_of_each_batch_size(workdir, monkeypatch):
+    sizes = []
+    carry_out = Together.carry_out
+
+    def counted(door, group):
+        sizes.append((group[0][0].batch_size, len(group)))
+        return carry_out(door, group)
+
+    monkeypatch.setattr(Together, "carry_out", counted)
+    one = ("record", "--task", "digits", "--epochs", "1", "--batch-sizes", "256,512", *GRID)
+    assert main([*one, "--n-seeds", "3", "-o", "a.csv", "--fuse", "4"]) == 0
+    assert len(read_table("a.csv").runs) == 12
+    assert sizes == [(256, 3), (256, 3), (512, 3), (512, 3)], "not four and two"
+
+
+def test_a_grid_of_short_runs_is_not_fused_by_itself(workdir, monkeypatch, capsys):
+    monkeypatch.setattr("batchfront.objectives.fused.traces.traced", None)
+    one = ("record", "--task", "digits", "--epochs", "1", "--batch-sizes", "512", *GRID)
+    assert main([*one, "-o", "a.csv", "--fuse", "auto"]) == 0
+    assert "so short" in capsys.readouterr().err
 
 
 def test_a_cut_off_table_of_fused_runs_is_resumed_with_the_same_curves(workdir):
@@ -165,9 +188,9 @@ def test_what_cannot_be_fused_is_recorded_one_by_one_and_said_once_a_size(
 
         def task():
             return Task(
-                name="dropped",
+                name="normed",
                 data=data,
-                model=lambda: nn.Sequential(nn.Dropout(), nn.Linear(4, 2)),
+                model=lambda: nn.utils.parametrizations.spectral_norm(nn.Linear(4, 2)),
                 loss=nn.functional.cross_entropy,
                 optimizer=torch.optim.SGD,
             )
