@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import atexit
 import os
 import signal
 import sys
@@ -23,12 +22,21 @@ LAST_SECONDS = 120  # of a worker that was asked to end: longer than the usual g
 DIED = "DataLoader worker"  # how torch begins to speak of one that has
 
 
+class Asked:
+    """The keys of the batches that are asked for next: torch's loader knows no more of ours."""
+
+    keys: Iterable[Key] = ()
+
+    def __iter__(self) -> Iterator[Key]:
+        return iter(self.keys)
+
+
 class Loader:
     """Batches by their keys, on a device."""
 
     def __init__(self, datasets: Datasets, *, device: str) -> None:
         self._datasets, self._device = datasets, device
-        self._keys: Iterable[Key] = ()  # of the batches that are asked for next
+        self._asked = Asked()
         self._made: Any = None
         self._begun: Any = None  # the iterator that its workers belong to
 
@@ -45,20 +53,18 @@ class Loader:
             yield moved(batch, self._device)
 
     def _loaded(self, keys: Iterable[Key]) -> Iterator[Any]:
-        self._keys = keys
+        self._asked.keys = keys
         if self._made is None:
-            self._made = make_loader(Fetcher(self._datasets), self._datasets, self._device, self)
+            fetcher = Fetcher(self._datasets)
+            self._made = make_loader(fetcher, self._datasets, self._device, self._asked)
         try:
             before, self._begun = self._begun, begun(self._made)
             if self._begun is not before:
-                end_at_exit(self._begun)
+                end_with(self._made, self._begun)
             yield from self._begun
         except Exception as error:
             self._made = self._begun = None  # its workers are in no state to go on
             raise why(error) from error
-
-    def __iter__(self) -> Iterator[Key]:
-        return iter(self._keys)
 
 
 def make_loader(
@@ -96,18 +102,25 @@ def begun(loader: Any) -> Iterator[Any]:
         return iter(loader)
 
 
-def end_at_exit(iterator: Any) -> None:
-    """End a loader's workers when this process ends, before torch and Python kill them.
+def end_with(loader: Any, iterator: Any) -> None:
+    """End its workers with torch's loader, and when this process ends, before torch kills them.
 
-    They die by a signal then, which torch takes for a crash and says at length. Processes that
-    multiprocessing has started know no atexit, and others come to its finalizers too late.
+    The loader may be a part of a circle, as of a task that knows itself. Were its workers, too,
+    the queues that tell them to end would be closed first, and torch would wait ten seconds for
+    each; so they are held from here. At the end of a process they die by a signal otherwise, which
+    torch takes for a crash and says at length. Processes that multiprocessing has started know no
+    atexit, and others come to its finalizers too late.
     """
-    atexit.register(_end, weakref.ref(iterator))
-    util.Finalize(iterator, _end, args=(weakref.ref(iterator),), exitpriority=10)
+    weakref.finalize(loader, _end, iterator)
+    util.Finalize(iterator, _end_referred, args=(weakref.ref(iterator),), exitpriority=10)
 
 
-def _end(iterator: weakref.ref[Any]) -> None:
-    end = getattr(iterator(), "__del__", None)  # one without workers has none
+def _end_referred(iterator: weakref.ref[Any]) -> None:
+    _end(iterator())
+
+
+def _end(iterator: Any) -> None:
+    end = getattr(iterator, "__del__", None)  # one without workers has none
     if end is not None:
         end()
 

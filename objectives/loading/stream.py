@@ -14,7 +14,7 @@ from torch.utils.data import IterableDataset
 
 from batchfront.objectives.loading.datasets import Datasets
 from batchfront.objectives.loading.fetch import Failed, failed, kept_apart, seed_globals
-from batchfront.objectives.loading.loader import begun, end_at_exit, make_loader, why
+from batchfront.objectives.loading.loader import begun, end_with, make_loader, why
 from batchfront.objectives.loading.tree import moved
 from batchfront.objectives.measurement import ObjectiveError
 
@@ -107,8 +107,9 @@ def read(
 
 def _elsewhere(reader: Reader, datasets: Datasets, device: str) -> Iterator[Any]:
     try:
-        batches = begun(make_loader(reader, datasets, device, workers=1))
-        end_at_exit(batches)
+        loader = make_loader(reader, datasets, device, workers=1)
+        batches = begun(loader)
+        end_with(loader, batches)
         yield from batches
     except Exception as error:
         raise why(error) from error

@@ -83,9 +83,17 @@ class Budgets:
             return values
         return (*values[:2], float(device_memory_bytes))
 
-    def beyond_peak(self, costs: Costs) -> int:
-        """The bytes by which that memory lies above a peak, at the most."""
-        return (beyond_peak(costs.values()) or 0) if self.of_device else 0
+    def beyond_peak(self, costs: Costs, size: int) -> int:
+        """The bytes by which that memory lies above a peak at a batch size.
+
+        As its probe found; else the most of smaller sizes, for gaps and workspaces grow with it.
+        """
+        if not self.of_device:
+            return 0
+        own = beyond_peak([costs[size]]) if size in costs else None
+        if own is None:
+            own = beyond_peak(cost for cost in costs.values() if cost.batch_size < size)
+        return own or 0
 
     def overshoot(self, values: Sequence[float | None]) -> float:
         """The share by which the worst budget is violated; 0 when none is.

@@ -39,30 +39,34 @@ class Foresight:
             return None
         usable = SAFE_SHARE * usable_memory_bytes(self._plan.device)
         if peak > usable:
-            return _excuse(Verdict.OUT_OF_MEMORY, peak, peak / usable, f"{human_bytes(usable)} fit")
+            fits = f"{human_bytes(usable)} fit"
+            return _excuse(Verdict.OUT_OF_MEMORY, peak, peak / max(usable, 1), fits, told=peak)
         most = limits.budgets.max_memory_bytes
         if most is None:
             return None
-        held = peak + limits.budgets.beyond_peak(limits.costs)
+        held = peak + limits.budgets.beyond_peak(limits.costs, self._largest(params))
         # What may be a little too much is run: it says itself whether it is.
         if SAFE_SHARE * held <= most:
             return None
-        return _excuse(
-            Verdict.OVER_BUDGET, peak, held / most, f"max_memory allows {human_bytes(most)}", held
-        )
+        allowed = f"max_memory allows {human_bytes(most)}"
+        return _excuse(Verdict.OVER_BUDGET, peak, held / most, allowed, told=held)
 
     def peak_bytes(self, params: TrialParams, costs: Costs) -> int | None:
         """The peak that a combination is expected to have; None where nobody knows."""
-        size, growth = params.batch_size, self._plan.growth
-        if growth is not None and growth.schedule != "noise-scale":
-            size = max(growth.planned(size))
-        found = self._predict(size, params)
+        found = self._predict(self._largest(params), params)
         if found is None:
             return None
         probed = {b: c.predicted_peak_memory_bytes for b, c in costs.items()}
         peaks = {b: c.peak_memory_bytes for b, c in costs.items()}
         measured = {b: peak for b, peak in peaks.items() if peak is not None}
         return calibrated({**probed, THIS: found}, measured)[THIS]
+
+    def _largest(self, params: TrialParams) -> int:
+        """The largest batch size that a run is planned to come to."""
+        size, growth = params.batch_size, self._plan.growth
+        if growth is None or growth.schedule == "noise-scale":
+            return size
+        return max(growth.planned(size))
 
     def _predict(self, size: int, params: TrialParams) -> int | None:
         search = self._plan.space.search
@@ -73,12 +77,10 @@ class Foresight:
         return self._predicted[key]
 
 
-def _excuse(
-    verdict: Verdict, peak: int, times: float, allowed: str, held: int | None = None
-) -> Excuse:
+def _excuse(verdict: Verdict, peak: int, times: float, allowed: str, *, told: int) -> Excuse:
     return Excuse(
         verdict=verdict,
         grade=OVER_BUDGET_GRADE + times - 1,
-        reason=f"predicted to take {human_bytes(held or peak)}, and {allowed}",
+        reason=f"predicted to take {human_bytes(told)}, and {allowed}",
         memory_bytes=peak,
     )

@@ -75,6 +75,8 @@ class Feasible:
         if budgets.most_seconds is not None:
             over |= seconds > budgets.most_seconds
         if budgets.max_memory_bytes is not None:
-            beyond = budgets.beyond_peak(self._limits.costs)
-            over |= memory + beyond > budgets.max_memory_bytes
+            sizes, which = np.unique(rows[:, 0], return_inverse=True)
+            costs = self._limits.costs
+            beyond = np.array([budgets.beyond_peak(costs, round(2**size)) for size in sizes])
+            over |= memory + beyond[which] > budgets.max_memory_bytes
         return over

@@ -42,18 +42,25 @@ class Company:
         self._pipes: list[Connection] = []
 
     def __enter__(self) -> Company:
-        context = multiprocessing.get_context("spawn")
-        for number in range(self._n):
-            ours, theirs = context.Pipe()
-            process = context.Process(
-                target=_train_when_told, args=(self._job, theirs), name=f"beside-{number}"
-            )
-            with no_interrupt():
-                process.start()
-            theirs.close()
-            self._processes.append(process)
-            self._pipes.append(ours)
+        try:
+            for number in range(self._n):
+                self._start(number)
+        except BaseException:
+            self._end()
+            raise
         return self
+
+    def _start(self, number: int) -> None:
+        context = multiprocessing.get_context("spawn")
+        ours, theirs = context.Pipe()
+        process = context.Process(
+            target=_train_when_told, args=(self._job, theirs), name=f"beside-{number}"
+        )
+        with no_interrupt():
+            process.start()
+        theirs.close()
+        self._processes.append(process)
+        self._pipes.append(ours)
 
     def __exit__(
         self,
@@ -61,6 +68,9 @@ class Company:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        self._end()
+
+    def _end(self) -> None:
         for process in self._processes:
             process.kill()
         for process, pipe in zip(self._processes, self._pipes, strict=True):
@@ -82,7 +92,8 @@ class Company:
     def step_seconds(self, size: int, n: int) -> list[float]:
         """What a step takes each of `n` of them that train at once.
 
-        All go on until each has measured twice: the second time others were there throughout.
+        All go on until each has measured twice, and the last time counts: others had begun by then,
+        however long a process took for its first step.
 
         Raises:
             Unanswered: one ran out of memory, say.
@@ -104,7 +115,7 @@ class Company:
             lambda pipe, said: left.discard(pipe) if said == STOPPED else None,
             lambda: not left,
         )
-        return [found[ROUNDS - 1] for found in told.values()]
+        return [found[-1] for found in told.values()]
 
     def _listen(
         self,
@@ -159,7 +170,8 @@ def _train_when_told(job: Job, pipe: Connection) -> None:
     """A process of a company: it ends with whoever started it."""
     os.setpgid(0, 0)  # out of the reach of the terminal's Ctrl-C
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    with suppress(EOFError, OSError), quiet_optuna():
+    # Whatever it meets, its silence says it: out of memory, say, where others have that.
+    with suppress(Exception), quiet_optuna():
         objective = load_here(job)
         with measuring_alone(objective, job.plan.device, takes_turn=False):
             prober = prober_of(job.plan, objective)
