@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING
 
@@ -10,7 +10,7 @@ from batchfront.objectives.device.names import devices_of
 from batchfront.objectives.ranks.members import ranks_on
 from batchfront.objectives.training.recipe import n_ranks
 from batchfront.study.machine.slots import pinned_core
-from batchfront.study.machine.turns import Turn, device_turn
+from batchfront.study.machine.turns import Turn, device_turn, never
 
 if TYPE_CHECKING:
     from batchfront.objectives.objective import Objective
@@ -47,6 +47,8 @@ def measuring_alone(
         torch.set_num_threads(threads)
 
 
-def measuring_turn(objective: Objective, device: str) -> AbstractContextManager[Turn]:
+def measuring_turn(
+    objective: Objective, device: str, give_up: Callable[[], bool] = never
+) -> AbstractContextManager[Turn]:
     """The accelerators of an objective's ranks, for whoever measures on them."""
-    return device_turn(devices_of(device, n_ranks(objective)))
+    return device_turn(devices_of(device, n_ranks(objective)), give_up)

@@ -16,7 +16,7 @@ from batchfront.study.machine.slots import Lock, let_go, try_lock
 POLL_SECONDS = 0.1
 
 
-def _never() -> bool:
+def never() -> bool:
     return False
 
 
@@ -85,7 +85,7 @@ class Turn:
 
 @contextmanager
 def device_turn(
-    devices: Sequence[str], give_up: Callable[[], bool] = _never, *, n_beside: int = 1
+    devices: Sequence[str], give_up: Callable[[], bool] = never, *, n_beside: int = 1
 ) -> Iterator[Turn]:
     """Hold accelerators; waits for their holders, until `give_up` says not to. Free on the CPU.
 

@@ -69,21 +69,31 @@ def ranked(rule: StopRule, study: Study) -> list[FrozenTrial]:
     return [hope.trial for hope in rule.hopes(study)] if isinstance(rule, FrontPruner) else []
 
 
+def nothing_kept(trial: FrozenTrial) -> bool:
+    """Nothing is: where there is no folder for it."""
+    return False
+
+
 def to_go_on(
-    rule: StopRule, study: Study, trials: Sequence[FrozenTrial], limits: Limits | None = None
+    rule: StopRule,
+    study: Study,
+    trials: Sequence[FrozenTrial],
+    *,
+    limits: Limits | None = None,
+    is_kept: Callable[[FrozenTrial], bool] = nothing_kept,
 ) -> list[FrozenTrial]:
     """The paused ones of a study's trials that the rule would go on with, the best first.
 
-    `limits`: those whose rest the budget of the search does not afford are left out.
+    `limits`: those whose rest the budget of the search does not afford are left out. A run of which
+    nothing is kept any more starts over, and has to be afforded as a whole.
     """
     if not isinstance(rule, FrontPruner) or not rule.pauses or not any(map(is_paused, trials)):
         return []
     due = [hope.trial for hope in rule.hopes(study) if hope.beyond <= 0]
-    return due if limits is None else [trial for trial in due if _affords_rest(limits, trial)]
-
-
-def _affords_rest(limits: Limits, trial: FrozenTrial) -> bool:
-    return limits.can_afford(batch_size_of(trial.params), trained=trained_seconds(trial))
+    if limits is None:
+        return due
+    done = {trial.number: trained_seconds(trial) if is_kept(trial) else 0.0 for trial in due}
+    return [t for t in due if limits.can_afford(batch_size_of(t.params), trained=done[t.number])]
 
 
 class FrontPruner:

@@ -42,7 +42,7 @@ from batchfront.study.plan.settings import (
 )
 from batchfront.study.plan.sizes import span_of
 from batchfront.study.pruning.by_name import make_stop_rule
-from batchfront.study.pruning.front import to_go_on
+from batchfront.study.pruning.front import nothing_kept, to_go_on
 from batchfront.study.quiet import quiet_optuna
 from batchfront.study.search.ending import End
 from batchfront.study.session.devices import device_notes
@@ -63,6 +63,7 @@ from batchfront.study.trials.hardware import at_known_cost, fronts_by_hardware, 
 from batchfront.study.trials.kept import kept_beside
 from batchfront.study.trials.sound import SoundTrials, sound_trials
 from batchfront.study.trials.yardstick import Objectives, metric_in, metric_of_record
+from batchfront.study.workers.kept import Kept
 from batchfront.study.workers.launch import Job
 from batchfront.study.workers.sharing import sharing_of
 from batchfront.study.workers.team import WorkerDied, run_workers
@@ -193,25 +194,25 @@ class Session:
         from batchfront.study.findings.overview.board import note, publish
 
         end = end_of(study, plan)
-        n_paused = self._n_paused(study, plan)
+        job = self._job(plan, objective)
+        n_paused = self._n_paused(study, job, objective)
         complete = end is not None and not n_paused
         if complete and self._confirming(study, plan) is None:
             self._console.print(f"nothing to do: {self._for_more(study)}", soft_wrap=True)
             self._outcome(study, end, plan)
             return 0
         begun = time.monotonic()
-        job = self._job(plan, objective)
         for line in said_before(study, plan):
             self._console.print(line, soft_wrap=True)
         if n_paused and end is not None:
             self._console.print(f"going on with {counted(n_paused, 'paused run')}")
         with self._interrupts.installed():
-            job = self._shared(job, objective)
+            job = job if complete else self._shared(job, objective)
             failure = None if complete else self._launch(study, objective, job)
             end = end if complete else end_of(study, plan)
             if failure is None and end is not None:
                 failure = self._confirm(study, objective, job)
-            n_paused = self._n_paused(study, plan)
+            n_paused = self._n_paused(study, job, objective)
             self._outcome(study, end, plan, n_paused=n_paused)
             publish(study, note(plan), Objectives.of(study))
         done = end is not None and not n_paused
@@ -222,10 +223,19 @@ class Session:
         late = plan.timeout is not None and time.monotonic() - begun >= plan.timeout
         return self._exit_code(asked=done or late)
 
-    def _n_paused(self, study: Study, plan: Plan) -> int:
+    def _n_paused(self, study: Study, job: Job, objective: Objective) -> int:
         """The paused runs that are to go on, each as far as a budget affords it."""
+        plan, folder = job.plan, job.checkpoints
+        kept = None if folder is None else Kept(folder=folder, plan=plan, objective=objective)
         rule, trials = make_stop_rule(plan, lambda: plan.costs), sound_trials(study)
-        return len(to_go_on(rule, study, trials, limits_left(study, trials, plan)))
+        due = to_go_on(
+            rule,
+            study,
+            trials,
+            limits=limits_left(study, trials, plan),
+            is_kept=nothing_kept if kept is None else kept.has,
+        )
+        return len(due)
 
     def _for_more(self, study: Study) -> str:
         """How to go on from an end."""

@@ -47,7 +47,10 @@ class Grid:
     seeds: list[int]
 
     def points(self) -> list[Key]:
-        """The points in the order of their runs: by seed, so that an unfinished sweep is even."""
+        """The points in the order of their runs: by seed, so that an unfinished sweep is even.
+
+        Where runs are trained together, all of a size come with its first.
+        """
         return [
             (b, r, s) for s in self.seeds for b in self.batch_sizes for r in self.learning_rates
         ]

@@ -50,6 +50,10 @@ class Kept:
             identity_of(trial, study_name=plan.study_name, study_id=plan.study_id, how=how),
         )
 
+    def has(self, trial: FrozenTrial) -> bool:
+        """Whether something is kept of its run here."""
+        return self.of(trial).path.exists()
+
     def seen(self, trials: Callable[[], Sequence[FrozenTrial]]) -> None:
         """Note where the study's trials are; at first, what killed workers have left is removed."""
         self._trials = trials

@@ -11,7 +11,7 @@ from batchfront.study.plan.limits import known_limits, limits_of
 from batchfront.study.plan.plan import PAUSING
 from batchfront.study.probes.combinations import Foresight
 from batchfront.study.pruning.by_name import make_stop_rule
-from batchfront.study.pruning.front import ranked, to_go_on
+from batchfront.study.pruning.front import nothing_kept, ranked, to_go_on
 from batchfront.study.search.ending import Ending
 from batchfront.study.search.spending import Spending
 from batchfront.study.trials.attributes import (
@@ -181,7 +181,8 @@ class NextTrial:
             limits=self.limits,
             growth=self._plan.growth,
             checkpoint=None if self._kept is None else self._kept.claim(trial),
-            foresight=self._foresight,
+            # A run that goes on has shown that it fits: what is free now may be others' doing.
+            foresight=None if ROOT in trial.user_attrs else self._foresight,
         )
 
     def _look(self, *, alone: bool) -> None:
@@ -238,7 +239,10 @@ class NextTrial:
         """Queue the most promising of the paused runs that may still belong to the front."""
         if self._agenda is not None:
             return False
-        due = to_go_on(self.stop_rule, self._study, self._so_far.trials, self.limits)
+        is_kept = nothing_kept if self._kept is None else self._kept.has
+        due = to_go_on(
+            self.stop_rule, self._study, self._so_far.trials, limits=self.limits, is_kept=is_kept
+        )
         trial = next(iter(due), None)
         if trial is not None:
             thaw(self._study, trial)

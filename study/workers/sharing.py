@@ -44,16 +44,21 @@ def sharing_of(job: Job, objective: Objective, n_workers: int, interrupts: Inter
     if most < 2 or n_ranks(objective) > 1:
         why = "each has one worker" if most < 2 else "ranks take several for each trial"
         return Sharing(n=1, why=f"trials do not share GPUs: {why}")
-    ran = sizes_that_ran(job.plan)
     leave_device(objective)
+    with measuring_turn(objective, device, lambda: interrupts.signum is not None):
+        return _measured(job, most, interrupts)
+
+
+def _measured(job: Job, most: int, interrupts: Interrupts) -> Sharing:
+    """The answer, by whoever has the device: what others held until now is free."""
+    device, ran = job.plan.device, sizes_that_ran(job.plan)
     free = usable_memory_bytes(device)
     fit = most_that_fit(ran, free)
     if fit < 2:
         return Sharing(n=1, why=f"trials take turns on {device}: {_too_large(ran, free)}")
     # At both ends of the space: runs of small batches take longest, those of large ones fill a GPU.
     weights = {cost.batch_size: cost.train_seconds or 0.0 for cost in (ran[0], ran[-1])}
-    with measuring_turn(objective, device):
-        found = gains(job, min(most, fit), weights, interrupts, worth=WORTH)
+    found = gains(job, min(most, fit), weights, interrupts, worth=WORTH)
     return decided(found, device=device, most=most, fit=fit)
 
 

@@ -172,7 +172,7 @@ class Worker:
 
     def _run_group(self, group: list[Claimed]) -> None:
         """Train trials together; each is told by itself, whatever becomes of the others."""
-        watched = [self._watched(claimed) for claimed in group]
+        watched = [self._watched(claimed, beside=True) for claimed in group]
         for claimed in group:
             self._say(claimed, "started")
         try:
@@ -287,7 +287,9 @@ class Worker:
         self._crowded = True
         self._say(claimed, "ended", verdict=QUEUED_AGAIN, reason=why)
 
-    def _watched(self, claimed: Claimed) -> WatchedRun:
+    def _watched(self, claimed: Claimed, *, beside: bool = False) -> WatchedRun:
+        """`beside`: others that are trained with it, so that nobody can tell its memory."""
+        measures = self._measures_always or not claimed.is_told
         return WatchedRun(
             study=self._study,
             trial=claimed.trial,
@@ -297,7 +299,7 @@ class Worker:
                 self._plan,
                 self._objective,
                 step_seconds=claimed.step_seconds,
-                measure_memory=self._measures_always or not claimed.is_told,
+                measure_memory=measures and not beside,
             ),
             known=claimed.known,
             stops_early=claimed.limits.stops_early,

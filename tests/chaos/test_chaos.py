@@ -39,6 +39,7 @@ def test_killed_and_paused_workers_lose_nothing(kind, n_trials):
     assert damage.counts["finished"] == n_trials
 
 
+@pytest.mark.slow
 def test_torn_lines_of_a_journal_lose_nothing():
     damage = torn_journal(replace(SHORT, every_seconds=0.0, n_trials=30))
     assert (damage.wrong, damage.errors) == ([], [])

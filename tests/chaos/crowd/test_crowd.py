@@ -9,6 +9,7 @@ from tests.chaos.crowd.ear import Silences
 from tests.chaos.crowd.scenarios import commands_raging
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(700)
 def test_commands_that_are_killed_and_signalled_lose_nothing():
     deck = {"kill -9 of a command": 1, "SIGTERM": 1}

@@ -92,6 +92,7 @@ def test_what_is_promised_is_what_a_fresh_run_reaches_and_not_what_the_luckiest_
     assert abs(mean(promised)) < abs(mean(lucky)) / 2
 
 
+@pytest.mark.slow
 def test_most_fresh_runs_end_inside_the_interval():
     draw, inside = random.Random(0), []
     for seed in range(6):

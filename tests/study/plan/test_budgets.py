@@ -361,3 +361,14 @@ def test_where_nothing_can_run_a_worker_gives_up_and_fails_no_trial(
     exported = [r for r in rows("export") if r["fail_reason"] != "crowded_out"]
     assert {(r["state"], r["verdict"]) for r in exported} == {("PRUNED", "out_of_memory")}
     assert [r["predicted"] for r in exported[-3:]] == [True] * 3
+
+
+def test_what_lies_beyond_a_peak_is_that_of_its_own_size_or_of_smaller_ones():
+    known = {
+        size: known_cost(size, memory=10, device_memory_bytes=10 * size + beyond)
+        for size, beyond in ((64, 600), (256, 1200), (512, 3000))
+    }
+    budgets = Budgets(max_memory_bytes=5000)
+    found = {size: budgets.beyond_peak(known, size) for size in (32, 64, 128, 256, 512, 1024)}
+    assert found == {32: 0, 64: 600, 128: 600, 256: 1200, 512: 3000, 1024: 3000}
+    assert replace(budgets, of_device=False).beyond_peak(known, 512) == 0

@@ -115,7 +115,16 @@ def test_a_budget_affords_the_rest_of_a_run_whose_whole_is_too_dear(study):
     _add(study, rising(0.97, AFTER), pauses=True, trained=0.4 * whole)
     for left, n_due in ((None, 1), (0.61 * whole, 1), (0.59 * whole, 0)):
         limits = limits_of((16,), affordable_seconds=left)
-        assert len(to_go_on(_rule(), study, study.trials, limits)) == n_due
+        found = to_go_on(_rule(), study, study.trials, limits=limits, is_kept=lambda trial: True)
+        assert len(found) == n_due
+
+
+def test_a_run_of_which_nothing_is_kept_has_to_be_afforded_as_a_whole(study):
+    whole = cost(16)[0]
+    _add(study, rising(0.97, AFTER), pauses=True, trained=0.4 * whole)
+    for left, n_due in ((1.01 * whole, 1), (0.99 * whole, 0)):
+        limits = limits_of((16,), affordable_seconds=left)
+        assert len(to_go_on(_rule(), study, study.trials, limits=limits)) == n_due
 
 
 def test_runs_go_on_where_they_were_trained_and_under_the_pruner_that_paused_them(study):

@@ -159,6 +159,7 @@ def _both_held(workdir, seconds: float = 60) -> list[dict]:
     pytest.fail(f"no two trials are held within {seconds} s")
 
 
+@pytest.mark.slow
 def test_a_trial_that_kills_its_workers_is_given_up_after_three_retries(
     rows, write_task, monkeypatch
 ):

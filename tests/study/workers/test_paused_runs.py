@@ -172,6 +172,7 @@ def test_a_larger_total_is_reached_exactly_with_runs_that_went_on(paused, rows):
     assert violations(scene(N + 3)) == []
 
 
+@pytest.mark.slow
 def test_workers_side_by_side_go_on_with_each_run_once(paused):
     assert main([*PAUSES, *CAREFULLY, "--n-workers", "2"]) == 0
     taken_up = [t.user_attrs[ROOT] for t in trials() if THAW in t.user_attrs and t.values]
