@@ -28,7 +28,7 @@ from batchfront.study.session.progress import watcher
 from batchfront.study.show import counted
 from batchfront.study.transfer.recorder import Recorder
 from batchfront.study.trials.costs import Costs, SizeCost
-from batchfront.study.workers.next_trial import even_share
+from batchfront.study.workers.even import even_share
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, Protocol
 
 from batchfront.storage.shared import CLAIM_PATIENCE_SECONDS
@@ -27,6 +26,7 @@ from batchfront.study.trials.costs import Costs, from_stored
 from batchfront.study.trials.hardware import COSTS
 from batchfront.study.trials.paused import is_thaw
 from batchfront.study.workers.claimed import Claimed
+from batchfront.study.workers.even import even_share
 from batchfront.study.workers.foreign import fail_foreign
 from batchfront.study.workers.kept import Kept
 from batchfront.study.workers.retry import (
@@ -304,11 +304,6 @@ class NextTrial:
 def _next_waiting(trials: Sequence[FrozenTrial]) -> FrozenTrial | None:
     """The trial that Optuna takes up before it asks a sampler."""
     return next((trial for trial in trials if trial.state.name == "WAITING"), None)
-
-
-def even_share(n: int, most: int) -> int:
-    """The size of the first of as few groups of `n` things as can be, each of at most so many."""
-    return math.ceil(n / math.ceil(n / most))
 
 
 def _is_alike(waiting: FrozenTrial, claimed: Claimed) -> bool:
