@@ -57,7 +57,7 @@ BESIDE := -n auto --maxprocesses 4 --dist loadfile
 test: .venv/.test ## run the tests
 	@$(PY) -m pytest $(BESIDE) -m 'not slow' $(PYTEST_ARGS)
 
-test-all: .venv/.test ## run also the slow tests: browsers, clusters, long faults
+test-all: .venv/.test ## run also the slow tests: browsers, servers, clusters, long faults
 	@$(PY) -m pytest $(BESIDE) $(PYTEST_ARGS)
 
 chaos: .venv/.test ## end, kill and pause workers for an hour; nothing may be lost

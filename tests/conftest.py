@@ -49,6 +49,14 @@ def _migrations_are_read_once() -> Iterator[None]:
         yield
 
 
+@pytest.hookimpl(tryfirst=True)  # before `-m` chooses
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests at database servers are integration tests: `make test-all` runs them."""
+    for item in items:
+        if item.get_closest_marker("postgresql") or item.get_closest_marker("mysql"):
+            item.add_marker(pytest.mark.slow)
+
+
 def pytest_collection_finish() -> None:
     """What is imported by now stays: no collection of garbage need look at it again."""
     gc.collect()
