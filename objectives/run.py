@@ -426,25 +426,12 @@ class Run(Remarks):
             ObjectiveError: the objective returned without ever reporting a metric.
         """
         guard = self._begun()
-        if self._completed:
-            last = guard.close_window()
-            if last is not None and last[0] is Verdict.NON_FINITE:
-                self.latched = Stopped(*last)
-            elif not self.curve:
-                raise ObjectiveError(
-                    f"the objective returned without run.report({self.metric}): "
-                    "report the validation metric after each epoch"
-                )
-        reason = self.latched.reason if self.latched else ""
+        self._close(guard)
         stopped = None if self._completed else self.latched
-        wall, process = self._clock.spent() if stopped else self._typical()
-        steps, peak_bytes = self._steps, self._meter.peak_bytes
-        if self._recorded is not None:
-            step_seconds, peak_bytes = self._recorded
-            wall = process = step_seconds * steps
+        wall, process, peak_bytes = self._spent(stopped)
         return Measurement(
             verdict=stopped.verdict if stopped else Verdict.COMPLETED,
-            reason=reason,
+            reason=self.latched.reason if self.latched else "",
             metric=self._reported.told,
             best_metric=self.metric.best(self.curve),
             baseline_metric=self._baseline_metric,
@@ -461,7 +448,7 @@ class Run(Remarks):
             generalization_gap=self._reported.gap,
             to_target=self._reported.to_target,
             n_spikes=guard.spikes.recovered,
-            steps=steps,
+            steps=self._steps,
             total_steps=guard.total_steps,
             phases=self._phases if len(self._phases) > 1 else (),
             techniques={**self._techniques, **self._waiting()},
@@ -470,6 +457,28 @@ class Run(Remarks):
             missing_steps=self._missing.said,
             **({} if stopped else self._diagnosed),
         )
+
+    def _close(self, guard: DivergenceGuard) -> None:
+        """Look at the steps since the last window, of a run that was not stopped."""
+        if not self._completed:
+            return
+        last = guard.close_window()
+        if last is not None and last[0] is Verdict.NON_FINITE:
+            self.latched = Stopped(*last)
+        elif not self.curve:
+            raise ObjectiveError(
+                f"the objective returned without run.report({self.metric}): "
+                "report the validation metric after each epoch"
+            )
+
+    def _spent(self, stopped: Stopped | None) -> tuple[float, float, int]:
+        """Seconds of the clock and of the process, and the peak in bytes."""
+        wall, process = self._clock.spent() if stopped else self._typical()
+        if self._recorded is None:
+            return wall, process, self._meter.peak_bytes
+        step_seconds, peak_bytes = self._recorded
+        wall = process = step_seconds * self._steps
+        return wall, process, peak_bytes
 
     def _waiting(self) -> dict[str, float]:
         return {"data_wait_share": round(self._clock.wait_share, 3)} if self._waits else {}
