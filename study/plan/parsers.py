@@ -16,7 +16,7 @@ from batchfront.study.plan.budgets import parse_bytes
 from batchfront.study.plan.sizes import parse_batch_sizes, parse_micro_batch_sizes
 from batchfront.study.plan.space import parse_learning_rates
 
-AUTO = "auto"  # learning rates, and how many trials
+AUTO = "auto"  # learning rates, how many trials, and how many share a GPU
 OFF = "off"  # of what is fused
 MOST_FUSED = 64
 MANY = Number(low=2, high=MOST_FUSED, whole=True)
@@ -55,12 +55,7 @@ def parse_trials(text: str) -> int | str:
     Raises:
         StudyError: neither.
     """
-    if text == AUTO:
-        return text
-    try:
-        return int(WHOLE.read("n_trials", text))
-    except ValueError as error:
-        raise StudyError(f"{error}, or auto") from None
+    return _number_or_auto("n_trials", WHOLE, text)
 
 
 def parse_sharing(text: str) -> int | str:
@@ -69,10 +64,14 @@ def parse_sharing(text: str) -> int | str:
     Raises:
         StudyError: neither.
     """
+    return _number_or_auto("trials_per_gpu", WORKERS, text)
+
+
+def _number_or_auto(name: str, number: Number, text: str) -> int | str:
     if text == AUTO:
         return text
     try:
-        return int(WORKERS.read("trials_per_gpu", text))
+        return int(number.read(name, text))
     except ValueError as error:
         raise StudyError(f"{error}, or auto") from None
 
