@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 WIDTH = 100
 NARROW = 90  # columns that the front takes with the names of its objectives on one line
 NARROWEST = 76  # and with each word of a name whole
+FELT_SECONDS = 0.05  # by which a run may differ from its probe without a word
 LONG_WAIT = 0.2  # share of a step: beyond, the loader is worth a word
 
 
@@ -287,7 +288,7 @@ def _doubt_lines(finished: Sequence[FrozenTrial], metric: Metric) -> list[str]:
             "no run is better than a constant prediction: what is trained does not learn, or its "
             "metric does not show it, and the front says nothing"
         )
-    if n := runs_with("time_off"):
+    if n := sum(map(_is_felt, finished)):
         lines.append(
             f"{counted(n, 'run')} took over {TIME_OFF:.0%} more or less time than their probe: "
             "is the device shared or throttled, or slow after each checkpoint (--checkpoint-dir "
@@ -299,6 +300,17 @@ def _doubt_lines(finished: Sequence[FrozenTrial], metric: Metric) -> list[str]:
             "the probe's; probe --again measures anew"
         )
     return lines
+
+
+def _is_felt(trial: FrozenTrial) -> bool:
+    """Whether it took another time than its probe, and by more than what nobody feels.
+
+    The first steps of each epoch are slow, since validation has emptied the caches.
+    """
+    off, measured = (trial.user_attrs.get(name) for name in ("time_off", "measured_seconds"))
+    if off is None or measured is None:
+        return off is not None
+    return bool(abs(off) / (1 + off) * measured > FELT_SECONDS)
 
 
 def saved_seconds(trial: FrozenTrial) -> float:
