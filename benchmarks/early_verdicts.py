@@ -146,7 +146,7 @@ def row_of(path: Path, *, n_walks: int, n_searched: int) -> Row:
 
 
 def targets(table: Table) -> list[float]:
-    """From hard to easy."""
+    """The targets of a table, from hard to easy."""
     best = min(means_of(table).errors.values())
     return [1 - hardness * best for hardness in HARDNESS]
 

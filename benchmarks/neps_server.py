@@ -16,7 +16,7 @@ ALGORITHMS = ("moasha", "mo_hyperband", "primo")
 
 
 def optimizer(asked: dict[str, Any]) -> Any:
-    """That of the name, over batch sizes, rates and epochs."""
+    """The algorithm that was asked for, over batch sizes, rates and epochs."""
     import neps
     from neps.space import HPOFloat, HPOInteger, SearchSpace
 

@@ -54,7 +54,7 @@ def _lost(bench: Bench, told: int | None) -> Row:
 
 
 def _used_bytes(bench: Bench) -> int:
-    """As nvidia-smi has it, which asks the driver and not torch; without it as the driver says."""
+    """Bytes in use as nvidia-smi has them, or else the driver; torch is not asked."""
     import torch
 
     index = torch.device(bench.device).index or 0

@@ -48,7 +48,7 @@ def _cut(bench: Bench) -> Row:
 
 
 def _combinations(bench: Bench) -> Row:
-    """Of a searched parameter that takes up to 1024 times the memory."""
+    """A searched parameter takes up to 1024 times the memory: what cannot fit is never run."""
     said = bench.said(
         "--task", f"{HERE / 'tasks.py'}:hungrier",
         "--batch-sizes", "1:2" if bench.is_cuda else "4:8",

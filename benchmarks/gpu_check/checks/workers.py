@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from benchmarks.gpu_check.bench import HERE, Bench, verdicts
+from benchmarks.gpu_check.bench import HERE, Bench, Said, verdicts
 from benchmarks.gpu_check.rows import Row, info, judged
 from benchmarks.gpu_check.tasks import UNITS_A_STEP
 
@@ -45,17 +45,22 @@ def _in_turns(bench: Bench) -> Row:
     )
 
 
-def _together(bench: Bench) -> Row:
-    said = bench.said(
+def _sharing(bench: Bench, name: str, *, n_workers: int, trials_per_gpu: str) -> Said:
+    """A study of digits whose trials may share a GPU."""
+    return bench.said(
         "--task", "digits",
         "--batch-sizes", "16:64",
         "--n-trials", str(N_TRIALS),
-        "--n-workers", "2",
-        "--trials-per-gpu", "2",
-        "--storage", bench.storage("together"),
+        "--n-workers", str(n_workers),
+        "--trials-per-gpu", trials_per_gpu,
+        "--storage", bench.storage(name),
         "--checkpoint-dir", "none",
         seconds=110,
     )  # fmt: skip
+
+
+def _together(bench: Bench) -> Row:
+    said = _sharing(bench, "together", n_workers=2, trials_per_gpu="2")
     trials = bench.trials("together")
     failed = sum(trial["state"] == "FAIL" for trial in trials)
     good = said.code == 0 and not failed and len(trials) >= N_TRIALS
@@ -64,16 +69,7 @@ def _together(bench: Bench) -> Row:
 
 def _auto(bench: Bench) -> Row:
     """The number is measured; values that are told are a probe's all the same."""
-    said = bench.said(
-        "--task", "digits",
-        "--batch-sizes", "16:64",
-        "--n-trials", str(N_TRIALS),
-        "--n-workers", "3",
-        "--trials-per-gpu", "auto",
-        "--storage", bench.storage("auto"),
-        "--checkpoint-dir", "none",
-        seconds=110,
-    )  # fmt: skip
+    said = _sharing(bench, "auto", n_workers=3, trials_per_gpu="auto")
     words = ("no GPU is shared", "trials share", "trials take turns", "do not share")
     why = [line for line in said.err.splitlines() if any(word in line for word in words)]
     good = said.code == 0 and bool(why) and "could not be measured" not in why[-1]

@@ -11,6 +11,7 @@ from batchfront.objectives.measurement import TrialParams
 from batchfront.objectives.run import Run, carry_out
 from batchfront.study.cli.main import main
 from batchfront.study.trials.attributes import PURPOSE, ROOT
+from batchfront.study.workers.worker import Worker
 from tests.study.conftest import finish, study_of
 from tests.study.processes import Command
 
@@ -182,6 +183,20 @@ def test_members_whose_epochs_are_short_are_not_kept_after_each_of_them(write_ta
     assert main([*ARGS, "--max-trials", "4"]) in (0, 1)
     assert saves.count(1) >= 2
     assert 2 in saves
+
+
+def test_groups_are_trained_where_lone_runs_measure_their_memory_too(write_task, monkeypatch):
+    """As on an accelerator, whose allocator counts anyway."""
+    real = Worker.__init__
+
+    def init(worker: Worker, **options: Any) -> None:
+        real(worker, **options)
+        worker._measures_always = True
+
+    monkeypatch.setattr(Worker, "__init__", init)
+    written(write_task)
+    assert main([*ARGS, "--max-trials", "8", "--fuse", "8"]) in (0, 1)
+    assert max(trial.user_attrs.get("fused", 0) for trial in trials()) > 1
 
 
 def test_a_long_search_for_the_smallest_size_names_the_option(write_task, monkeypatch, capsys):
