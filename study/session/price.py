@@ -48,6 +48,8 @@ def budget_line(plan: Plan, limits: Limits, spending: Spending) -> str:
     what = budget_words(plan.goal, spending)
     if spending.spent > 0:
         what += f", {human_seconds(spending.spent)} of it spent"
+    if not afforded:
+        return f"{what}: no whole run any more"
     runs = {size: limits.runs[size].train_seconds for size in afforded if size in limits.runs}
     seconds = {size: one for size, one in runs.items() if one}
     named = f"batch size{'s' if len(afforded) > 1 else ''} {_sizes(afforded)}"

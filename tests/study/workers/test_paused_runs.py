@@ -19,7 +19,7 @@ from batchfront.study.opening.open import the_study
 from batchfront.study.opening.terms import stored_identity
 from batchfront.study.pruning.by_name import make_stop_rule
 from batchfront.study.pruning.front import ranked
-from batchfront.study.trials.attributes import DEATHS, PAUSED, ROOT, THAW
+from batchfront.study.trials.attributes import DEATHS, PAUSED, ROOT, THAW, trained_seconds
 from batchfront.study.trials.paused import is_paused, superseded
 from batchfront.study.trials.sound import sound_trials
 from batchfront.study.workers.kept import Kept
@@ -163,6 +163,19 @@ def test_a_budget_goes_on_with_the_paused_runs_that_it_affords(paused, capsys):
         assert len(gone_on) == n_gone_on
     assert main([*PAUSES, *CAREFULLY, "--budget", "1h"]) == 0
     assert "nothing to do" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("is_kept", [True, False])
+def test_a_budget_affords_the_rest_of_what_is_kept_and_else_whole_runs(paused, capsys, is_kept):
+    for path in () if is_kept else Path("runs/checkpoints").glob("*.pt"):
+        path.unlink()
+    spent = sum(map(trained_seconds, trials()))
+    assert main([*PAUSES, *CAREFULLY, "--budget", f"{spent + 0.119:.4f}s"]) == 0  # a run: 0.12 s
+    said = capsys.readouterr().err
+    assert ("nothing to do" in said) == (not is_kept)
+    assert ("spent: no whole run any more" in said) == is_kept
+    gone_on = {trial.user_attrs[ROOT] for trial in trials() if THAW in trial.user_attrs}
+    assert len(gone_on) == is_kept
 
 
 def test_a_larger_total_is_reached_exactly_with_runs_that_went_on(paused, rows):
