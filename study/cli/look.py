@@ -53,11 +53,11 @@ def ls(args: argparse.Namespace) -> None:
     """List the studies of a storage with their numbers of trials and what they take of the disk."""
     from batchfront.storage.open import disk_bytes
     from batchfront.study.findings.overview.tables import studies_table
-    from batchfront.study.opening.open import foreign_lines, foreign_rows, study_rows
+    from batchfront.study.opening.open import foreign_lines, study_rows
     from batchfront.study.show import human_bytes
 
     url = chosen_storage(args)
-    rows, foreign, total = study_rows(url), foreign_rows(url), disk_bytes(url)
+    (rows, foreign), total = study_rows(url), disk_bytes(url)
     if args.json:
         print(json.dumps([{**row, "storage_bytes": total} for row in rows + foreign], indent=2))
         return

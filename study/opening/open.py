@@ -27,15 +27,17 @@ if TYPE_CHECKING:
     from batchfront.study.plan.settings import StudySettings
 
 
-def study_rows(url: str) -> list[dict[str, Any]]:
-    """Name, trial counts and bytes of checkpoints of every study batchfront made.
+def study_rows(url: str) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Name, trial counts and bytes of checkpoints of every study, batchfront's and Optuna's.
 
-    The bytes are of the folder beside the storage; None where there is none.
+    The bytes are of the folder beside the storage; None where there is none. The second list is of
+    the studies that Optuna alone has made, with how to import each.
     """
     with readable_errors(url):
         storage = open_storage(url, mode="reader")
         folder = kept_beside(url)
-        return [_row(study, folder) for study in _our_studies(storage)]
+        ours = [_row(study, folder) for study in _our_studies(storage)]
+        return ours, [_foreign_row(study, url) for study in foreign_studies(storage)]
 
 
 def _our_studies(storage: BaseStorage) -> list[Study]:
@@ -63,16 +65,8 @@ def _is_ours(attribute: str) -> bool:
     return attribute == AGREEMENT or attribute.startswith("batchfront")
 
 
-def foreign_rows(url: str) -> list[dict[str, Any]]:
-    """The rows of `study_rows` for studies that Optuna alone has made, with how to import each."""
-    with readable_errors(url):
-        return [
-            _foreign_row(study, url) for study in foreign_studies(open_storage(url, mode="reader"))
-        ]
-
-
 def foreign_lines(rows: Iterable[Mapping[str, Any]]) -> list[str]:
-    """A line for each of `foreign_rows`."""
+    """A line for each study that Optuna alone has made, from its row."""
     return [
         f"{row['study_name']!r} ({counted(row['n_trials'], 'trial')}) was made by Optuna: "
         f"{row['import']}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import multiprocessing
 import os
 import shutil
@@ -24,6 +25,7 @@ from batchfront.study.cli.main import main
 from batchfront.study.plan.settings import DEFAULT_STORAGE, STORAGE_VARIABLE
 from batchfront.study.plan.space import SearchSpace
 from batchfront.study.search.samplers import stock_sampler
+from batchfront.study.trials.costs import TIME_OFF
 from batchfront.study.workers import team
 from tests.servers import database
 from tests.study.processes import STARTER, Command
@@ -57,10 +59,19 @@ PLANTED = """
 
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Probes are short; one that is disturbed, or a run without memory, is repeated at once."""
+    """Probes are short and made once, however busy the machine is; nothing is waited for."""
     monkeypatch.setattr("batchfront.study.probes.prober.PROBE_SECONDS", 0.01)
+    monkeypatch.setattr("batchfront.study.probes.prober.REPEATS", 0)
+    monkeypatch.setattr("batchfront.objectives.probes.cost.BLOCK_SECONDS", 0.002)
     monkeypatch.setattr("batchfront.study.probes.prober.PATIENCE_SECONDS", 0.0)
     monkeypatch.setattr("batchfront.study.workers.worker.PASSING_SECONDS", 0.0)
+    monkeypatch.setattr("batchfront.study.workers.worker.TIME_OFF", math.inf)
+
+
+@pytest.fixture
+def doubted_sizes_are_probed_again(_impatient: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs that take another time than their probe said have their size probed again, as in use."""
+    monkeypatch.setattr("batchfront.study.workers.worker.TIME_OFF", TIME_OFF)
 
 
 @pytest.fixture(autouse=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import sys
 from pathlib import Path
 
@@ -74,10 +73,7 @@ def test_they_are_shown(write_task, capsys):
 
 
 @pytest.mark.timed
-def test_only_the_probed_combination_has_a_known_cost(write_task, monkeypatch):
-    monkeypatch.setattr(
-        "batchfront.study.workers.worker.TIME_OFF", math.inf
-    )  # no probe is repeated
+def test_only_the_probed_combination_has_a_known_cost(write_task):
     assert main([*RUN, "--task", write_task(TASK), "--sampler", "random", "--n-trials", "25"]) == 0
     trials = [t for t in _study("mine.py").trials if t.values]
     known = [t for t in trials if UNPROBED not in t.user_attrs]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import signal
 import time
 from dataclasses import replace
@@ -41,10 +40,7 @@ def test_of_two_probes_the_faster_undisturbed_one_counts():
     assert faster(known_cost(1, None), quick) is quick
 
 
-def test_trials_of_one_size_are_told_one_time_and_one_memory(workdir, rows, monkeypatch):
-    monkeypatch.setattr(
-        "batchfront.study.workers.worker.TIME_OFF", float("inf")
-    )  # however busy this machine is
+def test_trials_of_one_size_are_told_one_time_and_one_memory(workdir, rows):
     assert main([*DIGITS, "--n-trials", "10", "--batch-sizes", "128:256"]) == 0
     exported = [r for r in rows("export") if r["state"] == "COMPLETE"]
     for size in (128, 256):
@@ -98,6 +94,7 @@ SLOWER_THAN_ITS_PROBE = """
 """
 
 
+@pytest.mark.usefixtures("doubted_sizes_are_probed_again")
 @pytest.mark.timed
 def test_a_run_far_off_its_known_time_is_flagged_and_the_size_probed_again(
     write_task, rows, monkeypatch
@@ -117,6 +114,7 @@ def test_a_run_far_off_its_known_time_is_flagged_and_the_size_probed_again(
     assert told == sorted(told, reverse=True), "a slower time is not believed"
 
 
+@pytest.mark.usefixtures("doubted_sizes_are_probed_again")
 def test_a_signal_ends_a_probe_that_is_repeated_between_trials(write_task, rows):
     """The repeated probe never ends by itself."""
     never_end = "RAN and (os.kill(os.getpid(), signal.SIGINT), time.sleep(60))"
@@ -170,11 +168,8 @@ def test_other_hardware_is_refused_unless_wanted_and_then_has_its_own_front(
     assert main([*DIGITS, "--n-trials", "9"]) == 0, "now it is known"
 
 
-def test_a_front_shows_one_time_for_a_size_whose_probe_was_corrected(workdir, rows, monkeypatch):
+def test_a_front_shows_one_time_for_a_size_whose_probe_was_corrected(workdir, rows):
     """As if the first probe had been disturbed, and a later one showed half its time."""
-    monkeypatch.setattr(
-        "batchfront.study.workers.worker.TIME_OFF", math.inf
-    )  # no probe is repeated but by us
     argv = ["run", "--task", "planted.py", "--epochs", "2", "--batch-sizes", "8"]
     assert main([*argv, "--n-trials", "6"]) == 0
     study = study_of("planted.py:objective")

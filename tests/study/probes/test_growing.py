@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import pickle
 from typing import Any
 
@@ -78,10 +77,7 @@ def ran(name: str, *args: str) -> tuple[optuna.Study, Any]:
 
 
 @pytest.mark.parametrize("schedule", ["doubling", "noise-scale"])
-def test_trials_are_told_the_sum_of_what_their_phases_are_known_to_cost(
-    workdir, rows, schedule, monkeypatch
-):
-    monkeypatch.setattr("batchfront.study.workers.worker.TIME_OFF", math.inf)  # none probed again
+def test_trials_are_told_the_sum_of_what_their_phases_are_known_to_cost(workdir, rows, schedule):
     study, known = ran(schedule, "--schedule", schedule, "--learning-rates", "0.03:0.1")
     assert set(known) >= {16, 32, 64, 128}
     assert schedule == "noise-scale" or {256, 512} <= set(known)  # what runs grow to
@@ -113,8 +109,7 @@ task = task_of(loaders=loaders)
 """
 
 
-def test_what_doubling_costs_on_loaders_is_known_by_the_batches_they_say(workdir, monkeypatch):
-    monkeypatch.setattr("batchfront.study.workers.worker.TIME_OFF", math.inf)
+def test_what_doubling_costs_on_loaders_is_known_by_the_batches_they_say(workdir):
     (workdir / "mine.py").write_text(LOADERS)
     args = ("--batch-sizes", "4,6", "--epochs", "4", "--schedule", "doubling", "--n-trials", "3")
     assert main(["run", "--study-name", "own", "--task", "mine.py", *args]) == 0
