@@ -10,15 +10,20 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from sklearn.datasets import (
     load_breast_cancer,
     load_wine,
     make_circles,
     make_classification,
     make_friedman1,
+    make_friedman2,
     make_gaussian_quantiles,
+    make_hastie_10_2,
     make_moons,
+    make_swiss_roll,
 )
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, mse_loss
@@ -90,16 +95,7 @@ def moons_sgd() -> Task:
 def friedman_adamw() -> Task:
     """A made-up regression, Friedman's first, scored by R2."""
     x, y = make_friedman1(n_samples=1500, noise=1.0, random_state=0)
-    targets = torch.tensor((y - y.mean()) / y.std(), dtype=torch.float32)[:, None]
-    return Task(
-        name="friedman",
-        data=lambda: _split(torch.tensor(x, dtype=torch.float32), targets, n_val=300),
-        model=lambda: nn.Sequential(nn.Linear(10, 64), nn.ReLU(), nn.Linear(64, 1)),
-        loss=mse_loss,
-        optimizer=torch.optim.AdamW,
-        metric="r2",
-        epochs=20,
-    )
+    return _regression("friedman", x, y, optimizer=torch.optim.AdamW, epochs=20)
 
 
 def quantiles_nadam() -> Task:
@@ -119,6 +115,57 @@ def circles_sgd() -> Task:
     x, y = make_circles(n_samples=1200, noise=0.15, factor=0.5, random_state=0)
     bundle = {"data": x, "target": y}
     return _classifier("circles", bundle, n_val=250, optimizer=torch.optim.SGD, epochs=30)
+
+
+def hastie_nesterov() -> Task:
+    """Whether ten Gaussians are further out than usual, with Nesterov's momentum and batch norm."""
+    x, y = make_hastie_10_2(n_samples=1500, random_state=0)
+    task = _classifier(
+        "hastie",
+        {"data": x, "target": (y > 0).astype(int)},
+        n_val=300,
+        optimizer=partial(torch.optim.SGD, momentum=0.9, nesterov=True),
+        epochs=25,
+    )
+    layers: Callable[[], nn.Module] = lambda: nn.Sequential(  # noqa: E731
+        nn.Linear(10, 64), nn.BatchNorm1d(64), nn.ReLU(), nn.Linear(64, 2)
+    )
+    return replace(task, model=layers)
+
+
+def impedance_rmsprop() -> Task:
+    """A made-up regression, Friedman's second, scored by R2; inputs of four magnitudes."""
+    x, y = make_friedman2(n_samples=1500, noise=100.0, random_state=0)
+    return _regression("impedance", x, y, optimizer=torch.optim.RMSprop, epochs=20)
+
+
+def rolls_adamw() -> Task:
+    """Where on a rolled sheet a point lies, in five parts; 40 epochs."""
+    x, along = make_swiss_roll(n_samples=1500, noise=0.6, random_state=0)
+    fifths = np.searchsorted(np.quantile(along, [0.2, 0.4, 0.6, 0.8]), along)
+    bundle = {"data": x, "target": fifths}
+    return _classifier("rolls", bundle, n_val=300, optimizer=torch.optim.AdamW, epochs=40)
+
+
+def _regression(
+    name: str,
+    x: NDArray[np.float64],
+    y: NDArray[np.float64],
+    *,
+    optimizer: Callable[..., torch.optim.Optimizer],
+    epochs: int,
+) -> Task:
+    """An MLP with 64 hidden units on standardized features and targets."""
+    targets = torch.tensor((y - y.mean()) / y.std(), dtype=torch.float32)[:, None]
+    return Task(
+        name=name,
+        data=lambda: _split(torch.tensor(x, dtype=torch.float32), targets, n_val=300),
+        model=lambda: nn.Sequential(nn.Linear(x.shape[1], 64), nn.ReLU(), nn.Linear(64, 1)),
+        loss=mse_loss,
+        optimizer=optimizer,
+        metric="r2",
+        epochs=epochs,
+    )
 
 
 def _classifier(
