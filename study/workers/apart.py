@@ -25,7 +25,8 @@ from batchfront.study.quiet import quiet_optuna
 from batchfront.study.workers.team import how_it_ended, no_interrupt
 
 POLL_SECONDS = 0.2
-TOLD = (DeviceGone, ObjectiveError, StorageError, StudyError)  # what a caller is told, as it is
+MENDABLE = (DeviceGone, ObjectiveError, StorageError, StudyError)
+TOLD = (*MENDABLE, OSError)  # what a caller is told; the last is of files and disks
 Ask = Callable[[Any], Any]  # whoever has called, and wait for the answer
 
 
@@ -57,7 +58,7 @@ def apart(
 
     Raises:
         Died: it did not answer.
-        DeviceGone, ObjectiveError, StorageError, StudyError: the function has raised it.
+        DeviceGone, ObjectiveError, StorageError, StudyError, OSError: the function has raised it.
     """
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
@@ -128,9 +129,11 @@ def _answer(pipe: Connection, function: Callable[..., Any], args: tuple[Any, ...
             said: Any = Answer(value=function(_asking(pipe), interrupts, *args))
     except Interrupted:
         raise SystemExit(interrupts.exit_code) from None
-    except TOLD as error:
-        kind = next(kind for kind in TOLD if isinstance(error, kind))
+    except MENDABLE as error:
+        kind = next(kind for kind in MENDABLE if isinstance(error, kind))
         said = kind(str(error))
+    except OSError as error:
+        said = error
     with suppress(OSError):  # nobody is left to be told
         pipe.send(said)
 
