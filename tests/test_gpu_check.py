@@ -48,7 +48,7 @@ def test_without_time_a_check_is_skipped_and_says_so(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["environment", "device", "assertion", "speed"])
+@pytest.mark.parametrize("name", ["environment", "device", "assertion", "speed", "compiled"])
 def test_a_dry_run_on_the_cpu_finds_nothing_wrong(tmp_path, capsys, name):
     assert main(["--device", "cpu", "--only", name, "--out", str(tmp_path)]) == 0
     said = (tmp_path / "table.md").read_text()

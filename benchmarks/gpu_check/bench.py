@@ -7,8 +7,9 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -90,11 +91,18 @@ class Bench:
         return run.result()
 
     def start(
-        self, *argv: str, verb: str = "run", env: Mapping[str, str] | None = None
+        self,
+        *argv: str,
+        verb: str = "run",
+        env: Mapping[str, str] | None = None,
+        device: str | None = None,
     ) -> subprocess.Popen[str]:
-        """A command of batchfront on this device, in the folder, in a group of its own."""
+        """A command of batchfront on this device, in the folder, in a group of its own.
+
+        `device`: another name than this one's, as `cuda` for all GPUs.
+        """
         return subprocess.Popen(
-            [sys.executable, "-m", "batchfront", verb, *argv, "--device", self.device],
+            [sys.executable, "-m", "batchfront", verb, *argv, "--device", device or self.device],
             cwd=self.folder,
             env={**os.environ, "TMPDIR": str(self.folder), **(env or {})},
             stdout=subprocess.PIPE,
@@ -104,17 +112,54 @@ class Bench:
         )
 
     def said(
-        self, *argv: str, verb: str = "run", env: Mapping[str, str] | None = None, seconds: float
+        self,
+        *argv: str,
+        verb: str = "run",
+        env: Mapping[str, str] | None = None,
+        device: str | None = None,
+        seconds: float,
+        watch: Callable[[int], object] = lambda pid: None,
     ) -> Said:
-        """The end of a command; one that takes too long is killed, and says so."""
-        process = self.start(*argv, verb=verb, env=env)
-        try:
-            out, err = process.communicate(timeout=seconds * (1 if self.is_cuda else 5))
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            out, err = process.communicate()
-            err += "\nkilled by the check: it took too long"
+        """The end of a command; one that takes too long is killed, and says so.
+
+        `watch` is called every second, with the number of its process.
+        """
+        process = self.start(*argv, verb=verb, env=env, device=device)
+        end = time.monotonic() + seconds * (1 if self.is_cuda else 5)
+        while True:
+            try:
+                out, err = process.communicate(timeout=1)
+                return Said(code=process.returncode, out=out, err=err)
+            except subprocess.TimeoutExpired:
+                watch(process.pid)
+            if time.monotonic() > end:
+                break
+        os.killpg(process.pid, signal.SIGKILL)
+        out, err = process.communicate()
+        err += "\nkilled by the check: it took too long"
         return Said(code=process.returncode, out=out, err=err)
+
+    def on_device(self) -> dict[int, int]:
+        """The bytes of each process that holds any of the GPU, by its number, as nvidia-smi says.
+
+        In containers the numbers are those of the host.
+        """
+        import torch
+
+        index = torch.device(self.device).index or 0
+        uuid = f"GPU-{torch.cuda.get_device_properties(index).uuid}"
+        said = subprocess.run(
+            [
+                *("nvidia-smi", "-i", uuid, "--query-compute-apps=pid,used_memory"),
+                "--format=csv,noheader,nounits",
+            ],
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=20,
+        )
+        pairs = [line.split(",") for line in said.stdout.splitlines()]
+        return {int(pid): int(used) * 2**20 for pid, used in pairs}
 
     def trials(self, name: str) -> list[dict[str, Any]]:
         """The trials of the study in a database, as `export` gives them."""

@@ -224,7 +224,8 @@ def _adds_up(model: Any, batches: Any) -> bool:
         return True
     trained = model.training
     try:
-        with torch.random.fork_rng(), torch.no_grad():
+        here = [model.device] if model.device.type == "cuda" else []  # not every GPU there is
+        with torch.random.fork_rng(devices=here), torch.no_grad():
             batch = {n: one.to(model.device) for n, one in next(iter(batches)).items()}
             model.eval()
             divided = model(**batch, num_items_in_batch=1).loss

@@ -6,6 +6,8 @@ for workspaces, for gaps between tensors. The process's context takes more, whic
 
 from __future__ import annotations
 
+from batchfront.objectives.device.driver import own_memory_bytes
+
 MOST_CONTEXT = 2**30  # bytes; one takes 0.3 to 0.6 GB, and what is held beyond that is others'
 
 
@@ -43,9 +45,21 @@ class Occupied:
         device = self._device
         self._at_pause = int(torch.accelerator.memory_reserved(device))
         self._reserved = max(self._reserved, int(torch.accelerator.max_memory_reserved(device)))
-        free, total = torch.accelerator.get_memory_info(device)
+        self._context = max(self._context, self._beyond())
+
+    def _beyond(self) -> int:
+        """What this process holds besides what its allocator has reserved by now.
+
+        Where the driver does not tell processes apart, all that anybody holds looks the same.
+        """
+        import torch
+
+        own = own_memory_bytes(self._device)
+        if own is not None and own >= self._at_pause:
+            return own - self._at_pause
+        free, total = torch.accelerator.get_memory_info(self._device)
         beyond = int(total) - int(free) - self._at_pause
-        self._context = max(self._context, min(max(beyond, 0), MOST_CONTEXT))
+        return min(max(beyond, 0), MOST_CONTEXT)
 
     def resume(self, *, has_begun: bool) -> None:
         """Go on after an evaluation, or after what was made ready before the run `has_begun`."""

@@ -26,7 +26,8 @@ from batchfront.objectives.training.recipe import Recipe
 if TYPE_CHECKING:
     from torch import Tensor
 
-END = 0  # said instead of the number of an epoch
+END = 0  # said instead of the number of an epoch, or of one of these
+FOUND, NOT_FOUND = "found", "not found"
 
 
 class Member:
@@ -69,6 +70,11 @@ class Member:
 
     def end_epoch(self) -> None:
         """All have trained on all of its batches."""
+        raise NotImplementedError
+
+    def decided(self, look: Callable[[], bool]) -> bool:
+        """What rank 0 has found by looking: on devices whose sums differ in the last bit all would
+        not find the same."""
         raise NotImplementedError
 
     def share(self, buffers: Iterable[Tensor]) -> None:
@@ -163,6 +169,12 @@ class Leader(Member):
         self._in_epoch = False
         self._hear_peaks()
 
+    def decided(self, look: Callable[[], bool]) -> bool:
+        """Look, and tell the others, who wait for it."""
+        found = look()
+        self.ranks.tell(FOUND if found else NOT_FOUND)
+        return found
+
     def _dismiss(self) -> None:
         """Bring the others back to where they wait for another run."""
         if self._in_epoch:
@@ -241,6 +253,14 @@ class FollowingRank(Member):
         """Rank 0 may have ended the run at the last step."""
         self.exchange(None)
         self._tell_peak()
+
+    def decided(self, look: Callable[[], bool]) -> bool:
+        """Hear it from rank 0, which may have ended the run instead."""
+        said = self._pipe.recv()
+        if said == END:
+            self._dismissed = True
+            raise _ended()
+        return bool(said == FOUND)
 
     def _tell_peak(self) -> None:
         self._pipe.send(self._meter())

@@ -56,6 +56,9 @@ class Member(Protocol):
     def part_of(self, n: int) -> tuple[slice, float]:
         """Examples of a batch of `n` that it trains on, and by how much they count."""
 
+    def decided(self, look: Callable[[], bool]) -> bool:
+        """What the rank that judges the run has found by looking."""
+
 
 class TaskObjective:
     """A task made ready on one device: call it with `(params, run)` to train once.
@@ -199,7 +202,8 @@ class TaskObjective:
             with run.validating():
                 part = begun.recipe.micro_batch_size(sizes.of(epoch))
                 gradients = self.gradients(model, part)
-                sizes.look(epoch, gradients, seed=params.seed, device=self.device)
+                decide = None if self.member is None else self.member.decided
+                sizes.look(epoch, gradients, seed=params.seed, device=self.device, decide=decide)
         kept = {name: part.state_dict() for name, part in begun.states.items()}
         with run.validating():  # a copy of what an epoch has left is no part of the run
             state = {"epoch": epoch, "order": begun.order.state(), **kept}

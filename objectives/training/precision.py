@@ -67,7 +67,8 @@ class LossScaler:
     """torch's gradient scaler for float16, and what became of the steps it skipped.
 
     A skipped step is no divergence: the scale was too large, and halves. PATIENCE of them in a row
-    are, and show as a loss that is not finite. After the first step nothing waits for the device.
+    are, and show as a loss that is not finite. After the first step nothing waits for the device of
+    a fused optimizer; for others torch asks at every step whether to take it.
     """
 
     def __init__(self, device: str) -> None:

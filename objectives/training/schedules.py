@@ -8,7 +8,7 @@ A larger batch late in training stands in for a smaller learning rate (arXiv:171
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import accumulate, groupby, islice
@@ -139,15 +139,30 @@ class BatchSizes:
         """The examples before it; of equal steps, as if the batch had never grown."""
         return self._seen[epoch - 1]
 
-    def look(self, epoch: int, gradients: Gradients, *, seed: int, device: str) -> None:
-        """Double the size after this epoch, where the noise scale says so."""
+    def look(
+        self,
+        epoch: int,
+        gradients: Gradients,
+        *,
+        seed: int,
+        device: str,
+        decide: Callable[[Callable[[], bool]], bool] | None = None,
+    ) -> None:
+        """Double the size after this epoch, where the noise scale says so.
+
+        `decide`: of several ranks one looks, and tells the others.
+        """
         size = self.of(epoch)
         larger = self._growth.doubled(size)
         if not self.looks or epoch == len(self._sizes) or larger == size:
             return
-        with _undisturbed(gradients.model, device):
-            if is_noisy(gradients, size, seed=seed + (epoch << 32)):
-                self._plan(self._sizes[:epoch] + [larger] * (len(self._sizes) - epoch))
+
+        def noisy() -> bool:
+            with _undisturbed(gradients.model, device):
+                return is_noisy(gradients, size, seed=seed + (epoch << 32))
+
+        if noisy() if decide is None else decide(noisy):
+            self._plan(self._sizes[:epoch] + [larger] * (len(self._sizes) - epoch))
 
     def state_dict(self) -> dict[str, Any]:
         """What a checkpoint keeps."""

@@ -135,7 +135,7 @@ def limits_of(sizes: Sizes, plan: Plan, costs: Costs) -> Limits:
         costs=costs,
         budgets=plan.budgets,
         failed_size=sizes.failed,
-        device_bytes=all_memory_bytes(plan.device),
+        device_bytes=plan.device_bytes or all_memory_bytes(plan.device),
         growth=plan.growth,
         completed=sizes.completed,
         stops_early=plan.ending.early_stopping is not None or sizes.ended_early,

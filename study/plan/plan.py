@@ -56,6 +56,7 @@ class Plan:
     paused_gib: float = 10.0  # of disk, for checkpoints of paused runs
     grace_seconds: int  # the same for all workers: it is also how often they show that they live
     fuse: str | int = OFF  # runs that are trained together: off, auto, or the most
+    device_bytes: int | None = None  # of an accelerator, for who must not ask it; None: it is asked
     study_id: str  # its identity, which tells it from all others, also of its name
 
     @property

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -31,7 +31,24 @@ BUSY_ENOUGH = 0.9  # CPU seconds per wall second of an undisturbed CPU run
 PATIENCE_SECONDS = 1.0  # how long a disturbed probe waits before it repeats
 REPEATS = 2
 SAFE_SHARE = 0.9  # of the memory that is left; predictions do not see workspaces
-Watch = Callable[[int, int], None]  # probes done, probes in all
+
+
+class DeviceGone(ObjectiveError):
+    """A probe has lost its process the device; another process finds it as it was."""
+
+
+class Watch:
+    """Sees probes as they are made; says nothing of them itself."""
+
+    def begins(self, size: int, done: int, total: int) -> SizeCost | None:
+        """A batch size is about to be probed; its cost, where another process has found it.
+
+        `done`: probes so far, of `total`: every size is probed several times.
+        """
+        return None
+
+    def ended(self, cost: SizeCost) -> None:
+        """It has been."""
 
 
 class Prober:
@@ -45,23 +62,30 @@ class Prober:
         self._patience = REPEATS
         self._to_report = False  # the size being probed goes on to its first report
 
-    def sizes(self, batch_sizes: Iterable[int], watch: Watch = lambda done, all_: None) -> Costs:
+    def sizes(self, batch_sizes: Iterable[int], watch: Watch | None = None) -> Costs:
         """Probe every size, small ones first; sizes that cannot fit are predicted, never run.
 
         Raises:
             MetricError: what is reported is not what the study is about.
+            DeviceGone: this process can probe no more.
         """
+        watch = watch or Watch()
         sizes = sorted(batch_sizes)
         predicted = {size: self._objective.predict_peak_bytes(size) for size in sizes}
         costs: Costs = {}
         for round_ in range(ROUNDS):
             for index, size in enumerate(sizes):
-                watch(round_ * len(sizes) + index, ROUNDS * len(sizes))
                 seen = costs.get(size)
                 if seen is not None and seen.step_seconds is None:
                     continue
+                known = watch.begins(size, round_ * len(sizes) + index, ROUNDS * len(sizes))
                 self._to_report = seen is None and size == sizes[-1]  # the quickest to come to it
-                new = self._one(size, predicted, costs)
+                if known is None:
+                    new = self._one(size, predicted, costs)
+                else:  # where its process was lost, that did not come to a prediction
+                    expected = known.predicted_peak_memory_bytes or predicted[size]
+                    new = replace(known, predicted_peak_memory_bytes=expected)
+                watch.ended(new)
                 costs[size] = new if seen is None else faster(seen, new)
         return costs
 
@@ -91,7 +115,7 @@ class Prober:
         smaller_failed = any(c.cannot_fit for c in costs.values() if c.batch_size < size)
         device = _expected_of_device(size, expected, costs)
         if smaller_failed or (expected is not None and expected > limit):
-            return _unrun(size, expected, device=device)
+            return unrun(size, expected, device=device)
         return replace(self._measure(size, predicted[size]), predicted_device_memory_bytes=device)
 
     def measure(self, size: int) -> SizeCost:
@@ -108,14 +132,14 @@ class Prober:
             if isinstance(error, MetricError) and self._to_report:
                 raise  # trials would fail as well
             if is_device_lost(error, self._device):
-                raise ObjectiveError(
+                raise DeviceGone(
                     f"{self._device} answers no more since a probe of batch size {size} failed "
-                    f"({words_of(error)[:150]}): mend the task, and run the same command again"
+                    f"({words_of(error)[:150]}): the task is to be mended"
                 ) from error
             if not is_out_of_memory(error):
-                return _unrun(size, predicted, error=words_of(error)[:500])
+                return unrun(size, predicted, error=words_of(error)[:500])
             free_memory(error)
-            return _unrun(size, predicted)
+            return unrun(size, predicted)
         return SizeCost(
             batch_size=size,
             step_seconds=best.step_seconds,
@@ -196,9 +220,10 @@ def _expected_of_device(size: int, peak: int | None, costs: Costs) -> int | None
     return None if peak is None or beyond is None else peak + beyond
 
 
-def _unrun(
+def unrun(
     size: int, predicted: int | None, error: str | None = None, *, device: int | None = None
 ) -> SizeCost:
+    """The cost of a size that could not be run; without an error there is no room for it."""
     return SizeCost(
         batch_size=size,
         step_seconds=None,

@@ -17,8 +17,8 @@ from batchfront.study.plan.agreement import refuse_other_recipe
 from batchfront.study.plan.settings import StudySettings
 from batchfront.study.probes.largest import Largest, find_largest
 from batchfront.study.probes.prober import SAFE_SHARE
-from batchfront.study.session.progress import watcher
-from batchfront.study.session.session import loaded
+from batchfront.study.session.opened import loaded
+from batchfront.study.session.progress import Watcher, say_compiling
 from batchfront.study.trials.costs import Costs
 from batchfront.study.trials.hardware import store_costs, stored_costs
 
@@ -34,7 +34,8 @@ def probe_costs(settings: StudySettings, console: Console, *, again: bool) -> Co
     What is measured is stored with the study where there is one.
     """
     device = resolve_device(settings.device)
-    objective = loaded(settings, device, console)
+    say_compiling(settings, console)
+    objective = loaded(settings, device)
     name = settings.study_name or objective.name
     with (
         readable_errors(settings.storage),
@@ -52,7 +53,7 @@ def probe_costs(settings: StudySettings, console: Console, *, again: bool) -> Co
         if known and not again:
             console.print(f"stored with study {name!r}; --again measures anew")
             return known
-        costs = with_costs(plan, objective, watcher(console)).costs
+        costs = with_costs(plan, objective, Watcher(console)).costs
         if study is not None:
             store_costs(study, plan.hardware, costs)
         return costs
@@ -65,7 +66,8 @@ def probe_largest(settings: StudySettings, console: Console) -> Largest:
         StudyError: nothing fits, or nothing is trained.
     """
     device = resolve_device(settings.device)
-    objective = loaded(settings, device, console)
+    say_compiling(settings, console)
+    objective = loaded(settings, device)
     if "table" in objective.fingerprint:
         raise StudyError(f"{objective.name} is played back, and takes no memory to be measured")
     free = int(SAFE_SHARE * usable_memory_bytes(device))

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress as Bar
 
+    from batchfront.study.plan.settings import StudySettings
+
 WIDE = 100  # columns from which on there is room for a bar, and for all on one line
 BAR = 10  # columns
 
@@ -218,13 +220,20 @@ def did(event: Event, what: str, length: Length) -> str:
     return f"{what}{state} {'-' if metric is None else f'{metric:{metric_form(metric, digits=3)}}'}"
 
 
-def watcher(console: Console) -> Watch:
+class Watcher(Watch):
     """Shows how far a probe is, on one line of a terminal."""
 
-    def watch(done: int, total: int) -> None:
-        if console.is_terminal:
-            console.print(f"probing batch sizes {done}/{total}", end="\r")
-        elif done == 0:
-            console.print("probing batch sizes")
+    def __init__(self, console: Console) -> None:
+        self._console = console
 
-    return watch
+    def begins(self, size: int, done: int, total: int) -> None:
+        if self._console.is_terminal:
+            self._console.print(f"probing batch sizes {done}/{total}", end="\r")
+        elif done == 0:
+            self._console.print("probing batch sizes")
+
+
+def say_compiling(settings: StudySettings, console: Console) -> None:
+    """Why loading the task will take a while, where it will."""
+    if settings.compile:
+        console.print("compiling the training step: some ten seconds")

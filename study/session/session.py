@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from batchfront.objectives.datasets import DATA_DIR
-from batchfront.objectives.device.names import SPREADING, resolve_device
-from batchfront.objectives.load import load_objective
-from batchfront.objectives.metric import AskedMetric
-from batchfront.objectives.scripts.loop import SCRIPT
-from batchfront.objectives.training.batches import EXACT, rule_in
+from batchfront.objectives.device.names import resolve_device
 from batchfront.objectives.training.recipe import n_ranks
 from batchfront.storage.checkpoint import check_checkpoint_folder, checkpoint_folder
 from batchfront.storage.names import redacted
-from batchfront.storage.open import check_place, exists, open_storage, readable_errors
+from batchfront.storage.open import check_place, readable_errors
 from batchfront.study.answer.confirm import Confirming
 from batchfront.study.answer.show import answer_here, answer_lines, so_far_forms
 from batchfront.study.commands import command
@@ -26,8 +24,7 @@ from batchfront.study.findings.overview.tables import front_table, summary_lines
 from batchfront.study.machine.alone import measuring_alone
 from batchfront.study.machine.interrupts import Interrupts
 from batchfront.study.machine.slots import n_cores, why_not_alone
-from batchfront.study.opening.create import create_or_resume, new_plan_with_costs, usual_space
-from batchfront.study.opening.open import stored_record
+from batchfront.study.opening.create import usual_space
 from batchfront.study.plan.behaviour import code_notes
 from batchfront.study.plan.goal import ALL_TRIALS
 from batchfront.study.plan.length import asked_length
@@ -38,13 +35,13 @@ from batchfront.study.plan.settings import (
     DATA_VARIABLE,
     STORAGE_VARIABLE,
     StudySettings,
-    recipe_of,
 )
 from batchfront.study.plan.sizes import span_of
 from batchfront.study.pruning.by_name import make_stop_rule
 from batchfront.study.pruning.front import nothing_kept, to_go_on
 from batchfront.study.quiet import quiet_optuna
 from batchfront.study.search.ending import End
+from batchfront.study.session.aside import Aside, Introduced, goes_aside, sharing_there
 from batchfront.study.session.devices import device_notes
 from batchfront.study.session.ending import (
     end_line,
@@ -54,7 +51,8 @@ from batchfront.study.session.ending import (
     twice_line,
 )
 from batchfront.study.session.logs import Callback, loggers, telling
-from batchfront.study.session.progress import Progress, watcher
+from batchfront.study.session.opened import loaded, opened
+from batchfront.study.session.progress import Progress, Watcher, say_compiling
 from batchfront.study.session.so_far import SoFar
 from batchfront.study.show import counted, one_line
 from batchfront.study.trials.attributes import is_finished
@@ -62,10 +60,11 @@ from batchfront.study.trials.front import pareto_front
 from batchfront.study.trials.hardware import at_known_cost, fronts_by_hardware, ran_on
 from batchfront.study.trials.kept import kept_beside
 from batchfront.study.trials.sound import SoundTrials, sound_trials
-from batchfront.study.trials.yardstick import Objectives, metric_in, metric_of_record
+from batchfront.study.trials.yardstick import Objectives, metric_in
+from batchfront.study.workers.apart import Died, apart
 from batchfront.study.workers.kept import Kept
 from batchfront.study.workers.launch import Job
-from batchfront.study.workers.sharing import sharing_of
+from batchfront.study.workers.sharing import Sharing, sharing_of
 from batchfront.study.workers.team import WorkerDied, run_workers
 from batchfront.study.workers.worker import RepeatedFailure
 
@@ -88,6 +87,7 @@ class Session:
         self._console = console
         self._interrupts = Interrupts()
         self._callbacks: list[Callback] = []
+        self._devices: tuple[str, ...] = ()  # where workers train; none: where this process would
         self.failure: Exception | None = None  # why run() returned 1
 
     def run(self) -> int:
@@ -101,19 +101,51 @@ class Session:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         settings = self._settings
         device = resolve_device(settings.device)
-        objective = loaded(settings, device, self._console)
-        self._check(objective)  # before a database is made
-        name = settings.study_name or objective.name
-        self._callbacks = [*loggers(settings.log or (), name), *settings.callbacks]
-        self._say_ranks(objective, device)
-        for note in device_notes(settings, device):
-            self._console.print(f"note: {note}", soft_wrap=True)
-        self._say_not_alone()
+        say_compiling(settings, self._console)
+        if goes_aside(device, settings.n_workers or 1):
+            return self._run_aside(device)
+        objective = loaded(settings, device)
+        self._introduce(objective, device, device_notes(settings, device))
         with quiet_optuna(), readable_errors(settings.storage):
             alone = (settings.n_workers or 1) == 1
             with measuring_alone(objective, device, ranks_stay=alone, takes_turn=False):
-                study, plan = self._prepare(objective, device)
+                study, plan, is_new = opened(
+                    settings, objective, device=device, watch=Watcher(self._console)
+                )
+            self._begin(study, plan, objective, is_new=is_new)
             return self._search(study, plan, objective)
+
+    def _run_aside(self, device: str) -> int:
+        """The same, without touching the device: workers need all of it."""
+        told: list[Introduced] = []
+
+        def introduce(said: Introduced) -> None:
+            told.append(said)
+            self._introduce(said.objective, device, said.notes)
+
+        with quiet_optuna(), readable_errors(self._settings.storage):
+            aside = Aside(
+                self._settings,
+                device,
+                introduce=introduce,
+                watch=Watcher(self._console),
+                say=partial(self._console.print, soft_wrap=True),
+            )
+            study, plan, is_new = aside.open()
+            (said,) = told
+            self._devices = said.devices
+            self._begin(study, plan, said.objective, is_new=is_new)
+            return self._search(study, plan, said.objective)
+
+    def _introduce(self, objective: Objective, device: str, notes: Sequence[str]) -> None:
+        """Check and say what there is to say before a study is opened; `notes`: on the device."""
+        self._check(objective)  # before a database is made
+        name = self._settings.study_name or objective.name
+        self._callbacks = [*loggers(self._settings.log or (), name), *self._settings.callbacks]
+        self._say_ranks(objective, device)
+        for note in notes:
+            self._console.print(f"note: {note}", soft_wrap=True)
+        self._say_not_alone()
 
     def _check(self, objective: Objective) -> None:
         """Raise StudyError for what cannot be run."""
@@ -147,23 +179,15 @@ class Session:
         if reason is not None:
             self._console.print(f"note: {reason}", soft_wrap=True)
 
-    def _prepare(self, objective: Objective, device: str) -> tuple[Study, Plan]:
-        settings, watch = self._settings, watcher(self._console)
-        planned = None
-        if not exists(settings.storage):  # what is refused leaves no empty one behind
-            planned = new_plan_with_costs(settings, objective, device=device, watch=watch)
-        study, plan, is_new = create_or_resume(
-            open_storage(settings.storage, mode="worker"),
-            settings,
-            objective,
-            device=device,
-            watch=watch,
-            planned=planned,
-        )
+    def _begin(self, study: Study, plan: Plan, objective: Objective, *, is_new: bool) -> None:
+        """Say what study it is.
+
+        Raises:
+            StudyError: it cannot be searched so.
+        """
         self._header(study, plan, is_new=is_new)
         for note in [*_notes(objective, plan), *code_notes(study, objective)]:
             self._console.print(f"note: {note}", soft_wrap=True)
-        return study, plan
 
     def _header(self, study: Study, plan: Plan, *, is_new: bool) -> None:
         say = self._console.print
@@ -263,7 +287,7 @@ class Session:
             fingerprint=objective.fingerprint,
             deadline=None if plan.timeout is None else time.monotonic() + plan.timeout,
             checkpoints=checkpoints_of(self._settings),
-            spreads=self._settings.device in SPREADING,
+            devices=self._devices,
             trials_per_gpu=self._settings.trials_per_gpu,
         )
 
@@ -271,9 +295,22 @@ class Session:
         """The job with the number of trials that share a GPU, where that is to be found."""
         if job.trials_per_gpu != AUTO:
             return job
-        found = sharing_of(job, objective, self._settings.n_workers or 1, self._interrupts)
+        found = self._sharing(job, objective)
         self._console.print(found.why, soft_wrap=True)
         return replace(job, trials_per_gpu=found.n)
+
+    def _sharing(self, job: Job, objective: Objective) -> Sharing:
+        n_workers = self._settings.n_workers or 1
+        if not goes_aside(job.plan.device, n_workers):
+            return sharing_of(job, objective, n_workers, self._interrupts)
+        try:
+            found: Sharing = apart(
+                sharing_there, job, objective, n_workers, interrupts=self._interrupts
+            )
+        except Died as died:
+            why = f"the process that was to measure how many could share it died {died}"
+            found = Sharing(n=1, why=f"trials take turns on {job.plan.device}: {why}")
+        return found
 
     def _confirming(self, study: Study, plan: Plan) -> Confirming | None:
         """The fresh runs of the recommendation that were asked for and are missing."""
@@ -420,26 +457,3 @@ def checkpoints_of(settings: StudySettings) -> Path | None:
         return None if chosen == "none" else checkpoint_folder(Path(chosen).resolve())
     beside = kept_beside(settings.storage)
     return None if beside is None else checkpoint_folder(beside)
-
-
-def loaded(settings: StudySettings, device: str, console: Console) -> Objective:
-    """The objective, its step compiled where the settings ask for that."""
-    if settings.compile:
-        console.print("compiling the training step: some ten seconds")
-    record = stored_record(settings)
-    return load_objective(
-        settings.task,
-        given=settings.given,
-        names=dict(settings.param or ()),
-        script=(record or {}).get(SCRIPT),
-        device=device,
-        compiled=settings.compile,
-        recipe=recipe_of(settings, recipe_in(record or {})),
-        batches=EXACT if record is None else rule_in(record),
-        data_dir=Path(settings.data_dir),
-        asked=AskedMetric(
-            name=settings.metric,
-            direction=settings.direction,
-            usual=None if record is None else metric_of_record(record),
-        ),
-    )

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from batchfront.objectives.fused.together import Together
 from batchfront.objectives.parameter import usual_values
 from batchfront.study.errors import StudyError
 from batchfront.study.plan.parsers import AUTO, OFF
 from batchfront.study.plan.plan import Plan
 from batchfront.study.plan.settings import StudySettings
+from batchfront.study.session.elsewhere import adapts, fuses
 from batchfront.study.session.open_ended import OpenEnded
 from batchfront.study.session.session import Session
 from batchfront.study.show import counted, human_seconds
@@ -19,7 +19,7 @@ from batchfront.study.smallest.answer import Answer, Asking, answer_of, question
 from batchfront.study.smallest.question import Question
 from batchfront.study.smallest.rounds import WIDTH
 from batchfront.study.smallest.tuning import ENOUGH
-from batchfront.study.trials.growing import can_adapt, whole_runs
+from batchfront.study.trials.growing import whole_runs
 from batchfront.study.trials.sound import sound_trials
 from batchfront.study.workers.team import WorkerDied, run_workers
 from batchfront.study.workers.worker import RepeatedFailure
@@ -51,10 +51,9 @@ class SmallestSession(Session):
         if isinstance(self._settings.learning_rates, tuple):
             _check_rates(self._settings.learning_rates)
 
-    def _prepare(self, objective: Objective, device: str) -> tuple[Study, Plan]:
-        study, plan = super()._prepare(objective, device)
+    def _begin(self, study: Study, plan: Plan, objective: Objective, *, is_new: bool) -> None:
+        super()._begin(study, plan, objective, is_new=is_new)
         _check_rates(plan.space.learning_rates)
-        return study, plan
 
     def _say_resumed(self, n_done: int, plan: Plan) -> None:
         if n_done:
@@ -67,7 +66,7 @@ class SmallestSession(Session):
             metric_names=plan.objectives,
             own=usual_values(objective.search),
             space=plan.space,
-            adaptive=can_adapt(objective),
+            adaptive=adapts(objective),
         )
         n_before = n_asked(agenda.rows(sound_trials(study)))
         if self._asking.max_trials is not None:
@@ -88,7 +87,7 @@ class SmallestSession(Session):
 
     def _question(self, plan: Plan, objective: Objective) -> Question:
         question = replace(question_in(plan.space, self._asking), hardware=plan.hardware)
-        if plan.fuse == OFF or not Together(objective).is_possible:
+        if plan.fuse == OFF or not fuses(objective):
             return question
         # Where it has to pay, the first run of the first size is to decide whether it does.
         return replace(question, fused={} if plan.fuse == AUTO else {question.start: True})
@@ -130,7 +129,7 @@ def _less(seconds: float, plan: Plan, question: Question, objective: Objective) 
     if question.fused is not None:
         return "one by one, and a fraction of that where they are trained together; "
     is_tried = plan.device == "cpu" and seconds >= LONG_SECONDS
-    if is_tried and Together(objective).is_possible:
+    if is_tried and fuses(objective):
         return "with --fuse auto maybe a fraction of that; "
     return ""
 

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 from batchfront.objectives.curves.write import RecordingRun, curve_of, record_run
 from batchfront.objectives.device.hardware import (
-    all_memory_bytes,
     free_memory,
     is_out_of_memory,
+    usable_memory_bytes,
 )
 from batchfront.objectives.fused.refusal import Refused
 from batchfront.objectives.fused.together import Together
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     Curve = list[tuple[float, float]]
 
 USUAL = 32  # runs together: more gain little
-SHARE = 0.5  # of the device's memory that a group may take
+SHARE = 0.5  # of the device's memory that is free, which a group may take
 
 
 class Recorder:
@@ -42,7 +42,7 @@ class Recorder:
         """Runs of that size that may be trained together."""
         if self._fuse == OFF:
             return 1
-        fits = all_memory_bytes(device) * SHARE // peak_bytes if peak_bytes else USUAL
+        fits = usable_memory_bytes(device) * SHARE // peak_bytes if peak_bytes else USUAL
         return max(1, min(USUAL if self._fuse == AUTO else int(self._fuse), int(fits)))
 
     def curves(

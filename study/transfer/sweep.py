@@ -24,7 +24,7 @@ from batchfront.study.plan.parsers import AUTO, OFF
 from batchfront.study.plan.settings import StudySettings, recipe_of
 from batchfront.study.plan.space import SearchSpace
 from batchfront.study.probes.prober import Prober
-from batchfront.study.session.progress import watcher
+from batchfront.study.session.progress import Watcher
 from batchfront.study.show import counted
 from batchfront.study.transfer.recorder import Recorder
 from batchfront.study.trials.costs import Costs, SizeCost
@@ -156,7 +156,7 @@ def _costs(
 ) -> Costs:
     """One time and memory for all runs of a size: the table's, where it has them."""
     recorded = {} if table is None else {b: table for b in table.batch_sizes if b in sizes}
-    probed = prober.sizes([size for size in sizes if size not in recorded], watcher(console))
+    probed = prober.sizes([size for size in sizes if size not in recorded], Watcher(console))
     costs = {size: cost for size, cost in probed.items() if cost.step_seconds is not None}
     for size in sorted(set(probed) - set(costs)):
         why = probed[size].error or "does not fit into memory"

@@ -57,7 +57,7 @@ class Job:
     deadline: float | None  # of time.monotonic()
     checkpoints: Path | None  # folder
     agenda: Agenda | None = None  # what is run instead of a sampler's proposals
-    spreads: bool = False  # several workers over the GPUs of this machine
+    devices: tuple[str, ...] = ()  # of several workers, each on the next one; none: the plan's
     trials_per_gpu: int | str = 1  # at a time; AUTO: whoever launches it finds out
 
 

@@ -14,7 +14,7 @@ from batchfront.study.probes.prober import SAFE_SHARE
 from batchfront.study.show import counted, human_bytes
 from batchfront.study.workers.company import gains
 from batchfront.study.workers.launch import Job
-from batchfront.study.workers.team import devices_for, leave_device
+from batchfront.study.workers.team import leave_device
 
 if TYPE_CHECKING:
     from batchfront.objectives.objective import Objective
@@ -40,7 +40,7 @@ def sharing_of(job: Job, objective: Objective, n_workers: int, interrupts: Inter
     device = job.plan.device
     if device.startswith("cpu"):
         return Sharing(n=1, why="no GPU is shared: trials run on the CPU")
-    most = math.ceil(n_workers / len(devices_for(job)))
+    most = math.ceil(n_workers / max(1, len(job.devices)))
     if most < 2 or n_ranks(objective) > 1:
         why = "each has one worker" if most < 2 else "ranks take several for each trial"
         return Sharing(n=1, why=f"trials do not share GPUs: {why}")

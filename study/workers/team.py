@@ -16,7 +16,6 @@ from multiprocessing.process import BaseProcess
 from typing import TYPE_CHECKING, cast
 
 from batchfront.objectives.device.hardware import hand_memory_over
-from batchfront.objectives.device.names import beside
 from batchfront.objectives.measurement import ObjectiveError
 from batchfront.storage.errors import StorageError
 from batchfront.storage.open import readable_errors
@@ -60,7 +59,7 @@ class Team:
 
     def __init__(self, job: Job, n_workers: int, interrupts: Interrupts, emit: Emit) -> None:
         self._job = job
-        self._devices = devices_for(job)
+        self._devices = job.devices or (job.plan.device,)
         self._interrupts = interrupts
         self._emit = emit
         self._places = [Place(number) for number in range(n_workers)]
@@ -165,15 +164,8 @@ class Team:
             self._places.remove(place)
             self._lost.append(
                 f"worker {place.number} died {place.crashes} times in a row, the last time "
-                f"{_how(code)}; run the same command again to complete the study"
+                f"{how_it_ended(code)}; run the same command again to complete the study"
             )
-
-
-def devices_for(job: Job) -> tuple[str, ...]:
-    """Where workers train, each on the next one: GPUs of one kind, unless one was asked for."""
-    if not job.spreads:
-        return (job.plan.device,)
-    return beside(job.plan.device, n_ranks=job.recipe.data_parallel)
 
 
 def run_workers(
@@ -204,8 +196,8 @@ def leave_device(objective: Objective) -> None:
     hand_memory_over()
 
 
-def _how(code: int | None) -> str:
-    """An exit code in words."""
+def how_it_ended(code: int | None) -> str:
+    """An exit code in words, as in `by SIGKILL`."""
     if code == DEVICE_LOST:
         return "because its device answered no more"
     if code is None or code >= 0:

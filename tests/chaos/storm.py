@@ -23,6 +23,7 @@ from batchfront.objectives.load import load_objective
 from batchfront.storage.open import open_storage
 from batchfront.study.opening.create import create_or_resume
 from batchfront.study.plan.settings import StudySettings
+from batchfront.study.probes.prober import Watch
 from batchfront.study.quiet import quiet_optuna
 from batchfront.study.trials.attributes import ROOT, is_finished
 from batchfront.study.workers.launch import Job
@@ -85,7 +86,7 @@ class Storm:
                 settings,
                 objective,
                 device="cpu",
-                watch=lambda done, total: None,
+                watch=Watch(),
             )
         return Job(
             storage=self.url,

@@ -28,6 +28,7 @@ from batchfront.study.opening.create import create_or_resume
 from batchfront.study.plan.plan import Plan
 from batchfront.study.plan.settings import StudySettings
 from batchfront.study.plan.space import SearchSpace
+from batchfront.study.probes.prober import Watch
 from batchfront.study.quiet import quiet_optuna
 from batchfront.study.workers import launch
 from batchfront.study.workers.events import Event
@@ -173,9 +174,7 @@ def opened(
     """The study, made where it is missing, and what is to be done with it."""
     storage, settings = storages(place.url), place.settings(n_trials)
     with quiet_optuna():
-        study, plan, _ = create_or_resume(
-            storage, settings, objective, device="cpu", watch=lambda n, of: None
-        )
+        study, plan, _ = create_or_resume(storage, settings, objective, device="cpu", watch=Watch())
     return study, plan
 
 

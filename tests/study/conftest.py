@@ -26,7 +26,7 @@ from batchfront.study.plan.settings import DEFAULT_STORAGE, STORAGE_VARIABLE
 from batchfront.study.plan.space import SearchSpace
 from batchfront.study.search.samplers import stock_sampler
 from batchfront.study.trials.costs import TIME_OFF
-from batchfront.study.workers import team
+from batchfront.study.workers import apart, team
 from tests.servers import database
 from tests.study.processes import STARTER, Command
 from tests.study.tables import TO_TARGET
@@ -77,13 +77,15 @@ def doubted_sizes_are_probed_again(_impatient: None, monkeypatch: pytest.MonkeyP
 @pytest.fixture(autouse=True)
 def _quick_workers(monkeypatch: pytest.MonkeyPatch) -> None:
     """Worker processes are forked from one that has imported everything."""
-    monkeypatch.setattr(team, "multiprocessing", STARTER)
+    for module in (team, apart):
+        monkeypatch.setattr(module, "multiprocessing", STARTER)
 
 
 @pytest.fixture
 def fresh_workers(monkeypatch: pytest.MonkeyPatch, _quick_workers: None) -> None:
     """Worker processes are started as for a user: nothing is imported in them yet."""
-    monkeypatch.setattr(team, "multiprocessing", multiprocessing)
+    for module in (team, apart):
+        monkeypatch.setattr(module, "multiprocessing", multiprocessing)
 
 
 @pytest.fixture(scope="session")

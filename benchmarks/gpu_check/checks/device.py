@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from collections.abc import Iterator
 from contextlib import suppress
@@ -44,7 +45,7 @@ def _predicted(bench: Bench, costs: Any) -> Row:
 
 def _lost(bench: Bench, told: int | None) -> Row:
     """Right after a probe, whose blocks the allocator still holds."""
-    what = "told device_memory_bytes, and what the device has in use (MiB)"
+    what = "told device_memory_bytes, and what nvidia-smi says of the process (MiB)"
     if not bench.is_cuda:
         return judged(told is None, what, "none")
     used = _used_bytes(bench)
@@ -54,15 +55,11 @@ def _lost(bench: Bench, told: int | None) -> Row:
 
 
 def _used_bytes(bench: Bench) -> int:
-    """Bytes in use as nvidia-smi has them, or else the driver; torch is not asked."""
+    """Bytes that nvidia-smi counts for this process; else all that the driver says are in use."""
     import torch
 
-    index = torch.device(bench.device).index or 0
-    uuid = f"GPU-{torch.cuda.get_device_properties(index).uuid}"
-    ask = ["nvidia-smi", "-i", uuid, "--query-gpu=memory.used", "--format=csv,noheader,nounits"]
-    with suppress(OSError, subprocess.SubprocessError, ValueError):
-        said = subprocess.run(ask, capture_output=True, text=True, check=True, timeout=20)
-        return int(said.stdout) * 2**20
+    with suppress(OSError, subprocess.SubprocessError, ValueError, LookupError):
+        return bench.on_device()[os.getpid()]  # numbers differ in containers
     free, total = torch.cuda.mem_get_info(bench.device)
     return total - free
 

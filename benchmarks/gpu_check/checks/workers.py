@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 
 from benchmarks.gpu_check.bench import HERE, Bench, Said, verdicts
 from benchmarks.gpu_check.rows import Row, info, judged
@@ -14,7 +17,7 @@ N_TRIALS = 8
 def check(bench: Bench) -> Iterator[Row]:
     """The launcher has probed sizes that need most of the memory."""
     yield _in_turns(bench)
-    yield _together(bench)
+    yield from _together(bench)
     yield _auto(bench)
     yield _spread(bench)
 
@@ -45,7 +48,14 @@ def _in_turns(bench: Bench) -> Row:
     )
 
 
-def _sharing(bench: Bench, name: str, *, n_workers: int, trials_per_gpu: str) -> Said:
+def _sharing(
+    bench: Bench,
+    name: str,
+    *,
+    n_workers: int,
+    trials_per_gpu: str,
+    watch: Callable[[int], object] = lambda pid: None,
+) -> Said:
     """A study of digits whose trials may share a GPU."""
     return bench.said(
         "--task", "digits",
@@ -56,15 +66,32 @@ def _sharing(bench: Bench, name: str, *, n_workers: int, trials_per_gpu: str) ->
         "--storage", bench.storage(name),
         "--checkpoint-dir", "none",
         seconds=110,
+        watch=watch,
     )  # fmt: skip
 
 
-def _together(bench: Bench) -> Row:
-    said = _sharing(bench, "together", n_workers=2, trials_per_gpu="2")
+def _together(bench: Bench) -> Iterator[Row]:
+    """Two trials that share a GPU, and the launcher, which must hold none of it."""
+    launcher, knows, others = list[bool](), list[bool](), set[int]()
+
+    def watch(pid: int) -> None:
+        if bench.is_cuda:
+            with suppress(OSError, subprocess.SubprocessError, ValueError):
+                seen = set(bench.on_device())
+                launcher.append(pid in seen)
+                knows.append(os.getpid() in seen)  # this process has asked for the memory before
+                others.update(seen - {pid, os.getpid()})
+
+    said = _sharing(bench, "together", n_workers=2, trials_per_gpu="2", watch=watch)
     trials = bench.trials("together")
     failed = sum(trial["state"] == "FAIL" for trial in trials)
     good = said.code == 0 and not failed and len(trials) >= N_TRIALS
-    return judged(good, "two trials share a GPU", f"{verdicts(trials)}{said.last}")
+    yield judged(good, "two trials share a GPU", f"{verdicts(trials)}{said.last}")
+    what, found = "the launcher holds none of the GPU", f"{len(others)} other processes did"
+    # Without numbers that we know too, as in containers, nobody can tell.
+    yield (
+        judged(not any(launcher), what, found) if any(knows) else info(what, "nobody can tell here")
+    )
 
 
 def _auto(bench: Bench) -> Row:
@@ -89,5 +116,7 @@ def _spread(bench: Bench) -> Row:
         "--storage", bench.storage("spread"),
         "--checkpoint-dir", "none",
         seconds=110,
+        device="cuda",  # any of them
     )  # fmt: skip
-    return judged(said.code == 0, f"workers spread over {len(places)} GPUs", f"yes{said.last}")
+    good = said.code == 0 and "workers take turns" not in said.err
+    return judged(good, f"workers spread over {len(places)} GPUs", f"yes{said.last}")

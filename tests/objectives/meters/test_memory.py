@@ -432,6 +432,30 @@ def test_a_context_is_small_and_what_others_hold_beyond_it_is_theirs(allocator):
     assert meter.device_bytes == 0
 
 
+@pytest.mark.parametrize(
+    ("told", "counted"),
+    [
+        (300, 300),  # the driver tells processes apart
+        (None, 900),  # it does not: those of two neighbours look the same
+        (-7_000, 900),  # it tells of another process, which has this one's number elsewhere
+    ],
+)
+def test_the_contexts_of_workers_beside_it_are_not_a_trials_own(
+    allocator, monkeypatch, told, counted
+):
+    def own(device: str) -> int | None:
+        return None if told is None else allocator.reserved + told
+
+    monkeypatch.setattr("batchfront.objectives.meters.occupied.own_memory_bytes", own)
+    allocator.context = 3 * 300
+    meter = AcceleratorMeter("cpu")
+    meter.start()
+    allocator.use(1_500)
+    allocator.use(-1_500)
+    meter.stop()
+    assert meter.device_bytes == 2_000 + counted
+
+
 def test_blocks_that_an_evaluation_leaves_are_not_training(allocator):
     meter = AcceleratorMeter("cpu")
     meter.start()

@@ -12,6 +12,8 @@ from typing import Any
 
 import pytest
 import torch
+from torch import distributed
+from torch.distributed import distributed_c10d
 
 from batchfront.objectives.device.hardware import is_out_of_memory
 from batchfront.objectives.device.names import devices_of
@@ -25,8 +27,10 @@ from batchfront.objectives.measurement import (
     Verdict,
 )
 from batchfront.objectives.probes.cost import probe
+from batchfront.objectives.ranks.processes import _leave_group
 from batchfront.objectives.ranks.shards import n_in, own_part
 from batchfront.objectives.run import Run, carry_out
+from batchfront.objectives.training import schedules
 from batchfront.objectives.training.batches import EXACT, RAGGED
 from batchfront.objectives.training.objective import TaskObjective
 from batchfront.objectives.training.recipe import SHARDS, Recipe
@@ -81,6 +85,15 @@ WEIGHTED = """
         weights = torch.where(y == 1, 9.0, 1.0).double()
         each = nn.functional.cross_entropy(output, y, reduction="none")
         return (weights * each).sum(), weights.sum()
+"""
+OPPOSITE = """
+    import multiprocessing
+
+    if multiprocessing.parent_process() is not None:  # another rank
+        from batchfront.objectives.training import schedules
+
+        schedules.MIN_STEPS = 1
+        schedules.is_noisy = lambda *args, **options: FOUND
 """
 CLIPPED_AT = 0.5  # norms of gradients that lie above
 PARAMS = TrialParams(
@@ -319,6 +332,38 @@ def test_blocks_micro_batches_clipping_unused_parameters_and_empty_ranks_change_
         assert measured.techniques["micro_batch_size"] == 4
     finally:
         objective.member.ranks.end()
+
+
+@pytest.mark.parametrize(("backend", "how"), [("nccl", "abort"), ("gloo", "destroy")])
+def test_a_group_of_gpus_is_aborted_since_its_end_would_wait_for_dead_ranks(
+    monkeypatch, backend, how
+):
+    done: list[str] = []
+    named = f"cpu:gloo,cuda:{backend}"
+    monkeypatch.setattr(distributed_c10d, "_abort_process_group", lambda: done.append("abort"))
+    monkeypatch.setattr(distributed, "get_backend_config", lambda: named)
+    monkeypatch.setattr(distributed, "destroy_process_group", lambda: done.append("destroy"))
+    _leave_group()
+    assert done == [how]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("noisy", [True, False])
+def test_rank_0_decides_alone_whether_the_batch_grows(paired, tmp_path, monkeypatch, noisy):
+    """The others would find the opposite, as may be where sums differ in the last bit."""
+    paired.member.ranks.end()  # a process has one group at a time
+    monkeypatch.setattr(schedules, "MIN_STEPS", 1)
+    monkeypatch.setattr(schedules, "is_noisy", lambda *args, **options: noisy)
+    path = tmp_path / "mine.py"
+    text = TASK.replace("UNUSED", "pass") + OPPOSITE.replace("FOUND", str(not noisy))
+    path.write_text(textwrap.dedent(text))
+    recipe = Recipe(data_parallel=2, schedule="noise-scale")
+    objective: Any = load_objective(str(path), device="cpu", recipe=recipe)
+    try:
+        _, kept = uncut(objective, replace(PARAMS, batch_size=4))
+    finally:
+        objective.member.ranks.end()
+    assert kept["loop"]["sizes"] == {"sizes": [4, 8, 16] if noisy else [4, 4, 4]}
 
 
 @pytest.mark.slow

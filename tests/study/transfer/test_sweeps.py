@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import pytest
+import torch
 
 from batchfront.objectives.curves.table import read_table
 from batchfront.objectives.fused.together import Together
+from batchfront.objectives.load import load_objective
 from batchfront.study.cli.main import main
+from batchfront.study.plan.parsers import AUTO
+from batchfront.study.transfer.recorder import Recorder
 
 AGREEMENT = ("record", "--task", "digits", "--epochs", "2", "--batch-sizes", "64:128")
 GRID = ("--n-rates", "2", "--n-seeds", "2", "--learning-rates", "1e-2:1e-1")
@@ -208,3 +212,15 @@ def test_what_cannot_be_fused_is_recorded_one_by_one_and_said_once_a_size(
 def test_a_number_of_runs_that_cannot_be_fused_is_one_line(workdir, capsys, fuse):
     assert main([*AGREEMENT, "--fuse", fuse]) == 2
     assert f"fuse is '{fuse}', wanted auto, off, or how many" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("free", "n"), [(8, 4), (3, 1), (1000, 32)])
+def test_so_many_runs_are_fused_as_half_of_what_is_free_holds(monkeypatch, free, n):
+    """And not half of a card of which others hold the rest."""
+    peak = 2**20
+    monkeypatch.setattr(torch.accelerator, "get_memory_info", lambda device: (free * peak, 2**40))
+    for name in ("memory_reserved", "memory_allocated"):
+        monkeypatch.setattr(torch.accelerator, name, lambda device: 0)
+    assert (
+        Recorder(load_objective("digits", device="cpu"), AUTO, say=print).most(peak, "cuda:0") == n
+    )

@@ -16,6 +16,7 @@ from batchfront.storage.open import open_storage
 from batchfront.study.cli.main import main
 from batchfront.study.opening.create import create_or_resume
 from batchfront.study.plan.settings import StudySettings
+from batchfront.study.probes.prober import Watch
 from batchfront.study.quiet import quiet_optuna
 from batchfront.study.search.samplers import stock_sampler
 from tests.storage.test_contract import ALL, made
@@ -76,7 +77,7 @@ def create(url: str, task: str) -> optuna.Study:
             settings,
             load_objective(task, device="cpu"),
             device="cpu",
-            watch=lambda done, total: None,
+            watch=Watch(),
         )
     study.sampler = stock_sampler("random", space=plan.space, seed=0)
     study.ask(plan.space.distributions())

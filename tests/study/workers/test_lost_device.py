@@ -60,11 +60,10 @@ def test_workers_go_to_devices_in_turn(monkeypatch):
             pass
 
     places = ("cuda:0", "cuda:2")
-    monkeypatch.setattr(team, "devices_for", lambda job: places)
     monkeypatch.setattr(team, "replace", lambda one, **new: SimpleNamespace(**{**vars(one), **new}))
     context = SimpleNamespace(Pipe=lambda duplex: (None, io.BytesIO()), Process=Process)
     monkeypatch.setattr(team.multiprocessing, "get_context", lambda kind: context)
-    job = SimpleNamespace(plan=SimpleNamespace(device="cuda:0"))
+    job = SimpleNamespace(plan=SimpleNamespace(device="cuda:0"), devices=places)
     crew = team.Team(job, 3, SimpleNamespace(), print)
     for place in crew._places:
         crew._start(place)

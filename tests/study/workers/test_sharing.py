@@ -169,7 +169,6 @@ def test_one_more_has_to_be_worth_it_and_the_line_says_why(found, fit, n, said):
 @pytest.fixture
 def one_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     """One device with 1000 bytes free, for jobs whose plan says so."""
-    monkeypatch.setattr(sharing, "devices_for", lambda job: (job.plan.device,))
     monkeypatch.setattr(sharing, "usable_memory_bytes", lambda device: 1000)
     monkeypatch.setattr(sharing, "leave_device", lambda objective: None)
     monkeypatch.setattr(sharing, "measuring_turn", lambda *_: nullcontext())
