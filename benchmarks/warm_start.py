@@ -10,8 +10,10 @@ the runs of an earlier search of 30 trials that had another seed (`same`), or on
   both       `same` and `inverted`
   none       nothing, with other seeds than the cold start: how much is luck
 Columns: what the oracle needs to 95%, as in benchmarks/search.py; seconds to 90% and 95%, medians
-over the seeds, and over those of a cold start. The last rows: median, geometric mean and worst of
-these ratios over the tables.
+over the seeds, and over those of a cold start. Then median, geometric mean and worst of these
+ratios over the tables. The last rows: the geometric mean over all pairs of searches of one seed, with
+and without an earlier study, and the ends of its 95% interval. What a single pair differs by is mostly
+luck, as `none` shows.
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ import math
 import multiprocessing
 from collections.abc import Callable
 from pathlib import Path
-from statistics import mean, median
+from statistics import mean, median, stdev
 from typing import TYPE_CHECKING, Any
 
 from batchfront.objectives.curves.table import Table, read_table
@@ -41,6 +43,7 @@ if TYPE_CHECKING:
 PAST = ("same", "other", "inverted", "shifted", "both", "none")
 EARLIER_TRIALS, EARLIER_SEED, OTHER_SEED = 30, 1000, 2000
 SHIFT = 30.0
+NORMAL_95 = 1.96  # deviations
 MAX_TRIALS = 60
 KEYS = ("seconds_to_90", "seconds_to_95")
 
@@ -87,6 +90,7 @@ def _table_rows(paths: tuple[Path, Path], *, kinds: list[str], seeds: int) -> li
             "table": name, "past": kind, "seeds": seeds, "oracle": limit,
             **{key: median(o[key] for o in outcomes) for key in KEYS},
             **{f"ratio_{key}": _ratio(outcomes, played["cold"], key) for key in KEYS},
+            **{f"logs_{key}": _logs(outcomes, played["cold"], key) for key in KEYS},
         }
         for kind, outcomes in played.items()
     ]  # fmt: skip
@@ -98,6 +102,12 @@ def _ratio(some: list[dict[str, float]], cold: list[dict[str, float]], key: str)
     if math.isinf(theirs):
         return math.nan if math.isinf(ours) else 0.0
     return ours / theirs
+
+
+def _logs(some: list[dict[str, float]], cold: list[dict[str, float]], key: str) -> list[float]:
+    """Log ratios of the searches that have the same seed, where both came so far."""
+    pairs = zip((o[key] for o in some), (o[key] for o in cold), strict=True)
+    return [math.log(ours / theirs) for ours, theirs in pairs if math.isfinite(ours + theirs)]
 
 
 def warm(table: Table, past: tuple[PastRuns, ...], seed: int) -> Score:
@@ -191,7 +201,26 @@ def totals(rows: list[Row]) -> list[Row]:
                 for key in KEYS
             }
             found.append({"table": name, "past": kind, **ratios})
-    return found
+    return found + [row for kind in kinds for row in _of_pairs(rows, kind)]
+
+
+def _of_pairs(rows: list[Row], kind: str) -> list[Row]:
+    """The geometric mean over all pairs, and the ends of its 95% interval."""
+    logs = {
+        key: [one for row in rows if row["past"] == kind for one in row[f"logs_{key}"]]
+        for key in KEYS
+    }
+    error = {
+        key: stdev(some) / len(some) ** 0.5 if len(some) > 1 else 0.0 for key, some in logs.items()
+    }
+    ends = {"all pairs": 0.0, "at least": -NORMAL_95, "at most": NORMAL_95}
+    return [
+        {
+            "table": name, "past": kind,
+            **{f"ratio_{key}": math.exp(mean(logs[key] or [0.0]) + z * error[key]) for key in KEYS},
+        }
+        for name, z in ends.items()
+    ]  # fmt: skip
 
 
 def _geometric(ratios: list[float]) -> float:
