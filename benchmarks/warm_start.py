@@ -11,9 +11,9 @@ the runs of an earlier search of 30 trials that had another seed (`same`), or on
   none       nothing, with other seeds than the cold start: how much is luck
 Columns: what the oracle needs to 95%, as in benchmarks/search.py; seconds to 90% and 95%, medians
 over the seeds, and over those of a cold start. Then median, geometric mean and worst of these
-ratios over the tables. The last rows: the geometric mean over all pairs of searches of one seed, with
-and without an earlier study, and the ends of its 95% interval. What a single pair differs by is mostly
-luck, as `none` shows.
+ratios over the tables. The last rows: the geometric mean over all pairs of searches of one seed,
+with and without an earlier study, and the ends of its 95% interval. What a single pair differs by
+is mostly luck, as `none` shows.
 """
 
 from __future__ import annotations
