@@ -44,6 +44,7 @@ UNKNOWN = 0.6  # deviation of log error: known to a factor of two in neither dir
 CAREFUL = 1.0
 """Deviations of the surface that count against a rate: beyond the rates that were tried lies a
 cliff more often than a better rate."""
+EDGE = 1.0  # doublings: a best rate so near to the last that is known may as well lie beyond it
 MOST_FAIL = 0.5  # share of the runs nearby that do not fail, below which a rate is not recommended
 
 
@@ -169,8 +170,8 @@ def _estimate(
         learning_rate=float(2**rate),
         learning_rate_low=float(2 ** min(interval.low, rate)),
         learning_rate_high=float(2 ** max(interval.high, rate)),
-        is_bounded_below=interval.low > interval.ends[0],
-        is_bounded_above=interval.high < interval.ends[1],
+        is_bounded_below=interval.low >= interval.ends[0] + EDGE,
+        is_bounded_above=interval.high <= interval.ends[1] - EDGE,
         params={name: params[name] for name in params if name not in SEARCHED_BY_ALL},
         log_error=float(guess.mean[best]),
         deviation=float(guess.deviation[best]),
