@@ -13,19 +13,19 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 MOST_EXAMPLES = 2000  # a step of less than that says nothing about a run
-LEAST_VALUES = 4  # different ones: fewer are whole steps of something by chance
-WHOLE = 0.01  # of a step, to the next whole number of them
+LEAST_VALUES = 3  # different ones: fewer are whole steps of something by chance
 ROUNDING = 1 / 12  # variance of what rounding to whole steps changes, in squares of a step
+EXACT = 1e-6  # to which values are known: tables have six digits
 
 
 def step_of(values: NDArray[np.float64]) -> float:
-    """The least step that all values, (N,), are whole multiples of: 1/n; 0 where there is none."""
+    """The largest step 1/n that all values, (N,), are whole multiples of; 0 where there is none."""
     import numpy as np
 
-    different = np.unique(values[np.isfinite(values)])
+    different = np.unique(np.round(values[np.isfinite(values)], 6))
     if len(different) < LEAST_VALUES:
         return 0.0
     examples = np.arange(1, MOST_EXAMPLES + 1)
-    counts = np.outer(examples, different)
-    whole = (np.abs(counts - np.round(counts)) < WHOLE).all(axis=1)
+    counts = np.round(np.outer(examples, different))
+    whole = (np.abs(counts / examples[:, None] - different) < EXACT).all(axis=1)
     return 1.0 / int(examples[whole][0]) if whole.any() else 0.0

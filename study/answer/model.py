@@ -111,10 +111,8 @@ class Learned:
 
 def learned_of(known: Known) -> Learned:
     """The surface through all runs, or through many of them."""
-    import numpy as np
-
-    seen, yardstick = known.seen, known.yardstick
-    step = abs(yardstick.factor) * step_of(np.asarray(yardstick.own(seen.metric)))
+    seen = known.seen
+    step = _step(known)
     tie = max(TIE, step)
     few, some = (_evenly(len(seen), most) for most in (MAX_FITTED, MAX_RUNS))
     part = _rounded(seen.part(few, tie=tie), step)
@@ -130,6 +128,15 @@ def learned_of(known: Known) -> Learned:
         tie=tie,
         step=step,
     )
+
+
+def _step(known: Known) -> float:
+    """What one validation example changes; a share of 100% is counted as a share of 1."""
+    import numpy as np
+
+    metric, yardstick = known.seen.metric, known.yardstick
+    own = step_of(np.asarray(yardstick.own(metric)))
+    return max(step_of(metric), abs(yardstick.factor) * own)
 
 
 def _rounded(part: Part, step: float) -> Part:
