@@ -22,7 +22,6 @@ from batchfront.study.answer.model import (
     learned_of,
 )
 from batchfront.study.answer.to_target import ToTarget, to_target_of
-from batchfront.study.search.surface import TIE
 from batchfront.study.show import counted
 
 Preference = Literal["fast", "memory", "metric"]
@@ -195,7 +194,8 @@ def _alternatives(
     found = {}
     if best is not chosen:
         found["metric"] = best
-    tolerable = [size for size in shown if size.error + TIE <= HURRY * (best.error + TIE)]
+    tie = best.shown.tie
+    tolerable = [size for size in shown if size.error + tie <= HURRY * (best.error + tie)]
     fastest = min(tolerable, key=_seconds)
     if _seconds(fastest) <= CLEARLY_LESS * _seconds(chosen):
         found["fast"] = fastest

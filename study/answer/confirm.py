@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 from batchfront.study.answer.choice import SAME, SizeAdvice
 from batchfront.study.answer.known import CONFIRM, Known
 from batchfront.study.plan.space import SearchSpace
-from batchfront.study.search.surface import TIE
 from batchfront.study.show import counted, metric_form
 from batchfront.study.trials.attributes import (
     PURPOSE,
@@ -107,14 +106,14 @@ def confirmation_of(recommended: SizeAdvice, known: Known) -> Confirmation | Non
     n_stopped = len(fresh) - len(reached)
     found, yardstick = recommended.shown, known.yardstick
     reach = Z * math.sqrt(found.deviation**2 + found.noise / max(1, len(reached)))
-    logs = [math.log(max(0.0, 1 - yardstick.standard(value)) + TIE) for value in reached]
+    logs = [math.log(max(0.0, 1 - yardstick.standard(value)) + found.tie) for value in reached]
     off = sum(logs) / len(logs) - found.log_error if logs else math.inf
     verdict = "worse" if n_stopped or off > reach else "better" if off < -reach else "as promised"
-    least, most = (math.exp(found.log_error + sign * reach) - TIE for sign in (-1, 1))
+    least, most = found.interval(reach)
     return Confirmation(
         reached=tuple(reached),
         n_stopped=n_stopped,
-        promised=yardstick.own_ends(1 - most, 1 - max(0.0, least)),
+        promised=yardstick.own_ends(1 - most, 1 - least),
         verdict=verdict,
         trials=tuple(trial.number for trial in fresh),
     )

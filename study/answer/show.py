@@ -81,7 +81,7 @@ def so_far_forms(study: Study, trials: Sequence[FrozenTrial], hardware: str) -> 
         return []
     found = chosen.shown
     rate, metric = f"{found.learning_rate:.2g}", expected(found, known)
-    brackets = f"({found.learning_rate_low:.2g} to {found.learning_rate_high:.2g})"
+    brackets = f"({best_rates(found)})"
     size, name = chosen.batch_size, known.yardstick.metric.name
     return [
         f"so far: batch size {size} at learning rate {rate} {brackets}, {name} {metric}"
@@ -94,13 +94,23 @@ def so_far_forms(study: Study, trials: Sequence[FrozenTrial], hardware: str) -> 
 
 
 def _recommendation(size: SizeAdvice, found: SizeEstimate, known: Known) -> str:
-    low, high = found.learning_rate_low, found.learning_rate_high
     own = "".join(f", {name} {short(value)}" for name, value in found.params.items())
     return (
         f"Train with batch size {size.batch_size} at learning rate {found.learning_rate:.2g} "
-        f"({low:.2g} to {high:.2g}){own}: a fresh run is expected to reach "
+        f"({best_rates(found)}){own}: a fresh run is expected to reach "
         f"{known.yardstick.metric.name} {expected(found, known)}{_taking(size)}."
     )
+
+
+def best_rates(found: SizeEstimate) -> str:
+    """`0.12 to 0.33`; `at least 0.12` where the best rate may be above all that were tried."""
+    if found.is_bounded_below and found.is_bounded_above:
+        return f"{found.learning_rate_low:.2g} to {found.learning_rate_high:.2g}"
+    if found.is_bounded_below:
+        return f"at least {found.learning_rate_low:.2g}"
+    if found.is_bounded_above:
+        return f"at most {found.learning_rate_high:.2g}"
+    return "no bounds found"
 
 
 def _taking(size: SizeAdvice) -> str:
@@ -192,6 +202,8 @@ def _size_json(size: SizeAdvice, known: Known) -> dict[str, Any]:
         "learning_rate": None if found is None else found.learning_rate,
         "learning_rate_low": None if found is None else found.learning_rate_low,
         "learning_rate_high": None if found is None else found.learning_rate_high,
+        "learning_rate_bounded_below": None if found is None else found.is_bounded_below,
+        "learning_rate_bounded_above": None if found is None else found.is_bounded_above,
         "params": {} if found is None else found.params,
         "expected_metric": mean,
         "metric_low": low,

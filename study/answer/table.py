@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from batchfront.study.answer.choice import Answer, SizeAdvice
 from batchfront.study.answer.known import Known
-from batchfront.study.answer.show import MARK, expected
+from batchfront.study.answer.show import MARK, best_rates, expected
 from batchfront.study.show import human_bytes, human_seconds, plain_table
 
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ def _rate(size: SizeAdvice, *, brackets: bool = False) -> str:
     found = size.estimate
     if found is None:
         return "not shown"
-    ends = f" ({found.learning_rate_low:.2g} to {found.learning_rate_high:.2g})"
+    ends = f" ({best_rates(found)})"
     return f"{found.learning_rate:.2g}{ends if brackets else ''}"
 
 

@@ -32,7 +32,7 @@ class Part:
     """Some M of the observations, as the process gets them."""
 
     x: Array  # (M, D), encoded
-    log_error: Array  # (M,) of log(error + TIE), capped
+    log_error: Array  # (M,) of log(error + tie), capped
     noise: Array  # (M,) variance of log error beyond that between seeds
 
 
@@ -63,14 +63,17 @@ class Observations:
 
         return np.where(self.failed, USELESS, _error(self.metric))
 
-    def part(self, rows: Rows, *, best: float = math.inf) -> Part:
-        """The runs at `rows`, (M,). `best`: log error of the best one known of elsewhere."""
+    def part(self, rows: Rows, *, best: float = math.inf, tie: float = TIE) -> Part:
+        """The runs at `rows`, (M,). `best`: log error of the best one known of elsewhere.
+
+        `tie`: what is added to errors before their logarithm.
+        """
         import numpy as np
 
-        error, noise = self._seen(rows)
+        error, noise = self._seen(rows, tie)
         among = self.measured[self.counts] if self.counts.any() else self.error
-        best = np.log(among + TIE).min(initial=best)
-        capped = np.minimum(np.log(error + TIE), best + CAP)
+        best = np.log(among + tie).min(initial=best)
+        capped = np.minimum(np.log(error + tie), best + CAP)
         return Part(x=self.x[rows], log_error=capped, noise=noise)
 
     @cached_property
@@ -78,9 +81,9 @@ class Observations:
         """(N,) 1 - metric, 0..1; where a run was stopped what is expected."""
         import numpy as np
 
-        return self._seen(np.arange(len(self)))[0]
+        return self._seen(np.arange(len(self)), TIE)[0]
 
-    def _seen(self, rows: Rows) -> tuple[Array, Array]:
+    def _seen(self, rows: Rows, tie: float) -> tuple[Array, Array]:
         """Errors, and extra variances of their logs, (M,) each."""
         import numpy as np
 
@@ -89,7 +92,7 @@ class Observations:
         stopped = np.flatnonzero(np.isnan(error))
         metric, deviation = self.expect(self.numbers[rows[stopped]])
         error[stopped] = _error(metric)
-        sure = np.minimum((deviation / (error[stopped] + TIE)) ** 2, UNSURE)
+        sure = np.minimum((deviation / (error[stopped] + tie)) ** 2, UNSURE)
         noise[stopped] = np.where(np.isnan(deviation), UNSURE, sure)
         return error, noise
 

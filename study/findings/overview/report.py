@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from batchfront.objectives.length import Length
 from batchfront.study.answer.choice import SizeAdvice, answer_of
 from batchfront.study.answer.known import Known, known_of
-from batchfront.study.answer.show import metric_of, sentences
+from batchfront.study.answer.show import best_rates, metric_of, sentences
 from batchfront.study.findings.overview import figures
 from batchfront.study.findings.overview.tables import summary_lines
 from batchfront.study.findings.page.beside import (
@@ -189,7 +189,7 @@ def tiles_of(chosen: SizeAdvice, known: Known) -> list[Tile]:
         Tile(
             what="learning rate",
             value=f"{found.learning_rate:.2g}",
-            more=f"{found.learning_rate_low:.2g} to {found.learning_rate_high:.2g}",
+            more=best_rates(found),
         ),
         Tile(
             what=f"expected {words_of(known.yardstick.metric.name)}",

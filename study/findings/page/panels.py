@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from batchfront.study.answer.choice import Answer, SizeAdvice
 from batchfront.study.answer.known import Known
-from batchfront.study.answer.show import metric_of
+from batchfront.study.answer.model import SizeEstimate
+from batchfront.study.answer.show import best_rates, metric_of
 from batchfront.study.findings.overview.figures import size_ticks, thinned
 from batchfront.study.findings.page.theme import BANDS, CHOSEN, SIDES
 from batchfront.study.findings.page.units import BYTES, SECONDS, unit_of, words_of
@@ -135,6 +136,29 @@ def _add_rates(figure: go.Figure, side: Side, number: int) -> None:
         line={"color": SIDES[number], "width": 2},
         showlegend=False,
         text=[_size_text(size, side.known) for size in shown],
+        hoverinfo="text",
+        row=2,
+        col=1,
+    )
+    _add_open_ends(figure, found, number)
+
+
+def _add_open_ends(figure: go.Figure, found: Sequence[SizeEstimate], number: int) -> None:
+    """An arrow where the best rate may lie beyond all that were tried: a line's end is none."""
+    below = [(one, one.learning_rate_low, "down") for one in found if not one.is_bounded_below]
+    above = [(one, one.learning_rate_high, "up") for one in found if not one.is_bounded_above]
+    ends = [*below, *above]
+    figure.add_scatter(
+        x=[one.batch_size for one, _, _ in ends],
+        y=[rate for _, rate, _ in ends],
+        mode="markers",
+        marker={
+            "symbol": [f"triangle-{to}" for _, _, to in ends],
+            "size": 9,
+            "color": SIDES[number],
+        },
+        showlegend=False,
+        text=["the best rate may be beyond"] * len(ends),
         hoverinfo="text",
         row=2,
         col=1,
@@ -268,8 +292,7 @@ def _size_text(size: SizeAdvice, known: Known) -> str:
         form = metric_form(mean, low, high)
         name = escape(words_of(known.yardstick.metric.name))
         lines += [
-            f"learning rate {found.learning_rate:.2g} "
-            f"({found.learning_rate_low:.2g} to {found.learning_rate_high:.2g})",
+            f"learning rate {found.learning_rate:.2g} ({best_rates(found)})",
             f"expected {name} {mean:{form}} ({low:{form}} to {high:{form}})",
         ]
     if size.train_seconds is not None:

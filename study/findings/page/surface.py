@@ -12,7 +12,6 @@ from batchfront.study.answer.model import Learned
 from batchfront.study.findings.overview.figures import log2_ticks, thinned
 from batchfront.study.findings.page.theme import CHOSEN
 from batchfront.study.findings.page.units import words_of
-from batchfront.study.search.surface import TIE
 from batchfront.study.show import metric_form
 from batchfront.study.trials.rows import RunRow
 
@@ -63,10 +62,10 @@ def _add_contours(figure: go.Figure, learned: Learned, known: Known) -> None:
     rates = np.linspace(math.log2(known.rates[0]), math.log2(known.rates[1]), N_RATES)
     grid = np.array([[size, rate, *learned.own[0]] for rate in rates for size in sizes])
     log_error = learned.surface.mean(grid).reshape(N_RATES, N_SIZES)
-    metric = known.yardstick.own(1 - np.maximum(np.exp(log_error) - TIE, 0.0))
+    metric = known.yardstick.own(1 - np.maximum(np.exp(log_error) - learned.tie, 0.0))
     low, high = float(log_error.min()), float(log_error.max())
     ticks = np.linspace(low, high, N_TICKS)
-    values = [float(known.yardstick.own(1 - max(math.exp(t) - TIE, 0.0))) for t in ticks]
+    values = [float(known.yardstick.own(1 - max(math.exp(t) - learned.tie, 0.0))) for t in ticks]
     form = metric_form(*values, digits=3)
     name = escape(words_of(known.yardstick.metric.name))
     figure.add_contour(

@@ -20,6 +20,7 @@ from batchfront.study.answer.known import Known, known_of
 from batchfront.study.answer.show import answer_lines, answers_json, metric_of, sentences
 from batchfront.study.cli.main import main
 from batchfront.study.quiet import quiet_optuna
+from batchfront.study.search.surface import TIE
 from batchfront.study.show import trials_word
 from batchfront.study.trials.attributes import AGREEMENT, CONSTRAINT
 from batchfront.study.trials.yardstick import stored_metric
@@ -253,7 +254,11 @@ def test_what_cannot_be_asked_is_refused_in_one_line(words, workdir, capsys):
 
 def advice(batch_size: int, error: float, seconds: float, memory: int) -> Any:
     return SimpleNamespace(
-        batch_size=batch_size, error=error, train_seconds=seconds, peak_memory_bytes=memory
+        batch_size=batch_size,
+        error=error,
+        train_seconds=seconds,
+        peak_memory_bytes=memory,
+        shown=SimpleNamespace(tie=TIE),
     )
 
 

@@ -57,6 +57,24 @@ def test_a_size_that_hardly_learns_does_not_squeeze_the_axis(side):
     assert low < max(expected.y) < high
 
 
+def test_an_arrow_stands_where_the_best_rate_may_lie_beyond_what_was_tried(side):
+    first, *others = side.answer.sizes
+    opened = replace(first.shown, is_bounded_below=True, is_bounded_above=False)
+    closed = [
+        replace(size, estimate=replace(size.shown, is_bounded_below=True, is_bounded_above=True))
+        for size in others
+        if size.estimate is not None
+    ]
+    sizes = [replace(first, estimate=opened), *closed]
+    figure = panels([replace(side, answer=replace(side.answer, sizes=sizes))])
+    (arrows,) = (trace for trace in figure.data if isinstance(trace.marker.symbol, tuple))
+    assert arrows.x == (first.batch_size,)
+    assert arrows.y == (opened.learning_rate_high,)
+    assert arrows.marker.symbol == ("triangle-up",)
+    rates = next(trace for trace in figure.data if trace.error_y.array is not None)
+    assert f"(at least {opened.learning_rate_low:.2g})" in rates.text[0]
+
+
 def test_two_studies_have_a_colour_and_a_mark_each(side):
     figure = panels([replace(side, label="<b>one"), replace(side, label="two")])
     assert len(figure.layout.shapes) == 2
