@@ -96,10 +96,15 @@ def short(value: Any) -> str:
     return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
-def short_number(value: float) -> str:
-    """Three significant digits: `0.123`, `46.8`, `46,800`."""
-    rounded = float(f"{value:.3g}")
+def short_number(value: float, *, digits: int = 3) -> str:
+    """So many significant digits: `0.123`, `46.8`, `46,800`."""
+    rounded = float(f"{value:.{digits}g}")
     return f"{rounded:,.0f}" if abs(rounded) >= 100 else f"{rounded:g}"
+
+
+def ratio(a: float, b: float) -> str:
+    """How many times b is in a, in two digits: `0.053`, `1.4`, `290`."""
+    return short_number(a / b, digits=2)
 
 
 def trials_word(numbers: Sequence[int]) -> str:

@@ -15,7 +15,14 @@ from batchfront.study.answer.confirm import (
 from batchfront.study.answer.known import Known, known_of
 from batchfront.study.answer.model import LEVEL, SizeEstimate
 from batchfront.study.answer.to_target import ToTarget
-from batchfront.study.show import human_bytes, human_seconds, metric_form, short, trials_word
+from batchfront.study.show import (
+    human_bytes,
+    human_seconds,
+    metric_form,
+    ratio,
+    short,
+    trials_word,
+)
 from batchfront.study.trials.hardware import hardware_title
 from batchfront.study.trials.yardstick import Objectives
 
@@ -148,16 +155,16 @@ def _against_the_best(chosen: SizeAdvice, best: SizeAdvice, known: Known) -> str
 def _share_of_time(chosen: SizeAdvice, best: SizeAdvice) -> str:
     if not chosen.train_seconds or not best.train_seconds:
         return ""
-    return f", in {chosen.train_seconds / best.train_seconds:.2g} of its time"
+    return f", in {ratio(chosen.train_seconds, best.train_seconds)} of its time"
 
 
 def _in_short(size: SizeAdvice, chosen: SizeAdvice, known: Known) -> str:
     found = size.shown
     text = f"{size.batch_size} at {found.learning_rate:.2g}, {expected(found, known)}"
     if size.train_seconds and chosen.train_seconds:
-        text += f", {size.train_seconds / chosen.train_seconds:.2g} times the time"
+        text += f", {ratio(size.train_seconds, chosen.train_seconds)} times the time"
     if size.peak_memory_bytes and chosen.peak_memory_bytes:
-        text += f", {size.peak_memory_bytes / chosen.peak_memory_bytes:.2g} times the memory"
+        text += f", {ratio(size.peak_memory_bytes, chosen.peak_memory_bytes)} times the memory"
     return text
 
 
