@@ -52,16 +52,22 @@ class Observations:
     expect: Callable[[Rows], tuple[Array, Array]]
     """The metrics, (M,), that M stopped runs would have had, and their deviations, by number. It
     takes a look at hundreds of curves for each, so only those are asked for that matter."""
+    worst: float = USELESS
+    """Errors beyond it count as this one: what is worse than useless a search need not tell apart.
+    Of a loss every second run is, and who asks what runs reach there wants all of them."""
 
     def __len__(self) -> int:
         return len(self.metric)
 
     @property
     def measured(self) -> Array:
-        """(N,) 1 - metric, 0..1, of completed runs, NaN of stopped ones; what failed is useless."""
+        """(N,) 1 - metric, 0..worst, of completed runs, NaN of stopped ones; what failed is useless
+        and as bad as the worst of them."""
         import numpy as np
 
-        return np.where(self.failed, USELESS, _error(self.metric))
+        error = self._error(self.metric)
+        lost = np.fmax.reduce(error, initial=USELESS)
+        return np.where(self.failed, lost, error)
 
     def part(self, rows: Rows, *, best: float = math.inf) -> Part:
         """The runs at `rows`, (M,). `best`: log error of the best one known of elsewhere."""
@@ -75,7 +81,7 @@ class Observations:
 
     @cached_property
     def error(self) -> Array:
-        """(N,) 1 - metric, 0..1; where a run was stopped what is expected."""
+        """(N,) 1 - metric, 0..worst; where a run was stopped what is expected."""
         import numpy as np
 
         return self._seen(np.arange(len(self)))[0]
@@ -88,14 +94,13 @@ class Observations:
         noise = np.where(self.failed[rows], FAILED_NOISE, 0.0)
         stopped = np.flatnonzero(np.isnan(error))
         metric, deviation = self.expect(self.numbers[rows[stopped]])
-        error[stopped] = _error(metric)
+        error[stopped] = self._error(metric)
         sure = np.minimum((deviation / (error[stopped] + TIE)) ** 2, UNSURE)
         noise[stopped] = np.where(np.isnan(deviation), UNSURE, sure)
         return error, noise
 
+    def _error(self, metric: Array) -> Array:
+        import numpy as np
 
-def _error(metric: Array) -> Array:
-    import numpy as np
-
-    error: Array = np.clip(1 - metric, 0.0, USELESS)
-    return error
+        error: Array = np.clip(1 - metric, 0.0, self.worst)
+        return error
