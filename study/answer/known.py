@@ -141,7 +141,7 @@ def _on(
     return Known(
         names=names,
         yardstick=yardstick,
-        seen=replace(seen, worst=math.inf),
+        seen=seen if yardstick.knows_useless else replace(seen, worst=math.inf),
         encoding=encoding,
         rates=space.learning_rates,
         costs={size: _cost_of(size, here, costs, names) for size in sizes if _fits(size, costs)},

@@ -53,8 +53,8 @@ class Observations:
     """The metrics, (M,), that M stopped runs would have had, and their deviations, by number. It
     takes a look at hundreds of curves for each, so only those are asked for that matter."""
     worst: float = USELESS
-    """Errors beyond it count as this one: what is worse than useless a search need not tell apart.
-    Of a loss every second run is, and who asks what runs reach there wants all of them."""
+    """Errors beyond it count as this one: runs that are worse than useless need not be told apart.
+    Where nobody knows what is useless, half of all runs are beyond 1, and must be."""
 
     def __len__(self) -> int:
         return len(self.metric)

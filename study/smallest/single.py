@@ -49,9 +49,9 @@ def single_runs(question: Question, rows: Sequence[RunRow]) -> SingleRuns | None
     noise = _noise(known)
     if target is None or len(known) < MIN_SIZES or noise is None:
         return None
-    best = {size: min(some, key=error_of) for size, some in known.items()}
+    best = {size: min(some, key=_error) for size, some in known.items()}
     allowed = max(1 - target, LEAST)
-    over = {b: math.log(max(error_of(run), LEAST) / allowed) for b, run in best.items()}
+    over = {b: math.log(max(_error(run), LEAST) / allowed) for b, run in best.items()}
     rate = best[min(best, key=lambda size: abs(math.log(size / question.start)))].learning_rate
     answer = _least(over, 0.0)
     return SingleRuns(
@@ -84,10 +84,16 @@ def _at_rate(
     """Log error over what is allowed, of each size's runs nearest to a rate."""
     over = {}
     for size, some in known.items():
-        errors = errors_by_rate(some)
-        nearest = min(errors, key=lambda one: abs(math.log(one / rate)))
-        over[size] = math.log(max(fmean(errors[nearest]), LEAST) / allowed)
+        apart = {run.number: abs(math.log(run.learning_rate / rate)) for run in some}
+        least = min(apart.values())
+        errors = [_error(run) for run in some if apart[run.number] == least]
+        over[size] = math.log(max(fmean(errors), LEAST) / allowed)
     return over
+
+
+def _error(run: RunRow) -> float:
+    """A run that failed reaches no target, however far that is from good."""
+    return error_of(run, math.inf)
 
 
 def _noise(known: Mapping[int, Sequence[RunRow]]) -> float | None:
