@@ -70,6 +70,28 @@ def test_noise_is_read_from_the_surface_and_bounds_the_answer():
     assert bounded >= 18
 
 
+def coarse(rows, step):
+    """The same with fewer rates around the best one."""
+    return [row for row in rows if round(np.log2(row.learning_rate / 0.1)) % step == 0]
+
+
+def test_sizes_share_their_bend_where_none_has_rates_enough_for_its_own():
+    noises = []
+    for seed in range(20):
+        rows = coarse(grid(FALLING, noise=0.1, seed=seed), 3)
+        seen = answer_of(asked(), rows).single
+        noises.append(seen.noise)
+    assert np.mean(noises) == pytest.approx(0.1, rel=0.3)
+
+
+def test_where_nobody_knows_how_far_runs_scatter_a_repeat_may_do_a_size():
+    steep = [replace(row, metric=1 - (1 - row.metric) ** 2) for row in grid(FALLING)]
+    steep = coarse([replace(row, metric=max(row.metric, 0.0)) for row in steep], 4)
+    seen = answer_of(asked(target=1 - (1 - TARGET) ** 2), steep).single
+    assert (seen.noise, seen.smallest, seen.answer, seen.largest) == (None, 32, 64, 128)
+    assert "too few rates lie near the best ones to say how far runs scatter" in single_line(seen)
+
+
 def test_repeated_runs_need_no_weaker_answer():
     rows = grid(FALLING)
     many = [
