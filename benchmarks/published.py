@@ -10,9 +10,9 @@ smallest size with a run that good: `smallest` on all runs and on each half of t
 one, as on a chessboard; the truth stays that of the whole grid), and what freezing the rate says.
   exact, bounded, too large, too small, not shown
 Then `rates`: how many sizes are shown, how many best rates of the grid lie in the interval (to half
-a step of its rates, on all runs and on halves), and the law's exponent beside Theil and Sen's of the
-best rates. And `advise`: by how much the loss at its recommendation is above the grid's best, and
-how many sizes' nearest runs lie in their interval (nominal 0.90).
+a step of its rates, on all runs and on halves), and the law's exponent beside Theil and Sen's of
+the best rates. And `advise`: by how much the loss at its recommendation is above the grid's best,
+and how many sizes' nearest runs lie in their interval (nominal 0.90).
 
 `--rcp`: tables of what seeds took to a target. `critical-batch` beside a line of Theil and Sen
 through the medians, and the measured sizes beside those of a plain search.

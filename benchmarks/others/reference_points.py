@@ -1,7 +1,7 @@
 """MLPerf's reference convergence points: what several seeds took to a target, by batch size.
 
 `mlperf_logging/rcp_checker/*/rcps_*.json` of https://github.com/mlcommons/logging (copyright
-MLCommons, Apache License 2.0). A table is one benchmark of one release; most come again in the next.
+MLCommons, Apache License 2.0). A table is one benchmark of one release; the next repeats most.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """The grids of Step Law (arXiv:2503.04715): learning rate x batch size, the final loss of one run.
 
 `data/dense_lr_bs_loss.csv` and `data/moe_lr_bs_loss.csv` of https://github.com/step-law/steplaw.
-They come without a licence, so none of them is kept here. A grid is what was trained as one model for as
-many tokens D; its loss is the smoothed one, at the last step.
+They come without a licence, so none of them is kept here. A grid is one model, trained for one
+number of tokens D; its loss is the smoothed one, at the last step.
 """
 
 from __future__ import annotations
