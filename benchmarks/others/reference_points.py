@@ -47,13 +47,16 @@ def tables(where: Path) -> Iterator[Points]:
 def _rows(records: dict[str, Any]) -> list[dict[str, Any]]:
     """One row a run; records of one batch size and rate are seeds of the same."""
     found: dict[tuple[int, float], list[float]] = {}
+    of_samples = False
     for record in records.values():
         asked = record.get("Hyperparams", {})
         rate = next((float(asked[name]) for name in RATES if name in asked), 1.0)
-        costs = next(value for name, value in record.items() if name.endswith("to converge"))
+        unit, costs = next(item for item in record.items() if item[0].endswith("to converge"))
+        of_samples |= unit.startswith("samples")
         found.setdefault((int(record["BS"]), rate), []).extend(map(float, costs))
     most = max((cost for costs in found.values() for cost in costs), default=0.0)
-    column = "epochs_to_target" if most <= MOST_EPOCHS else "examples_to_target"
+    of_samples |= most > MOST_EPOCHS
+    column = "examples_to_target" if of_samples else "epochs_to_target"
     return [
         {"batch_size": size, "learning_rate": rate, "seed": seed, column: cost}
         for (size, rate), costs in sorted(found.items())
