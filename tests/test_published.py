@@ -12,7 +12,12 @@ from pathlib import Path
 import pytest
 
 from batchfront.study.errors import StudyError
+from batchfront.study.findings.critical.fit import critical_batch
+from batchfront.study.findings.critical.show import sentence
+from batchfront.study.findings.critical.to_target import to_target
 from batchfront.study.smallest.single import SingleRuns
+from batchfront.study.trials.rows import runs_of
+from benchmarks.others.imported import imported
 from benchmarks.others.judged import critical_row, grid_row, smallest_rows, verdict
 from benchmarks.others.reference_points import tables
 from benchmarks.others.step_law import grids
@@ -136,6 +141,27 @@ def test_folders_without_such_data_are_refused_in_a_line(tmp_path):
     (tmp_path / "dense_lr_bs_loss.csv").write_text("lr,bs\n1,2\n")
     with pytest.raises(StudyError, match="has no column 'smooth loss'"):
         list(grids([tmp_path]))
+
+
+@pytest.mark.parametrize(
+    ("file", "measured", "line"),
+    [
+        ("rnnt_epochs", "512 takes the least, 41 epochs, and 1536 20% more", 698),
+        ("bert_examples", "448 takes the least, 2,410,000 examples, and 4608 17% more", 2580),
+    ],
+)
+def test_of_mlperf_what_was_measured_is_said_before_what_a_line_says(file, measured, line):
+    with (ROOT / "tests" / "data" / f"mlperf_{file}_to_target.csv").open() as opened:
+        rows = list(csv.DictReader(opened))
+    with imported(rows) as looked:
+        data = to_target(runs_of(looked.trials, looked.names), None)
+    found = critical_batch(data.sizes, resolution=data.resolution)
+    assert data.resolution > 0, "costs tie: they were counted at evaluations"
+    said = sentence(found, data)
+    assert said.startswith(f"measured: batch size {measured}, the largest within a fifth of it.")
+    assert said.index("measured") < said.index("least of all sizes, tried or not")
+    assert found.line is not None
+    assert found.line.overhead_20.value == pytest.approx(line, rel=0.01)
 
 
 @pytest.mark.slow
