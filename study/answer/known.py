@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import median
@@ -130,16 +131,17 @@ def _on(
         batch_sizes=tuple(sizes), learning_rates=(min(rates), max(rates)), search=search
     )
     encoding = Encoding(space)
+    seen = Evidence(
+        map(_as_trained, everywhere),
+        encoding=encoding,
+        costs={},
+        is_here=lambda trial: trial.number in numbers,
+        metric=yardstick.metric,
+    ).observations()
     return Known(
         names=names,
         yardstick=yardstick,
-        seen=Evidence(
-            map(_as_trained, everywhere),
-            encoding=encoding,
-            costs={},
-            is_here=lambda trial: trial.number in numbers,
-            metric=yardstick.metric,
-        ).observations(),
+        seen=seen if yardstick.knows_useless else replace(seen, worst=math.inf),
         encoding=encoding,
         rates=space.learning_rates,
         costs={size: _cost_of(size, here, costs, names) for size in sizes if _fits(size, costs)},

@@ -52,16 +52,22 @@ class Observations:
     expect: Callable[[Rows], tuple[Array, Array]]
     """The metrics, (M,), that M stopped runs would have had, and their deviations, by number. It
     takes a look at hundreds of curves for each, so only those are asked for that matter."""
+    worst: float = USELESS
+    """Errors beyond it count as this one: runs that are worse than useless need not be told apart.
+    Where nobody knows what is useless, half of all runs are beyond 1, and must be."""
 
     def __len__(self) -> int:
         return len(self.metric)
 
     @property
     def measured(self) -> Array:
-        """(N,) 1 - metric, 0..1, of completed runs, NaN of stopped ones; what failed is useless."""
+        """(N,) 1 - metric, 0..worst, of completed runs, NaN of stopped ones; what failed is useless
+        and as bad as the worst of them."""
         import numpy as np
 
-        return np.where(self.failed, USELESS, _error(self.metric))
+        error = self._error(self.metric)
+        lost = np.fmax.reduce(error, initial=USELESS)
+        return np.where(self.failed, lost, error)
 
     def part(self, rows: Rows, *, best: float = math.inf, tie: float = TIE) -> Part:
         """The runs at `rows`, (M,). `best`: log error of the best one known of elsewhere.
@@ -78,7 +84,7 @@ class Observations:
 
     @cached_property
     def error(self) -> Array:
-        """(N,) 1 - metric, 0..1; where a run was stopped what is expected."""
+        """(N,) 1 - metric, 0..worst; where a run was stopped what is expected."""
         import numpy as np
 
         return self._seen(np.arange(len(self)), TIE)[0]
@@ -91,14 +97,13 @@ class Observations:
         noise = np.where(self.failed[rows], FAILED_NOISE, 0.0)
         stopped = np.flatnonzero(np.isnan(error))
         metric, deviation = self.expect(self.numbers[rows[stopped]])
-        error[stopped] = _error(metric)
+        error[stopped] = self._error(metric)
         sure = np.minimum((deviation / (error[stopped] + tie)) ** 2, UNSURE)
         noise[stopped] = np.where(np.isnan(deviation), UNSURE, sure)
         return error, noise
 
+    def _error(self, metric: Array) -> Array:
+        import numpy as np
 
-def _error(metric: Array) -> Array:
-    import numpy as np
-
-    error: Array = np.clip(1 - metric, 0.0, USELESS)
-    return error
+        error: Array = np.clip(1 - metric, 0.0, self.worst)
+        return error

@@ -11,11 +11,13 @@ from batchfront.objectives.parameter import usual_values
 from batchfront.study.errors import StudyError
 from batchfront.study.plan.agreement import AGREEMENT, IMPORTED
 from batchfront.study.plan.space import SearchSpace
+from batchfront.study.show import counted
 from batchfront.study.smallest.advice import Advice, Frozen, advice, frozen
 from batchfront.study.smallest.agenda import evidence_rows
 from batchfront.study.smallest.evidence import SizeRuns, also_reach, evidence, mean
 from batchfront.study.smallest.ladder import Walk, walk
 from batchfront.study.smallest.question import ADAPTIVE, Question, check_question
+from batchfront.study.smallest.rate_model import error_of
 from batchfront.study.smallest.sensitivity import (
     GROWING,
     Neighbour,
@@ -131,16 +133,32 @@ def recorded_answer(study: Study, asking: Asking) -> Answer:
     sizes = sorted({row.batch_size for row in rows})
     question = asking.of(sizes, (min(rates), max(rates))).measured_by(yardstick)
     answer = answer_of(replace(question, is_recorded=True), rows)
-    if answer.found.missing is None:
+    missing = answer.found.missing
+    if missing is None:
         return answer
-    remedy = _to_record(answer.found.missing, rows)
-    return replace(answer, found=replace(answer.found, remedy=remedy))
+    found = replace(answer.found, remedy=_to_record(missing, rows, asking.n_seeds))
+    if not missing.fresh:
+        why = f"batch size {missing.batch_size} is not decided: {_without_seeds(missing, rows)}"
+        found = replace(found, reason=why)
+    return replace(answer, found=found)
 
 
-def _to_record(missing: SizeState, rows: Sequence[RunRow]) -> str:
+def _without_seeds(missing: SizeState, rows: Sequence[RunRow]) -> str:
+    """Why the recorded runs of a size cannot judge it."""
+    mine = [row for row in rows if row.batch_size == missing.batch_size]
+    n_rates = counted(len({row.learning_rate for row in mine}), "learning rate")
+    return f"{counted(len(mine), 'run')} at {n_rates}, two seeds that ended at none of them"
+
+
+def _to_record(missing: SizeState, rows: Sequence[RunRow], n_seeds: int) -> str:
     """What to record where a size is not decided and nothing can be run."""
     size, rate = missing.batch_size, missing.learning_rate
-    if rate is None or missing.bracketed or not missing.fresh:
+    if not missing.fresh:
+        ended = [row for row in rows if row.batch_size == size and row.metric is not None]
+        best = min(ended, key=error_of, default=None)
+        at = "" if best is None else f" at its best rate, {best.learning_rate:.2g},"
+        return f"record {n_seeds} seeds of it{at} where these come from"
+    if rate is None or missing.bracketed:
         return f"record more seeds of {size} where these come from, or ask for fewer --seeds"
     beyond = any(r.batch_size == size and r.learning_rate > rate for r in rows)
     where = "smaller" if beyond else "larger"

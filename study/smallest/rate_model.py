@@ -164,9 +164,14 @@ def is_crash(row: RunRow) -> bool:
     return row.finished and row.metric is None and row.verdict is None
 
 
-def error_of(row: RunRow) -> float:
-    """1 - metric; of a run that failed 1. An R2 below 0 gives more."""
-    return 1.0 if row.metric is None else max(1 - row.metric, 0.0)
+def error_of(row: RunRow, lost: float = 1.0) -> float:
+    """1 - metric, above 1 of an R2 below 0 or a loss worse than usual; of a failed run `lost`."""
+    return lost if row.metric is None else max(1 - row.metric, 0.0)
+
+
+def lost_error(rows: Sequence[RunRow]) -> float:
+    """What a failed one of these runs counts for: as useless, and as the worst that ended."""
+    return max((error_of(row) for row in rows), default=1.0)
 
 
 def _noise_between(rows: Sequence[RunRow]) -> float:

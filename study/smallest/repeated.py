@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from batchfront.study.smallest.question import PURPOSES
-from batchfront.study.smallest.rate_model import error_of, says_something
+from batchfront.study.smallest.rate_model import error_of, lost_error, says_something
 from batchfront.study.trials.rows import RunRow
 
 
@@ -19,12 +19,13 @@ def left_out(mine: Sequence[RunRow]) -> tuple[float | None, list[RunRow]]:
     groups = _repeated(mine)
     if not groups:
         return None, []
+    lost = lost_error([row for group in groups.values() for row in group])
     fresh = []
     for turn in range(max(map(len, groups.values()))):
         there = {rate: group for rate, group in groups.items() if len(group) > turn}
-        chosen = min(there, key=lambda rate: _mean_error(there[rate], without=turn))
+        chosen = min(there, key=lambda rate: _mean_error(there[rate], lost, without=turn))
         fresh.append(there[chosen][turn])
-    return min(groups, key=lambda rate: _mean_error(groups[rate])), fresh
+    return min(groups, key=lambda rate: _mean_error(groups[rate], lost)), fresh
 
 
 def _repeated(mine: Sequence[RunRow]) -> dict[float, list[RunRow]]:
@@ -45,6 +46,6 @@ def _repeated(mine: Sequence[RunRow]) -> dict[float, list[RunRow]]:
     }
 
 
-def _mean_error(group: Sequence[RunRow], without: int | None = None) -> float:
-    errors = [error_of(row) for index, row in enumerate(group) if index != without]
+def _mean_error(group: Sequence[RunRow], lost: float, without: int | None = None) -> float:
+    errors = [error_of(row, lost) for index, row in enumerate(group) if index != without]
     return sum(errors) / len(errors)

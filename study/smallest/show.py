@@ -61,10 +61,14 @@ def single_line(seen: SingleRuns) -> str:
     ends = [end for end in (seen.smallest, seen.largest) if end != seen.answer]
     moved = " or ".join("none" if end is None else str(end) for end in dict.fromkeys(ends))
     repeat = f"a repeat could make this {moved}" if ends else "a repeat would hardly move this"
+    scatter = (
+        "too few rates lie near the best ones to say how far runs scatter"
+        if seen.noise is None
+        else f"runs scatter by {seen.noise:.0%} of the error around a smooth surface"
+    )
     return (
         f"a weaker answer: on single runs, at the best rate of each size: {said}; with the rate "
-        f"frozen at {seen.frozen_rate:.2g} one would say {frozen}; {repeat} (runs scatter by "
-        f"{seen.noise:.0%} of the error around a smooth surface)"
+        f"frozen at {seen.frozen_rate:.2g} one would say {frozen}; {repeat} ({scatter})"
     )
 
 

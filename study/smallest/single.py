@@ -11,11 +11,18 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
+from typing import TYPE_CHECKING
 
 from batchfront.study.smallest.question import PURPOSES, Question, target_of
 from batchfront.study.smallest.rate_model import error_of, says_something
 from batchfront.study.smallest.tuning import errors_by_rate
 from batchfront.study.trials.rows import RunRow
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Array = NDArray[np.float64]
 
 MIN_SIZES, MIN_RATES = 3, 3
 NEAR = 0.7  # of log error above a size's best: so far the surface is taken for a parabola
@@ -36,7 +43,9 @@ class SingleRuns:
     largest: int | None
     frozen_rate: float  # the best one of the size to begin with
     frozen_answer: int | None  # by the runs at that rate, or the nearest
-    noise: float  # deviation of log error between repeats, by the surface
+    noise: (
+        float | None
+    )  # deviation of log error between repeats, by the surface; None: it says none
     trials: dict[int, int]  # by size: the number of its best run
 
 
@@ -46,19 +55,19 @@ def single_runs(question: Question, rows: Sequence[RunRow]) -> SingleRuns | None
     mine = [row for row in rows if says_something(row) and row.purpose not in PURPOSES]
     by_size = {size: [r for r in mine if r.batch_size == size] for size in question.sizes}
     known = {b: some for b, some in by_size.items() if len(errors_by_rate(some)) >= MIN_RATES}
-    noise = _noise(known)
-    if target is None or len(known) < MIN_SIZES or noise is None:
+    if target is None or len(known) < MIN_SIZES:
         return None
-    best = {size: min(some, key=error_of) for size, some in known.items()}
+    best = {size: min(some, key=_error) for size, some in known.items()}
     allowed = max(1 - target, LEAST)
-    over = {b: math.log(max(error_of(run), LEAST) / allowed) for b, run in best.items()}
+    over = {b: math.log(max(_error(run), LEAST) / allowed) for b, run in best.items()}
     rate = best[min(best, key=lambda size: abs(math.log(size / question.start)))].learning_rate
-    answer = _least(over, 0.0)
+    answer, noise = _least(over, 0.0), _noise(known)
+    smallest, largest = _beside(over, answer) if noise is None else _moved(over, SURE * noise)
     return SingleRuns(
         answer=answer,
         learning_rate=None if answer is None else best[answer].learning_rate,
-        smallest=_least(over, SURE * noise),
-        largest=_least(over, -SURE * noise),
+        smallest=smallest,
+        largest=largest,
         frozen_rate=rate,
         frozen_answer=_least(_at_rate(known, rate, allowed), 0.0),
         noise=noise,
@@ -78,33 +87,85 @@ def _least(over: Mapping[int, float], slack: float) -> int | None:
     return found
 
 
+def _moved(over: Mapping[int, float], slack: float) -> tuple[int | None, int | None]:
+    """The answers to targets easier and harder by that much of the log error."""
+    return _least(over, slack), _least(over, -slack)
+
+
+def _beside(over: Mapping[int, float], answer: int | None) -> tuple[int | None, int | None]:
+    """One size to either side: what a repeat may do where nobody knows how far runs scatter."""
+    sizes = sorted(over)
+    if answer is None:
+        return min(over, key=lambda size: over[size]), None
+    at = sizes.index(answer)
+    return sizes[max(at - 1, 0)], sizes[min(at + 1, len(sizes) - 1)]
+
+
 def _at_rate(
     known: Mapping[int, Sequence[RunRow]], rate: float, allowed: float
 ) -> dict[int, float]:
     """Log error over what is allowed, of each size's runs nearest to a rate."""
     over = {}
     for size, some in known.items():
-        errors = errors_by_rate(some)
-        nearest = min(errors, key=lambda one: abs(math.log(one / rate)))
-        over[size] = math.log(max(fmean(errors[nearest]), LEAST) / allowed)
+        apart = {run.number: abs(math.log(run.learning_rate / rate)) for run in some}
+        least = min(apart.values())
+        errors = [_error(run) for run in some if apart[run.number] == least]
+        over[size] = math.log(max(fmean(errors), LEAST) / allowed)
     return over
 
 
+def _error(run: RunRow) -> float:
+    """A run that failed reaches no target, however far that is from good."""
+    return error_of(run, math.inf)
+
+
 def _noise(known: Mapping[int, Sequence[RunRow]]) -> float | None:
-    """Deviation of log error off a parabola around each size's best rate, of all sizes together."""
+    """Deviation of log error off a parabola around each size's best rate, of all sizes together.
+
+    Where no size has rates enough for a parabola of its own, the sizes share their bend. What
+    their bends differ by then counts as noise.
+    """
+    points = [_near_best(some) for some in known.values()]
+    found = _off_own(points)
+    return _off_shared(points) if found is None else found
+
+
+Points = tuple["Array", "Array"]  # log2 of rates less their mean, and log errors: (N,) each
+
+
+def _near_best(some: Sequence[RunRow]) -> Points:
+    """The runs of a size that came to an end near its best rate."""
     import numpy as np
 
-    squares, free = 0.0, 0
-    for some in known.values():
-        ended = [run for run in some if run.metric is not None]
-        x = np.log2([run.learning_rate for run in ended])
-        y = np.log(np.maximum([error_of(run) for run in ended], LEAST))
-        if len(y) == 0:
-            continue
-        near = y < y.min() + NEAR
-        if len(np.unique(x[near])) > MIN_RATES:
-            bow = np.polyfit(x[near] - x[near].mean(), y[near], 2)
-            off = y[near] - np.polyval(bow, x[near] - x[near].mean())
-            squares += float((off**2).sum())
-            free += int(near.sum()) - 3
+    ended = [run for run in some if run.metric is not None]
+    x = np.log2([run.learning_rate for run in ended])
+    y = np.log(np.maximum([error_of(run) for run in ended], LEAST))
+    near = y < y.min(initial=math.inf) + NEAR
+    return x[near] - x[near].mean() if near.any() else x, y[near]
+
+
+def _off_own(points: Sequence[Points]) -> float | None:
+    import numpy as np
+
+    enough = [(x, y) for x, y in points if len(np.unique(x)) > MIN_RATES]
+    squares = sum(float(((y - np.polyval(np.polyfit(x, y, 2), x)) ** 2).sum()) for x, y in enough)
+    free = sum(len(x) - 3 for x, _ in enough)
     return math.sqrt(squares / free) if free else None
+
+
+def _off_shared(points: Sequence[Points]) -> float | None:
+    """The sizes' own heights and slopes, and one bend: linear least squares."""
+    import numpy as np
+
+    enough = [(x, y) for x, y in points if len(np.unique(x)) >= MIN_RATES]
+    free = sum(len(x) - 2 for x, _ in enough) - 1
+    if free < 1:
+        return None
+    rows = []
+    for k, (x, _) in enumerate(enough):
+        own = np.zeros((len(x), 2 * len(enough)))
+        own[:, 2 * k], own[:, 2 * k + 1] = 1, x
+        rows.append(np.column_stack([own, x**2]))
+    columns, y = np.concatenate(rows), np.concatenate([y for _, y in enough])
+    found = np.linalg.lstsq(columns, y, rcond=None)[0]
+    return math.sqrt(float(((y - columns @ found) ** 2).sum()) / free)

@@ -9,7 +9,13 @@ from statistics import fmean, median, stdev
 
 from batchfront.study.smallest import rounds
 from batchfront.study.smallest.question import SENSITIVITY, TUNE, Question
-from batchfront.study.smallest.rate_model import RateModel, error_of, is_crash, says_something
+from batchfront.study.smallest.rate_model import (
+    RateModel,
+    error_of,
+    is_crash,
+    lost_error,
+    says_something,
+)
 from batchfront.study.trials.rows import RunRow
 
 APART = 3.0  # factor between the first rates of a size
@@ -148,11 +154,12 @@ def seen_better(mine: Sequence[RunRow], target: float, tried: Collection[float])
 
 
 def errors_by_rate(mine: Sequence[RunRow]) -> dict[float, list[float]]:
-    """The errors of a size's runs by their learning rate; a run that failed has error 1."""
+    """The errors of a size's runs by their learning rate; one that failed is as bad as any."""
+    known = [row for row in mine if says_something(row)]
+    lost = lost_error(known)
     errors: dict[float, list[float]] = {}
-    for row in mine:
-        if says_something(row):
-            errors.setdefault(row.learning_rate, []).append(error_of(row))
+    for row in known:
+        errors.setdefault(row.learning_rate, []).append(error_of(row, lost))
     return errors
 
 

@@ -43,6 +43,8 @@ class Yardstick:
     metric: Metric
     factor: float = 1.0
     offset: float = 0.0
+    knows_useless: bool = True
+    """Whether 0 is the value of a useless run; else it is that of the median run."""
 
     @property
     def is_identity(self) -> bool:
@@ -193,7 +195,12 @@ class Scale:
         if not unit > 0:
             unit = 1.0
         sign = 1.0 if metric.maximize else -1.0
-        return Yardstick(metric=metric, factor=sign / unit, offset=1 - perfect / unit)
+        return Yardstick(
+            metric=metric,
+            factor=sign / unit,
+            offset=1 - perfect / unit,
+            knows_useless=bool(self._constants or self._starts),
+        )
 
     @property
     def _is_share(self) -> bool:

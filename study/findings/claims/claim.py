@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -132,7 +133,7 @@ class Runs:
             if value is not None:
                 seen.append((row.learning_rate, 1 - value))
             elif row.metric is None and row.verdict in FAILED:
-                seen.append((row.learning_rate, 1.0))
+                seen.append((row.learning_rate, math.inf))
         found = best_rate([r for r, _ in seen], [e for _, e in seen], seed=self.seed)
         return found if isinstance(found, RateEstimate) and not found.at_edge else None
 

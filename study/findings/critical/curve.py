@@ -33,7 +33,7 @@ class Curve:
     e_min: float  # extrapolated
     e_min_low: float
     e_min_high: float
-    fifth: float  # the size that takes a fifth more than e_min
+    fifth: float  # the size that takes a fifth more than e_min; at least 1
     fifth_low: float
     fifth_high: float
 
@@ -78,11 +78,12 @@ def curve_of(evidence: Medians, rng: np.random.Generator) -> Curve | None:
 
 
 def _fifth(exponents: Array, start: Array, slope: Array) -> Array:
+    """No batch is smaller than 1, where a curve that rises early would have it."""
     import numpy as np
 
     with np.errstate(invalid="ignore", divide="ignore"):
         size: Array = (OVERHEAD * start / slope) ** (1 / exponents)
-    return size
+    return np.maximum(size, 1.0)
 
 
 def _positive(values: Array) -> Array:

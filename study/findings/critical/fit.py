@@ -95,15 +95,16 @@ class FittedLine:
 
     @property
     def overhead_20(self) -> Estimate:
-        """The batch size that takes a fifth more examples than the smallest ones.
+        """The batch size that takes a fifth more examples than the smallest ones; at least 1.
 
         Its interval is that of a line, and of the other shapes that the runs allow.
         """
         found = self.b_crit.times(OVERHEAD)
-        if self.curve is None:
-            return found
-        low, high = min(found.low, self.curve.fifth_low), max(found.high, self.curve.fifth_high)
-        return replace(found, low=low, high=high)
+        ends = [found.low, found.high]
+        if self.curve is not None:
+            ends += [self.curve.fifth_low, self.curve.fifth_high]
+        low, value, high = (max(1.0, size) for size in (min(ends), found.value, max(ends)))
+        return Estimate(value=value, low=low, high=high)
 
 
 @dataclass(frozen=True, kw_only=True)

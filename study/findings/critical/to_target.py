@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from statistics import median
 from typing import Literal
 
@@ -100,12 +101,26 @@ def _as_recorded(rows: Sequence[RunRow]) -> ToTarget:
     counts = Counter(column for costs in seen for column in costs)
     column = counts.most_common(1)[0][0]
     costs = [(row, cost.get(column)) for row, cost in zip(rows, seen, strict=True)]
+    step = _counted_every(costs)
     if column == "tokens_to_target":
-        return _at_best_rates(costs, unit="tokens", resolution=0.0, each=None)
+        return _at_best_rates(costs, unit="tokens", resolution=step, each=None)
     if column != "epochs_to_target":
-        return _at_best_rates(costs, unit="examples", resolution=0.0, each=1.0)
+        return _at_best_rates(costs, unit="examples", resolution=step, each=1.0)
     whole = all(cost.is_integer() for _, cost in costs if cost is not None)
-    return _at_best_rates(costs, unit="epochs", resolution=float(whole), each=None)
+    return _at_best_rates(costs, unit="epochs", resolution=1.0 if whole else step, each=None)
+
+
+def _counted_every(costs: Sequence[tuple[RunRow, float | None]]) -> float:
+    """How finely costs were counted: two runs of a size that took exactly as much show that they
+    were, at evaluations, and the least that two differ by shows how often. 0: nothing shows it."""
+    by_size: dict[int, list[float]] = {}
+    for row, cost in costs:
+        if cost is not None:
+            by_size.setdefault(row.batch_size, []).append(cost)
+    if all(len(set(some)) == len(some) for some in by_size.values()):
+        return 0.0
+    apart = [b - a for some in by_size.values() for a, b in pairwise(sorted(set(some)))]
+    return min(apart, default=0.0)
 
 
 def _at_best_rates(

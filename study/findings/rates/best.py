@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     Array = NDArray[np.float64]
 
-USELESS = 1.0  # error of a failed run
+USELESS = 1.0  # error of a failed run, where none that completed has more
 TIE = 0.005  # added to errors before their log: below it, differences are a few examples
 CAP = 2.5  # of log error above the best: a failure is a cliff, a smooth process rings around it
 WITHIN = 0.01  # of accuracy: rates that lose no more are usable
@@ -89,7 +89,7 @@ class RateEstimate:
 
 
 def rate_runs(rows: Sequence[RunRow], batch_size: int) -> tuple[list[float], list[float]]:
-    """Rates and errors of the runs at a size that ended by themselves or failed.
+    """Rates and errors of the runs at a size that ended by themselves or failed: these infinite.
 
     A run that was stopped because others were ahead has no final error, and is left out.
     """
@@ -101,27 +101,28 @@ def rate_runs(rows: Sequence[RunRow], batch_size: int) -> tuple[list[float], lis
 
 def _error(row: RunRow) -> float | None:
     if row.verdict in FAILED:
-        return USELESS
+        return math.inf
     return None if row.metric is None else 1 - row.metric
 
 
 def best_rate(
     rates: Sequence[float], errors: Sequence[float], *, seed: int = 0
 ) -> RateEstimate | NotShown:
-    """The best learning rate of runs, one rate and final error (1 - metric) each.
+    """The best learning rate of runs, one rate and final error (1 - standard value) each.
 
-    A failed run has error 1; what is not finite or beyond 1 counts as that. `seed` is of the draws.
+    An error that is not finite is that of a failed run. Others may well be above 1, as of every
+    second run where the metric is a loss. `seed` is of the draws.
     """
     import numpy as np
 
     x = np.log10(np.asarray(rates, dtype=float))
     error = np.asarray(errors, dtype=float)
-    error = np.clip(np.where(np.isfinite(error), error, USELESS), 0.0, USELESS)
+    error = np.where(np.isfinite(error), np.maximum(error, 0.0), math.inf)
     n_rates = len(np.unique(x))
     if n_rates < MIN_RATES:
         tried = counted(n_rates, "learning rate")
         return NotShown(reason=f"{tried} tried, wanted at least {MIN_RATES}")
-    if (error == USELESS).all():
+    if np.isinf(error).all():
         return NotShown(reason=f"all {len(x)} runs failed")
     gathered = x if n_rates <= MOST_RATES else _gathered(x)
     return _estimate(gathered, error, n_rates, np.random.default_rng(seed))
@@ -224,10 +225,10 @@ def _points(x: Array, error: Array) -> tuple[_Points, float]:
     """The runs as points, and the level (median of log error) that is taken off them."""
     import numpy as np
 
-    y = np.log(error + TIE)
+    failed = np.isinf(error)
+    y = np.log(np.where(failed, max(USELESS, error[~failed].max()), error) + TIE)
     y = np.minimum(y, y.min() + CAP)
     level = float(np.median(y))
-    failed = error == USELESS
     keys, group, n = np.unique(
         np.stack([x, failed]), axis=1, return_inverse=True, return_counts=True
     )

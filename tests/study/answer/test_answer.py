@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import random
-from statistics import mean
+from statistics import mean, median
 from types import SimpleNamespace
 from typing import Any
 
@@ -14,7 +14,7 @@ import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import create_trial
 
-from batchfront.objectives.metric import Metric
+from batchfront.objectives.metric import LOSS, Metric
 from batchfront.study.answer.choice import Answer, _alternatives, answer_of
 from batchfront.study.answer.known import Known, known_of
 from batchfront.study.answer.show import answer_lines, answers_json, metric_of, sentences
@@ -141,6 +141,25 @@ def test_a_loss_is_answered_as_the_accuracy_that_it_is_the_rest_of():
     _, low, high = metric_of(other.recommended.shown, known)
     assert low < high < 0.2
     assert "val_error 0.0" in sentences(other, known)[0]
+
+
+def test_sizes_whose_losses_are_all_worse_than_the_usual_one_are_not_called_as_good_as_it():
+    """A table of final losses: nobody knows what is useless but by the median run."""
+    study = made_study("val_loss", "minimize")
+    study.set_user_attr(AGREEMENT, stored_metric(LOSS))
+    losses: dict[int, list[float]] = {}
+    for size, base in {0: 2.6, 1: 2.55, 2: 2.45, 3: 2.44, 4: 2.43, 5: 2.43, 6: 2.44}.items():
+        for step in range(-3, 4):
+            losses.setdefault(size, []).append(base + 0.01 * step**2)
+            add(study, size, 0.05 * 2.0**step, losses[size][-1])
+    answer, known = answered(study)
+    usual = median(loss for some in losses.values() for loss in some)
+    worst = [size for size in answer.sizes if min(losses[size.batch_size.bit_length() - 1]) > usual]
+    assert [size.batch_size for size in worst] == [1, 2]
+    for size in worst:
+        _, low, high = metric_of(size.shown, known)
+        assert low <= min(losses[size.batch_size.bit_length() - 1]) <= high
+        assert 0.02 < size.shown.learning_rate < 0.12
 
 
 def test_a_size_that_breaks_a_budget_is_shown_and_never_recommended():

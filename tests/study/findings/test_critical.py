@@ -361,3 +361,28 @@ def test_the_verb_refuses_with_a_reason(recorded, capsys):
     assert "8192 stands out" in found["reason"]
     assert found["b_crit"] is None
     assert Path("runs/critical.html").exists()
+
+
+def test_no_bound_on_a_batch_size_is_below_one():
+    """Five sizes off a line allow curves that rise at once: a fifth more at a batch of nothing."""
+    costs = {128: 7.0, 256: 9.0, 512: 11.0, 1024: 13.0, 2048: 22.5}
+    sizes = [
+        SizeRuns(batch_size=size, learning_rate=0.1, to_target=(cost - 0.1, cost, cost + 0.1))
+        for size, cost in costs.items()
+    ]
+    line = critical_batch(sizes).line
+    assert line is not None
+    assert line.curve is not None
+    assert line.curve.low < 0.4
+    assert line.overhead_20.low == line.curve.fifth_low == 1
+
+
+def test_costs_that_tie_were_counted_at_evaluations_as_often_as_they_differ_least():
+    told = {8: (2048.0, 2048.0, 3072.0), 16: (3072.0, 4096.0, 6144.0)}
+    rows = [row(size, 0.1, examples_to_target=cost) for size, some in told.items() for cost in some]
+    assert to_target(rows, None).resolution == 1024
+    exact = [row(size, 0.1, examples_to_target=cost + n) for size, some in told.items()
+             for n, cost in enumerate(some)]  # fmt: skip
+    assert to_target(exact, None).resolution == 0
+    tenths = [row(8, 0.1, epochs_to_target=cost) for cost in (0.8, 0.8, 0.85)]
+    assert to_target(tenths, None).resolution == pytest.approx(0.05)

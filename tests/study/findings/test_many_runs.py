@@ -21,7 +21,7 @@ def _runs(n: int) -> tuple[list[float], list[float]]:
     draw = np.random.default_rng(0)
     rates = 10 ** draw.uniform(-4, 0, n)
     errors = 0.05 * np.exp((np.log10(rates) + 1.7) ** 2) * np.exp(draw.normal(0, 0.05, n))
-    return rates.tolist(), np.where(rates > 0.5, 1.0, errors).tolist()
+    return rates.tolist(), np.where(rates > 0.5, math.inf, errors).tolist()
 
 
 @pytest.mark.slow

@@ -38,7 +38,7 @@ def planted(off: Any, random: np.random.Generator, noise: float = 0.15) -> Any:
         * np.exp(np.minimum(bend * off**2, 3.3))
         * np.exp(noise * random.standard_normal(np.shape(off)))
     )
-    return np.where(off > 0.8, 1.0, np.minimum(error, 1.0))
+    return np.where(off > 0.8, math.inf, np.minimum(error, 1.0))
 
 
 USABLE = math.sqrt(math.log(4 / 3) / 0.9) + math.sqrt(math.log(4 / 3) / 1.44)
@@ -104,14 +104,25 @@ def test_a_run_that_failed_counts_as_the_worst():
     found = best_rate(rates, [0.2, 0.05, 0.04, math.nan])
     assert isinstance(found, RateEstimate)
     assert found.best < 0.5
-    assert found == best_rate(rates, [0.2, 0.05, 0.04, 1.0])
+    assert found == best_rate(rates, [0.2, 0.05, 0.04, math.inf])
+
+
+def test_a_loss_worse_than_that_of_the_usual_run_is_no_failure():
+    """Of a loss the usual run of a study has the error 1, so sizes may lie above it altogether."""
+    rates = [10 ** (-4 + k / 4) for k in range(9)]
+    errors = [1.5 * math.exp(0.3 * (k - 4) ** 2 / 4) for k in range(9)]
+    found = best_rate(rates, errors)
+    assert isinstance(found, RateEstimate)
+    assert found.edge is None
+    assert found.low <= 1e-3 <= found.high < 10 * found.low
+    assert found.error == pytest.approx(1.5, rel=0.1)
 
 
 def test_too_few_rates_are_refused_with_the_reason():
     few = best_rate([0.1, 0.1, 0.2], [0.3, 0.3, 0.2])
     assert isinstance(few, NotShown)
     assert few.reason == "2 learning rates tried, wanted at least 3"
-    lost = best_rate([0.1, 0.2, 0.3], [1.0, 1.0, math.inf])
+    lost = best_rate([0.1, 0.2, 0.3], [math.inf, math.nan, math.inf])
     assert isinstance(lost, NotShown)
     assert "all 3 runs failed" in lost.reason
     empty = best_rate([], [])
@@ -135,7 +146,7 @@ def test_runs_that_a_pruner_stopped_or_that_wait_say_nothing():
         run_row(8, 0.4, finished=False),
         run_row(16, 0.5, metric=0.8),
     ]
-    assert rate_runs(rows, 8) == ([0.1, 0.3], [pytest.approx(0.1), 1.0])
+    assert rate_runs(rows, 8) == ([0.1, 0.3], [pytest.approx(0.1), math.inf])
 
 
 def made(sizes: list[int], exponent: float, tried: Any = GRID) -> dict[int, Any]:

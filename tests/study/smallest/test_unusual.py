@@ -185,7 +185,7 @@ def test_the_remedy_of_a_best_rate_at_the_edge_is_to_record_rates_beyond_it(rate
     ]
     missing = walk(question(sizes=(64,)), rows).missing
     assert missing is not None
-    assert _to_record(missing, rows).startswith(f"record runs of 64 at {side} learning rates")
+    assert _to_record(missing, rows, 10).startswith(f"record runs of 64 at {side} learning rates")
 
 
 def test_a_curve_that_is_too_coarse_for_the_target_is_answered_by_the_end():

@@ -1,0 +1,1 @@
+"""Data that others have published, as studies: read where they are, imported as anybody would."""
