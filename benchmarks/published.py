@@ -82,11 +82,12 @@ def points(where: Path) -> Iterable[Row]:
     off = [abs(row["off"]) for row in lines]
     print("critical-batch:", counted(row["line"] for row in found))
     near = sum(share <= NEAR for share in off)
-    print(
-        f"of {len(lines)} lines: {near} within {NEAR:.0%} of Theil and Sen's, median "
-        f"{median(off):.1%}, most {max(off):.1%}; in the interval "
-        f"{sum(row['covers'] for row in lines)}"
-    )
+    if lines:
+        print(
+            f"of {len(lines)} lines: {near} within {NEAR:.0%} of Theil and Sen's, median "
+            f"{median(off):.1%}, most {max(off):.1%}; in the interval "
+            f"{sum(row['covers'] for row in lines)}"
+        )
     right = sum(row["measured_right"] for row in found)
     print(f"measured first, as a plain search has it: {right} of {len(found)}")
     return found
@@ -100,7 +101,6 @@ def total(found: Sequence[Row]) -> Row:
         **sums,
         "grids": len(found),
         "laws": len(laws),
-        "laws_agree": sum(row["law_agrees"] for row in laws),
         "median_regret": median(row["regret"] for row in found),
         "most_regret": max(row["regret"] for row in found),
     }

@@ -111,12 +111,12 @@ def _rates(grid: Grid, looked: LookedAt) -> Row:
         "exponent": law.exponent if is_law else None,
         "interval": [round(law.low, 2), round(law.high, 2)] if is_law else [],
         "theil_sen": plain,
-        "law_agrees": bool(is_law and law.low <= plain <= law.high),
+        "law_agrees": bool(is_law and plain is not None and law.low <= plain <= law.high),
     }
 
 
-def _theil_sen_of_rates(grid: Grid) -> float:
-    """Of the sizes whose best rate is none of the ends of those that were tried."""
+def _theil_sen_of_rates(grid: Grid) -> float | None:
+    """Of the sizes whose best rate is none of the ends of those that were tried; None of one."""
     from scipy.stats import theilslopes
 
     known = {}
@@ -124,6 +124,8 @@ def _theil_sen_of_rates(grid: Grid) -> float:
         tried = [r for b, r in grid.losses if b == size]
         if min(tried) < rate < max(tried):
             known[size] = rate
+    if len(known) < 2:
+        return None
     slope = theilslopes([math.log(r) for r in known.values()], [math.log(b) for b in known])[0]
     return float(slope)
 

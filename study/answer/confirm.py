@@ -96,7 +96,8 @@ def confirmation_of(recommended: SizeAdvice, known: Known) -> Confirmation | Non
     """What the fresh runs of the recommendation have shown; None where there are none.
 
     The mean of log errors of K runs is normal around the surface, with the variance of what is not
-    known of it and the K-th part of that between seeds.
+    known of it and the K-th part of that between seeds; where validation examples are counted, it
+    lies up to the K-th part of half a one further off.
     """
     asked = Confirming.of(recommended, SearchSpace(), 0)
     fresh = [trial for trial in known.fresh if _is_of(trial, asked) and is_finished(trial)]
@@ -107,9 +108,9 @@ def confirmation_of(recommended: SizeAdvice, known: Known) -> Confirmation | Non
     found, yardstick = recommended.shown, known.yardstick
     reach = Z * math.sqrt(found.deviation**2 + found.noise / max(1, len(reached)))
     logs = [math.log(max(0.0, 1 - yardstick.standard(value)) + found.tie) for value in reached]
-    off = sum(logs) / len(logs) - found.log_error if logs else math.inf
-    verdict = "worse" if n_stopped or off > reach else "better" if off < -reach else "as promised"
-    least, most = found.interval(reach)
+    least, most = found.interval(reach, found.step / 2 / max(1, len(reached)))
+    error = math.exp(sum(logs) / len(logs)) - found.tie if logs else math.inf
+    verdict = "worse" if n_stopped or error > most else "better" if error < least else "as promised"
     return Confirmation(
         reached=tuple(reached),
         n_stopped=n_stopped,

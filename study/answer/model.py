@@ -171,14 +171,15 @@ def _estimate(
     draws = learned.surface.draws(candidates[beside], N_DRAWS, seed=seed)
     interval = _best_rates(candidates[beside, 1], np.where(works[beside], draws, np.inf))
     rate = candidates[best, 1]
+    edge = min(EDGE, (interval.ends[1] - interval.ends[0]) / 4)  # a range may be narrow
     params = encoding.params(candidates[best].tolist())
     return SizeEstimate(
         batch_size=size,
         learning_rate=float(2**rate),
         learning_rate_low=float(2 ** min(interval.low, rate)),
         learning_rate_high=float(2 ** max(interval.high, rate)),
-        is_bounded_below=interval.low >= interval.ends[0] + EDGE,
-        is_bounded_above=interval.high <= interval.ends[1] - EDGE,
+        is_bounded_below=interval.low >= interval.ends[0] + edge,
+        is_bounded_above=interval.high <= interval.ends[1] - edge,
         params={name: params[name] for name in params if name not in SEARCHED_BY_ALL},
         log_error=float(guess.mean[best]),
         deviation=float(guess.deviation[best]),

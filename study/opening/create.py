@@ -283,7 +283,8 @@ def with_costs(plan: Plan, objective: Objective, watch: Watch) -> Plan:
     with measuring_turn(objective, plan.device):
         begun = time.perf_counter()
         costs = prober.sizes(sizes, watch)
-        return replace(plan, costs=costs, probing_seconds=time.perf_counter() - begun)
+        seconds = watch.lost_seconds + time.perf_counter() - begun
+        return replace(plan, costs=costs, probing_seconds=seconds)
 
 
 def prober_of(plan: Plan, objective: Objective) -> Prober:

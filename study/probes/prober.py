@@ -30,6 +30,7 @@ ROUNDS = 2  # far apart in time, so that one disturbance does not spoil both
 BUSY_ENOUGH = 0.9  # CPU seconds per wall second of an undisturbed CPU run
 PATIENCE_SECONDS = 1.0  # how long a disturbed probe waits before it repeats
 REPEATS = 2
+REMEDY = ": mend the task, and run the same command again"
 SAFE_SHARE = 0.9  # of the memory that is left; predictions do not see workspaces
 
 
@@ -39,6 +40,8 @@ class DeviceGone(ObjectiveError):
 
 class Watch:
     """Sees probes as they are made; says nothing of them itself."""
+
+    lost_seconds = 0.0  # that processes have probed for which were lost
 
     def begins(self, size: int, done: int, total: int) -> SizeCost | None:
         """A batch size is about to be probed; its cost, where another process has found it.
@@ -134,7 +137,7 @@ class Prober:
             if is_device_lost(error, self._device):
                 raise DeviceGone(
                     f"{self._device} answers no more since a probe of batch size {size} failed "
-                    f"({words_of(error)[:150]}): the task is to be mended"
+                    f"({words_of(error)[:150]}){REMEDY}"
                 ) from error
             if not is_out_of_memory(error):
                 return unrun(size, predicted, error=words_of(error)[:500])

@@ -6,6 +6,7 @@ begin. One that dies while it probes costs that probe: the next one goes on with
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -21,7 +22,7 @@ from batchfront.study.opening.open import open_study
 from batchfront.study.opening.terms import guard
 from batchfront.study.plan.plan import Plan
 from batchfront.study.plan.settings import StudySettings
-from batchfront.study.probes.prober import DeviceGone, Watch, unrun
+from batchfront.study.probes.prober import REMEDY, DeviceGone, Watch, unrun
 from batchfront.study.session.devices import device_notes
 from batchfront.study.session.elsewhere import Elsewhere
 from batchfront.study.session.opened import loaded, opened
@@ -69,8 +70,9 @@ class Ended:
 class Relay(Watch):
     """Sees the probes of this process for the launcher."""
 
-    def __init__(self, ask: Ask) -> None:
+    def __init__(self, ask: Ask, *, lost_seconds: float) -> None:
         self._ask = ask
+        self.lost_seconds = lost_seconds
 
     def begins(self, size: int, done: int, total: int) -> SizeCost | None:
         known: SizeCost | None = self._ask(Begins(size=size, done=done, total=total))
@@ -81,9 +83,12 @@ class Relay(Watch):
 
 
 def open_there(
-    ask: Ask, interrupts: Interrupts, settings: StudySettings, device: str
+    ask: Ask, interrupts: Interrupts, settings: StudySettings, device: str, lost_seconds: float
 ) -> tuple[Plan, bool]:
-    """In its own process: the plan of the study that the settings name, and whether it is new."""
+    """In its own process: the plan of the study that the settings name, and whether it is new.
+
+    `lost_seconds`: for which earlier ones have probed that were lost.
+    """
     with interrupts.armed(), readable_errors(settings.storage):
         objective = loaded(settings, device)
         spreads, ranks = settings.device in SPREADING, n_ranks(objective)
@@ -95,7 +100,8 @@ def open_there(
             )
         )
         with measuring_alone(objective, device, takes_turn=False):
-            _, plan, is_new = opened(settings, objective, device=device, watch=Relay(ask))
+            watch = Relay(ask, lost_seconds=lost_seconds)
+            _, plan, is_new = opened(settings, objective, device=device, watch=watch)
         return replace(plan, device_bytes=all_memory_bytes(device)), is_new
 
 
@@ -125,6 +131,8 @@ class Aside:
         self._introduced = False
         self._known: dict[int, SizeCost] = {}  # by the number of the probe
         self._probing: Begins | None = None
+        self._begun_at = 0.0  # of that probe
+        self._seconds = self._lost_seconds = 0.0  # of this process's probes, of those of lost ones
         self._n_deaths = 0  # in a row
 
     def open(self) -> tuple[Any, Plan, bool]:
@@ -135,7 +143,13 @@ class Aside:
         """
         while True:
             try:
-                plan, is_new = apart(open_there, self._settings, self._device, hear=self._hear)
+                plan, is_new = apart(
+                    open_there,
+                    self._settings,
+                    self._device,
+                    self._lost_seconds,
+                    hear=self._hear,
+                )
             except (DeviceGone, Died) as lost:
                 self._lost(lost)
             else:
@@ -152,19 +166,25 @@ class Aside:
                 self._introduce(said)
             return None
         if isinstance(said, Begins):
-            self._probing = said
+            self._probing, self._begun_at = said, time.monotonic()
             self._watch.begins(said.size, said.done, said.total)
             return self._known.get(said.done)
         if self._probing is not None:
-            if self._probing.done not in self._known:
-                self._n_deaths = 0
-            self._known[self._probing.done] = said.cost
-            self._probing = None
+            self._note(self._probing, said.cost)
         return None
+
+    def _note(self, probe: Begins, cost: SizeCost) -> None:
+        """Keep what a probe has found, and how long it took; it may have been known before."""
+        if probe.done not in self._known:
+            self._n_deaths = 0
+            self._seconds += time.monotonic() - self._begun_at
+        self._known[probe.done] = cost
+        self._probing = None
 
     def _lost(self, lost: DeviceGone | Died) -> None:
         """Count a probe as failed, and go on; where none was made the process has no evidence."""
-        how = str(lost) if isinstance(lost, DeviceGone) else f"its process died {lost}"
+        gone = isinstance(lost, DeviceGone)
+        how = str(lost).removesuffix(REMEDY) if gone else f"its process died {lost}"
         self._n_deaths += 1
         probe, self._probing = self._probing, None
         if probe is None or self._n_deaths >= MOST_DEATHS:
@@ -174,7 +194,8 @@ class Aside:
                 f"the process that was to {what} on {self._device} ended{at} ({how}): mend the "
                 "task, or run the same command again"
             )
+        self._lost_seconds += self._seconds + time.monotonic() - self._begun_at
+        self._seconds = 0.0
         self._known[probe.done] = unrun(probe.size, None, error=how[:500])
-        self._say(
-            f"note: the probe of batch size {probe.size} failed ({how}); another process goes on"
-        )
+        what = how if gone else f"the probe of batch size {probe.size} failed ({how})"
+        self._say(f"note: {what}; another process goes on")

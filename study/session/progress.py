@@ -225,12 +225,14 @@ class Watcher(Watch):
 
     def __init__(self, console: Console) -> None:
         self._console = console
+        self._is_said = False
 
     def begins(self, size: int, done: int, total: int) -> None:
         if self._console.is_terminal:
             self._console.print(f"probing batch sizes {done}/{total}", end="\r")
-        elif done == 0:
+        elif not self._is_said:
             self._console.print("probing batch sizes")
+            self._is_said = True
 
 
 def say_compiling(settings: StudySettings, console: Console) -> None:

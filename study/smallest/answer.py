@@ -147,7 +147,7 @@ def _without_seeds(missing: SizeState, rows: Sequence[RunRow]) -> str:
     """Why the recorded runs of a size cannot judge it."""
     mine = [row for row in rows if row.batch_size == missing.batch_size]
     n_rates = counted(len({row.learning_rate for row in mine}), "learning rate")
-    return f"{counted(len(mine), 'run')} at {n_rates}, two seeds that ended at none of them"
+    return f"{counted(len(mine), 'run')} at {n_rates}, and at none of them did two seeds end"
 
 
 def _to_record(missing: SizeState, rows: Sequence[RunRow], n_seeds: int) -> str:

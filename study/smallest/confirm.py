@@ -19,7 +19,7 @@ ERROR = 0.05  # chance, per study, that a size of the share UNLIKELY is confirme
 MISSED = 0.01  # chance, per size, that one of the share LIKELY is taken back
 MOST = 100
 """Seeds of a size. What is not decided by then lies in between, and stays if SHARE of them reach
-the target: with a share of 0.8 one in 400 of those that counted, with 0.94 one in five (seven in
+the target: with a share of 0.8 one in 550 of those that counted, with 0.94 one in six (seven in
 ten are confirmed)."""
 _REACHED, _FAILED = math.log(LIKELY / UNLIKELY), math.log((1 - LIKELY) / (1 - UNLIKELY))
 

@@ -43,9 +43,8 @@ class SingleRuns:
     largest: int | None
     frozen_rate: float  # the best one of the size to begin with
     frozen_answer: int | None  # by the runs at that rate, or the nearest
-    noise: (
-        float | None
-    )  # deviation of log error between repeats, by the surface; None: it says none
+    noise: float | None
+    """Deviation of log error between repeats, by the surface; None where it says none."""
     trials: dict[int, int]  # by size: the number of its best run
 
 

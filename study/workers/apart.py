@@ -98,8 +98,9 @@ def _heard(
             return said.value
         if isinstance(said, TOLD):
             raise said
+        answer = hear(said)
         with suppress(OSError):  # it has died: the next look tells how
-            pipe.send(hear(said))
+            pipe.send(answer)
 
 
 def _end(process: BaseProcess) -> None:

@@ -22,6 +22,7 @@ from batchfront.study.trials.attributes import PURPOSE, VERDICT
 
 from ..conftest import ROOT
 from .test_answer import SPACE, answered, seconds, world
+from .test_evidence import counted
 
 TABLE = ROOT / "benchmarks" / "tables" / "digits_sgd_momentum.csv.gz"
 QUICK = ["run", "--batch-sizes", "16:64", "--epochs", "2", "--n-trials", "8"]
@@ -72,6 +73,15 @@ def test_runs_far_from_what_was_promised_contradict_it(times, verdict):
     found = with_fresh(study, times * error, times * error)
     assert found.verdict == verdict
     assert f"{verdict} than promised" in confirmation_line(found)
+
+
+def test_a_fresh_run_inside_the_interval_that_was_printed_is_as_promised():
+    """Of 35 validation examples: the interval reaches half an example further."""
+    answer, _ = answered(counted(0, 35))
+    assert answer.recommended is not None
+    _, most = answer.recommended.shown.fresh_run
+    assert answer.recommended.shown.step > 0
+    assert with_fresh(counted(0, 35), 0.999 * most).verdict == "as promised"
 
 
 def test_a_fresh_run_that_diverged_contradicts_the_promise():

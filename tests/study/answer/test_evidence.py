@@ -40,7 +40,7 @@ def test_what_is_not_counted_has_no_step(values):
     assert step_of(values) == 0.0
 
 
-def _counted(seed: int, examples: int) -> optuna.Study:
+def counted(seed: int, examples: int) -> optuna.Study:
     """Runs whose true error is 0.02 everywhere, measured on so many examples."""
     study, draw = made_study(), random.Random(seed)
     for _ in range(30):
@@ -59,7 +59,7 @@ def test_35_validation_examples_widen_the_interval_and_do_not_break_it():
     inside, expected = [], []
     for seed in range(2):
         draw = random.Random(100 + seed)
-        for found in _shown(_counted(seed, 35)):
+        for found in _shown(counted(seed, 35)):
             low, high = found.fresh_run
             wrong = (sum(draw.random() < 0.02 for _ in range(35)) for _ in range(50))
             inside += [low <= count / 35 <= high for count in wrong]

@@ -20,6 +20,7 @@ from batchfront.study.errors import RUN_AGAIN
 from batchfront.study.session import session
 from batchfront.study.session.aside import goes_aside
 from batchfront.study.session.elsewhere import Elsewhere, adapts, fuses
+from batchfront.study.trials.hardware import all_probing_seconds
 from batchfront.study.workers import apart, team
 from batchfront.study.workers.apart import Died
 from tests.study.fake_cuda import NAME, Machine, lives, plug_in
@@ -193,24 +194,27 @@ def told(study: Any) -> dict[int, Any]:
 @pytest.mark.parametrize(
     ("what", "how"),
     [
-        ("die", "its process died by SIGKILL"),
+        ("die", "the probe of batch size 8 failed (its process died by SIGKILL"),
         ("lose", "cuda:0 answers no more since a probe of batch size 8 failed"),
     ],
 )
 @pytest.mark.usefixtures("no_workers")
 def test_a_process_that_is_lost_costs_one_probe_and_is_told_in_one_line(machine, capfd, what, how):
-    write(f"if params.batch_size == 8: {what}()")
+    once = "lambda: Path('slept').exists() or (Path('slept').touch(), time.sleep(1))"
+    write(f"{{4: {once}, 8: {what}}}.get(params.batch_size, bool)()")
     assert main([*RUN]) == RUN_AGAIN
     said = capfd.readouterr().err
     (line,) = (line for line in said.splitlines() if "answers no more" in line or "SIGKILL" in line)
-    assert line.startswith(f"note: the probe of batch size 8 failed ({how}")
+    assert line.startswith(f"note: {how}")
+    assert "mend" not in line
     assert line.endswith("another process goes on")
     assert "Traceback" not in said
     assert probes() == [[4, 8], [16, 4, 16]], "what was measured is not measured again"
-    assert how in costs()[8]["error"]
+    assert how.rpartition("(")[2] in costs()[8]["error"]
     assert costs()[8]["step_seconds"] is None
     assert costs()[4]["step_seconds"] > 0
     assert costs()[16]["step_seconds"] > 0
+    assert all_probing_seconds(study_of("mine")) > 1, "of both processes"
 
 
 @pytest.mark.parametrize(

@@ -286,32 +286,6 @@ def test_the_chance_to_confirm_a_share_of_four_fifths_is_spent_on_all_sizes(n_si
     assert 0 < n_sizes * confirmed <= ERROR
 
 
-def accepted(share):
-    """The chance that a size of ten is still the answer in the end, where it counted by nine of its
-    first ten seeds: of all sequences of seeds, counted exactly."""
-    counted = {(9, 9): share**9, (9, 10): 9 * share**9 * (1 - share)}
-    whole, there, open_ = sum(counted.values()), 0.0, counted
-    while open_:
-        k, n = min(open_, key=lambda seen: seen[1])
-        chance = open_.pop((k, n))
-        said = stands(k * [True] + (n - k) * [False], 10)
-        if said or (said is None and n >= MOST):
-            there += chance
-        elif said is None:
-            for step, more in ((1, share), (0, 1 - share)):
-                open_[k + step, n + 1] = open_.get((k + step, n + 1), 0.0) + more * chance
-    return there / whole
-
-
-def test_what_reaches_the_target_in_nineteen_of_twenty_stays_and_in_four_of_five_does_not():
-    """As where one run in twenty diverges at any rate."""
-    assert accepted(0.95) >= 0.90
-    assert accepted(0.93) >= 0.75
-    assert accepted(0.98) >= 0.995
-    assert accepted(0.8) <= 0.02
-    assert accepted(0.7) <= 0.002
-
-
 def test_evidence_counts_steps_and_seconds_to_the_epoch_of_the_target():
     runs = [
         run_row(

@@ -150,7 +150,7 @@ def test_the_reason_says_that_seeds_are_missing_and_the_remedy_at_which_rate(wor
     assert main(["import", "grid.csv", "--metric", "val_loss"]) == 0
     assert main(["smallest", "--study-name", "grid", "--target", "2.05", "--max-trials", "0"]) == 0
     said = " ".join(capsys.readouterr().out.split())
-    assert "9 runs at 9 learning rates, two seeds that ended at none of them" in said
+    assert "9 runs at 9 learning rates, and at none of them did two seeds end" in said
     assert "record 10 seeds of it at its best rate, 0.1, where these come from" in said
     assert "fewer --seeds" not in said
     assert "at the best rate of each size: 64" in said

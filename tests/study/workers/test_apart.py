@@ -50,6 +50,21 @@ def test_what_a_user_can_mend_comes_as_it_was_raised(error, told):
     assert str(caught.value) == str(error)
 
 
+def asks(ask: Ask, interrupts: Interrupts) -> str:
+    return str(ask("may I?"))
+
+
+@pytest.mark.timeout(60)
+def test_what_fails_while_it_is_answered_is_raised_and_nobody_waits():
+    """As where what it says cannot be printed: the disk is full behind `2> log`."""
+
+    def hear(said: str) -> None:
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(OSError, match="No space left"):
+        apart(asks, hear=hear)
+
+
 @pytest.mark.parametrize(
     ("how", "said"),
     [(signal.SIGKILL, "by SIGKILL"), (SystemExit(3), "with exit code 3")],
