@@ -135,6 +135,7 @@ def test_workers_of_their_own_train_by_the_same_recipe(workdir, rows):
     assert found == {(64, "bfloat16")}
 
 
+@pytest.mark.slow
 def test_probe_and_smallest_train_by_it_too(workdir, rows):
     sizes = ("--batch-sizes", "128:256")
     small, whole = rows("probe", *sizes, "--micro-batch-sizes", "16"), rows("probe", *sizes)
@@ -170,6 +171,7 @@ def test_a_study_of_an_old_format_is_not_mixed_with_a_recipe(workdir, capsys):
     assert main([*args, "2"]) == 0
 
 
+@pytest.mark.slow
 def test_a_budget_that_a_smaller_micro_batch_keeps_cuts_no_batch_size(workdir, rows):
     args = ("--task", "digits-cnn", "--batch-sizes", "8:64", "--micro-batch-sizes", "4:64")
     budget = ("--max-memory", "150KiB", "--sampler", "random", "--n-trials", "6")

@@ -38,6 +38,7 @@ def known(trials):
     return found
 
 
+@pytest.mark.slow
 def test_every_run_is_on_the_map_and_stops_are_told_apart(known):
     figure = search_map(answer_of(known), known)
     verdicts = {row.verdict for row in known.rows if row.metric is None}

@@ -148,6 +148,7 @@ def test_one_that_did_not_go_aside_would_be_caught(machine, monkeypatch, capfd):
     assert "the launcher touches the device" in capfd.readouterr().err
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("on_the_cpu")
 def test_records_are_those_of_a_launcher_that_probes_by_itself(workdir, monkeypatch):
     write()
@@ -273,6 +274,7 @@ def test_a_signal_reaches_the_process_that_probes(workdir, capfd, signum, code):
     assert not (workdir / "runs").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("machine", "no_workers")
 def test_who_was_to_measure_how_many_share_may_die(monkeypatch, capfd):
     def dies(*args: Any, **options: Any) -> Any:

@@ -146,6 +146,7 @@ def test_a_trial_cut_off_in_the_middle_of_an_epoch_ends_as_one_that_was_not(
         assert again[name] == whole[name]
 
 
+@pytest.mark.slow
 def test_a_target_is_counted_in_the_unit_of_the_length(journal, rows):
     run = (*DIGITS, "--n-trials", "2", "--learning-rates", "0.1:0.1", "--target", "0.3")
     for unit, amount in (("examples", 3200), ("steps", 24)):

@@ -66,6 +66,7 @@ def planted(write_task: Any, *, host: float, busy: float, cold: float = 0.0) -> 
     return job_of(write_task(DEVICE.format(host=host, busy=busy, lock=lock, cold=cold)))
 
 
+@pytest.mark.slow
 @pytest.mark.timed
 def test_steps_that_wait_for_their_launches_gain_by_company(write_task):
     job = planted(write_task, host=0.009, busy=0.001)
