@@ -107,6 +107,12 @@ def ratio(a: float, b: float) -> str:
     return short_number(a / b, digits=2)
 
 
+def times_the(what: str, a: float, b: float) -> str:
+    """`290 times the time`, `the same memory`: a, over b."""
+    said = ratio(a, b)
+    return f"the same {what}" if said == "1" else f"{said} times the {what}"
+
+
 def trials_word(numbers: Sequence[int]) -> str:
     """`trial 3`, `trials 3-7, 9`."""
     ordered = sorted(set(numbers))

@@ -21,6 +21,7 @@ from batchfront.study.show import (
     metric_form,
     ratio,
     short,
+    times_the,
     trials_word,
 )
 from batchfront.study.trials.hardware import hardware_title
@@ -162,9 +163,9 @@ def _in_short(size: SizeAdvice, chosen: SizeAdvice, known: Known) -> str:
     found = size.shown
     text = f"{size.batch_size} at {found.learning_rate:.2g}, {expected(found, known)}"
     if size.train_seconds and chosen.train_seconds:
-        text += f", {ratio(size.train_seconds, chosen.train_seconds)} times the time"
+        text += f", {times_the('time', size.train_seconds, chosen.train_seconds)}"
     if size.peak_memory_bytes and chosen.peak_memory_bytes:
-        text += f", {ratio(size.peak_memory_bytes, chosen.peak_memory_bytes)} times the memory"
+        text += f", {times_the('memory', size.peak_memory_bytes, chosen.peak_memory_bytes)}"
     return text
 
 

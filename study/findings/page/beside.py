@@ -11,7 +11,7 @@ from batchfront.study.answer.known import known_of
 from batchfront.study.answer.show import metric_of, sentences
 from batchfront.study.errors import StudyError
 from batchfront.study.findings.page.panels import Side
-from batchfront.study.show import counted, metric_form, ratio
+from batchfront.study.show import counted, metric_form, times_the
 
 if TYPE_CHECKING:
     from optuna import Study
@@ -69,9 +69,9 @@ def _against(here: Side, other: Side) -> list[str]:
     text = f"Against {here.label}: {name} {abs(off):{metric_form(off, digits=3)}} "
     parts = [text + ("higher" if off > 0 else "lower")]
     if ours.train_seconds and theirs.train_seconds:
-        parts.append(f"{ratio(theirs.train_seconds, ours.train_seconds)} times the time")
+        parts.append(times_the("time", theirs.train_seconds, ours.train_seconds))
     if ours.peak_memory_bytes and theirs.peak_memory_bytes:
-        parts.append(f"{ratio(theirs.peak_memory_bytes, ours.peak_memory_bytes)} times the memory")
+        parts.append(times_the("memory", theirs.peak_memory_bytes, ours.peak_memory_bytes))
     return [", ".join(parts) + "."]
 
 

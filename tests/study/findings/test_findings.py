@@ -14,7 +14,7 @@ from batchfront.study.cli.main import main
 from batchfront.study.findings.overview.board import FIGURE_POINTS, note, thinned_trials
 from batchfront.study.findings.overview.report import report_html
 from batchfront.study.opening.open import the_study
-from batchfront.study.show import human_bytes, human_seconds, ratio, said
+from batchfront.study.show import human_bytes, human_seconds, said, times_the
 from batchfront.study.trials.attributes import ATTRIBUTES
 from batchfront.study.trials.sound import sound_trials
 
@@ -182,10 +182,15 @@ def test_seconds_are_readable(value, said):
 
 
 @pytest.mark.parametrize(
-    ("a", "b", "said"), [(58.0, 0.2, "290"), (2.6, 2.0, "1.3"), (0.079, 1.0, "0.079")]
+    ("a", "b", "said"),
+    [
+        (58.0, 0.2, "290 times the time"),
+        (2.6, 2.0, "1.3 times the time"),
+        (101, 100, "the same time"),
+    ],
 )
 def test_how_many_times_more_is_readable(a, b, said):
-    assert ratio(a, b) == said
+    assert times_the("time", a, b) == said
 
 
 @pytest.mark.parametrize(
