@@ -95,7 +95,8 @@ def _grid(objective: Any, task: str, seed: int, path: Path | None) -> list[Cours
     known = read(path) if path else None
     if known is not None:
         return known
-    sizes = [b for b in BATCH_SIZES if b <= (objective.batch_sizes[1] or b)]
+    least, most = objective.batch_sizes
+    sizes = [b for b in BATCH_SIZES if least <= b <= (most or b)]
     finer = FINER if task.startswith(ODD) and "adam" in task else 1.0
     grid = [(b, finer * r) for b in sizes for r in LEARNING_RATES]
     made = [
