@@ -9,10 +9,15 @@ import pytest
 
 from batchfront.storage.open import open_storage
 from batchfront.study.cli.main import main
+from batchfront.study.opening.open import the_study
 from batchfront.study.workers import launch
 
 from ..conftest import finish
 from ..processes import Command
+
+
+def _n_running(url: str) -> int:
+    return sum(trial.state.name == "RUNNING" for trial in the_study(url, None).trials)
 
 
 @pytest.mark.parametrize(
@@ -23,8 +28,8 @@ def test_workers_of_a_deleted_file_end_with_one_line_and_make_no_new_one(workdir
     worker = Command("run", "--task", "planted.py", "--sampler", "random", "--batch-sizes", "4:8",
                    "--n-trials", "9", "--n-workers", n_workers, "--storage", url,
                    cwd=workdir)  # fmt: skip
-    while not (workdir / "held").exists():
-        assert worker.poll() is None
+    while not (workdir / "held").exists() or _n_running(url) < int(n_workers):
+        assert worker.poll() is None  # one that has yet to open the file would make another
         time.sleep(0.05)
     file = workdir / url.removeprefix("sqlite:///").removeprefix("journal:///")
     for path in (workdir / "lost").glob("study*"):
