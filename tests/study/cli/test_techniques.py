@@ -39,15 +39,17 @@ NORMED = """
             ("--precision", "float32"),
             {"precision": "bfloat16", "micro_batch_size": None},
         ),
-        (
+        pytest.param(
             ("--precision", "float16", "--batch-sizes", "256"),
             ("--precision", "float16,float32"),
             {"precision": "float16", "scaler_overflows": 0},
+            marks=pytest.mark.slow,
         ),
-        (
+        pytest.param(
             ("--checkpoint-activations", "--batch-sizes", "256"),
             ("--micro-batch-sizes", "16"),
             {"precision": None, "statistics_batch_size": None},
+            marks=pytest.mark.slow,
         ),
     ],
 )
