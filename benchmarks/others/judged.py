@@ -116,7 +116,10 @@ def _rates(grid: Grid, looked: LookedAt) -> Row:
 
 
 def _theil_sen_of_rates(grid: Grid) -> float | None:
-    """Of the sizes whose best rate is none of the ends of those that were tried; None of one."""
+    """The exponent by which best rates grow with size; None where fewer than two sizes tell one.
+
+    Sizes whose best rate is an end of those that were tried tell none.
+    """
     from scipy.stats import theilslopes
 
     known = {}

@@ -85,7 +85,7 @@ class Relay(Watch):
 def open_there(
     ask: Ask, interrupts: Interrupts, settings: StudySettings, device: str, lost_seconds: float
 ) -> tuple[Plan, bool]:
-    """In its own process: the plan of the study that the settings name, and whether it is new.
+    """The plan of the study that the settings name, and whether it is new; for a process apart.
 
     `lost_seconds`: for which earlier ones have probed that were lost.
     """
@@ -108,7 +108,7 @@ def open_there(
 def sharing_there(
     ask: Ask, interrupts: Interrupts, job: Job, objective: Elsewhere, n_workers: int
 ) -> Sharing:
-    """In its own process: how many trials share a GPU."""
+    """How many trials share a GPU; for a process apart."""
     return sharing_of(job, objective, n_workers, interrupts)
 
 

@@ -76,7 +76,7 @@ def test_runs_far_from_what_was_promised_contradict_it(times, verdict):
 
 
 def test_a_fresh_run_inside_the_interval_that_was_printed_is_as_promised():
-    """Of 35 validation examples: the interval reaches half an example further."""
+    """The interval reaches half an example further, which is much where there are 35 of them."""
     answer, _ = answered(counted(0, 35))
     assert answer.recommended is not None
     _, most = answer.recommended.shown.fresh_run
