@@ -27,40 +27,44 @@ if TYPE_CHECKING:
     from batchfront.storage.shared import SharedStorage
 
 T = TypeVar("T")
-Mode = Literal["worker", "reader"]
+Mode = Literal["worker", "late worker", "reader"]
 
 
 def open_storage(url: str, *, mode: Mode) -> SharedStorage:
-    """Open a storage for a worker (creates what is missing) or a reader (never blocks a worker).
+    """Open a storage for a worker, a late worker or a reader.
+
+    A worker creates what is missing; a late one, whose storage was there before, creates no file in
+    its place. A reader writes nothing and never blocks a worker.
 
     Raises:
-        StorageError: unknown kind of URL; a file that is missing (readers), corrupt, read-only,
-            something else's, or an SQLite file on a network file system; a server that does not
-            answer, or that has no studies yet (readers).
+        StorageError: unknown kind of URL; a file that is missing (late workers, readers), corrupt,
+            read-only, something else's, or an SQLite file on a network file system; a server that
+            does not answer, or that has no studies yet (readers).
     """
     parsed, kind = parse(url)
     with readable_errors(url):
-        return _open(parsed, kind, worker=mode == "worker")
+        return _open(parsed, kind, mode)
 
 
-def _open(parsed: URL, kind: str, *, worker: bool) -> SharedStorage:
+def _open(parsed: URL, kind: str, mode: Mode) -> SharedStorage:
+    worker, creates = mode != "reader", mode == "worker"
     if kind == "sqlite":
         from batchfront.storage import sqlite
 
         path = sqlite_file_of(parsed)
-        return sqlite.open_worker(path) if worker else sqlite.open_reader(path)
+        return sqlite.open_worker(path, creates=creates) if worker else sqlite.open_reader(path)
     if kind == "journal":
         from batchfront.storage import journal
 
         path = journal_file_of(parsed)
-        return journal.open_worker(path) if worker else journal.open_reader(path)
+        return journal.open_worker(path) if creates else journal.open_reader(path)
     if kind == "grpc":
         from batchfront.storage import proxy
 
         return proxy.connect(*address_of(parsed))
     from batchfront.storage import server
 
-    return server.open_worker(parsed) if worker else server.open_reader(parsed)
+    return server.open_worker(parsed) if creates else server.open_reader(parsed)
 
 
 def waiting_for_server(url: str, call: Callable[[], T]) -> T:

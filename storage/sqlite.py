@@ -92,17 +92,17 @@ class WatchedConnection(sqlite3.Connection):
         self.check()
 
 
-def open_worker(path: Path) -> SqliteStorage:
-    """Open for writing; creates folder, file and schema when they are missing."""
+def open_worker(path: Path, *, creates: bool = True) -> SqliteStorage:
+    """Open for writing; `creates` folder, file and schema when they are missing."""
     refuse_network_file_system(path)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise StorageError(f"cannot create the folder {path.parent}: {error.strerror}") from error
+    if creates:
+        _make_folder(path.parent)
+    else:
+        _check_there(path)
     _check_access(path)
     with file_lock(path.parent, CLAIM_PATIENCE_SECONDS):
         _check_file(path)
-        if _is_missing(path):
+        if creates and _is_missing(path):
             _create(path)
         storage = _open(path, journal="WAL")  # two that change the mode at once fail
     from sqlalchemy import event
@@ -113,11 +113,22 @@ def open_worker(path: Path) -> SqliteStorage:
 
 def open_reader(path: Path) -> SqliteStorage:
     """Open an existing database for looking; its transactions take no lock that blocks a worker."""
-    if _is_missing(path):
-        raise StorageError(f"there is no database {path} yet: the first run creates it")
+    _check_there(path)
     refuse_network_file_system(path)
     _check_file(path)
     return _open(path, journal=None)
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StorageError(f"cannot create the folder {folder}: {error.strerror}") from error
+
+
+def _check_there(path: Path) -> None:
+    if _is_missing(path):
+        raise StorageError(f"there is no database {path} yet: the first run creates it")
 
 
 def _begin(storage: SqliteStorage, connection: Any) -> None:
@@ -138,12 +149,19 @@ def _begin(storage: SqliteStorage, connection: Any) -> None:
         raise
 
 
+def _connected(path: Path, *, creates: bool = False, **options: Any) -> Any:
+    """A connection to a file, which SQLite would make anew where it was deleted just before."""
+    name = f"{path.absolute().as_uri()}?mode={'rwc' if creates else 'rw'}"
+    return sqlite3.connect(name, uri=True, **options)
+
+
 def _connector(path: Path, journal: str | None) -> Callable[[], sqlite3.Connection]:
     main = FileWatch(path)
 
     def connect() -> sqlite3.Connection:
-        connection = sqlite3.connect(
+        connection = _connected(
             path,
+            creates=journal == "DELETE",
             timeout=TIMEOUT_SECONDS,
             isolation_level=None,
             check_same_thread=False,
@@ -219,7 +237,7 @@ def _check_file(path: Path) -> None:
     if _is_missing(path):
         return
     try:
-        with closing(sqlite3.connect(path, timeout=TIMEOUT_SECONDS)) as connection:
+        with closing(_connected(path, timeout=TIMEOUT_SECONDS)) as connection:
             tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master")}
             if "trials" in tables:
                 connection.execute("SELECT count(*) FROM trials")

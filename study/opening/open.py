@@ -151,7 +151,7 @@ def find_study(url: str, name: str) -> Study | None:
 
     if not exists(url):
         return None
-    storage = open_storage(url, mode="worker")
+    storage = open_storage(url, mode="late worker")
     return open_study(storage, name) if name in optuna.get_all_study_names(storage) else None
 
 

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from optuna.distributions import BaseDistribution
 from optuna.samplers import RandomSampler
 
+from batchfront.study.machine.threads import one_blas_thread
 from batchfront.study.search.chances import news, success
 from batchfront.study.search.encoding import Encoding
 from batchfront.study.search.feasible import Feasible
@@ -85,6 +86,7 @@ class CostAwareSampler(Forwarding):
     ) -> dict[str, BaseDistribution]:
         return self._space.distributions()
 
+    @one_blas_thread()
     def sample_relative(
         self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from batchfront.study.machine.threads import one_blas_thread
+
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
@@ -80,6 +82,7 @@ def usual_shape(n_columns: int, believed: Noise = SEARCHED) -> Shape:
     return Shape(theta=tuple(_prior(n_columns, believed)[0]), rough=believed.rough)
 
 
+@one_blas_thread()
 def fit_shape(x: Array, y: Array, noise: Array, believed: Noise = SEARCHED) -> Shape:
     """The shape of largest posterior density for x, (N, D), y and its extra variance, (N,)."""
     from scipy.optimize import minimize
@@ -115,6 +118,7 @@ class Guess:
 class Surface:
     """What is known of log error, given N observations and a shape."""
 
+    @one_blas_thread()
     def __init__(self, x: Array, y: Array, noise: Array, shape: Shape) -> None:
         """`x`: (N, D); `y`: (N,); `noise`: (N,) variance beyond that between seeds."""
         import numpy as np
@@ -125,16 +129,19 @@ class Surface:
         process = _process(theta, noise + shape.white, bumps=shape.bumps)
         self._process = process.fit(_tilted(x, shape.tilt), y - self._mean)
 
+    @one_blas_thread()
     def mean(self, x: Array) -> Array:
         """Log error at x, (M, D), as `guess` has it: (M,). Deviations take hundreds of times it."""
         mean: Array = self._process.predict(_tilted(x, self._tilt)) + self._mean
         return mean
 
+    @one_blas_thread()
     def guess(self, x: Array) -> Guess:
         """Log error at x, (M, D), without noise."""
         mean, deviation = self._process.predict(_tilted(x, self._tilt), return_std=True)
         return Guess(mean=mean + self._mean, deviation=deviation)
 
+    @one_blas_thread()
     def draws(self, x: Array, n: int, *, seed: int) -> Array:
         """Log error at x, (M, D), as n whole surfaces have it that the data allow: (n, M)."""
         found: Array = self._process.sample_y(_tilted(x, self._tilt), n, random_state=seed).T

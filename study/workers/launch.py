@@ -151,10 +151,12 @@ def _opened(url: str) -> tuple[SharedStorage, BaseStorage]:
     """The storage, and as Optuna would open it: one cache of trials, for all views of a study."""
     from optuna.storages import get_storage
 
-    # A worker that is started later must not make a new one.
-    if not waiting_for_server(url, lambda: exists(url)):
-        raise _deleted(url)
-    storage = waiting_for_server(url, lambda: open_storage(url, mode="worker"))
+    try:
+        storage = waiting_for_server(url, lambda: open_storage(url, mode="late worker"))
+    except StorageError as error:
+        if exists(url):
+            raise
+        raise _deleted(url) from error
     return storage, get_storage(storage)
 
 

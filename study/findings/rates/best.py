@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from batchfront.objectives.measurement import FAILED
+from batchfront.study.machine.threads import one_blas_thread
 from batchfront.study.show import counted
 from batchfront.study.trials.rows import RunRow
 
@@ -143,6 +144,7 @@ def _gathered(x: Array) -> Array:
     return gathered
 
 
+@one_blas_thread()
 def _estimate(x: Array, error: Array, n_rates: int, random: np.random.Generator) -> RateEstimate:
     """`x`: log10 rates; `n_rates`: how many of them were tried."""
     import numpy as np

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from functools import partial
 
@@ -9,7 +10,7 @@ import pytest
 from torch.nn.functional import cross_entropy
 
 from batchfront.objectives.measurement import ObjectiveError
-from tests.objectives.conftest import made_data, made_task, ready
+from tests.objectives.conftest import made_data, made_task, ready, train
 
 
 def _with(split: str, value: int):
@@ -28,6 +29,10 @@ def test_a_target_that_is_no_class_is_named_with_its_split(split, value):
         ready(made_task(data=_with(split, value)))
 
 
-def test_a_target_that_the_loss_ignores_is_none_too_many():
-    ready(made_task(data=_with("train", -100)))
-    ready(made_task(data=_with("val", 255), loss=partial(cross_entropy, ignore_index=255)))
+@pytest.mark.parametrize(("split", "ignored"), [("train", -100), ("val", 255)])
+def test_a_target_that_the_loss_ignores_is_none_too_many(split, ignored):
+    loss = partial(cross_entropy, ignore_index=ignored)
+    run = train(ready(made_task(data=_with(split, ignored), loss=loss)))
+    assert math.isfinite(run.result().train_loss)
+    with pytest.raises(ObjectiveError, match=f"y_{split} holds {ignored}"):
+        ready(made_task(data=_with(split, ignored), loss=partial(cross_entropy, ignore_index=9)))

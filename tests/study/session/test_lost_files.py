@@ -44,28 +44,19 @@ def test_workers_of_a_deleted_file_end_with_one_line_and_make_no_new_one(workdir
     assert not file.exists()
 
 
-def test_a_journal_deleted_between_a_worker_s_look_and_its_opening_is_told_in_the_same_words(
-    workdir, monkeypatch, capsys
+@pytest.mark.parametrize("kind", ["sqlite", "journal"])
+def test_a_file_deleted_just_before_a_worker_opens_it_is_told_and_not_made_again(
+    workdir, monkeypatch, capsys, kind
 ):
+    file = workdir / "lost" / "study.file"
+
     def too_late(url: str, *, mode: Any) -> Any:
-        (workdir / "lost" / "study.log").unlink()
+        file.unlink()
         return open_storage(url, mode=mode)
 
     monkeypatch.setattr(launch, "open_storage", too_late)
-    assert (
-        main(
-            [
-                "run",
-                "--task",
-                "digits",
-                "--batch-sizes",
-                "64:128",
-                "--epochs",
-                "1",
-                "--storage",
-                "journal:///lost/study.log",
-            ]
-        )
-        == 2
-    )
+    url = f"{kind}:///lost/study.file"
+    asked = ["run", "--task", "digits", "--batch-sizes", "64:128", "--epochs", "1"]
+    assert main([*asked, "--storage", url]) == 2
     assert "is not there any more: it was deleted" in capsys.readouterr().err
+    assert not file.exists()
