@@ -31,6 +31,7 @@ WIDTH = 100
 NARROW = 90  # columns that the front takes with the names of its objectives on one line
 NARROWEST = 76  # and with each word of a name whole
 FELT_SECONDS = 0.05  # by which a run may differ from its probe without a word
+LEAST_RATIO = 0.0005  # of measured to known seconds: what is less is stored as none at all
 LONG_WAIT = 0.2  # share of a step: beyond, the loader is worth a word
 
 
@@ -310,7 +311,8 @@ def _is_felt(trial: FrozenTrial) -> bool:
     off, measured = (trial.user_attrs.get(name) for name in ("time_off", "measured_seconds"))
     if off is None or measured is None:
         return off is not None
-    return bool(abs(off) / (1 + off) * measured > FELT_SECONDS)
+    known = measured / max(1 + off, LEAST_RATIO)  # by the probe
+    return bool(abs(off) * known > FELT_SECONDS)
 
 
 def saved_seconds(trial: FrozenTrial) -> float:

@@ -24,6 +24,8 @@ def run_that_took(off: float | None, measured_seconds: float) -> FrozenTrial:
         (-0.4, 1.2, True),  # 0.8 s less
         (-0.4, 0.012, False),
         (None, 100.0, False),
+        (-1.0, 0.0004, True),  # nearly no time at all, where the probe took a second
+        (-1.0, 0.0, False),
     ],
 )
 def test_a_time_unlike_the_probes_is_worth_a_word_where_people_feel_it(off, seconds, is_said):
