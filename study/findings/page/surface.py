@@ -23,6 +23,7 @@ N_LEVELS = 14
 N_TICKS = 6
 SYMBOLS = ("x", "cross", "triangle-down", "diamond", "square", "star-triangle-down")
 MOST_RUNS = 1500
+EDGE = "#64748b"  # of the line of best rates: seen on light pages and on dark ones
 
 
 def search_map(answer: Answer, known: Known, *, most_runs: int = MOST_RUNS) -> go.Figure:
@@ -119,14 +120,18 @@ def _add_runs(figure: go.Figure, known: Known, most: int) -> None:
 
 def _add_valley(figure: go.Figure, answer: Answer) -> None:
     found = [size.estimate for size in answer.sizes if size.estimate is not None]
-    figure.add_scatter(
-        x=[math.log2(one.batch_size) for one in found],
-        y=[math.log10(one.learning_rate) for one in found],
-        mode="lines",
-        name="best learning rates",
-        line={"color": "#f8fafc", "width": 3, "dash": "dash"},
-        hoverinfo="skip",
-    )
+    # The lower one is what the legend shows: white is not seen on a light page.
+    for line in ({"color": EDGE, "width": 6}, {"color": "#f8fafc", "width": 3, "dash": "dash"}):
+        figure.add_scatter(
+            x=[math.log2(one.batch_size) for one in found],
+            y=[math.log10(one.learning_rate) for one in found],
+            mode="lines",
+            name="best learning rates",
+            legendgroup="best learning rates",
+            showlegend=line["color"] == EDGE,
+            line=line,
+            hoverinfo="skip",
+        )
     if answer.recommended is not None:
         chosen = answer.recommended.shown
         figure.add_scatter(
