@@ -149,19 +149,18 @@ def _begin(storage: SqliteStorage, connection: Any) -> None:
         raise
 
 
-def _connected(path: Path, *, creates: bool = False, **options: Any) -> Any:
-    """A connection to a file, which SQLite would make anew where it was deleted just before."""
-    name = f"{path.absolute().as_uri()}?mode={'rwc' if creates else 'rw'}"
-    return sqlite3.connect(name, uri=True, **options)
+def _address(path: Path, *, creates: bool = False) -> str:
+    """A file by which a connection does not make it anew where it was deleted just before."""
+    return f"{path.absolute().as_uri()}?mode={'rwc' if creates else 'rw'}"
 
 
 def _connector(path: Path, journal: str | None) -> Callable[[], sqlite3.Connection]:
     main = FileWatch(path)
 
     def connect() -> sqlite3.Connection:
-        connection = _connected(
-            path,
-            creates=journal == "DELETE",
+        connection = sqlite3.connect(
+            _address(path, creates=journal == "DELETE"),
+            uri=True,
             timeout=TIMEOUT_SECONDS,
             isolation_level=None,
             check_same_thread=False,
@@ -237,7 +236,9 @@ def _check_file(path: Path) -> None:
     if _is_missing(path):
         return
     try:
-        with closing(_connected(path, timeout=TIMEOUT_SECONDS)) as connection:
+        with closing(
+            sqlite3.connect(_address(path), uri=True, timeout=TIMEOUT_SECONDS)
+        ) as connection:
             tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master")}
             if "trials" in tables:
                 connection.execute("SELECT count(*) FROM trials")

@@ -30,9 +30,10 @@ from batchfront.study.plan.recipe import recipe_in
 from batchfront.study.plan.settings import StudySettings, recipe_of
 from batchfront.study.quiet import quiet_optuna
 from batchfront.study.search.ending import End
+from batchfront.study.session.ending import n_finished
 from batchfront.study.session.follow import Follower
 from batchfront.study.session.progress import Progress
-from batchfront.study.session.session import Session, n_finished
+from batchfront.study.session.session import Session
 from batchfront.study.session.so_far import SoFar
 from batchfront.study.show import counted
 from batchfront.study.trials.attributes import is_finished

@@ -42,10 +42,10 @@ def end_of(study: Study, plan: Plan) -> End | None:
     trials = sound_trials(study)
     if plan.goal.is_open and not all(trial.state.is_finished() for trial in trials):
         return None
-    limits, n_finished = limits_now(study, trials, plan), sum(map(is_finished, trials))
+    limits, n_done = limits_now(study, trials, plan), sum(map(is_finished, trials))
     spending = spending_of(study, trials, plan.goal, limits)
-    end = Ending(plan).of(study, limits, n_finished=n_finished, spending=spending)
-    if end is not None and end.why == "budget" and not n_finished:
+    end = Ending(plan).of(study, limits, n_finished=n_done, spending=spending)
+    if end is not None and end.why == "budget" and not n_done:
         raise StudyError(_too_small(limits, plan))
     return end
 
@@ -155,3 +155,8 @@ def _range(expected: Expected) -> str:
     form = metric_form(*found, digits=3)
     low, high = (f"{found[at]:{form}}" for at in (0, -1))
     return low if low == high else f"{low} to {high}"
+
+
+def n_finished(study: Study) -> int:
+    """Trials that count towards the total."""
+    return sum(is_finished(trial) for trial in sound_trials(study))

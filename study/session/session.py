@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -10,20 +9,14 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from batchfront.objectives.datasets import DATA_DIR
 from batchfront.objectives.device.names import resolve_device
-from batchfront.objectives.training.recipe import n_ranks
 from batchfront.storage.checkpoint import check_checkpoint_folder, checkpoint_folder
-from batchfront.storage.names import redacted
 from batchfront.storage.open import check_place, readable_errors
 from batchfront.study.answer.confirm import Confirming
-from batchfront.study.answer.show import answer_here, answer_lines, so_far_forms
-from batchfront.study.commands import command
+from batchfront.study.answer.show import answer_here, so_far_forms
 from batchfront.study.errors import RUN_AGAIN, StudyError
-from batchfront.study.findings.overview.tables import front_table, summary_lines
 from batchfront.study.machine.alone import measuring_alone
 from batchfront.study.machine.interrupts import Interrupts
-from batchfront.study.machine.slots import n_cores, why_not_alone
 from batchfront.study.opening.create import usual_space
 from batchfront.study.plan.behaviour import code_notes
 from batchfront.study.plan.goal import ALL_TRIALS
@@ -32,23 +25,26 @@ from batchfront.study.plan.parsers import AUTO, check_study_name
 from batchfront.study.plan.plan import Plan
 from batchfront.study.plan.recipe import recipe_in
 from batchfront.study.plan.settings import (
-    DATA_VARIABLE,
-    STORAGE_VARIABLE,
     StudySettings,
 )
-from batchfront.study.plan.sizes import span_of
 from batchfront.study.pruning.by_name import make_stop_rule
 from batchfront.study.pruning.front import nothing_kept, to_go_on
 from batchfront.study.quiet import quiet_optuna
 from batchfront.study.search.ending import End
 from batchfront.study.session.aside import Aside, Introduced, goes_aside, sharing_there
+from batchfront.study.session.closing import Closing
 from batchfront.study.session.devices import device_notes
 from batchfront.study.session.ending import (
-    end_line,
     end_of,
     limits_left,
+    n_finished,
     said_before,
-    twice_line,
+)
+from batchfront.study.session.header import (
+    header_lines,
+    machine_notes,
+    rank_lines,
+    task_notes,
 )
 from batchfront.study.session.logs import Callback, loggers, telling
 from batchfront.study.session.opened import loaded, opened
@@ -57,10 +53,10 @@ from batchfront.study.session.so_far import SoFar
 from batchfront.study.show import counted, one_line
 from batchfront.study.trials.attributes import is_finished
 from batchfront.study.trials.front import pareto_front
-from batchfront.study.trials.hardware import at_known_cost, fronts_by_hardware, ran_on
+from batchfront.study.trials.hardware import at_known_cost, ran_on
 from batchfront.study.trials.kept import kept_beside
-from batchfront.study.trials.sound import SoundTrials, sound_trials
-from batchfront.study.trials.yardstick import Objectives, metric_in
+from batchfront.study.trials.sound import sound_trials
+from batchfront.study.trials.yardstick import Objectives
 from batchfront.study.workers.apart import Died, apart
 from batchfront.study.workers.kept import Kept
 from batchfront.study.workers.launch import Job
@@ -83,8 +79,8 @@ class Session:
     ) -> None:
         """`then`: what a person may do next, in place of commands to type."""
         self._settings = settings
-        self._then = then
         self._console = console
+        self._closing = Closing(settings=settings, console=console, then=then)
         self._interrupts = Interrupts()
         self._callbacks: list[Callback] = []
         self._devices: tuple[str, ...] = ()  # where workers train; none: where this process would
@@ -142,10 +138,10 @@ class Session:
         self._check(objective)  # before a database is made
         name = self._settings.study_name or objective.name
         self._callbacks = [*loggers(self._settings.log or (), name), *self._settings.callbacks]
-        self._say_ranks(objective, device)
-        for note in notes:
+        for line in rank_lines(objective, device, self._settings.n_workers or 1):
+            self._console.print(line, soft_wrap=True)
+        for note in [*notes, *machine_notes()]:
             self._console.print(f"note: {note}", soft_wrap=True)
-        self._say_not_alone()
 
     def _check(self, objective: Objective) -> None:
         """Raise StudyError for what cannot be run."""
@@ -162,57 +158,26 @@ class Session:
         if settings.checkpoint_dir not in (None, "none"):
             check_checkpoint_folder(Path(settings.checkpoint_dir))
 
-    def _say_ranks(self, objective: Objective, device: str) -> None:
-        n, n_workers = n_ranks(objective), self._settings.n_workers or 1
-        if n == 1:
-            return
-        self._console.print(f"each trial is trained by {n} ranks together")
-        if device.startswith("cpu") and n * n_workers > n_cores():
-            self._console.print(
-                f"note: {n * n_workers} ranks share {n_cores()} cores and wait for each other, so "
-                "that times say little: choose fewer workers or ranks",
-                soft_wrap=True,
-            )
-
-    def _say_not_alone(self) -> None:
-        reason = why_not_alone()
-        if reason is not None:
-            self._console.print(f"note: {reason}", soft_wrap=True)
-
     def _begin(self, study: Study, plan: Plan, objective: Objective, *, is_new: bool) -> None:
         """Say what study it is.
 
         Raises:
             StudyError: it cannot be searched so.
         """
-        self._header(study, plan, is_new=is_new)
-        for note in [*_notes(objective, plan), *code_notes(study, objective)]:
-            self._console.print(f"note: {note}", soft_wrap=True)
-
-    def _header(self, study: Study, plan: Plan, *, is_new: bool) -> None:
         say = self._console.print
-        say(f"study {plan.study_name!r}: task {plan.task} on {plan.device}, {plan.length}")
-        say(f"storage {redacted(self._settings.storage)}")
-        say(f"space {plan.space}; sampler {plan.sampler}, seed {plan.seed}")
-        for past in plan.past:
-            runs = counted(len(past.runs), "run")
-            say(f"warm start: {runs} of {past.source}, for what the metric is, where they agree")
-        if is_new and self._settings.learning_rates == AUTO:
-            say("learning rates are from range tests at the smallest and largest batch size")
-        if str(plan.budgets):
-            say(f"budgets: {plan.budgets}")
-        if is_new and plan.space != plan.asked:
-            asked, left = (span_of(s.batch_sizes) for s in (plan.asked, plan.space))
-            say(f"batch sizes {asked} were cut to what data, memory and budgets allow: {left}")
+        for line in header_lines(self._settings, plan, is_new=is_new):
+            say(line)
         if is_new and n_finished(study):
             say("all trials of the study had failed: it is made anew, and keeps their numbers")
         else:
             self._say_resumed(n_finished(study), plan)
+        for note in [*task_notes(objective, plan), *code_notes(study, objective)]:
+            say(f"note: {note}", soft_wrap=True)
 
     def _say_resumed(self, n_done: int, plan: Plan) -> None:
         if n_done:
             say = self._console.print
-            say(f"resuming: {self._so_many(n_done)} recorded")
+            say(f"resuming: {self._closing.so_many(n_done)} recorded")
 
     def _search(self, study: Study, plan: Plan, objective: Objective) -> int:
         from batchfront.study.findings.overview.board import note, publish
@@ -222,7 +187,7 @@ class Session:
         n_paused = self._n_paused(study, job, objective)
         complete = end is not None and not n_paused
         if complete and self._confirming(study, plan) is None:
-            self._console.print(f"nothing to do: {self._for_more(study)}", soft_wrap=True)
+            self._console.print(f"nothing to do: {self._closing.for_more(study)}", soft_wrap=True)
             self._outcome(study, end, plan)
             return 0
         begun = time.monotonic()
@@ -260,15 +225,6 @@ class Session:
             is_kept=nothing_kept if kept is None else kept.has,
         )
         return len(due)
-
-    def _for_more(self, study: Study) -> str:
-        """How to go on from an end."""
-        goal = self._settings.goal
-        if not goal.is_open:
-            return "for more trials pass a larger N_TRIALS"
-        if goal.budget is not None:
-            return "for more trials pass a larger budget"
-        return f"for more trials pass N_TRIALS={2 * n_finished(study)}"
 
     def _exit_code(self, *, asked: bool) -> int:
         """The exit code when workers have ended; `asked`: at the total or a limit asked for."""
@@ -365,85 +321,10 @@ class Session:
     def _outcome(
         self, study: Study, end: End | None, plan: Plan | None = None, *, n_paused: int = 0
     ) -> None:
-        """What came out; `end`: the one that the search is at.
-
-        `n_paused`: runs that are to go on, and have not.
-        """
-        say = self._console.print
-        sound = SoundTrials()
-        trials = sound.of(study)
-        for hardware, front in fronts_by_hardware(study, trials).items():
-            if front:
-                width, names = self._console.width, Objectives.of(study)
-                say(front_table(front, names, hardware=hardware, among=trials, width=width))
-        for line in [*answer_lines(study, trials), *summary_lines(trials, metric_in(study))]:
-            say(line)
-        foreign = sound.foreign_line(study)
-        if foreign is not None:
-            say(foreign, soft_wrap=True)
-        n_done = sum(map(is_finished, trials))
-        if end is not None and self._settings.goal.is_open:
-            say(end_line(end, n_done), soft_wrap=True)
-        twice = twice_line(study, plan) if end is not None and plan is not None else None
-        if twice is not None:
-            say(twice, soft_wrap=True)
-        if self._interrupts.signum is not None:
-            say(f"interrupted with {self._so_many(n_done)}; run it again to resume")
-        elif end is None:
-            say(f"{self._so_many(n_done)}; run it again to go on")
-        elif n_paused:
-            runs = counted(n_paused, "paused run")
-            say(f"{runs} may still belong to the front; run it again to go on")
-        else:
-            say(f"next: {self._then or self._next(study)}", soft_wrap=True)
-
-    def _so_many(self, n_done: int) -> str:
-        """`12 of 30 trials`, or `12 trials` where nobody knows how many there will be."""
-        if self._settings.goal.is_open:
-            return counted(n_done, "trial")
-        return f"{n_done} of {counted(self._settings.most_trials, 'trial')}"
-
-    def _next(self, study: Study) -> str:
-        """What a person may do once the total is reached."""
-        more = command("run", self._more(study))
-        report = command("report", self._named(study.study_name))
-        return f"{command('dashboard', self._stored())}, {report}, or {more}"
-
-    def _more(self, study: Study) -> dict[str, object]:
-        """The options that go on from here: what the person has to repeat."""
-        ours, found = self._settings, dict[str, object]()
-        if ours.launcher != StudySettings.launcher:
-            found["launcher"] = ours.launcher
-        if ours.task != StudySettings.task:
-            found["task"] = ours.task
-        if ours.data_dir not in (DATA_DIR, os.environ.get(DATA_VARIABLE)):
-            found["data_dir"] = ours.data_dir
-        where = self._stored() if ours.study_name is None else self._named(study.study_name)
-        if ours.goal.budget is not None:
-            name = "budget_total" if ours.goal.is_total else "budget"
-            return {**found, **where, name: f"{2 * ours.goal.budget:g}s"}
-        so_far = n_finished(study) if ours.goal.is_open else ours.most_trials
-        return {**found, **where, "n_trials": 2 * so_far}
-
-    def _named(self, study_name: str) -> dict[str, object]:
-        return {"study_name": study_name, **self._stored()}
-
-    def _stored(self) -> dict[str, object]:
-        url = self._settings.storage
-        usual = url in (StudySettings.storage, os.environ.get(STORAGE_VARIABLE))
-        return {} if usual else {"storage": redacted(url)}
-
-
-def _notes(objective: Objective, plan: Plan) -> list[str]:
-    """What a person should know before the search."""
-    why = getattr(objective, "why_least", "")  # of tasks that our own loop trains
-    asked_less = plan.asked.batch_sizes[0] < objective.batch_sizes[0]
-    return [*objective.notes, *([why] if why and asked_less else [])]
-
-
-def n_finished(study: Study) -> int:
-    """Trials that count towards the total."""
-    return sum(is_finished(trial) for trial in sound_trials(study))
+        is_interrupted = self._interrupts.signum is not None
+        self._closing.say_outcome(
+            study, end, plan, n_paused=n_paused, is_interrupted=is_interrupted
+        )
 
 
 def checkpoints_of(settings: StudySettings) -> Path | None:

@@ -136,7 +136,7 @@ def test_ranks_get_cores_of_their_own_or_none_is_pinned(tmp_path, monkeypatch):
 
 def test_more_ranks_than_cores_is_said(workdir, write_task, monkeypatch, capsys):
     write_task(TASK)
-    monkeypatch.setattr("batchfront.study.session.session.n_cores", lambda: 2)
+    monkeypatch.setattr("batchfront.study.session.header.n_cores", lambda: 2)
     monkeypatch.setattr("batchfront.study.session.session.opened", _stop)
     assert main([*OPTIONS, "--n-workers", "2"]) == 130
     assert "4 ranks share 2 cores" in capsys.readouterr().err
