@@ -54,7 +54,7 @@ class GuardSettings:
     """One that has come this far in one of the last ..."""
     hinted_for: int = 3
     """... so many metrics speaks against a baseline that nothing confirms. Before there are as
-    many, if they come before `fallen_after`, no run is stalled, nor ..."""
+    many, if they come before `fallen_after`, no run that began near it is stalled, nor one ..."""
     surely: float = 2.0
     """... where their mean is as far above chance, and by so many times its counting noise."""
     hopeful_until: float = 0.6
@@ -203,7 +203,7 @@ class Course:
         if self.chance is None or n == 0:
             return False
         soon = self.reported_at * (n + 1) / n <= rule.fallen_after * total_steps * (1 + 1e-9)
-        if n < rule.hinted_for and soon:
+        if n < rule.hinted_for and soon and not self._began_far:
             return True
         recent = self.shortfalls[-rule.hinted_for :]
         noise = skill_noise(self._metric, self.chance, self.shortfalls)

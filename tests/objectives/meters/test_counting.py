@@ -74,6 +74,12 @@ def test_no_run_is_stalled_before_three_metrics_where_they_come_within_a_fifth(e
     assert found == (Verdict.STALLED, steps)
 
 
+def test_a_run_that_began_far_above_the_baseline_waits_for_no_metrics():
+    """Its loss is not there for the noise of its training."""
+    found = judged((2.3,) * 100, (0.1,) * 20, every=66, baseline_metric=0.1, baseline_loss=0.5)
+    assert found == (Verdict.STALLED, 160)
+
+
 def test_an_explosion_is_none_the_less_one():
     guard = guard_of(baseline_metric=0.1)
     feed(guard, windows(2.0, 2.0))
