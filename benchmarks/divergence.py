@@ -34,6 +34,7 @@ TASKS = (
     "benchmarks/tasks.py:noisy_adamw", "benchmarks/tasks.py:digits_cnn_adam",
     f"{ODD}kelvin_adam", f"{ODD}diabetes_raw_adam", f"{ODD}claims_adamw",
     f"{ODD}rare_class_adam", f"{ODD}pixels_sgd", f"{ODD}pixels_warm_up_adam",
+    f"{ODD}shells_batch_norm", f"{ODD}noisy_dropout",
 )  # fmt: skip
 BATCH_SIZES = (1, 4, 16, 64, 256)
 LEARNING_RATES = tuple(10 ** (e / 2) for e in range(-7, 3))  # 3e-4 .. 10
