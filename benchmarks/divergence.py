@@ -1,10 +1,12 @@
 """How well rules that look only at the training loss find runs that fail: real runs, side by side.
 
-    python -m benchmarks.divergence [TASK…] [--seeds 0,1] [--keep FOLDER] [--json OUT]
+    python -m benchmarks.divergence [TASK…] [--seeds 0,1] [--together] [--keep FOLDER] [--json OUT]
 
 Every run is trained to its end (or until its loss is no number); then all rules look at its course.
 With --keep the courses are written to a folder, and read from there the next time: a rule that was
-changed is judged in seconds. The folder knows nothing of changes to tasks or to training. Columns:
+changed is judged in seconds. The folder knows nothing of changes to tasks or to training. With
+--together the rates of a size are trained as one vectorised run, where they can be: several times
+as fast, and rounded otherwise (docs/fused.md). Columns:
   recall       share stopped of the failed runs: no number in the end, or a final training loss of
                at least 0.9 of the constant predictor's and no metric clearly above its
   false_stops  stopped runs of the upper half by that metric at their batch size; no failed one is
@@ -20,6 +22,7 @@ from statistics import mean, median
 from typing import Any
 
 from batchfront.objectives.load import load_objective
+from batchfront.objectives.measurement import TrialParams
 from batchfront.objectives.training.recipe import PLAIN, Recipe
 from benchmarks.divergence_rules import FourTimesBest, Guard, NanOnly, Rule, TwiceTheWindow
 from benchmarks.recorded_losses import Course, keep, read, recorded
@@ -31,6 +34,7 @@ TASKS = (
     "benchmarks/tasks.py:noisy_adamw", "benchmarks/tasks.py:digits_cnn_adam",
     f"{ODD}kelvin_adam", f"{ODD}diabetes_raw_adam", f"{ODD}claims_adamw",
     f"{ODD}rare_class_adam", f"{ODD}pixels_sgd", f"{ODD}pixels_warm_up_adam",
+    f"{ODD}shells_batch_norm", f"{ODD}noisy_dropout",
 )  # fmt: skip
 BATCH_SIZES = (1, 4, 16, 64, 256)
 LEARNING_RATES = tuple(10 ** (e / 2) for e in range(-7, 3))  # 3e-4 .. 10
@@ -47,6 +51,9 @@ def main() -> None:
     arguments.add_argument("tasks", nargs="*", default=TASKS, metavar="TASK")
     arguments.add_argument("--seeds", type=_numbers, default=SEEDS, metavar="0,1")
     arguments.add_argument("--keep", type=Path, metavar="FOLDER", help="of recorded courses")
+    arguments.add_argument(
+        "--together", action="store_true", help="train the rates of a size as one"
+    )
     args = arguments.parse_args()
     rows = []
     print(
@@ -54,7 +61,7 @@ def main() -> None:
         f"{'false stops':>11} {'steps saved':>11}"
     )
     for task in args.tasks:
-        for row in compare(task, args.seeds, args.keep):
+        for row in compare(task, args.seeds, args.keep, together=args.together):
             rows.append(row)
             print_row(row)
     if len(args.tasks) > 1:
@@ -68,7 +75,9 @@ def _numbers(text: str) -> tuple[int, ...]:
     return tuple(map(int, text.split(",")))
 
 
-def compare(task: str, seeds: Sequence[int], folder: Path | None) -> list[dict[str, Any]]:
+def compare(
+    task: str, seeds: Sequence[int], folder: Path | None, *, together: bool
+) -> list[dict[str, Any]]:
     """Train the grid of one task, a row for each rule."""
     import torch
 
@@ -79,7 +88,9 @@ def compare(task: str, seeds: Sequence[int], folder: Path | None) -> list[dict[s
     seen = [
         course
         for seed in seeds
-        for course in _grid(objective, task, seed, folder and folder / f"{name}-{seed}.pickle")
+        for course in _grid(
+            objective, task, seed, folder and folder / f"{name}-{seed}.pickle", together=together
+        )
     ]
     stops = [stops_of(course) for course in seen]
     return [
@@ -88,7 +99,9 @@ def compare(task: str, seeds: Sequence[int], folder: Path | None) -> list[dict[s
     ]
 
 
-def _grid(objective: Any, task: str, seed: int, path: Path | None) -> list[Course]:
+def _grid(
+    objective: Any, task: str, seed: int, path: Path | None, *, together: bool
+) -> list[Course]:
     """The runs of one seed, from the file where there is one."""
     from rich.progress import track
 
@@ -98,14 +111,24 @@ def _grid(objective: Any, task: str, seed: int, path: Path | None) -> list[Cours
     least, most = objective.batch_sizes
     sizes = [b for b in BATCH_SIZES if least <= b <= (most or b)]
     finer = FINER if task.startswith(ODD) and "adam" in task else 1.0
-    grid = [(b, finer * r) for b in sizes for r in LEARNING_RATES]
-    made = [
-        recorded(objective, batch_size=size, learning_rate=rate, seed=seed)
-        for size, rate in track(grid, f"{task}, seed {seed}", transient=True)
-    ]
+    rates = [finer * rate for rate in LEARNING_RATES]
+    made = []
+    for size in track(sizes, f"{task}, seed {seed}", transient=True):
+        group = [_params(objective, size, rate, seed) for rate in rates]
+        made += recorded(objective, group, together=together)
     if path:
         keep(made, path)
     return made
+
+
+def _params(objective: Any, size: int, rate: float, seed: int) -> TrialParams:
+    return TrialParams(
+        batch_size=size,
+        learning_rate=rate,
+        epochs=objective.default_epochs,
+        seed=seed,
+        device="cpu",
+    )
 
 
 def stops_of(course: Course) -> dict[str, int]:

@@ -5,6 +5,7 @@ They are what the divergence guard is judged on besides benchmarks/tasks.py: dat
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -13,9 +14,10 @@ from sklearn.datasets import load_diabetes, make_classification
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy, mse_loss
 
-from batchfront.objectives.task import Data, Task
+from batchfront.objectives.task import Data, Task, sgd_momentum
 from batchfront.objectives.tasks import digits as digits_module
 from batchfront.objectives.tasks.splits import split_60_20_20
+from benchmarks import tasks
 
 
 def kelvin_adam() -> Task:
@@ -81,6 +83,22 @@ def pixels_sgd() -> Task:
 def pixels_warm_up_adam() -> Task:
     """The same with Adam; the benchmark lets its rate rise over 30% of the run."""
     return replace(pixels_sgd(), name="pixels-warm-up", optimizer=torch.optim.Adam)
+
+
+def shells_batch_norm() -> Task:
+    """Shells of a Gaussian, with batch norm: at small batches its noise is most of the loss."""
+    layers: Callable[[], nn.Module] = lambda: nn.Sequential(  # noqa: E731
+        nn.Linear(10, 64), nn.BatchNorm1d(64), nn.ReLU(), nn.Linear(64, 3)
+    )
+    return replace(tasks.quantiles_nadam(), model=layers, optimizer=sgd_momentum)
+
+
+def noisy_dropout() -> Task:
+    """Noisy labels, and nine of ten units dropped while it trains."""
+    layers: Callable[[], nn.Module] = lambda: nn.Sequential(  # noqa: E731
+        nn.Linear(20, 64), nn.ReLU(), nn.Dropout(0.9), nn.Linear(64, 4)
+    )
+    return replace(tasks.noisy_adamw(), model=layers, optimizer=sgd_momentum)
 
 
 def _brightened(data: Data) -> Data:

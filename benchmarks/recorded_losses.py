@@ -11,6 +11,7 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
+from batchfront.objectives.fused.together import Together
 from batchfront.objectives.measurement import Stopped, TrialParams, Verdict
 from batchfront.objectives.run import Run
 
@@ -72,6 +73,10 @@ class Recording(Run):
         if not math.isfinite(value):
             self._close(math.nan)
 
+    def steps(self, losses: Sequence[float]) -> None:
+        for loss in losses:
+            self.step(loss)
+
     def report(self, val_accuracy: float, **others: Any) -> None:
         self._raise_latched()
         self._close(float(val_accuracy))
@@ -83,20 +88,19 @@ class Recording(Run):
             self._stop(Verdict.NON_FINITE, "no number")
 
 
-def recorded(objective: Any, *, batch_size: int, learning_rate: float, seed: int) -> Course:
-    """Train once."""
-    params = TrialParams(
-        batch_size=batch_size,
-        learning_rate=learning_rate,
-        epochs=objective.default_epochs,
-        seed=seed,
-        device="cpu",
-    )
-    course = Course(batch_size=batch_size)
-    run = Recording(course, metric=objective.metric)
-    with run, suppress(Stopped):
-        objective(params, run)
-    return course
+def recorded(objective: Any, group: Sequence[TrialParams], *, together: bool) -> list[Course]:
+    """Train each once: as one vectorised run where that is wanted and can be."""
+    courses = [Course(batch_size=params.batch_size) for params in group]
+    runs = [Recording(course, metric=objective.metric) for course in courses]
+    pairs = list(zip(group, runs, strict=True))
+    together = together and not Together(objective).why_not(group)
+    if together:
+        for error in filter(None, Together(objective).carry_out(pairs)):
+            raise error
+    for params, run in [] if together else pairs:
+        with run, suppress(Stopped):
+            objective(params, run)
+    return courses
 
 
 def read(path: Path) -> list[Course] | None:

@@ -20,11 +20,13 @@ from benchmarks.hypervolume import hypervolume
 from benchmarks.multi_metric import non_domination_ranks
 from benchmarks.playback import UNGUARDED, Played, play, random_design
 from benchmarks.pruning import beats, compare, front_of, is_lost, is_told_lost, volume_axes
+from benchmarks.recorded_losses import recorded
 from benchmarks.score import Score, costs_of, oracle_row, summary, untold
 from benchmarks.searches import Playback, play_study
 from benchmarks.seed_means import axes_with_ties, means_of
 from benchmarks.warm_start import PAST, earlier, inverted, past_of, warm
 
+from .objectives.conftest import made_task, ready
 from .study.conftest import ROOT
 
 
@@ -315,3 +317,20 @@ def test_a_killed_member_is_told_from_the_rest_by_its_seeds_or_was_lucky(table):
     assert is_told_lost(table, best, [worst])
     assert not is_told_lost(table, best, [worst, best])
     assert not is_told_lost(table, worst, [best])
+
+
+@pytest.mark.slow
+def test_runs_that_are_recorded_together_are_those_recorded_alone():
+    objective = ready(made_task())
+    group = [
+        TrialParams(batch_size=16, learning_rate=rate, epochs=3, seed=1, device="cpu")
+        for rate in (0.01, 0.1)
+    ]
+    alone, together = (recorded(objective, group, together=way) for way in (False, True))
+    for one, same in zip(alone, together, strict=True):
+        assert (one.total_steps, one.failed) == (same.total_steps, same.failed)
+        for (losses, metric), (same_losses, same_metric) in zip(
+            one.epochs, same.epochs, strict=True
+        ):
+            assert losses == pytest.approx(same_losses, rel=1e-3)
+            assert metric == pytest.approx(same_metric, abs=0.04)

@@ -16,9 +16,9 @@ from batchfront.objectives.parameter import Parameter, Value
 from batchfront.objectives.run import Run
 
 STEPS_PER_EPOCH = 20
-"""Steps that stand for an epoch: its mean loss, over and over. A table does not say how many there
-were. From 15 epochs on these make two windows of the divergence guard, which wants three bad ones
-in a row: one bad epoch is not divergence. In shorter tables, as in short runs, it may be."""
+"""Steps that stand for an epoch: its mean loss, over and over; fewer where the table says there
+were fewer. From 15 epochs on these make two windows of the divergence guard, which wants three bad
+ones in a row: one bad epoch is not divergence. In shorter tables, as in short runs, it may be."""
 
 LOSS_COLUMN = "train_loss"
 LOSS_METRIC = Metric(LOSS_COLUMN, direction="minimize")
@@ -56,17 +56,24 @@ class ReplayObjective:
         table = self.table
         recorded = table.nearest(params.batch_size, params.learning_rate, params.seed)
         by_loss, n_rows = self.metric.name == LOSS_COLUMN, params.planned.points
+        steps = _steps_of(table, recorded.batch_size)
         run.begin(
-            n_rows * STEPS_PER_EPOCH,
+            sum(steps[:n_rows]),
             baseline_loss=table.baseline_loss,
             baseline_metric=table.baseline_loss if by_loss else table.baseline_metric,
         )
         run.told_cost(
-            step_seconds=table.epoch_seconds(recorded.batch_size) / STEPS_PER_EPOCH,
+            step_seconds=table.epoch_seconds(recorded.batch_size) * table.epochs / sum(steps),
             peak_memory_bytes=table.peak_memory_bytes(recorded.batch_size),
         )
         values = recorded.train_loss if by_loss else recorded.val_accuracy
-        _play(recorded.train_loss[:n_rows], values[:n_rows], n_rows, run)
+        _play(recorded.train_loss[:n_rows], values[:n_rows], steps[:n_rows], run)
+
+
+def _steps_of(table: Table, batch_size: int) -> list[int]:
+    """The steps that stand for each epoch of a whole run."""
+    taken = table.steps(batch_size) or [STEPS_PER_EPOCH] * table.epochs
+    return [min(n, STEPS_PER_EPOCH) for n in taken]
 
 
 def _metric_of(table: Table, asked: AskedMetric, name: str) -> Metric:
@@ -80,20 +87,20 @@ def _metric_of(table: Table, asked: AskedMetric, name: str) -> Metric:
     return metric
 
 
-def _play(losses: Sequence[float], values: Sequence[float], epochs: int, run: Run) -> None:
+def _play(losses: Sequence[float], values: Sequence[float], steps: Sequence[int], run: Run) -> None:
     """Play; a run that is to go on later is kept, the others would take longer to save."""
     first = 0 if run.restored is None else run.restored["epoch"]
     run.keeps_if_asked = True
     for epoch, (loss, value) in enumerate(zip(losses, values, strict=True)):
         if epoch < first:
             continue
-        for _ in range(STEPS_PER_EPOCH):
+        for _ in range(steps[epoch]):
             run.step(loss)
         run.report(value)
         if run.asked_to_keep:
             run.save({"epoch": epoch + 1})
-    if len(losses) < epochs:  # it went non-finite and has no further rows
-        for _ in range(STEPS_PER_EPOCH):
+    if len(losses) < len(steps):  # it went non-finite and has no further rows
+        for _ in range(steps[len(losses)]):
             run.step(math.nan)
 
 

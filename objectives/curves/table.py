@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -17,6 +17,7 @@ COLUMNS = (
     "val_accuracy", "train_seconds", "peak_memory_bytes",
 )  # fmt: skip
 
+N_TRAIN = "n_train"  # a column of tables of epochs: the examples of one
 Key = tuple[int, float, int]  # batch size, learning rate, seed
 
 
@@ -47,6 +48,7 @@ class Table:
     runs: dict[Key, RecordedRun]
     unit: str = UNITS[0]  # of the runs' length
     amount: int | None = None  # of it; None: as many epochs as points
+    n_train: int | None = None  # examples of an epoch, where the table says them
 
     @cached_property
     def epochs(self) -> int:
@@ -64,6 +66,14 @@ class Table:
     def batch_sizes(self) -> list[int]:
         """The batch sizes recorded, ascending."""
         return sorted({size for size, _, _ in self.runs})
+
+    def steps(self, batch_size: int) -> list[int] | None:
+        """Optimizer steps up to each point of a whole run; None where the table does not say."""
+        length = replace(self.length, n_train=self.n_train)
+        try:
+            return length.steps([batch_size] * length.points)
+        except ValueError:
+            return None
 
     def learning_rates(self, batch_size: int) -> list[float]:
         """The learning rates recorded at `batch_size`, ascending."""
@@ -148,6 +158,7 @@ def read_table(path: str | Path) -> Table:
     curves = sheet.curves()
     runs, length = [_run(curve) for curve in curves], length_in(curves)
     return Table(
+        n_train=_n_train_in(sheet.rows),
         unit=UNITS[0] if length is None else length.unit,
         amount=None if length is None else length.amount,
         task=sheet.word("task"),
@@ -170,6 +181,13 @@ def length_in(curves: Sequence[Sequence[Row]]) -> Length | None:
         if all(int(cell) == amount * k // n for k, cell in enumerate(cells, 1)):
             return Length(unit=unit, amount=amount, evaluations=n)
     return None
+
+
+def _n_train_in(rows: Sequence[Row]) -> int | None:
+    """The examples of an epoch, where every row says the same."""
+    said = {row.others.get(N_TRAIN, "") for row in rows}
+    cell = said.pop() if len(said) == 1 else ""
+    return int(cell) or None if cell.isdecimal() else None
 
 
 def _run(curve: list[Row]) -> RecordedRun:

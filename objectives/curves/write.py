@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from batchfront.objectives.curves.table import COLUMNS, Key, Table, read_table
+from batchfront.objectives.curves.table import COLUMNS, N_TRAIN, Key, Table, read_table
 from batchfront.objectives.length import Length
 from batchfront.objectives.measurement import ObjectiveError, TrialParams, Verdict
 from batchfront.objectives.metric import Metric
@@ -116,9 +116,18 @@ class TableFile:
 
     @property
     def _head(self) -> bytes:
-        """The columns; how far each row is, where that is none of plain epochs, is the last."""
-        more = () if self.length.is_plain else (self.length.unit,)
-        return (",".join((*COLUMNS, *more)) + "\n").encode()
+        return _head_of(*self._more)
+
+    @property
+    def _more(self) -> tuple[str, ...]:
+        """The last column: how far each row is, or how many examples a plain epoch has.
+
+        Files of plain epochs that were begun without it go on so.
+        """
+        if not self.length.is_plain:
+            return (self.length.unit,)
+        is_older = self.path.exists() and _first_line(self.path) == _head_of()
+        return () if is_older or self.length.n_train is None else (N_TRAIN,)
 
     def open(self) -> Table | None:
         """What is recorded so far, cut back to whole runs; None for a new table.
@@ -141,18 +150,20 @@ class TableFile:
     ) -> None:
         """Append one run in one write; `seconds` of an epoch, `peak` bytes."""
         size, rate, seed = key
+        more = self._more
         self._append(
             [
                 self.task, self.optimizer, size, f"{rate:g}", seed, epoch,
                 f"{loss:.6g}", f"{value:.6g}", f"{epoch * seconds:.6g}", peak,
-                *self._so_far(epoch),
+                *(self._cell(column, epoch) for column in more),
             ]
             for epoch, (loss, value) in enumerate(curve, 1)
         )  # fmt: skip
 
-    def _so_far(self, point: int) -> list[int]:
-        """What a run was given up to a point, where its length is none of plain epochs."""
-        return [] if self.length.is_plain else [self.length.amount * point // self.length.points]
+    def _cell(self, column: str, point: int) -> int | None:
+        """What the last column says at a point."""
+        length = self.length
+        return length.n_train if column == N_TRAIN else length.amount * point // length.points
 
     def _append(self, rows: Iterable[Iterable[object]]) -> None:
         text = io.StringIO()
@@ -209,3 +220,12 @@ class TableFile:
         kept = lines[: len(lines) - len(table.runs[last].val_accuracy)]
         os.truncate(self.path, sum(map(len, kept)))
         return read_table(self.path) if whole else None
+
+
+def _head_of(*more: str) -> bytes:
+    return (",".join((*COLUMNS, *more)) + "\n").encode()
+
+
+def _first_line(path: Path) -> bytes:
+    with path.open("rb") as stream:
+        return stream.readline()

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any
 
+from batchfront.objectives.meters.counting import skill_noise
 from batchfront.objectives.meters.outlook import falls, outlook
 from batchfront.objectives.metric import ACCURACY, Metric
 
@@ -52,7 +53,10 @@ class GuardSettings:
     hint: float = 0.04
     """One that has come this far in one of the last ..."""
     hinted_for: int = 3
-    """... so many metrics speaks against a baseline that nothing confirms."""
+    """... so many metrics speaks against a baseline that nothing confirms. Before there are as
+    many, if they come before `fallen_after`, no run that began near it is stalled, nor one ..."""
+    surely: float = 2.0
+    """... where their mean is as far above chance, and by so many times its counting noise."""
     hopeful_until: float = 0.6
     """A loss that falls from far above is taken to go on at its pace until this share of the budget
     is spent; then it slows down as it did."""
@@ -189,6 +193,23 @@ class Course:
         rule, recent = self.settings, self.means[-max(1, len(self.means) // 4) :]
         far = self._far_above(max(recent))
         return self._best_of(rule.hinted_for if far else 1) >= rule.hint
+
+    def may_be_learning(self, *, total_steps: int) -> bool:
+        """Whether the metric says, or may yet say, that the loss is worse than what is learned.
+
+        Dropout makes it so, and batch norm at small batches.
+        """
+        rule, n = self.settings, len(self.shortfalls)
+        if self.chance is None or n == 0:
+            return False
+        soon = self.reported_at * (n + 1) / n <= rule.fallen_after * total_steps * (1 + 1e-9)
+        if n < rule.hinted_for and soon and not self._began_far:
+            return True
+        recent = self.shortfalls[-rule.hinted_for :]
+        noise = skill_noise(self._metric, self.chance, self.shortfalls)
+        surely = max(rule.hint, rule.surely * noise)
+        is_record = self.shortfalls[-1] < min([1.0, *self.shortfalls[:-1]])
+        return is_record or 1 - sum(recent) / len(recent) >= surely
 
     def _best_of(self, n: int) -> float:
         """The best skill in the last `n` metrics: 0 at chance or where none is known, 1 perfect."""

@@ -149,6 +149,8 @@ class DivergenceGuard:
         if not confirmed and course.doubts_baseline(spent=spent):
             return None
         verdict = Verdict.DIVERGED if course.exploded or course.learned else Verdict.STALLED
+        if verdict is Verdict.STALLED and course.may_be_learning(total_steps=self.total_steps):
+            return None
         said = (
             f"training loss {self.window_mean:.4g} against {course.baseline:.4g} for the best "
             f"constant predictor, {outlook(course.means, self._left, damped=True):.4g} to be "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import accumulate
 
 import pytest
 
@@ -182,3 +183,25 @@ def test_a_run_that_does_not_fit_on_the_disk_leaves_whole_runs_only(tmp_path):
         with pytest.raises(OSError, match="No space left"):
             add_many()
         assert len(read_table(file.path).runs) == len(added) + 1
+
+
+def of_epochs(file: TableFile, n_train: int | None) -> TableFile:
+    return TableFile(**{**vars(file), "length": Length(amount=3, n_train=n_train)})
+
+
+def test_a_table_says_how_many_examples_an_epoch_has(file):
+    _fill(of_epochs(file, 40), (16, 0.1, 0))
+    table = read_table(file.path)
+    assert table.n_train == 40
+    assert tuple(accumulate(table.steps(16) or [])) == PARAMS.evaluated_after(40)
+    _fill(of_epochs(file, 40), (16, 0.1, 1))
+    assert len(read_table(file.path).runs) == 2
+
+
+def test_a_table_that_was_begun_without_them_goes_on_so(file):
+    _fill(of_epochs(file, None), (16, 0.1, 0))
+    _fill(of_epochs(file, 40), (16, 0.1, 1))
+    table = read_table(file.path)
+    assert table.n_train is None
+    assert table.steps(16) is None
+    assert len(table.runs) == 2

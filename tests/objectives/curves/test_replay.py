@@ -6,6 +6,7 @@ import math
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -33,9 +34,10 @@ def recorded(losses, values, *, seed=0, size=16, rate=0.05) -> RecordedRun:
     )
 
 
-def replay(*runs: RecordedRun) -> ReplayObjective:
+def replay(*runs: RecordedRun, **said: Any) -> ReplayObjective:
     by_key = {(r.batch_size, r.learning_rate, r.seed): r for r in runs}
-    return ReplayObjective(Table(task="made", optimizer="sgd", runs=by_key), name="made.csv")
+    table = Table(task="made", optimizer="sgd", runs=by_key, **said)
+    return ReplayObjective(table, name="made.csv")
 
 
 GOOD = recorded([2.3, 1.0, 0.5, 0.4], [0.2, 0.5, 0.8, 0.9])
@@ -97,6 +99,44 @@ def test_one_bad_epoch_is_not_divergence():
     assert train(replay(bad), epochs=20).result().verdict is Verdict.COMPLETED
     two = recorded([2.0, 9.9, 9.9] + [1.0] * 17, [0.2, 0.1, 0.1] + [0.5] * 17)
     assert train(replay(two), epochs=20).result().verdict is Verdict.DIVERGED
+
+
+@pytest.mark.parametrize(
+    ("said", "steps"),
+    [
+        ({}, 4 * STEPS_PER_EPOCH),
+        ({"n_train": 40}, 40 * 4 // 16),
+        ({"n_train": 4000}, 4 * STEPS_PER_EPOCH),
+        ({"unit": "examples", "amount": 100}, 100 // 16),
+        ({"unit": "steps", "amount": 9}, 9),
+        ({"unit": "tokens", "amount": 9}, 4 * STEPS_PER_EPOCH),
+    ],
+    ids=str,
+)
+def test_a_replay_takes_no_more_steps_than_the_run_did(said, steps):
+    result = train(replay(GOOD, **said), epochs=4).result()
+    assert result.steps == result.total_steps == steps
+    assert result.metric_curve == (0.2, 0.5, 0.8, 0.9)
+    assert result.train_seconds == pytest.approx(2.0)
+
+
+def test_a_run_of_few_steps_is_judged_by_as_few():
+    """Its loss is above the constant predictor's for a fifth of 44 steps, 5 of its 25 epochs."""
+    slow = recorded([0.9] * 5 + [0.5] * 20, [0.5] * 5 + [0.8] * 20, size=512)
+    usual = recorded([0.69] * 25, [0.5] * 25, size=512, rate=1e-4)
+
+    def verdict_of(**said: Any) -> Verdict:
+        objective = replay(slow, usual, **said)
+        return train(objective, epochs=25, batch_size=512, learning_rate=0.05).result().verdict
+
+    assert verdict_of() is Verdict.STALLED
+    assert verdict_of(n_train=900) is Verdict.COMPLETED
+
+
+def test_a_run_of_few_steps_that_went_non_finite_does_so_again():
+    lost = recorded([2.3, math.nan], [0.2, math.nan], seed=1)
+    result = train(replay(GOOD, lost, n_train=16), epochs=4, seed=1).result()
+    assert result.verdict is Verdict.NON_FINITE
 
 
 def test_a_probe_takes_the_recorded_cost_without_playing():
