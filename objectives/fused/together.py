@@ -18,9 +18,9 @@ from batchfront.objectives.measurement import Stopped, TrialParams
 from batchfront.objectives.raised import Halted
 from batchfront.objectives.run import Run
 
-LEAST_SECONDS, LEAST_STEPS = 0.5, 4000
+LEAST_SECONDS, LEAST_STEPS = 0.2, 1800
 """Of runs alone, in all: to trace, time and compare a step takes a quarter of these seconds, and as
-long as 190 such steps. Where it turns out not to pay after all, little is lost then."""
+long as 85 such steps. Where it turns out not to pay after all, little is lost then."""
 
 
 class Together:
