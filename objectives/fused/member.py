@@ -64,10 +64,10 @@ class Member:
             parts = begun.order.take(self._batch_size, begun.sizes.steps(epoch))  # type: ignore[attr-defined]
             examples = torch.cat([part.clone() for part in parts])
         size = min(self._batch_size, self._objective.n_train or self._batch_size)
-        self._examples = examples.view(-1, size)  # (n, B)
-        self._driven: Iterator[Any] = iter(
-            begun.driven(((one, None) for one in self._examples), epoch)
-        )
+        self._examples = batches = examples.view(-1, size)  # (n, B)
+        # By their numbers: where rates stand still nobody asks for them.
+        coming = ((batches[n], None) for n in range(len(batches)))
+        self._driven: Iterator[Any] = iter(begun.driven(coming, epoch))
         self._at = 0
 
     @property

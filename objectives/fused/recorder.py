@@ -90,7 +90,7 @@ class Recorder(TorchDispatchMode):
             memory=memory,
             shape=tuple(tensor.shape),
             stride=tensor.stride(),
-            offset=tensor.storage_offset(),
+            offset=int(tensor.storage_offset()),
             dtype=tensor.dtype,
             bits=(tensor.is_conj(), tensor.is_neg()),
         )
