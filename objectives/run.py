@@ -89,6 +89,8 @@ class Run(Remarks):
         self.restored: dict[str, Any] | None = None
         """What an earlier process saved last, to be loaded before `begin`; else None."""
         self.keep: Callable[[dict[str, Any]], None] | None = None
+        self.is_due: Callable[[], bool] = lambda: True
+        """Whether `keep` wants this epoch; where epochs are short it does not want each."""
         self.keeps_if_asked = False
         """Set by a loop that saves an epoch only where it is `asked_to_keep` it."""
         self.asked_to_keep = False
@@ -218,9 +220,13 @@ class Run(Remarks):
                 else the run is not kept, which is said once. The generators of torch, NumPy and
                 Python are kept for you, and so is what the run has measured.
         """
-        if self.keep is not None and self.latched is None:
+        self.save_made(lambda: state)
+
+    def save_made(self, make: Callable[[], Mapping[str, Any]]) -> None:
+        """Do as `save`, with what `make` gives: it is called where that is going to be kept."""
+        if self.keep is not None and self.latched is None and self.is_due():
             with self.validating():
-                self.keep({"run": self._state(), "loop": dict(state)})
+                self.keep({"run": self._state(), "loop": dict(make())})
         self._raise_latched()  # after it: who leaves wants this epoch kept
 
     def _state(self) -> dict[str, Any]:

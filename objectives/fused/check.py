@@ -7,10 +7,11 @@ a buffer that is replaced rather than written into.
 
 from __future__ import annotations
 
+import pickle
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from batchfront.objectives.device.randomness import random_states, restore_random_states
+from batchfront.objectives.device.randomness import held_states, restore_random_states
 from batchfront.objectives.fused.graph import Traced
 from batchfront.objectives.fused.places import named_tensors
 from batchfront.objectives.fused.refusal import Refused
@@ -30,7 +31,7 @@ class Shown:
 
     losses: Tensor  # (STEPS,)
     output: Tensor  # in training, of one more batch
-    random: str  # the states of the global generators after all this
+    random: list[bytes]  # the states of the global generators after all this
     buffers: dict[str, Tensor]
     before: dict[str, Tensor]
 
@@ -42,7 +43,7 @@ def check(step: Traced, setting: Setting) -> None:
     as before.
     """
     device = setting.objective.device
-    states = random_states(device)
+    states = held_states(device)
     try:
         ordinary = [_ordinary(setting, n) for n in range(len(SEEDS))]
         together = _together(step, setting)
@@ -96,14 +97,12 @@ def _ordinary(setting: Setting, n: int) -> Shown:
     )
 
 
-def _drawn(setting: Setting) -> str:
+def _drawn(setting: Setting) -> list[bytes]:
     """The state of all random generators, as something to compare."""
-    import torch
-
-    states = random_states(setting.objective.device)
-    plain = {k: v.tolist() if isinstance(v, torch.Tensor) else v for k, v in states.items()}
-    kind, keys, *rest = states["numpy"]
-    return repr({**plain, "numpy": [kind, keys.tolist(), rest]})
+    states = held_states(setting.objective.device)
+    numpy, python = states.pop("numpy"), states.pop("python")
+    others = [state.cpu().numpy().tobytes() for state in states.values()]
+    return [*others, pickle.dumps(numpy), pickle.dumps(python)]
 
 
 def _together(step: Traced, setting: Setting) -> list[Shown]:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from batchfront.objectives.device.randomness import random_states, restore_random_states
+from batchfront.objectives.device.randomness import held_states, restore_random_states
 from batchfront.objectives.fused.graph import Traced
 from batchfront.objectives.fused.sample import RATES, SEEDS, STEPS, batches_of, sample_of
 from batchfront.objectives.fused.setting import Setting
@@ -16,18 +16,21 @@ from batchfront.objectives.training.optimizer import step_function
 if TYPE_CHECKING:
     Step = Callable[[int], None]  # with a batch of so many, from 0
 
-SECONDS = 0.1  # of steps, about: of both kinds together
+LEAST_GAIN = 1.3  # for which runs are to be trained together
+CLEAR = 1.5  # times as much, or as little: what more turns would hardly change
+SECONDS = 0.05  # of steps, about: of both kinds together
 WARMING = 2  # steps: TorchScript rewrites a step at its first ones
-LEAST_TURNS, MOST_TURNS = 3, 80
+LEAST_TURNS, MOST_TURNS = 4, 80
 
 
 def gain(step: Traced, setting: Setting) -> float:
     """Seconds of ordinary steps over those of a group's step, per run; of the quickest turns.
 
-    On a CPU these are CPU seconds, which other work on the machine does not lengthen much.
+    There are few turns where it is clear whether that is LEAST_GAIN. On a CPU these are CPU
+    seconds, which other work on the machine does not lengthen much.
     """
     device = setting.objective.device
-    states = random_states(device)
+    states = held_states(device)
     try:
         ordinary, together = _ordinary(setting), _together(step, setting)
     finally:
@@ -45,13 +48,22 @@ def gain(step: Traced, setting: Setting) -> float:
     for n in range(WARMING):
         ordinary(n), together(n)
     turns: list[tuple[float, float]] = []
-    while len(turns) < LEAST_TURNS or (len(turns) < MOST_TURNS and sum(map(sum, turns)) < SECONDS):
+    while len(turns) < LEAST_TURNS or (
+        len(turns) < MOST_TURNS
+        and sum(map(sum, turns)) < SECONDS
+        and 1 / CLEAR < _ratio(turns, step.width) / LEAST_GAIN < CLEAR
+    ):
         turns.append((seconds(ordinary, len(turns)), seconds(together, len(turns))))
+    return _ratio(turns, step.width)
+
+
+def _ratio(turns: Sequence[tuple[float, float]], width: int) -> float:
+    """Of the quickest turns."""
     each = list(zip(*turns, strict=True))
     best = [min(found) for found in each]
     if not all(best):  # by a coarse clock
         best = [sum(found) for found in each]
-    return step.width * best[0] / best[1] if best[1] else 0.0
+    return width * best[0] / best[1] if best[1] else 0.0
 
 
 def _ordinary(setting: Setting) -> Step:

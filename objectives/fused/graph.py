@@ -1,8 +1,8 @@
 """One training step of several models, traced once to a graph of operators without autograd.
 
 `vmap` alone decides anew at every step what each operator becomes over several models, which takes
-longer than most operators do. So a step is traced once for a number of models and a batch size
-(`make_fx`), and what was found is run again and again.
+longer than most operators do. So a step is traced once for a number of models and a batch size,
+and what was found is run again and again.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from batchfront.objectives.fused.leaner import lean
 from batchfront.objectives.fused.noise import Noise, noise_of
 from batchfront.objectives.fused.refusal import Refused
 from batchfront.objectives.fused.script import Step, as_script
@@ -71,8 +72,9 @@ def traced(
         Refused: the step depends on values, or draws random numbers other than dropout's, or has
             what no tracer knows.
     """
-    from torch.fx.experimental.proxy_tensor import make_fx
     from torch.nn.attention import SDPBackend, sdpa_kernel
+
+    from batchfront.objectives.fused.recorder import recorded
 
     given = [tensor.clone() for tensor in (*tensors, numbers, x, y)]
     since = time.process_time()
@@ -80,15 +82,17 @@ def traced(
         # Other kernels of attention have no rule for several models.
         with sdpa_kernel(SDPBackend.MATH), warnings.catch_warnings():
             warnings.filterwarnings("ignore", "There is a performance drop")  # which is measured
-            graph = make_fx(_step(template, loss_of, shape))(*given)
+            found = recorded(_step(template, loss_of, shape), given)
     except Exception as error:  # tracers refuse in many ways
         said = (text_of(error).strip() or type(error).__name__).splitlines()[0]
         raise Refused(f"its step cannot be traced for several models: {said[:SAID]}") from error
-    noise = noise_of(graph, len(x), x.device.type)
-    step: Step = graph
+    noise = noise_of(found.graph, len(x), x.device.type)
+    lean(found.graph, found.constants)
+    step: Step | None = None
     if not x.is_cuda:
         with suppress(RuntimeError, NotImplementedError):  # Python runs it too, only slower
-            step = as_script(graph)
+            step = as_script(found.graph, found.constants)
+    step = step or found.in_python()
     seconds = time.process_time() - since
     return Traced(step=step, noise=noise, width=len(x), batch_size=x.shape[1], seconds=seconds)
 

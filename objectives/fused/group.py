@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 LEAST = 2  # places: a step of one model rounds otherwise
 MOST_STEPS = 256  # that are taken before losses are looked at
+READY = 2.5  # times as long as tracing a step takes: its comparison and its slow first calls, too
 MOST_NUMBERS = 1 << 21  # that one gather of examples may take, 8 MB
 
 
@@ -152,4 +153,4 @@ class Group:
             return there[0]
         steps = max(member.left_in_all for member in self._training())
         saved = steps * self._step_seconds * (1 - needed / now) / 2
-        return needed if saved > self._step.seconds else (there[0] if there else None)
+        return needed if saved > READY * self._step.seconds else (there[0] if there else None)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from batchfront.objectives.device.randomness import (
-    random_states,
+    held_states,
     restore_random_states,
     seed_everything,
 )
@@ -40,7 +41,7 @@ class Member:
         seed_everything(params.seed)
         order = objective.own_order(params.seed)
         self.begun: Begun = objective.begin(params, run, order)
-        self._random = random_states(objective.device)
+        self._random = held_states(objective.device)
         self.generator = generator_at(self._random["torch"])
         """Draws in its steps what torch's global generator draws in those of a lone run."""
         self.optimizer = self.begun.states["optimizer"]
@@ -63,10 +64,10 @@ class Member:
             parts = begun.order.take(self._batch_size, begun.sizes.steps(epoch))  # type: ignore[attr-defined]
             examples = torch.cat([part.clone() for part in parts])
         size = min(self._batch_size, self._objective.n_train or self._batch_size)
-        self._examples = examples.view(-1, size)  # (n, B)
-        self._driven: Iterator[Any] = iter(
-            begun.driven(((one, None) for one in self._examples), epoch)
-        )
+        self._examples = batches = examples.view(-1, size)  # (n, B)
+        # By their numbers: where rates stand still nobody asks for them.
+        coming = ((batches[n], None) for n in range(len(batches)))
+        self._driven: Iterator[Any] = iter(begun.driven(coming, epoch))
         self._at = 0
 
     @property
@@ -106,10 +107,9 @@ class Member:
         next(self._driven, None)  # a scheduler steps after the last batch, too
         run, objective = self.run, self._objective
         places.take(place, self.named)
-        if run.keep is not None:
-            places.take_state(place, self.named, self.optimizer, steps=self.steps)
+        take_state = partial(places.take_state, place, self.named, self.optimizer, steps=self.steps)
         with self._own_randomness():
-            objective.end_epoch(self.begun, self.params, run, self._epoch)
+            objective.end_epoch(self.begun, self.params, run, self._epoch, before_saving=take_state)
             self._epoch += 1
             if self._epoch > self.begun.length.points:
                 objective.diagnose(self.begun, self.params, run)
@@ -125,7 +125,7 @@ class Member:
         try:
             yield
         finally:
-            self._random = random_states(device)
+            self._random = held_states(device)
             self.generator.set_state(self._random["torch"])
 
 

@@ -11,12 +11,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from batchfront.objectives.fused.leaner import PLACE, Place
 from batchfront.objectives.fused.refusal import Refused
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
-    from torch.fx import GraphModule, Node
+    from torch.fx import Graph, Node
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +50,7 @@ class Noise:
         return self._tensors
 
 
-def noise_of(graph: GraphModule, width: int, device: str) -> Noise:
+def noise_of(graph: Graph, width: int, device: str) -> Noise:
     """Make what a graph draws something that it takes, after all else.
 
     Raises:
@@ -57,21 +58,20 @@ def noise_of(graph: GraphModule, width: int, device: str) -> Noise:
     """
     import torch
 
-    nodes, aten, draws = graph.graph.nodes, torch.ops.aten, []
+    nodes, aten, draws = graph.nodes, torch.ops.aten, []
     last = [node for node in nodes if node.op == "placeholder"][-1]
     for node in list(nodes):
         if torch.Tag.nondeterministic_seeded not in getattr(node.target, "tags", ()):
             continue
         draws.append(_draw(node, device))
-        with graph.graph.inserting_after(last):
-            last = graph.graph.placeholder(f"drawn_{len(draws)}")
+        with graph.inserting_after(last):
+            last = graph.placeholder(f"drawn_{len(draws)}")
         if node.target is aten.bernoulli.p:
+            last.meta[PLACE] = node.meta[PLACE]
             node.replace_all_uses_with(last)
-            graph.graph.erase_node(node)
+            graph.erase_node(node)
         else:  # others may look at what it writes into
             node.target, node.args = aten.copy_.default, (node.args[0], last)
-    if draws:
-        graph.recompile()
     return Noise(draws, width)
 
 
@@ -84,8 +84,8 @@ def _draw(node: Node, device: str) -> Draw:
     if device != "cpu":
         raise Refused(f"dropout on {device}, which draws otherwise in a group")
     share: Any = node.args[1]
-    drawn: Tensor = node.meta["val"]  # (W, ...)
-    return Draw(shape=tuple(drawn.shape[1:]), share=float(share), dtype=drawn.dtype)
+    drawn: Place = node.meta[PLACE]  # (W, ...)
+    return Draw(shape=drawn.shape[1:], share=float(share), dtype=drawn.dtype)
 
 
 def generator_at(state: Tensor) -> torch.Generator:

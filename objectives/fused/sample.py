@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from batchfront.objectives.device.randomness import random_states
+from batchfront.objectives.device.randomness import held_states
 from batchfront.objectives.fused.noise import generator_at
 from batchfront.objectives.fused.numbers import in_rows
 from batchfront.objectives.fused.places import Places
@@ -40,7 +40,7 @@ def sample_of(setting: Setting, width: int) -> Sample:
     made, random = [], []
     for seed, rate in zip(SEEDS, RATES, strict=True):
         made.append(setting.built(seed, rate))
-        random.append(random_states(setting.objective.device))
+        random.append(held_states(setting.objective.device))
     by_turns = [n % len(SEEDS) for n in range(width)]
     places = Places(setting.shape, width, made[0][0])
     for place, n in enumerate(by_turns):

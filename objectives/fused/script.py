@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from torch import Tensor
-    from torch.fx import GraphModule, Node
+    from torch.fx import Graph, Node
 
 Step = Callable[..., "Tensor"]
 ANNOTATED = {  # kinds of lists that TorchScript cannot tell from their elements
@@ -19,7 +19,7 @@ ANNOTATED = {  # kinds of lists that TorchScript cannot tell from their elements
 }
 
 
-def as_script(traced: GraphModule) -> Step:
+def as_script(graph: Graph, constants: Mapping[str, Tensor]) -> Step:
     """The same function of the same tensors, in TorchScript.
 
     Raises:
@@ -27,19 +27,20 @@ def as_script(traced: GraphModule) -> Step:
     """
     import torch
 
-    source, constants = source_of(traced)
+    source, names = source_of(graph)
     step = torch.jit.CompilationUnit(source).step
-    return lambda *tensors: step(*tensors, *constants)
+    fixed = [constants[name] for name in names]
+    return lambda *tensors: step(*tensors, *fixed)
 
 
-def source_of(traced: GraphModule) -> tuple[str, list[Tensor]]:
-    """The source of a function `step`, and the tensors it takes after those of the graph."""
+def source_of(graph: Graph) -> tuple[str, list[str]]:
+    """The source of a function `step`, and the constants it takes after what the graph takes."""
     taken, body, constants = [], [], []
-    for node in traced.graph.nodes:
+    for node in graph.nodes:
         if node.op == "placeholder":
             taken.append(f"{node.name}: Tensor")
         elif node.op == "get_attr":
-            constants.append((node.name, getattr(traced, node.target)))
+            constants.append((node.name, str(node.target)))
         elif node.op == "output":
             body.append(f"return {_written(node.args[0])}")
         else:

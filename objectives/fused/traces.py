@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from batchfront.objectives.device.randomness import random_states, restore_random_states
+from batchfront.objectives.device.randomness import held_states, restore_random_states
 from batchfront.objectives.fused.check import check
 from batchfront.objectives.fused.gain import gain
 from batchfront.objectives.fused.graph import Traced, traced
@@ -84,7 +84,7 @@ class Traces:
 
     def _trace(self, setting: Setting, width: int) -> Traced:
         device = setting.objective.device
-        states = random_states(device)
+        states = held_states(device)
         try:
             sample = sample_of(setting, width)
             template, _ = setting.built(SEEDS[0], RATES[0])

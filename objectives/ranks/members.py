@@ -276,7 +276,7 @@ class FollowingRun(Run):
     def report(self, value: float | None = None, /, **named: float | None) -> None:
         """Rank 0 has validated."""
 
-    def save(self, state: Any) -> None:
+    def save_made(self, make: Callable[[], Any]) -> None:
         """Rank 0 has."""
 
 

@@ -194,7 +194,15 @@ class TaskObjective:
             batches = run.unmetered(batches)
         return begun.driven(batches, epoch)
 
-    def end_epoch(self, begun: Begun, params: TrialParams, run: Run, epoch: int) -> None:
+    def end_epoch(
+        self,
+        begun: Begun,
+        params: TrialParams,
+        run: Run,
+        epoch: int,
+        *,
+        before_saving: Callable[[], None] = lambda: None,
+    ) -> None:
         """Report and keep what an epoch has left; it was trained on."""
         model, sizes = begun.model, begun.sizes
         self._report(begun, params, run, is_last=epoch == begun.length.points)
@@ -204,10 +212,13 @@ class TaskObjective:
                 gradients = self.gradients(model, part)
                 decide = None if self.member is None else self.member.decided
                 sizes.look(epoch, gradients, seed=params.seed, device=self.device, decide=decide)
-        kept = {name: part.state_dict() for name, part in begun.states.items()}
-        with run.validating():  # a copy of what an epoch has left is no part of the run
-            state = {"epoch": epoch, "order": begun.order.state(), **kept}
-        run.save(state)
+
+        def state() -> dict[str, Any]:
+            before_saving()
+            kept = {name: part.state_dict() for name, part in begun.states.items()}
+            return {"epoch": epoch, "order": begun.order.state(), **kept}
+
+        run.save_made(state)
 
     def diagnose(self, begun: Begun, params: TrialParams, run: Run) -> None:
         """Compute the diagnostics that are asked for, of a run that has taken its last step."""

@@ -150,7 +150,7 @@ class WatchedRun:
         run = self._new_run()
         run.should_stop = self._each_epoch
         if self._checkpoint is not None:
-            run.keep = partial(self._keep, self._checkpoint)
+            run.keep, run.is_due = partial(self._keep, self._checkpoint), self._is_due
         return run
 
     def _carry_out(self, objective: Objective, kept: dict[str, Any] | None) -> str | None:
@@ -208,9 +208,11 @@ class WatchedRun:
         if self._interrupts.signum is not None:
             self._run.leaving = Interrupted(self._interrupts.signum)
 
+    def _is_due(self) -> bool:
+        """Whether it is time to keep the run, or time to leave."""
+        return time.monotonic() >= self._keep_due or self._interrupts.signum is not None
+
     def _keep(self, checkpoint: Checkpoint, state: dict[str, Any]) -> None:
-        if time.monotonic() < self._keep_due and self._interrupts.signum is None:
-            return
         self._keep_due = time.monotonic() + self._kept_seconds
         with self._interrupts.held():
             try:

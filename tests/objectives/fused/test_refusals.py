@@ -247,10 +247,44 @@ def test_what_is_to_be_worth_it_is_refused_where_it_is_not(monkeypatch):
     assert door.why_not(trials(3, epochs=1000), lone_seconds=60.0) == ""
 
 
+class Clock:
+    """A clock that steps move on, in place of the module `time`."""
+
+    def __init__(self) -> None:
+        self.now, self.turns = 0.0, 0
+
+    def process_time(self) -> float:
+        return self.now
+
+    def takes(self, seconds: float) -> Any:
+        def step(n: int) -> None:
+            self.now += seconds
+            self.turns += 1
+
+        return step
+
+
+@pytest.mark.parametrize(
+    ("found", "is_clear"), [(10.0, True), (0.5, True), (1.2, False), (1.5, False)]
+)
+def test_many_turns_are_timed_only_where_few_leave_it_open(monkeypatch, found, is_clear):
+    from batchfront.objectives.fused import gain as room
+
+    clock = Clock()
+    monkeypatch.setattr(room, "time", clock)
+    monkeypatch.setattr(room, "_ordinary", lambda setting: clock.takes(0.001))
+    monkeypatch.setattr(room, "_together", lambda step, setting: clock.takes(0.002 / found))
+    door = Together(objective_of(made_task()))
+    setting = door.setting(trials(2))
+    assert room.gain(door.traces.step(setting, 2), setting) == pytest.approx(found)
+    turns = clock.turns // 2 - room.WARMING
+    assert (turns == room.LEAST_TURNS) == is_clear
+
+
 def test_runs_that_are_over_before_a_step_is_traced_are_not_traced(monkeypatch):
     monkeypatch.setattr("batchfront.objectives.fused.traces.traced", None)
     door = Together(objective_of(made_task()))
-    assert "so short" in door.why_not(trials(10, epochs=1000), lone_seconds=0.05)
+    assert "so short" in door.why_not(trials(10, epochs=1000), lone_seconds=0.02)
     assert "so short" in door.why_not(trials(10), lone_seconds=60.0), "slow steps, but few"
 
 

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
-from torch.fx.experimental.proxy_tensor import make_fx
 from torch.nn import functional
 
+from batchfront.objectives.fused.recorder import recorded
 from batchfront.objectives.fused.script import as_script
 
 
@@ -35,16 +35,18 @@ def steps(x: Tensor, index: Tensor) -> Tensor:
 @pytest.mark.parametrize("function", [many_kinds, steps])
 def test_it_gives_the_same_to_the_bit(function: Callable[..., Tensor]):
     x, index = torch.randn(3, 3), torch.tensor([1, 0])
-    graph = make_fx(function)(x.clone(), index)
-    mine, theirs = x.clone(), x.clone()
-    assert torch.equal(as_script(graph)(mine, index), graph(theirs, index))
-    assert torch.equal(mine, theirs)
+    made = recorded(function, [x.clone(), index])
+    script, python = as_script(made.graph, made.constants), made.in_python()
+    for step in (script, script, python):  # what a step leaves behind changes no later one
+        mine, theirs = x.clone(), x.clone()
+        assert torch.equal(step(mine, index), function(theirs, index))
+        assert torch.equal(mine, theirs)
 
 
 def test_what_it_cannot_say_is_an_error_that_the_caller_can_handle():
-    graph = make_fx(lambda x: x + 1)(torch.zeros(2))
-    node = next(n for n in graph.graph.nodes if n.op == "call_function")
+    graph = recorded(lambda x: x + 1, [torch.zeros(2)]).graph
+    node = next(n for n in graph.nodes if n.op == "call_function")
     given: Any = {3 + 1j}
     node.args = (node.args[0], *given)
     with pytest.raises(NotImplementedError, match="complex"):
-        as_script(graph)
+        as_script(graph, {})

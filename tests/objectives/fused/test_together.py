@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import nn
 
+from batchfront.objectives.fused.places import Places
 from batchfront.objectives.fused.together import Together
 from batchfront.objectives.length import Length
 from batchfront.objectives.load import load_objective
@@ -337,6 +338,31 @@ def test_a_member_goes_on_from_what_it_kept_bit_for_bit():
         dies(n, run)
     raised = Together(objective).carry_out(list(zip(group, runs, strict=True)))
     assert [type(error) for error in raised] == [CutOff] * 3
+    later = together(objective, group, prepare=lambda n, run: run.restore(states[n]))
+    for one, other in zip(later, whole, strict=True):
+        assert one.measured.metric_curve == other.measured.metric_curve
+        assert all(torch.equal(one.weights[k], v) for k, v in other.weights.items())
+
+
+def test_a_member_makes_what_is_kept_only_where_it_is_due(monkeypatch):
+    """And then it is what a member that is kept after every epoch makes of that one."""
+    objective = objective_of(made_task(optimizer=torch.optim.Adam, model=DROPOUT["dropout"]))
+    group, made = trials(3, epochs=5, learning_rate=0.005), []
+    states: list[dict[str, Any]] = [{}, {}, {}]
+    whole = together(objective, group)
+    take_state = Places.take_state
+    monkeypatch.setattr(
+        Places,
+        "take_state",
+        lambda self, place, *a, **k: (made.append(place), take_state(self, place, *a, **k)),
+    )
+
+    def third_alone(number: int, run: Run) -> None:
+        run.keep = lambda state: states[number].update(deepcopy(state))
+        run.is_due = lambda: len(run.curve) == 3
+
+    together(objective, group, prepare=third_alone)
+    assert sorted(made) == [0, 1, 2]
     later = together(objective, group, prepare=lambda n, run: run.restore(states[n]))
     for one, other in zip(later, whole, strict=True):
         assert one.measured.metric_curve == other.measured.metric_curve
