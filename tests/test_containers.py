@@ -9,6 +9,8 @@ import subprocess
 import sys
 import tomllib
 
+import pytest
+
 from tests.deployed import (
     DEPLOY,
     ROOT,
@@ -67,6 +69,7 @@ def test_the_image_holds_the_program_by_name_and_nothing_else_of_the_checkout():
     assert {project["readme"], *project["license-files"]} <= set(copied), "to be installed"
 
 
+@pytest.mark.slow
 def test_the_program_starts_from_what_the_image_holds(tmp_path):
     for name in _copied():
         source = ROOT / name

@@ -61,6 +61,7 @@ def test_a_grid_is_one_model_and_number_of_tokens(clone):
     assert not set(found[0].halves()[0].losses) & set(found[0].halves()[1].losses)
 
 
+@pytest.mark.slow
 def test_the_planted_sizes_are_found(clone):
     grid = next(grids([clone]))
     rows = list(smallest_rows(grid))
@@ -69,6 +70,7 @@ def test_the_planted_sizes_are_found(clone):
     assert all(half in {"exact", "bounded"} for row in rows for half in row["halves"])
 
 
+@pytest.mark.slow
 def test_the_planted_law_is_found(clone):
     found = grid_row(next(grids([clone])))
     assert (found["sizes"], found["covered"], found["not_shown"]) == (5, 5, 0)

@@ -141,6 +141,7 @@ class ProbeRun(Run):
         return time.perf_counter(), time.process_time()
 
     def _resume(self) -> None:
+        self._block_waited = 0.0  # of what is not timed, such as a batch that no step followed
         if self._seen >= WARMUP_STEPS:
             self._since = self._now()
 

@@ -65,6 +65,7 @@ def test_workers_that_start_together_do_not_overshoot():
     }  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_storm_sees_what_is_wrong(tmp_path):
     """The checks themselves: a result that is another, and a trial that is missing."""
     with place("sqlite") as url:

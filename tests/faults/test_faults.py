@@ -26,6 +26,7 @@ def faults(*options: str, seconds: float = 280) -> subprocess.CompletedProcess[s
     )
 
 
+@pytest.mark.slow
 def test_processes_that_end_anywhere_lose_nothing():
     done = faults("--storages", "sqlite", "journal", "--every", str(SAMPLE),
                   "--scenario", "trial", "retry", "hand back", "again", "group")  # fmt: skip
@@ -56,6 +57,7 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[str]]:
     return told
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("bug", PLANTED, ids=lambda bug: bug.plant.__name__)
 def test_a_planted_bug_is_found(found, bug: Planted):
     said = found[bug.plant.__name__]

@@ -177,6 +177,7 @@ def test_calls_wait_while_postgresql_restarts(private):
     close(storage)
 
 
+@pytest.mark.slow
 def test_calls_wait_while_a_proxy_restarts_on_its_port(tmp_path):
     path = f"sqlite:///{tmp_path}/study.db"
     with servers.serve(path) as first:
@@ -190,6 +191,7 @@ def test_calls_wait_while_a_proxy_restarts_on_its_port(tmp_path):
             assert study.trials[0].user_attrs == {"a": 1}
 
 
+@pytest.mark.slow
 def test_a_trial_goes_on_through_a_proxy_that_was_started_again_in_its_middle(tmp_path):
     """The new server has read no trials yet, and a random sampler does not make it."""
     behind = f"sqlite:///{tmp_path}/study.db"

@@ -22,6 +22,7 @@ import pytest
 from batchfront.storage import sqlite
 from batchfront.storage.open import open_storage
 from batchfront.study.cli.main import main
+from batchfront.study.findings.overview import board
 from batchfront.study.plan.settings import DEFAULT_STORAGE, STORAGE_VARIABLE
 from batchfront.study.plan.space import SearchSpace
 from batchfront.study.search.samplers import stock_sampler
@@ -32,6 +33,7 @@ from tests.study.processes import STARTER, Command
 from tests.study.tables import TO_TARGET
 
 ROOT = Path(__file__).resolve().parents[2]
+FIGURES = board._figures
 JOURNAL = "journal:///runs/study.log"
 
 PLANTED = """
@@ -60,9 +62,9 @@ PLANTED = """
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Probes are short and made once, however busy the machine is; nothing is waited for."""
-    monkeypatch.setattr("batchfront.study.probes.prober.PROBE_SECONDS", 0.01)
+    monkeypatch.setattr("batchfront.study.probes.prober.PROBE_SECONDS", 0.004)
     monkeypatch.setattr("batchfront.study.probes.prober.REPEATS", 0)
-    monkeypatch.setattr("batchfront.objectives.probes.cost.BLOCK_SECONDS", 0.002)
+    monkeypatch.setattr("batchfront.objectives.probes.cost.BLOCK_SECONDS", 0.001)
     monkeypatch.setattr("batchfront.study.probes.prober.PATIENCE_SECONDS", 0.0)
     monkeypatch.setattr("batchfront.study.workers.worker.PASSING_SECONDS", 0.0)
     monkeypatch.setattr("batchfront.study.workers.worker.TIME_OFF", math.inf)
@@ -72,6 +74,18 @@ def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 def doubted_sizes_are_probed_again(_impatient: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """Runs that take another time than their probe said have their size probed again, as in use."""
     monkeypatch.setattr("batchfront.study.workers.worker.TIME_OFF", TIME_OFF)
+
+
+@pytest.fixture(autouse=True)
+def _no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Figures for the dashboard, a quarter of a second at the end of every run, are not made."""
+    monkeypatch.setattr("batchfront.study.findings.overview.board._figures", lambda *_: {})
+
+
+@pytest.fixture
+def dashboard_figures(_no_figures: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are made, as in use."""
+    monkeypatch.setattr("batchfront.study.findings.overview.board._figures", FIGURES)
 
 
 @pytest.fixture(autouse=True)

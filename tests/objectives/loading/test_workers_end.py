@@ -32,6 +32,7 @@ def from_a_stream() -> Iterator[Any]:
 READING = Reading(split="val", training=False, seed=1, size=2, passes=((0, 0, 20),))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("batches_of", [by_index, from_a_stream])
 @pytest.mark.parametrize("n_read", [1, 6])
 def test_workers_in_a_circle_are_told_to_end(batches_of, n_read):

@@ -8,6 +8,7 @@ import sys
 import time
 
 import pytest
+import torch
 
 from batchfront.objectives.measurement import ObjectiveError, TrialParams
 from batchfront.objectives.probes.cost import probe
@@ -50,6 +51,31 @@ def test_a_slow_validation_is_not_timed(fake):
     loop = planted(fake.pass_by, 3, STEP, 5 * STEP)
     cost = probe(loop, params(), metric="val_accuracy", seconds=0.05)
     assert cost.step_seconds == pytest.approx(STEP)
+
+
+def test_a_wait_after_which_no_step_comes_is_no_share_of_the_steps(fake, monkeypatch):
+    monkeypatch.setattr("batchfront.objectives.run.time", fake)
+    monkeypatch.setattr("batchfront.objectives.probes.cost.BLOCK_SECONDS", 0.0)
+
+    def batches():
+        for _ in range(3):
+            fake.pass_by(STEP)
+            yield torch.zeros(1)
+        fake.pass_by(20 * STEP)  # as a loader that ends its processes
+
+    def loop(given, run):
+        run.begin(given.epochs * 3)
+        for _ in range(given.epochs):
+            for _ in run.waited(batches()):
+                fake.pass_by(3 * STEP)
+                run.step(0.5)
+            with run.validating():
+                fake.pass_by(STEP)
+            run.report(0.5)
+
+    cost = probe(loop, params(), metric="val_accuracy", seconds=0.1)
+    assert cost.step_seconds == pytest.approx(4 * STEP)
+    assert cost.data_wait_share == pytest.approx(0.25)
 
 
 @pytest.mark.timed

@@ -77,6 +77,7 @@ def answered(study: optuna.Study, **asked: object) -> tuple[Answer, Known]:
     return answer_of(known, **asked), known  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 def test_what_is_promised_is_what_a_fresh_run_reaches_and_not_what_the_luckiest_one_did():
     promised, lucky = [], []
     for seed in range(8):

@@ -66,6 +66,7 @@ def test_runs_near_what_was_promised_confirm_it():
     assert "3 fresh runs of it reached" in confirmation_line(found)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("times", "verdict"), [(3.0, "worse"), (0.2, "better")])
 def test_runs_far_from_what_was_promised_contradict_it(times, verdict):
     study = world(0)
@@ -84,6 +85,7 @@ def test_a_fresh_run_inside_the_interval_that_was_printed_is_as_promised():
     assert with_fresh(counted(0, 35), 0.999 * most).verdict == "as promised"
 
 
+@pytest.mark.slow
 def test_a_fresh_run_that_diverged_contradicts_the_promise():
     study = world(0)
     found = with_fresh(study, promised_error(study), None)
@@ -120,6 +122,7 @@ def test_a_fresh_run_whose_worker_died_before_it_had_all_parameters_is_none_yet(
     assert asked.n_missing(study.trials) == 1
 
 
+@pytest.mark.slow
 def test_base_rates_are_scaled_for_fresh_runs_too(workdir, rows):
     assert main([*QUICK, "--confirm", "1", "--scale-rule", "sqrt"]) == 0
     fresh = [row for row in rows("export") if row.get("purpose") == CONFIRM]

@@ -55,6 +55,7 @@ def _shown(study: optuna.Study) -> list[SizeEstimate]:
     return [size.shown for size in answer_of(known).sizes if size.estimate is not None]
 
 
+@pytest.mark.slow
 def test_35_validation_examples_widen_the_interval_and_do_not_break_it():
     inside, expected = [], []
     for seed in range(2):

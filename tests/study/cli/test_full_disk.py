@@ -45,6 +45,7 @@ def test_a_file_that_does_not_fit_leaves_the_old_one_and_nothing_else(
         assert page.read_text().startswith("state,number,")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("verb", [("export",), ("front",), ("front", "--json")])
 def test_printing_onto_a_full_disk_is_one_line_and_exit_code_2(study, workdir, verb):
     with open("/dev/full", "w") as full:

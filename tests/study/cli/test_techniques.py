@@ -79,6 +79,7 @@ def test_a_searched_micro_batch_bears_cost_and_is_resumed(workdir, rows):
         assert (row["cost_unprobed"] is None) == (row["log2_micro_batch_size"] == 6)
 
 
+@pytest.mark.slow
 def test_any_micro_batch_sizes_are_searched_as_a_list(workdir, rows):
     argv = [*RUN, "--micro-batch-sizes", "24,48,100", "--batch-sizes", "48,96"]
     assert main([*argv, "--sampler", "random", "--n-trials", "8"]) == 0

@@ -124,6 +124,7 @@ def test_a_page_of_another_site_changes_nothing(served):
     assert served.studies() == ["mine"]
 
 
+@pytest.mark.slow
 def test_its_own_page_deletes_a_study(served_to_change):
     here = f"127.0.0.1:{served_to_change.port}"
     own = {"Host": here, "Origin": f"http://{here}", "Sec_Fetch_Site": "same-origin"}
@@ -144,6 +145,7 @@ def test_no_page_of_another_site_frames_it(served):
     assert (answer.status, answer.headers["X-Frame-Options"]) == (200, "SAMEORIGIN")
 
 
+@pytest.mark.slow
 def test_a_name_is_answered_when_it_is_allowed(workdir):
     with _serving(workdir, "--allow-host", "Dash.example", "--allow-host", "fd00::5") as served:
         for host, status in (

@@ -91,7 +91,10 @@ def test_a_size_that_never_gets_there_is_not_run_again():
     assert seeds_of_medians(0.85, AS_IT_IS)(found, NONE) is None
 
 
-@pytest.mark.parametrize("verb", [("rates",), ("critical-batch", "--target", "0.5")])
+@pytest.mark.parametrize(
+    "verb",
+    [("rates",), pytest.param(("critical-batch", "--target", "0.5"), marks=pytest.mark.slow)],
+)
 def test_a_verb_says_what_is_missing_and_the_command_runs_it(workdir, recorded, capsys, verb):
     recorded(workdir, *RUN)
     capsys.readouterr()

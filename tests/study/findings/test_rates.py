@@ -68,6 +68,7 @@ def test_intervals_of_the_best_rate_and_of_the_usable_range_cover_the_truth():
     assert usable_in >= 85
 
 
+@pytest.mark.slow
 def test_the_interval_of_the_exponent_covers_the_truth_and_tells_the_laws_apart():
     covered, excluded, n = 0, 0, 40
     for seed in range(n):

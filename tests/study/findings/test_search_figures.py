@@ -110,7 +110,9 @@ def test_the_projections_are_in_units_that_people_read(trials):
     assert shown in (pytest.approx(1e3 * slowest), pytest.approx(1e6 * slowest))
 
 
-def test_the_dashboard_has_panels_map_and_curves_and_all_of_them_are_small(known):
+def test_the_dashboard_has_panels_map_and_curves_and_all_of_them_are_small(
+    dashboard_figures, known
+):
     many = replace(known, rows=list(known.rows) * 80)  # over a thousand
     names = Objectives.of(the_study("sqlite:///runs/batchfront.db", None))
     figures = _figures([], names, answer_of(known), many)
@@ -118,6 +120,7 @@ def test_the_dashboard_has_panels_map_and_curves_and_all_of_them_are_small(known
     for name, figure in figures.items():
         figure.layout.template = None
         assert len(figure.to_json()) < 80_000, name
+    assert main([*RUN[:-1], "15", *RANDOM]) == 0  # one more, which ends with figures
     study = the_study("sqlite:///runs/batchfront.db", None)
     stored = study._storage.get_study_system_attrs(study._study_id)
     for name in figures:

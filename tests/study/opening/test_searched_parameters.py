@@ -47,7 +47,13 @@ def _study(name):
     return study_of(f"{name}:objective")
 
 
-@pytest.mark.parametrize("sampler", SAMPLERS)
+@pytest.mark.parametrize(
+    "sampler",
+    [
+        pytest.param(name, marks=[] if name in ("cost-aware", "tpe") else pytest.mark.slow)
+        for name in SAMPLERS
+    ],
+)
 def test_they_are_searched_by_every_sampler(write_task, rows, sampler):
     task = write_task(TASK)
     n = "12" if sampler == "gp" else "8"  # its first ten are random

@@ -72,6 +72,7 @@ def params(size: int, width: int) -> TrialParams:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 @pytest.mark.parametrize("model", MODELS)
 def test_every_combination_is_predicted_as_it_is_measured(model, optimizer):
@@ -164,6 +165,7 @@ WIDE = """
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sampler", ["random", "cost-aware"])
 def test_a_combination_that_cannot_fit_is_never_run(write_task, rows, monkeypatch, sampler):
     free = 200_000  # bytes: a width of about 1000 takes it

@@ -109,6 +109,7 @@ task = task_of(loaders=loaders)
 """
 
 
+@pytest.mark.slow
 def test_what_doubling_costs_on_loaders_is_known_by_the_batches_they_say(workdir):
     (workdir / "mine.py").write_text(LOADERS)
     args = ("--batch-sizes", "4,6", "--epochs", "4", "--schedule", "doubling", "--n-trials", "3")

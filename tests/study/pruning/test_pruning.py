@@ -44,6 +44,7 @@ def test_the_default_pruner_stops_dominated_runs_with_evidence(workdir, rows):
     assert fronted.isdisjoint(row["number"] for row in dominated)
 
 
+@pytest.mark.slow
 def test_the_front_with_the_default_pruner_is_that_without(workdir, rows):
     """The same points, with and without: members that are missing are ties."""
     options = ["--n-trials", "60", "--batch-sizes", "8:64"]
@@ -76,6 +77,7 @@ def test_a_run_is_not_stopped_after_its_last_epoch(workdir, rows):
     assert max(len(r["metric_curve"]) for r in rows("export") if r["verdict"] == "pruned") < 10
 
 
+@pytest.mark.slow
 def test_two_workers_prune_by_successive_halving(workdir, rows):
     assert main([*RUN, "--n-trials", "24", "--pruner", "halving", "--n-workers", "2"]) == 0
     exported = rows("export")

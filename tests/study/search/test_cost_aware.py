@@ -97,6 +97,7 @@ def test_small_sizes_are_run_when_their_rate_is_known_from_large_ones(thirty):
     assert np.median(small) > np.median(large)
 
 
+@pytest.mark.slow
 def test_less_training_than_random_draws_for_the_same_front(monkeypatch):
     """It gets a third of their training seconds."""
     table = read_table(ROOT / "benchmarks" / "tables" / "diabetes_adam.csv.gz")
@@ -222,6 +223,7 @@ def test_parameters_of_the_task_are_searched_with_the_rest():
 WIDTH = {"width": Parameter(low=16, high=512, log=True)}
 
 
+@pytest.mark.slow
 def test_what_has_no_memory_is_soon_left_alone():
     """Its cost is known to no probe: only the runs say that wide models need small batches."""
     space = SearchSpace(batch_sizes=powers_of_two(4, 512), search=WIDTH)

@@ -79,6 +79,7 @@ def test_what_is_kept_is_stored_and_read_again():
     assert again.theta == pytest.approx(found.theta)
 
 
+@pytest.mark.slow
 def test_of_many_runs_the_best_are_kept_and_some_of_the_others():
     trials = trials_of(3 * MOST_RUNS)
     found = kept(trials)

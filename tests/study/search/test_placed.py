@@ -48,6 +48,7 @@ def _searched(sampler, space, place_of, n):
     return drawn
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", STOCK)
 def test_a_stock_sampler_draws_what_it_would_draw_from_whole_numbers_in_a_row(name, monkeypatch):
     # `gp` judges trials by their study's record, and the oracle's sizes are none.

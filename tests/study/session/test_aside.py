@@ -192,6 +192,7 @@ def told(study: Any) -> dict[int, Any]:
     return {trial.number: (trial.params, trial.values[0]) for trial in study.trials}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("what", "how"),
     [
@@ -218,6 +219,7 @@ def test_a_process_that_is_lost_costs_one_probe_and_is_told_in_one_line(machine,
     assert all_probing_seconds(study_of("mine")) > 1, "of both processes"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("text", "said"),
     [

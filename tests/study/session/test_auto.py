@@ -77,6 +77,7 @@ def test_the_greatest_number_ends_it_too_and_says_what_may_still_be_gained(
     ) in said
 
 
+@pytest.mark.slow
 def test_a_trial_that_waits_is_not_left_behind(quick, capsys):
     assert main(AUTO) == 0
     study = optuna.load_study(study_name=CURVES.name, storage=STORAGE)
@@ -90,6 +91,7 @@ def test_cut_short_it_says_how_many_there_are_and_is_run_again(quick, capsys):
     assert "0 trials; run it again to go on" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_python_and_files_of_settings_say_it_too(quick, tmp_path):
     study = bf.Study(str(CURVES), n_trials="auto").run()
     assert len(study.optuna.trials) == ENDS_AFTER

@@ -38,6 +38,7 @@ def test_examples_of_whole_epochs_give_the_values_of_epochs(journal, rows):
     assert {len(row[-1]) for row in values[0]} == {2}
 
 
+@pytest.mark.slow
 def test_equal_examples_and_equal_steps_are_what_runs_take(journal, rows):
     run = ("--n-trials", "5", "--sampler", "grid", "--learning-rates", "0.05:0.05")
     for unit, amount in (("examples", 3000), ("steps", 20)):

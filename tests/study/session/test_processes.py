@@ -51,7 +51,7 @@ def _hold_after(workdir, n: int, seconds: float = 60) -> None:
     [
         pytest.param(os.killpg, signal.SIGINT, 130, 2, marks=pytest.mark.slow),
         (os.kill, signal.SIGTERM, 143, 1),
-        (os.kill, signal.SIGHUP, 143, 1),
+        pytest.param(os.kill, signal.SIGHUP, 143, 1, marks=pytest.mark.slow),
     ],
     ids=["Ctrl-C", "SIGTERM", "SIGHUP"],
 )
@@ -205,7 +205,7 @@ def test_a_crash_loop_ends_with_the_reason(workdir, capsys, monkeypatch, write_t
     assert "Traceback" not in err
 
 
-@pytest.mark.parametrize("n_workers", [1, 2])
+@pytest.mark.parametrize("n_workers", [pytest.param(1, marks=pytest.mark.slow), 2])
 def test_kill_9_loses_no_finished_trial_and_a_rerun_completes_the_total(workdir, rows, n_workers):
     process = Command(*TASK, "--n-trials", "12", "--n-workers", str(n_workers), cwd=workdir, **SLOW)
     _hold_after(workdir, 3)

@@ -51,6 +51,7 @@ def test_the_smallest_size_that_comes_down_to_a_loss_is_found(answered, rows, wo
     assert worst[4] > of_size[4]["metric"], "the worst loss is the largest"
 
 
+@pytest.mark.slow
 def test_every_verb_calls_it_by_its_name_and_in_its_units(answered, workdir, capsys):
     said = answered + (workdir / "figure.html").read_text().rpartition("</script>")[0][-20_000:]
     for argv in (["claims", *ASKED], ["critical-batch", *ASKED], ["rates"], ["front"]):

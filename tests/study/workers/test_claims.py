@@ -6,6 +6,8 @@ import subprocess
 import sys
 import textwrap
 
+import pytest
+
 from tests.study.tables import CURVES
 
 SCRIPT = """
@@ -33,6 +35,7 @@ SCRIPT = """
 """
 
 
+@pytest.mark.slow
 def test_nothing_heavy_is_imported_under_the_claim_lock(workdir):
     """A second of imports, once for each of many workers, on a busy machine: others gave up."""
     run = subprocess.run(

@@ -105,6 +105,7 @@ def test_its_worker_ends_with_one_line_and_the_new_study_is_as_its_own_worker_le
     assert list(Path("kept").iterdir()) == []
 
 
+@pytest.mark.slow
 def test_its_worker_ends_with_one_line_where_there_is_no_other(url, task, capsys):
     hooks.in_a_trial.append(lambda: delete(url))
     assert main(command(task, url, 3)) == 2

@@ -64,6 +64,7 @@ DAMAGE: dict[str, Any] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", DAMAGE)
 def test_a_checkpoint_with_something_wrong_inside_is_put_aside_and_the_run_starts_anew(
     kept, rows, damage

@@ -153,6 +153,7 @@ def test_a_study_that_is_ended_early_says_how_many_runs_it_leaves_behind(paused,
     assert len(trials()) == N
 
 
+@pytest.mark.slow
 def test_a_budget_goes_on_with_the_paused_runs_that_it_affords(paused, capsys):
     for budget, n_gone_on in (("0.02s", 0), ("1h", len(paused))):  # a run takes 0.12 s
         assert main([*PAUSES, *CAREFULLY, "--budget", budget]) == 0
@@ -193,6 +194,7 @@ def test_workers_side_by_side_go_on_with_each_run_once(paused):
     assert violations(scene()) == []
 
 
+@pytest.mark.slow
 def test_kill_9_while_a_paused_run_goes_on_costs_an_epoch_and_no_run(paused, workdir):
     (workdir / "hold").touch()
     worker = Command(*PAUSES, *CAREFULLY, cwd=workdir)
@@ -243,6 +245,7 @@ def test_without_checkpoints_runs_are_stopped_as_the_pruner_front_stops_them(mad
     assert stopped["front-paused"] == stopped["front"]
 
 
+@pytest.mark.slow
 def test_a_copy_goes_on_with_paused_runs_from_their_beginning(paused, workdir, rows):
     there = f"journal:///{workdir}/copy.log"
     assert main(["copy", "--from", URL, "--to", there]) == 0
