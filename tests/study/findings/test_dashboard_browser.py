@@ -22,7 +22,7 @@ pytestmark = NEEDS_BROWSER
 
 
 @pytest.fixture
-def dashboard(workdir: Path):
+def dashboard(workdir: Path, dashboard_figures: None):
     """The address of `batchfront dashboard` on a study with pruned trials."""
     argv = ["run", "--task", "digits", "--batch-sizes", "16:512", "--epochs", "5"]
     assert main([*argv, "--n-trials", "14", "--seed", "1", "--sampler", "random"]) == 0
