@@ -39,7 +39,7 @@ def open_storage(url: str, *, mode: Mode) -> SharedStorage:
     Raises:
         StorageError: unknown kind of URL; a file that is missing (late workers, readers), corrupt,
             read-only, something else's, or an SQLite file on a network file system; a server that
-            does not answer, or that has no studies yet (readers).
+            does not answer, or that has no studies yet (late workers, readers).
     """
     parsed, kind = parse(url)
     with readable_errors(url):
@@ -99,7 +99,9 @@ def exists(url: str) -> bool:
 
         with readable_errors(url):
             return server.exists(parsed)
-    return file_of(parsed, kind).exists()
+    path = file_of(parsed, kind)
+    is_empty = kind == "sqlite" and path.is_file() and not path.stat().st_size  # it has no tables
+    return path.exists() and not is_empty
 
 
 def check_place(url: str) -> None:

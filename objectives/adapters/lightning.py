@@ -121,11 +121,11 @@ class Report(Callback):  # type: ignore[misc]  # Lightning may be missing
         self.pause.end()
         value, others = logged(self._metric, trainer.callback_metrics, where="the module")
         self._run.report(value, **others)
-        if self._run.keep is not None:
-            with self._run.validating():
-                trainer.save_checkpoint(Path(self._folder.name, FILE), weights_only=False)
-                files = packed(Path(self._folder.name))
-            self._run.save({"files": files})
+        self._run.save_made(lambda: {"files": self._files(trainer)})
+
+    def _files(self, trainer: Any) -> Any:
+        trainer.save_checkpoint(Path(self._folder.name, FILE), weights_only=False)
+        return packed(Path(self._folder.name))
 
     def _keep_sigterm(self) -> None:
         """Leave SIGTERM to whoever has begun the run: Lightning would end it within the epoch."""

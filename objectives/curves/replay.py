@@ -71,9 +71,9 @@ class ReplayObjective:
 
 
 def _steps_of(table: Table, batch_size: int) -> list[int]:
-    """The steps that stand for each epoch of a whole run."""
+    """The steps that stand for each row of a whole run: at least one, which loses what it lost."""
     taken = table.steps(batch_size) or [STEPS_PER_EPOCH] * table.epochs
-    return [min(n, STEPS_PER_EPOCH) for n in taken]
+    return [min(max(n, 1), STEPS_PER_EPOCH) for n in taken]
 
 
 def _metric_of(table: Table, asked: AskedMetric, name: str) -> Metric:

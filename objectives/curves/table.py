@@ -68,7 +68,10 @@ class Table:
         return sorted({size for size, _, _ in self.runs})
 
     def steps(self, batch_size: int) -> list[int] | None:
-        """Optimizer steps up to each point of a whole run; None where the table does not say."""
+        """Optimizer steps between the points of a whole run; None where the table does not say.
+
+        They are those of a batch size that stays what it is.
+        """
         length = replace(self.length, n_train=self.n_train)
         try:
             return length.steps([batch_size] * length.points)

@@ -126,8 +126,9 @@ class TableFile:
         """
         if not self.length.is_plain:
             return (self.length.unit,)
-        is_older = self.path.exists() and _first_line(self.path) == _head_of()
-        return () if is_older or self.length.n_train is None else (N_TRAIN,)
+        if self.path.exists() and _first_line(self.path) in (_head_of(), _head_of(N_TRAIN)):
+            return () if _first_line(self.path) == _head_of() else (N_TRAIN,)
+        return () if self.length.n_train is None else (N_TRAIN,)
 
     def open(self) -> Table | None:
         """What is recorded so far, cut back to whole runs; None for a new table.
@@ -142,6 +143,7 @@ class TableFile:
             return None
         table = read_table(self.path)
         self._check(table)
+        self._check_examples(table)
         *_, last = table.runs
         return self._without_last(table) if self._is_short(table, last) else table
 
@@ -207,6 +209,15 @@ class TableFile:
             raise ObjectiveError(
                 f"{self.path} holds runs of {held}, this asks for {self.length}: "
                 "record into another file"
+            )
+
+    def _check_examples(self, table: Table) -> None:
+        """Rows that disagree would leave the table without a number of examples."""
+        found, wanted = table.n_train, self.length.n_train
+        if found is not None and found != wanted:
+            raise ObjectiveError(
+                f"{self.path} holds runs on {found} training examples, this one has "
+                f"{wanted or 'an unknown number'}: record into another file"
             )
 
     def _is_short(self, table: Table, key: Key) -> bool:

@@ -51,10 +51,16 @@ def gain(step: Traced, setting: Setting) -> float:
     while len(turns) < LEAST_TURNS or (
         len(turns) < MOST_TURNS
         and sum(map(sum, turns)) < SECONDS
-        and 1 / CLEAR < _ratio(turns, step.width) / LEAST_GAIN < CLEAR
+        and not _is_clear(turns, step.width)
     ):
         turns.append((seconds(ordinary, len(turns)), seconds(together, len(turns))))
     return _ratio(turns, step.width)
+
+
+def _is_clear(turns: Sequence[tuple[float, float]], width: int) -> bool:
+    """Whether more turns would hardly change the decision. A coarse clock may show nothing yet."""
+    ratio = _ratio(turns, width) / LEAST_GAIN
+    return all(map(min, zip(*turns, strict=True))) and not 1 / CLEAR < ratio < CLEAR
 
 
 def _ratio(turns: Sequence[tuple[float, float]], width: int) -> float:

@@ -57,7 +57,7 @@ def _merge_views(graph: Graph) -> None:
 
 def _fix(graph: Graph, constants: dict[str, Tensor]) -> None:
     """Make single numbers once and for all, unless somebody writes into them."""
-    written = {memory for node in graph.nodes for memory in _written(node)}
+    written = {memory for node in graph.nodes for memory in _writes_into(node)}
     for n, node in enumerate(list(graph.nodes)):
         value = node.meta.get(FIXED)
         if value is None or _acts(node) or node in written:
@@ -69,8 +69,10 @@ def _fix(graph: Graph, constants: dict[str, Tensor]) -> None:
         graph.erase_node(node)
 
 
-def _written(node: Node) -> list[Node]:
+def _writes_into(node: Node) -> list[Node]:
     """What made the memory that a node writes into."""
+    if _writes_untold(node):
+        return [one.meta[PLACE].memory for one in node.all_input_nodes]
     schema = _schema(node)
     if schema is None or not schema.is_mutable:
         return []
@@ -99,8 +101,19 @@ def _acts(node: Node) -> bool:
 
     if node.op != "call_function" or node.target is operator.getitem:
         return False
+    if _writes_untold(node):
+        return True
     tags = getattr(node.target, "tags", ())
     return _schema(node).is_mutable or torch.Tag.nondeterministic_seeded in tags
+
+
+def _writes_untold(node: Node) -> bool:
+    """Whether it is a batch norm: its running statistics are written, and its schema has it not."""
+    import torch
+
+    aten = torch.ops.aten
+    packet = getattr(node.target, "overloadpacket", None)
+    return packet in (aten.native_batch_norm, aten.cudnn_batch_norm, aten.miopen_batch_norm)
 
 
 def _reshapes(node: Node) -> bool:

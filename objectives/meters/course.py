@@ -53,10 +53,11 @@ class GuardSettings:
     hint: float = 0.04
     """One that has come this far in one of the last ..."""
     hinted_for: int = 3
-    """... so many metrics speaks against a baseline that nothing confirms. Before there are as
-    many, if they come before `fallen_after`, no run that began near it is stalled, nor one ..."""
-    surely: float = 2.0
-    """... where their mean is as far above chance, and by so many times its counting noise."""
+    """... so many metrics speaks against a baseline that nothing confirms. A run that began near
+    the baseline waits for as many, where they come before `fallen_after`."""
+    above_noise: float = 2.0
+    """No run is stalled whose last `hinted_for` metrics lie by `hint` above chance in the mean, and
+    by so many times their counting noise."""
     hopeful_until: float = 0.6
     """A loss that falls from far above is taken to go on at its pace until this share of the budget
     is spent; then it slows down as it did."""
@@ -205,11 +206,13 @@ class Course:
         soon = self.reported_at * (n + 1) / n <= rule.fallen_after * total_steps * (1 + 1e-9)
         if n < rule.hinted_for and soon and not self._began_far:
             return True
+        if self.shortfalls[-1] < min([1.0, *self.shortfalls[:-1]]):
+            return True
         recent = self.shortfalls[-rule.hinted_for :]
-        noise = skill_noise(self._metric, self.chance, self.shortfalls)
-        surely = max(rule.hint, rule.surely * noise)
-        is_record = self.shortfalls[-1] < min([1.0, *self.shortfalls[:-1]])
-        return is_record or 1 - sum(recent) / len(recent) >= surely
+        skill = 1 - sum(recent) / len(recent)
+        if skill < rule.hint:
+            return False
+        return skill >= rule.above_noise * skill_noise(self._metric, self.chance, self.shortfalls)
 
     def _best_of(self, n: int) -> float:
         """The best skill in the last `n` metrics: 0 at chance or where none is known, 1 perfect."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -42,11 +43,12 @@ class Closing:
         plan: Plan | None,
         *,
         n_paused: int = 0,
-        is_interrupted: bool = False,
+        is_interrupted: Callable[[], bool],
     ) -> None:
         """What came out. `end`: the one that the search is at; None: it goes on another time.
 
-        `n_paused`: runs that are to go on, and have not.
+        `n_paused`: runs that are to go on, and have not. `is_interrupted` is asked at the end: a
+        front of many runs takes time.
         """
         say = self.console.print
         sound = SoundTrials()
@@ -61,7 +63,7 @@ class Closing:
         twice = twice_line(study, plan) if end is not None and plan is not None else None
         if twice is not None:
             say(twice, soft_wrap=True)
-        if is_interrupted:
+        if is_interrupted():
             say(f"interrupted with {self.so_many(n_done)}; run it again to resume")
         elif end is None:
             say(f"{self.so_many(n_done)}; run it again to go on")

@@ -24,9 +24,7 @@ from batchfront.study.plan.length import asked_length
 from batchfront.study.plan.parsers import AUTO, check_study_name
 from batchfront.study.plan.plan import Plan
 from batchfront.study.plan.recipe import recipe_in
-from batchfront.study.plan.settings import (
-    StudySettings,
-)
+from batchfront.study.plan.settings import StudySettings
 from batchfront.study.pruning.by_name import make_stop_rule
 from batchfront.study.pruning.front import nothing_kept, to_go_on
 from batchfront.study.quiet import quiet_optuna
@@ -321,9 +319,13 @@ class Session:
     def _outcome(
         self, study: Study, end: End | None, plan: Plan | None = None, *, n_paused: int = 0
     ) -> None:
-        is_interrupted = self._interrupts.signum is not None
+        """Say what came out; `n_paused`: runs that are to go on, and have not."""
         self._closing.say_outcome(
-            study, end, plan, n_paused=n_paused, is_interrupted=is_interrupted
+            study,
+            end,
+            plan,
+            n_paused=n_paused,
+            is_interrupted=lambda: self._interrupts.signum is not None,
         )
 
 

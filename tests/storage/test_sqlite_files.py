@@ -15,7 +15,7 @@ import sqlalchemy
 
 from batchfront.storage import sqlite
 from batchfront.storage.errors import StorageError
-from batchfront.storage.open import open_storage
+from batchfront.storage.open import exists, open_storage
 from tests.storage.conftest import FORK, as_nobody, copy_study, in_a_fork, kill, make_study, names
 
 BOTH = pytest.mark.parametrize("mode", ["worker", "reader"])
@@ -171,6 +171,27 @@ def test_a_folder_without_permission_is_refused(public_folder, below, said):
     found = as_nobody(lambda: open_storage(url, mode="worker"))
     assert found.startswith("StorageError: ")
     assert said in found
+
+
+@pytest.mark.parametrize("name", ["what?.db", "#1.db", "100%20.db", "a b.db", "größe.db"])
+def test_any_name_is_that_of_one_file(tmp_path, name):
+    path = tmp_path / name
+    optuna.create_study(storage=sqlite.open_worker(path), study_name="mine")
+    for again in (sqlite.open_worker(path, creates=False), sqlite.open_reader(path)):
+        assert optuna.get_all_study_names(again) == ["mine"]
+    assert {file.name.removesuffix("-wal").removesuffix("-shm") for file in tmp_path.iterdir()} == {
+        name
+    }
+
+
+@pytest.mark.parametrize("mode", ["late worker", "reader"])
+def test_who_comes_late_makes_no_file(url, path, tmp_path, mode):
+    said = f"there is no database {path} yet: the first run creates it"
+    assert refused(url, mode) == said
+    path.touch()  # an empty file has no tables
+    assert refused(url, mode) == said
+    assert path.read_bytes() == b""
+    assert not exists(url)
 
 
 def test_a_file_where_the_folder_should_be_is_refused(tmp_path):

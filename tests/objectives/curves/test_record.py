@@ -198,6 +198,15 @@ def test_a_table_says_how_many_examples_an_epoch_has(file):
     assert len(read_table(file.path).runs) == 2
 
 
+@pytest.mark.parametrize("n_train", [50, None])
+def test_runs_on_other_examples_go_into_another_file(file, n_train):
+    _fill(of_epochs(file, 40), (16, 0.1, 0))
+    before = file.path.read_bytes()
+    with pytest.raises(ObjectiveError, match="holds runs on 40 training examples, this one has"):
+        of_epochs(file, n_train).open()
+    assert file.path.read_bytes() == before
+
+
 def test_a_table_that_was_begun_without_them_goes_on_so(file):
     _fill(of_epochs(file, None), (16, 0.1, 0))
     _fill(of_epochs(file, 40), (16, 0.1, 1))

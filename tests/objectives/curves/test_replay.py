@@ -108,7 +108,9 @@ def test_one_bad_epoch_is_not_divergence():
         ({"n_train": 40}, 40 * 4 // 16),
         ({"n_train": 4000}, 4 * STEPS_PER_EPOCH),
         ({"unit": "examples", "amount": 100}, 100 // 16),
+        ({"unit": "examples", "amount": 12}, 4),  # less than a batch
         ({"unit": "steps", "amount": 9}, 9),
+        ({"unit": "steps", "amount": 2}, 4),
         ({"unit": "tokens", "amount": 9}, 4 * STEPS_PER_EPOCH),
     ],
     ids=str,
@@ -133,9 +135,10 @@ def test_a_run_of_few_steps_is_judged_by_as_few():
     assert verdict_of(n_train=900) is Verdict.COMPLETED
 
 
-def test_a_run_of_few_steps_that_went_non_finite_does_so_again():
-    lost = recorded([2.3, math.nan], [0.2, math.nan], seed=1)
-    result = train(replay(GOOD, lost, n_train=16), epochs=4, seed=1).result()
+@pytest.mark.parametrize("said", [{"n_train": 16}, {"unit": "examples", "amount": 40}], ids=str)
+def test_a_run_of_few_steps_that_went_non_finite_does_so_again(said):
+    lost = recorded([2.3], [0.2], seed=1)
+    result = train(replay(GOOD, lost, **said), epochs=4, seed=1).result()
     assert result.verdict is Verdict.NON_FINITE
 
 

@@ -97,6 +97,18 @@ def test_a_number_that_is_written_into_is_made_at_every_step():
     assert "aten.zeros.default" in operators(leaned(counts_up, torch.randn(3, 4)))
 
 
+def test_what_batch_norm_writes_is_neither_left_out_nor_made_once():
+    def keeps_statistics(x: Tensor) -> Tensor:
+        mean, variance = torch.zeros(1), torch.ones(1)
+        torch.native_batch_norm(x.reshape(-1, 1), None, None, mean, variance, True, 0.5, 1e-5)
+        return x * mean + variance
+
+    step = leaned(keeps_statistics, torch.randn(3, 4)).in_python()  # TorchScript trusts the schema
+    for _ in range(2):
+        x = torch.randn(3, 4)
+        assert torch.equal(step(x), keeps_statistics(x))
+
+
 def test_a_step_that_looks_at_a_value_cannot_be_recorded():
     with pytest.raises(RuntimeError, match="depends on a value"):
         recorded(lambda x: x * x.sum().item(), [torch.ones(3)])

@@ -145,7 +145,6 @@ def test_no_page_of_another_site_frames_it(served):
     assert (answer.status, answer.headers["X-Frame-Options"]) == (200, "SAMEORIGIN")
 
 
-@pytest.mark.slow
 def test_a_name_is_answered_when_it_is_allowed(workdir):
     with _serving(workdir, "--allow-host", "Dash.example", "--allow-host", "fd00::5") as served:
         for host, status in (

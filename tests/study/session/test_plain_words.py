@@ -76,7 +76,9 @@ def test_a_storage_may_lie_in_the_home_folder(monkeypatch, tmp_path):
     assert folder_of("journal:///~/studies/x.log") == tmp_path / "studies"
 
 
-def test_a_study_in_which_everything_failed_does_not_block_its_name(mine, rows, capsys):
+def test_a_study_in_which_everything_failed_does_not_block_its_name(
+    mine, rows, capsys, dashboard_figures
+):
     mine("0.6", then="raise ValueError('a slip')")
     more = ["--n-trials", "9", "--study-name", "mine"]
     assert main([*RUN, *more]) == 1

@@ -164,7 +164,7 @@ def test_sizes_beyond_the_data_are_cut_and_that_is_said_once(write_task, capsys)
     assert max(log2_batch_size_of(t.params) for t in _load("mine.py:task").trials) <= 4
 
 
-def test_an_exception_fails_its_trial_and_the_study_goes_on(write_task, rows):
+def test_an_exception_fails_its_trial_and_the_study_goes_on(write_task, rows, dashboard_figures):
     name = write_task(
         """
         def objective(params, run):

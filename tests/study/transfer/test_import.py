@@ -37,7 +37,6 @@ def test_curves_become_trials_with_the_three_objectives(workdir, rows):
     assert exported[0]["best_metric"] == max(first)
 
 
-@pytest.mark.slow
 def test_a_replay_of_the_same_table_tells_the_same(workdir, rows):
     imported(CURVES)
     points = {(r["batch_size"], r["learning_rate"], r["seed"]): r for r in rows("export")}

@@ -64,8 +64,13 @@ DAMAGE: dict[str, Any] = {
 }
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("damage", DAMAGE)
+@pytest.mark.parametrize(
+    "damage",
+    [
+        pytest.param(damage, marks=[] if damage == "half a guard" else pytest.mark.slow)
+        for damage in DAMAGE
+    ],
+)
 def test_a_checkpoint_with_something_wrong_inside_is_put_aside_and_the_run_starts_anew(
     kept, rows, damage
 ):
