@@ -14,7 +14,8 @@ def one_blas_thread() -> Iterator[None]:
 
     With as many threads as cores, which is OpenBLAS' own choice, matrices of a few hundred rows
     take several times as long: the threads wait for one another, and all of them share a worker's
-    only core. Training loops of your own keep what they have.
+    only core. Training loops of your own keep what they have, unless they compute in another thread
+    of this process meanwhile: the limit is the process's.
     """
     with _libraries().limit(limits=1):
         yield
