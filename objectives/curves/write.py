@@ -126,9 +126,11 @@ class TableFile:
         """
         if not self.length.is_plain:
             return (self.length.unit,)
-        if self.path.exists() and _first_line(self.path) in (_head_of(), _head_of(N_TRAIN)):
-            return () if _first_line(self.path) == _head_of() else (N_TRAIN,)
-        return () if self.length.n_train is None else (N_TRAIN,)
+        there = _first_line(self.path) if self.path.exists() else b""
+        if there == _head_of():
+            return ()
+        is_said = self.length.n_train is not None or there == _head_of(N_TRAIN)
+        return (N_TRAIN,) if is_said else ()
 
     def open(self) -> Table | None:
         """What is recorded so far, cut back to whole runs; None for a new table.

@@ -64,7 +64,7 @@ def _is_clear(turns: Sequence[tuple[float, float]], width: int) -> bool:
 
 
 def _ratio(turns: Sequence[tuple[float, float]], width: int) -> float:
-    """Of the quickest turns."""
+    """The gain as the quickest turns have it."""
     each = list(zip(*turns, strict=True))
     best = [min(found) for found in each]
     if not all(best):  # by a coarse clock

@@ -50,7 +50,7 @@ class MissingSession(Session):
                 "again: leave out --max-trials"
             )
 
-    def _say_resumed(self, n_done: int, plan: Plan) -> None:
+    def _say_resumed(self, n_done: int) -> None:
         self._console.print(f"going on from {n_done} recorded trials")
 
     def _search(self, study: Study, plan: Plan, objective: Objective) -> int:

@@ -168,11 +168,11 @@ class Session:
         if is_new and n_finished(study):
             say("all trials of the study had failed: it is made anew, and keeps their numbers")
         else:
-            self._say_resumed(n_finished(study), plan)
+            self._say_resumed(n_finished(study))
         for note in [*task_notes(objective, plan), *code_notes(study, objective)]:
             say(f"note: {note}", soft_wrap=True)
 
-    def _say_resumed(self, n_done: int, plan: Plan) -> None:
+    def _say_resumed(self, n_done: int) -> None:
         if n_done:
             say = self._console.print
             say(f"resuming: {self._closing.so_many(n_done)} recorded")

@@ -55,7 +55,7 @@ class SmallestSession(Session):
         super()._begin(study, plan, objective, is_new=is_new)
         _check_rates(plan.space.learning_rates)
 
-    def _say_resumed(self, n_done: int, plan: Plan) -> None:
+    def _say_resumed(self, n_done: int) -> None:
         if n_done:
             self._console.print(f"going on from {n_done} recorded trials")
 

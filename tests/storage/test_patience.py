@@ -126,7 +126,7 @@ def test_who_is_impatient_is_told_at_once(losing):
 
 @pytest.mark.slow
 def test_a_worker_that_opens_its_storage_waits_for_a_server_that_restarts(tmp_path, monkeypatch):
-    """As when a worker was killed, and is started again while the server is away."""
+    """The worker was killed, and is started again while the server is away."""
     behind = f"sqlite:///{tmp_path}/study.db"
     with serve(behind) as server_:
         url = server_.url()

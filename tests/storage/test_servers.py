@@ -121,7 +121,7 @@ def refused(url: str, **options: Any) -> str:
 
 
 def drop_connections(kind: str, url: str) -> None:
-    """As a server that restarts does, but only for this database."""
+    """Connections end as when the server restarts, but those of this database only."""
     name = make_url(url).database
     with servers.administration(kind) as connection:
         if kind == "postgresql":

@@ -240,7 +240,7 @@ def test_leftovers_of_an_earlier_attempt_are_no_obstacle(url, tmp_path):
 
 
 def test_a_reader_never_meets_half_a_schema(url, path):
-    """As when a dashboard starts together with the first worker: here, after each statement."""
+    """A dashboard may start together with the first worker: here, after each statement."""
     told = []
 
     def look(connection: Any, cursor: Any, sql: str, *_: Any) -> None:
