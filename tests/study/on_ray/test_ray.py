@@ -6,6 +6,7 @@ import os
 import signal
 import textwrap
 import time
+from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -47,12 +48,8 @@ RUN = ("run", "--launcher", "ray", "--sampler", "random", "--epochs", "2", "--ba
 @pytest.fixture(scope="module")
 def cluster():
     """Two nodes, until the last test that needs two kills one."""
-    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-    from ray.cluster_utils import Cluster as LocalCluster
-
-    node = {"num_cpus": 1, "object_store_memory": 80 * 2**20, "include_dashboard": False}
-    cluster = LocalCluster(initialize_head=True, head_node_args=node)
-    node.pop("include_dashboard")
+    node = {"num_cpus": 1, "object_store_memory": 80 * 2**20}
+    cluster = _with_a_head({**node, "include_dashboard": False})
     second = cluster.add_node(**node)
     yield SimpleNamespace(
         address=cluster.address,
@@ -60,6 +57,18 @@ def cluster():
         kill_second=lambda: cluster.remove_node(second, allow_graceful=False),
     )
     cluster.shutdown()
+
+
+def _with_a_head(node: dict[str, object], tries: int = 3):
+    """Ray's own cluster with its first node, which on a busy machine does not come up each time."""
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    os.environ["RAY_gcs_server_port_wait_time_s"] = "75"  # noqa: SIM112
+    from ray.cluster_utils import Cluster as LocalCluster
+
+    for _ in range(tries - 1):
+        with suppress(RuntimeError):  # "Timed out waiting for file .../gcs_server_port_..."
+            return LocalCluster(initialize_head=True, head_node_args=node)
+    return LocalCluster(initialize_head=True, head_node_args=node)
 
 
 @pytest.fixture
