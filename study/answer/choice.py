@@ -82,7 +82,13 @@ def answer_of(known: Known, *, prefer: Preference = "fast", within: float | None
     if n < MIN_COMPLETED:
         why = f"{counted(n, 'run')} completed, wanted at least {MIN_COMPLETED}"
         return _no_answer([], why)
-    learned = learned_of(known)
+    return answer_from(learned_of(known), known, prefer=prefer, within=within)
+
+
+def answer_from(
+    learned: Learned, known: Known, *, prefer: Preference = "fast", within: float | None = None
+) -> Answer:
+    """The answer by what has been learned."""
     estimates = estimates_of(known, learned)
     sizes = [_size(size, estimates[size], known) for size in known.costs]
     shown = [size for size in sizes if size.estimate is not None]

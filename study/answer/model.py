@@ -20,7 +20,7 @@ from batchfront.study.answer.counted import ROUNDING, step_of
 from batchfront.study.answer.known import Known
 from batchfront.study.search.chances import DOUBT, success
 from batchfront.study.search.encoding import Encoding
-from batchfront.study.search.surface import BELIEVED, TIE, Surface, fit_shape
+from batchfront.study.search.surface import BELIEVED, TIE, Shape, Surface, fit_shape
 from batchfront.study.trials.attributes import SIZE_NAMES
 
 if TYPE_CHECKING:
@@ -109,25 +109,31 @@ class Learned:
     step: float  # of the error, where it counts examples; else 0
 
 
-def learned_of(known: Known) -> Learned:
-    """The surface through all runs, or through many of them."""
-    seen = known.seen
+def learned_of(known: Known, shape: Shape | None = None) -> Learned:
+    """The surface through all runs, or many of them; its shape is found where none is given."""
     step = _step(known)
     tie = max(TIE, step)
-    few, some = (_evenly(len(seen), most) for most in (MAX_FITTED, MAX_RUNS))
-    part = _rounded(seen.part(few, tie=tie), step)
-    shape = fit_shape(part.x, part.log_error, part.noise, BELIEVED)
-    part = _rounded(seen.part(some, tie=tie), step)
+    some = _evenly(len(known.seen), MAX_RUNS)
+    part = _rounded(known.seen.part(some, tie=tie), step)
+    shape = shape or shape_of(known)
     surface = Surface(part.x, part.log_error, part.noise, shape)
     return Learned(
         surface=surface,
         noise=shape.white,
         own=_own(part.x, surface),
         x=part.x,
-        failed=seen.failed[some],
+        failed=known.seen.failed[some],
         tie=tie,
         step=step,
     )
+
+
+def shape_of(known: Known) -> Shape:
+    """The most probable shape of the surface, by many runs of all that are known."""
+    step = _step(known)
+    few = _evenly(len(known.seen), MAX_FITTED)
+    part = _rounded(known.seen.part(few, tie=max(TIE, step)), step)
+    return fit_shape(part.x, part.log_error, part.noise, BELIEVED)
 
 
 def _step(known: Known) -> float:
