@@ -111,10 +111,9 @@ class Report(Callback):  # type: ignore[misc]  # Transformers may be missing
 
     def on_save(self, args: Any, state: Any, control: Any, **more: Any) -> None:
         """Keep the Trainer's own checkpoint."""
-        name = f"checkpoint-{state.global_step}"
-        files = packed(Path(args.output_dir, name))
-        if files and self._trains and self._run.curve:
-            self._run.save({"name": name, "files": files})
+        folder = Path(args.output_dir, f"checkpoint-{state.global_step}")
+        if folder.is_dir() and self._trains and self._run.curve:
+            self._run.save_made(lambda: {"name": folder.name, "files": packed(folder)})
 
     def on_train_end(self, args: Any, state: Any, control: Any, **more: Any) -> None:
         """What is evaluated later is none of the run."""
