@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
 Z = 2.5758293035489  # both sides of 99%: a promise is not called broken for the noise of seeds
+ASIDE = 1.0  # deviations of the mean: from here on it is said on which side of the promise it is
+MOVED = 2**0.25 - 1  # relative: so far the recommended rate may have moved since the fresh runs
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,18 +62,21 @@ class Confirming:
 
     def n_missing(self, trials: Sequence[FrozenTrial]) -> int:
         """How many runs are still to be made; those that run or wait are not."""
-        own = [trial for trial in trials if _is_of(trial, self)]
+        own = [trial for trial in trials if _is_of(trial, self, SAME)]
         return max(0, self.n_runs - sum(is_finished(t) or not t.state.is_finished() for t in own))
 
 
-def _is_of(trial: FrozenTrial, asked: Confirming) -> bool:
-    """Whether it is a fresh run of that setting, one that waits as well."""
+def _is_of(trial: FrozenTrial, asked: Confirming, moved: float) -> bool:
+    """Whether it is a fresh run of that setting, one that waits as well.
+
+    `moved`: by how much its rate may differ, as a share of the larger.
+    """
     if trial.user_attrs.get(PURPOSE) != CONFIRM:
         return False
     params = trial.params or trial.system_attrs.get("fixed_params", {})
     if not has_batch_size(params) or "learning_rate" not in params:  # its worker died before
         return False
-    near = math.isclose(rate_of(trial, params), asked.learning_rate, rel_tol=SAME)
+    near = math.isclose(rate_of(trial, params), asked.learning_rate, rel_tol=moved)
     own = all(params.get(name) == value for name, value in asked.params.items())
     return near and own and batch_size_of(params) == asked.batch_size
 
@@ -83,7 +88,10 @@ class Confirmation:
     reached: tuple[float, ...]  # metrics of those that completed
     n_stopped: int  # that diverged, stalled or broke a limit
     promised: tuple[float, float]  # where their mean was to lie, the lower end first
+    expected: float  # their mean, before they were run
     verdict: str  # as promised, better, worse
+    aside: str  # better or worse, where that is at least likely; else empty
+    rates: tuple[float, ...]  # that they were run at, where the recommended one has moved since
     trials: tuple[int, ...]
 
     @property
@@ -100,46 +108,59 @@ def confirmation_of(recommended: SizeAdvice, known: Known) -> Confirmation | Non
     lies up to the K-th part of half a one further off.
     """
     asked = Confirming.of(recommended, SearchSpace(), 0)
-    fresh = [trial for trial in known.fresh if _is_of(trial, asked) and is_finished(trial)]
+    fresh = [trial for trial in known.fresh if _is_of(trial, asked, MOVED) and is_finished(trial)]
     if not fresh:
         return None
     reached = [trial.values[0] for trial in fresh if trial.values]
     n_stopped = len(fresh) - len(reached)
     found, yardstick = recommended.shown, known.yardstick
-    reach = Z * math.sqrt(found.deviation**2 + found.noise / max(1, len(reached)))
     logs = [math.log(max(0.0, 1 - yardstick.standard(value)) + found.tie) for value in reached]
-    least, most = found.interval(reach, found.step / 2 / max(1, len(reached)))
     error = math.exp(sum(logs) / len(logs)) - found.tie if logs else math.inf
-    verdict = "worse" if n_stopped or error > most else "better" if error < least else "as promised"
+    deviation = math.sqrt(found.deviation**2 + found.noise / max(1, len(reached)))
+    rounding = found.step / 2 / max(1, len(reached))
+    least, most = found.interval(Z * deviation, rounding)
     return Confirmation(
         reached=tuple(reached),
         n_stopped=n_stopped,
         promised=yardstick.own_ends(1 - most, 1 - least),
-        verdict=verdict,
+        expected=float(yardstick.own(1 - found.error)),
+        verdict="worse" if n_stopped else _side(error, (least, most)) or "as promised",
+        aside=_side(error, found.interval(ASIDE * deviation, rounding)),
+        rates=tuple(sorted({rate_of(t) for t in fresh if not _is_of(t, asked, SAME)})),
         trials=tuple(trial.number for trial in fresh),
     )
 
 
+def _side(error: float, between: tuple[float, float]) -> str:
+    return "worse" if error > between[1] else "better" if error < between[0] else ""
+
+
 def confirmation_line(found: Confirmation) -> str:
     """`5 fresh runs of it reached 0.961 to 0.972, 0.967 on average: as promised.`"""
-    runs = counted(found.n_runs, "fresh run")
+    of = f"at {' and '.join(f'{rate:.2g}' for rate in found.rates)}" if found.rates else "of it"
+    runs = f"{counted(found.n_runs, 'fresh run')} {of}"
     if not found.reached:
-        return f"{runs} of it did not complete: not as promised."
-    low, mean, high = (
-        min(found.reached),
-        sum(found.reached) / len(found.reached),
-        max(found.reached),
-    )
+        return f"{runs} did not complete: not as promised."
+    low, mean, high = min(found.reached), _mean(found.reached), max(found.reached)
     form = metric_form(low, mean, high, digits=3)
-    text = f"{runs} of it reached {low:{form}} to {high:{form}}, {mean:{form}} on average"
+    text = f"{runs} reached {low:{form}} to {high:{form}}, {mean:{form}} on average"
     if len(found.reached) == 1:
-        text = f"{runs} of it reached {mean:{form}}"
+        text = f"{runs} reached {mean:{form}}"
     if found.n_stopped:
         return f"{text}, and {found.n_stopped} did not complete: not as promised."
-    if found.verdict == "as promised":
-        return f"{text}: as promised."
     ends = " to ".join(f"{end:{form}}" for end in found.promised)
-    return f"{text}: {found.verdict} than promised, which was {ends} for their mean."
+    if found.verdict != "as promised":
+        return f"{text}: {found.verdict} than promised, which was {ends} for their mean."
+    if not found.aside:
+        return f"{text}: as promised."
+    return (
+        f"{text}: as promised, which was {ends} for their mean, though "
+        f"{abs(mean - found.expected):{form}} {found.aside} than expected."
+    )
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)
 
 
 def confirmation_json(found: Confirmation | None) -> dict[str, Any] | None:
@@ -151,7 +172,8 @@ def confirmation_json(found: Confirmation | None) -> dict[str, Any] | None:
         "n_runs": found.n_runs,
         "n_stopped": found.n_stopped,
         "reached": list(reached),
-        "mean": sum(reached) / len(reached) if reached else None,
+        "mean": _mean(reached) if reached else None,
+        "expected": found.expected,
         "promised_low": float(found.promised[0]),
         "promised_high": float(found.promised[1]),
         "verdict": found.verdict,

@@ -84,7 +84,7 @@ def known_of(study: Study, trials: Sequence[FrozenTrial]) -> dict[str, Known]:
             f"study {study.study_name!r} holds no metric, only {', '.join(names)}: what to train "
             "with depends on one; import it with --metric"
         )
-    yardstick = names.yardstick(trials)
+    yardstick = names.yardstick(trial for trial in trials if not _is_fresh(trial))
     search = _searched(study)
     known = [trial for trial in trials if _is_usable(trial, search)]
     usable = [trial for trial in known if not _is_fresh(trial)]

@@ -21,15 +21,20 @@ from batchfront.study.plan.space import SearchSpace
 from batchfront.study.trials.attributes import PURPOSE, VERDICT
 
 from ..conftest import ROOT
-from .test_answer import SPACE, answered, seconds, world
+from .test_answer import SPACE, add, answered, made_study, seconds, world
 from .test_evidence import counted
 
 TABLE = ROOT / "benchmarks" / "tables" / "digits_sgd_momentum.csv.gz"
 QUICK = ["run", "--batch-sizes", "16:64", "--epochs", "2", "--n-trials", "8"]
 
 
-def with_fresh(study: optuna.Study, *errors: float | None) -> Confirmation:
-    """What runs of the recommendation say that had these errors; None: it diverged."""
+def with_fresh(
+    study: optuna.Study, *errors: float | None, moved: float = 1.0
+) -> Confirmation | None:
+    """What runs of the recommendation say that had these errors; None: it diverged.
+
+    `moved`: the factor by which their rate is another than that of the recommendation.
+    """
     answer, _ = answered(study)
     assert answer.recommended is not None
     size, found = answer.recommended.batch_size.bit_length() - 1, answer.recommended.shown
@@ -38,7 +43,7 @@ def with_fresh(study: optuna.Study, *errors: float | None) -> Confirmation:
         study.add_trial(
             create_trial(
                 state=TrialState.COMPLETE if done else TrialState.PRUNED,
-                params={"log2_batch_size": size, "learning_rate": found.learning_rate},
+                params={"log2_batch_size": size, "learning_rate": moved * found.learning_rate},
                 distributions=SPACE,
                 user_attrs={PURPOSE: CONFIRM} | ({} if done else {VERDICT: "diverged"}),
                 **done,
@@ -47,9 +52,16 @@ def with_fresh(study: optuna.Study, *errors: float | None) -> Confirmation:
     again, known = answered(study)
     assert again.recommended == answer.recommended, "fresh runs choose nothing"
     confirmed = confirmation_of(again.recommended, known)
-    assert confirmed is not None
-    assert confirmation_line(confirmed) in sentences(again, known)
+    if confirmed is not None:
+        assert confirmation_line(confirmed) in sentences(again, known)
     return confirmed
+
+
+def confirmed_by(study: optuna.Study, *errors: float | None, moved: float = 1.0) -> Confirmation:
+    """The same, of runs that count."""
+    found = with_fresh(study, *errors, moved=moved)
+    assert found is not None
+    return found
 
 
 def promised_error(study: optuna.Study) -> float:
@@ -61,7 +73,7 @@ def promised_error(study: optuna.Study) -> float:
 def test_runs_near_what_was_promised_confirm_it():
     study = world(0)
     error = promised_error(study)
-    found = with_fresh(study, 0.95 * error, error, 1.1 * error)
+    found = confirmed_by(study, 0.95 * error, error, 1.1 * error)
     assert found.verdict == "as promised"
     assert "3 fresh runs of it reached" in confirmation_line(found)
 
@@ -73,9 +85,40 @@ def test_runs_near_what_was_promised_confirm_it():
 def test_runs_far_from_what_was_promised_contradict_it(times, verdict):
     study = world(0)
     error = promised_error(study)
-    found = with_fresh(study, times * error, times * error)
+    found = confirmed_by(study, times * error, times * error)
     assert found.verdict == verdict
     assert f"{verdict} than promised" in confirmation_line(found)
+
+
+def test_fresh_runs_that_are_within_the_promise_but_aside_of_it_are_told_so():
+    study = world(0)
+    error = promised_error(study)
+    found = confirmed_by(study, 1.25 * error, 1.25 * error)
+    assert (found.verdict, found.aside) == ("as promised", "worse")
+    least, most = found.promised
+    assert found.expected == pytest.approx(1 - error)
+    assert least < 1 - 1.25 * error < 1 - error < most
+    assert f"though {0.25 * error:.3f} worse than expected" in confirmation_line(found)
+
+
+def test_fresh_runs_still_count_when_the_recommended_rate_moves_a_little():
+    study = world(0)
+    error = promised_error(study)
+    found = confirmed_by(study, error, error, moved=1.1)
+    assert found.n_runs == 2
+    assert f"2 fresh runs at {found.rates[0]:.2g} reached" in confirmation_line(found)
+    assert with_fresh(world(1), error, moved=1.5) is None
+
+
+def test_fresh_runs_choose_nothing_where_errors_are_told_by_what_was_seen():
+    """A loss has no useless value: its unit comes from the runs, but not from fresh ones."""
+    study = made_study("val_loss", "minimize")
+    for trial in world(0).trials:
+        size, rate = trial.params["log2_batch_size"], trial.params["learning_rate"]
+        add(study, size, rate, 1 - trial.values[0])
+    _, before = answered(study)
+    confirmed_by(study, 1 - 0.1 * min(trial.values[0] for trial in study.trials))
+    assert answered(study)[1].yardstick == before.yardstick
 
 
 def test_a_fresh_run_inside_the_interval_that_was_printed_is_as_promised():
@@ -84,16 +127,16 @@ def test_a_fresh_run_inside_the_interval_that_was_printed_is_as_promised():
     assert answer.recommended is not None
     _, most = answer.recommended.shown.fresh_run
     assert answer.recommended.shown.step > 0
-    assert with_fresh(counted(0, 35), 0.999 * most).verdict == "as promised"
+    assert confirmed_by(counted(0, 35), 0.999 * most).verdict == "as promised"
 
 
 @pytest.mark.slow
 def test_a_fresh_run_that_diverged_contradicts_the_promise():
     study = world(0)
-    found = with_fresh(study, promised_error(study), None)
+    found = confirmed_by(study, promised_error(study), None)
     assert (found.verdict, found.n_stopped) == ("worse", 1)
     assert "1 did not complete: not as promised" in confirmation_line(found)
-    assert "did not complete" in confirmation_line(with_fresh(world(1), None, None))
+    assert "did not complete" in confirmation_line(confirmed_by(world(1), None, None))
 
 
 def test_a_search_ends_with_fresh_runs_that_are_made_once(workdir, rows, capsys):
