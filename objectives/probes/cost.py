@@ -33,6 +33,7 @@ class Cost:
     evaluation_peak_bytes: int | None = None  # of a validation; None: there was none
     data_wait_share: float | None = None  # of the step; None: its data was in memory
     device_memory_bytes: int | None = None  # that the device loses at the peak; None: a CPU
+    whole_epochs: bool = True  # False: steps alone, without what lies between epochs
 
 
 class ProbeRun(Run):
@@ -88,8 +89,9 @@ class ProbeRun(Run):
         """Close an epoch."""
         self._close_block()
         self.curve.append(self._told(value, named)[0])
-        if self._epoch:
-            self._epochs.append(sum(s for s, _ in self._epoch) / sum(n for _, n in self._epoch))
+        n_steps = sum(n for _, n in self._epoch or ())
+        if self._epoch and n_steps:
+            self._epochs.append(sum(s for s, _ in self._epoch) / n_steps)
         self._epoch = [] if self._seen >= WARMUP_STEPS else None
         self._resume()
         self._stop_when_known()
@@ -130,6 +132,7 @@ class ProbeRun(Run):
             evaluation_peak_bytes=self._meter.evaluation_peak_bytes,
             data_wait_share=self._waited / self._wall if self._waits else None,
             device_memory_bytes=self._meter.device_bytes,
+            whole_epochs=bool(self._epochs),
         )
 
     def _note_wait(self, seconds: float) -> None:
@@ -146,17 +149,20 @@ class ProbeRun(Run):
             self._since = self._now()
 
     def _close_block(self) -> None:
-        if self._since is not None and self._block_steps:
-            wall, process = (now - then for now, then in zip(self._now(), self._since, strict=True))
+        if self._since is None:
+            return
+        wall, process = (now - then for now, then in zip(self._now(), self._since, strict=True))
+        if self._epoch is not None:
+            ending = 0.0 if self._block_steps else self._block_waited  # of a loader that ends
+            self._epoch.append((wall - ending, self._block_steps))  # also what follows the last one
+        if self._block_steps:
             self._wall += wall
             self._process += process
             self._waited += self._block_waited
             self._blocks.append(wall / self._block_steps)
-            if self._epoch is not None:
-                self._epoch.append((wall, self._block_steps))
             self._block_steps = 0
             self._block_waited = 0.0
-            self._since = self._now()
+        self._since = self._now()
 
     def _stop_when_known(self) -> None:
         blocks_do = len(self._blocks) >= MIN_SAMPLES and not (self.curve or self._to_report)

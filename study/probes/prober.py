@@ -15,7 +15,9 @@ from batchfront.objectives.device.hardware import (
 )
 from batchfront.objectives.length import Length
 from batchfront.objectives.measurement import MetricError, ObjectiveError, TrialParams
+from batchfront.objectives.objective import CustomLoop
 from batchfront.objectives.parameter import usual_values
+from batchfront.objectives.probes.between import between_epochs
 from batchfront.objectives.probes.cost import Cost, probe
 from batchfront.objectives.raised import Halted, words_of
 from batchfront.objectives.training.predict import calibrated
@@ -30,6 +32,7 @@ ROUNDS = 2  # far apart in time, so that one disturbance does not spoil both
 BUSY_ENOUGH = 0.9  # CPU seconds per wall second of an undisturbed CPU run
 PATIENCE_SECONDS = 1.0  # how long a disturbed probe waits before it repeats
 REPEATS = 2
+SHORT_EPOCH_SECONDS = 1.0  # of an epoch whose end is waited for, at the most
 REMEDY = ": mend the task, and run the same command again"
 SAFE_SHARE = 0.9  # of the memory that is left; predictions do not see workspaces
 
@@ -63,6 +66,8 @@ class Prober:
         self._device = device
         self._rate = rate  # a small one: a probe must not diverge
         self._patience = REPEATS
+        self._between: dict[int, float] = {}  # seconds between epochs, by batch size
+        self._sizes: list[int] = []  # that may run, ascending
         self._to_report = False  # the size being probed goes on to its first report
 
     def sizes(self, batch_sizes: Iterable[int], watch: Watch | None = None) -> Costs:
@@ -75,6 +80,7 @@ class Prober:
         watch = watch or Watch()
         sizes = sorted(batch_sizes)
         predicted = {size: self._objective.predict_peak_bytes(size) for size in sizes}
+        self._sizes = sizes
         costs: Costs = {}
         for round_ in range(ROUNDS):
             for index, size in enumerate(sizes):
@@ -92,11 +98,15 @@ class Prober:
                 costs[size] = new if seen is None else faster(seen, new)
         return costs
 
-    def again(self, size: int, before: SizeCost) -> SizeCost:
+    def again(self, size: int, costs: Costs) -> SizeCost:
         """Probe one size again; what was known stays unless it was far too slow.
 
         Other work only makes steps slower, so a slower probe says nothing new.
         """
+        before = costs[size]
+        self._largest = [
+            n for n in sorted(costs, reverse=True) if costs[n].step_seconds is not None
+        ]
         after = self._measure(size, before.predicted_peak_memory_bytes)
         if before.step_seconds is None or after.step_seconds is None:
             return before
@@ -145,7 +155,7 @@ class Prober:
             return unrun(size, predicted)
         return SizeCost(
             batch_size=size,
-            step_seconds=best.step_seconds,
+            step_seconds=best.step_seconds + self._between_steps(size, best),
             peak_memory_bytes=best.peak_memory_bytes,
             predicted_peak_memory_bytes=predicted,
             total_steps=best.total_steps,
@@ -154,6 +164,33 @@ class Prober:
             data_wait_share=best.data_wait_share,
             device_memory_bytes=best.device_memory_bytes,
         )
+
+    def _between_steps(self, size: int, cost: Cost) -> float:
+        """What a loop of your own does between epochs, in seconds a step; 0 where it was timed."""
+        if cost.whole_epochs or not isinstance(self._objective, CustomLoop):
+            return 0.0
+        epochs = self._length.points
+        by = self._ends_soon(size, cost.step_seconds * cost.total_steps / epochs)
+        if by not in self._between:
+            self._between[by] = self._between_epochs(by)
+        return self._between[by] * epochs / cost.total_steps
+
+    def _ends_soon(self, size: int, epoch_seconds: float) -> int:
+        """The smallest size, from this one on, whose epochs take a second, as far as is known."""
+        larger = [n for n in self._sizes if n >= size] or [size]
+        soon = (n for n in larger if epoch_seconds * size / n <= SHORT_EPOCH_SECONDS)
+        return next(soon, larger[-1])
+
+    def _between_epochs(self, size: int) -> float:
+        """Seconds between two epochs; 0 where the size cannot run, which its own probe will say."""
+        params = self._params(size)
+        try:
+            return between_epochs(self._objective, params, metric=self._objective.metric)
+        except Halted:
+            raise
+        except BaseException as error:  # user code may raise anything
+            free_memory(error)
+            return 0.0
 
     def _quiet_probe(self, size: int) -> Cost:
         """Wait and repeat while other work shares the CPU; then the fastest has to do."""
@@ -174,22 +211,24 @@ class Prober:
     def _probe(
         self, size: int, *, seconds: float = PROBE_SECONDS, measure_memory: bool = True
     ) -> Cost:
-        params = TrialParams.over(
+        return probe(
+            self._objective,
+            self._params(size),
+            metric=self._objective.metric,
+            seconds=seconds,
+            measure_memory=measure_memory,
+            compiled=self._objective.compiled,
+            to_report=self._to_report,
+        )
+
+    def _params(self, size: int) -> TrialParams:
+        return TrialParams.over(
             self._length,
             batch_size=size,
             learning_rate=self._rate,
             seed=0,
             device=self._device,
             extra=usual_values(self._objective.search),
-        )
-        return probe(
-            self._objective,
-            params,
-            metric=self._objective.metric,
-            seconds=seconds,
-            measure_memory=measure_memory,
-            compiled=self._objective.compiled,
-            to_report=self._to_report,
         )
 
     def _disturbed(self, cost: Cost) -> bool:

@@ -223,7 +223,7 @@ class Worker:
                 before = stored_costs(self._study, self._plan.hardware)
             try:
                 with self._interrupts.armed():
-                    after = self._prober.again(size, before[size])
+                    after = self._prober.again(size, before)
             except Interrupted:
                 return
             if after != before[size]:
