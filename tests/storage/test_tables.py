@@ -23,6 +23,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from batchfront.storage import tables
 from batchfront.storage.open import open_storage
 from batchfront.storage.rdb import SharedRDBStorage
+from batchfront.storage.schema import REVISION
 from batchfront.storage.shared import SharedStorage
 from tests import servers
 from tests.storage.conftest import close
@@ -234,7 +235,7 @@ def test_optuna_stores_trials_as_this_version_knows_it(tmp_path):
     told_apart = {name for name in found if name.startswith("trial")}
     assert told_apart <= set(COLUMNS), "there is a table of trials that nobody reads"
     storage = RDBStorage(f"sqlite:///{tmp_path}/new.db")
-    assert storage.get_head_version() == tables.REVISION
+    assert storage.get_head_version() == REVISION
     parts = {"values", "params", "user_attributes", "system_attributes", "intermediate_values"}
     from optuna.storages._rdb.models import TrialModel
 
