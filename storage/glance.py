@@ -130,7 +130,10 @@ def studies_in(path: Path) -> Iterator[list[Study] | None]:
     opened = sqlite3.connect(address(path), uri=True, timeout=TIMEOUT_SECONDS)
     with closing(opened) as connection, keeping_garbage():
         connection.execute("PRAGMA query_only = ON")
-        yield _studies(connection) if _is_known(connection) else None
+        if _is_known(connection):
+            yield _studies(connection)
+            return
+    yield None
 
 
 def _is_known(connection: sqlite3.Connection) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 from unicodedata import category
@@ -44,14 +44,6 @@ class FileUrl:
     host: None = None
     port: None = None
     query: Mapping[str, str] = field(default_factory=dict)
-
-    def update_query_dict(self, query: Mapping[str, str]) -> FileUrl:
-        """The same, where nothing is to be hidden in a query that it has not."""
-        return replace(self, query={**self.query, **query})
-
-    def render_as_string(self, *, hide_password: bool) -> str:
-        """The URL; it has no password."""
-        return f"{self.drivername}:///{self.database}"
 
 
 def sqlite_file_of(url: URL) -> Path:
@@ -140,6 +132,8 @@ def redacted(url: str) -> str:
 
 
 def _shown(parsed: URL) -> str:
+    if isinstance(parsed, FileUrl):
+        return f"{parsed.drivername}:///{parsed.database}"
     hidden = {key: "***" for key in parsed.query if _is_secret(key)}
     return parsed.update_query_dict(hidden).render_as_string(hide_password=True)
 
@@ -154,7 +148,7 @@ def holds_password(url: str) -> bool:
 
 def _taken_apart(url: str) -> URL | None:
     plain = re.fullmatch(r"sqlite:///([A-Za-z0-9_./-]+)", url)
-    if plain is not None:  # importing SQLAlchemy takes longer than to list ten thousand trials
+    if plain is not None:  # importing SQLAlchemy takes as long as to read thousands of trials
         return cast("URL", FileUrl(database=plain[1]))
     from sqlalchemy.engine import make_url
     from sqlalchemy.exc import ArgumentError

@@ -40,6 +40,8 @@ SPACE = {
 }
 COLUMNS = {
     "studies": ["study_id", "study_name"],
+    "study_directions": ["study_direction_id", "direction", "study_id", "objective"],
+    "study_system_attributes": ["study_system_attribute_id", "study_id", "key", "value_json"],
     "study_user_attributes": ["study_user_attribute_id", "study_id", "key", "value_json"],
     "trial_heartbeats": ["trial_heartbeat_id", "trial_id", "heartbeat"],
     "trial_intermediate_values": [
@@ -229,7 +231,7 @@ def test_studies_of_older_versions_are_read_as_optuna_reads_them(golden, tmp_pat
 
 
 def test_optuna_stores_trials_as_this_version_knows_it(tmp_path):
-    """Where this fails, storage/tables.py is to be compared with Optuna's own storage."""
+    """Where this fails, compare storage/tables.py and glance.py with Optuna's own storage."""
     found = {name: list(table.columns.keys()) for name, table in BaseModel.metadata.tables.items()}
     assert {name: columns for name, columns in found.items() if name in COLUMNS} == COLUMNS
     told_apart = {name for name in found if name.startswith("trial")}
