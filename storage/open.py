@@ -24,6 +24,7 @@ from batchfront.storage.patience import again_while_away
 if TYPE_CHECKING:
     from sqlalchemy.engine import URL
 
+    from batchfront.storage.glance import Study
     from batchfront.storage.shared import SharedStorage
 
 T = TypeVar("T")
@@ -65,6 +66,24 @@ def _open(parsed: URL, kind: str, mode: Mode) -> SharedStorage:
     from batchfront.storage import server
 
     return server.open_worker(parsed) if creates else server.open_reader(parsed)
+
+
+@contextmanager
+def at_a_glance(url: str) -> Iterator[list[Study] | None]:
+    """The studies of an SQLite file, read without Optuna; None where Optuna has to read them.
+
+    Raises:
+        StorageError: what `open_storage` raises to a reader of such a file.
+        sqlite3.Error: it cannot be read any more.
+    """
+    parsed, kind = parse(url)
+    if kind != "sqlite":
+        yield None
+        return
+    from batchfront.storage.glance import studies_in
+
+    with studies_in(sqlite_file_of(parsed)) as studies:
+        yield studies
 
 
 def waiting_for_server(url: str, call: Callable[[], T]) -> T:
@@ -115,9 +134,9 @@ def check_place(url: str) -> None:
         return
     path = file_of(parsed, kind)
     if kind == "sqlite":
-        from batchfront.storage import sqlite
+        from batchfront.storage.sqlite_file import refuse_network_file_system
 
-        sqlite.refuse_network_file_system(path)
+        refuse_network_file_system(path)
     there = nearest(path.parent)
     if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
         raise StorageError(
@@ -154,11 +173,14 @@ def readable_errors(url: str) -> Iterator[None]:
 
 
 def _own_errors() -> tuple[type[BaseException], ...]:
+    import sqlite3
+
     from optuna.exceptions import StorageInternalError
     from sqlalchemy.exc import SQLAlchemyError
 
     grpc = sys.modules.get("grpc")  # not imported: none of its errors can come
-    return (SQLAlchemyError, StorageInternalError, *([grpc.RpcError] if grpc else []))
+    databases = (SQLAlchemyError, StorageInternalError, sqlite3.Error)
+    return (*databases, grpc.RpcError) if grpc else databases
 
 
 def _words(cause: BaseException) -> str:

@@ -28,8 +28,6 @@ from batchfront.storage.tables import (
     write_trials,
 )
 
-TABLES = {"studies", "trials", "version_info"}  # a database with these is one of Optuna's
-
 
 class SharedRDBStorage(RDBStorage, SharedStorage):
     """Optuna's storage in tables, read and written many trials or attributes at once."""

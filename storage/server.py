@@ -15,12 +15,8 @@ from sqlalchemy.exc import DBAPIError, OperationalError, SQLAlchemyError
 from batchfront.storage.errors import StorageError
 from batchfront.storage.names import DRIVERS, redacted, without_secrets
 from batchfront.storage.patience import again_while_away, waits_for_server
-from batchfront.storage.rdb import (
-    TABLES,
-    SharedRDBStorage,
-    optuna_url,
-    wrong_schema,
-)
+from batchfront.storage.rdb import SharedRDBStorage, optuna_url, wrong_schema
+from batchfront.storage.schema import TABLES
 from batchfront.storage.shared import CLAIM_PATIENCE_SECONDS
 
 if TYPE_CHECKING:

@@ -12,28 +12,27 @@ import os
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from batchfront.storage.errors import StorageError
 from batchfront.storage.locks import file_lock
-from batchfront.storage.rdb import (
-    TABLES,
-    SharedRDBStorage,
-    optuna_url,
-    wrong_schema,
-)
+from batchfront.storage.rdb import SharedRDBStorage, optuna_url, wrong_schema
 from batchfront.storage.shared import CLAIM_PATIENCE_SECONDS
+from batchfront.storage.sqlite_file import (
+    TIMEOUT_SECONDS,
+    address,
+    check_file,
+    check_readable,
+    check_there,
+    is_missing,
+    refuse_network_file_system,
+)
 from batchfront.storage.watch import FileWatch
 
 LOGS = ("-wal", "-shm")  # suffixes of what write-ahead logging keeps beside the file
-TIMEOUT_SECONDS = 60.0  # how long a transaction waits for another process's lock
-NETWORK_FILE_SYSTEMS = {
-    "9p", "afs", "beegfs", "ceph", "cifs", "fuse.glusterfs", "fuse.sshfs", "gpfs", "lustre",
-    "ncpfs", "nfs", "nfs4", "smb3", "smbfs",
-}  # fmt: skip
 
 
 def _marked_as_reading(cls: type[SqliteStorage]) -> type[SqliteStorage]:
@@ -98,11 +97,11 @@ def open_worker(path: Path, *, creates: bool = True) -> SqliteStorage:
     if creates:
         _make_folder(path.parent)
     else:
-        _check_there(path)
+        check_there(path)
     _check_access(path)
     with file_lock(path.parent, CLAIM_PATIENCE_SECONDS):
-        _check_file(path)
-        if creates and _is_missing(path):
+        check_file(path)
+        if creates and is_missing(path):
             _create(path)
         storage = _open(path, journal="WAL")  # two that change the mode at once fail
     from sqlalchemy import event
@@ -113,9 +112,7 @@ def open_worker(path: Path, *, creates: bool = True) -> SqliteStorage:
 
 def open_reader(path: Path) -> SqliteStorage:
     """Open an existing database for looking; its transactions take no lock that blocks a worker."""
-    _check_there(path)
-    refuse_network_file_system(path)
-    _check_file(path)
+    check_readable(path)
     return _open(path, journal=None)
 
 
@@ -124,11 +121,6 @@ def _make_folder(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise StorageError(f"cannot create the folder {folder}: {error.strerror}") from error
-
-
-def _check_there(path: Path) -> None:
-    if _is_missing(path):
-        raise StorageError(f"there is no database {path} yet: the first run creates it")
 
 
 def _begin(storage: SqliteStorage, connection: Any) -> None:
@@ -149,17 +141,12 @@ def _begin(storage: SqliteStorage, connection: Any) -> None:
         raise
 
 
-def _address(path: Path, *, creates: bool = False) -> str:
-    """A file by which a connection does not make it anew where it was deleted just before."""
-    return f"{path.absolute().as_uri()}?mode={'rwc' if creates else 'rw'}"
-
-
 def _connector(path: Path, journal: str | None) -> Callable[[], sqlite3.Connection]:
     main = FileWatch(path)
 
     def connect() -> sqlite3.Connection:
         connection = sqlite3.connect(
-            _address(path, creates=journal == "DELETE"),
+            address(path, creates=journal == "DELETE"),
             uri=True,
             timeout=TIMEOUT_SECONDS,
             isolation_level=None,
@@ -212,14 +199,6 @@ def _create(path: Path) -> None:
             aside.with_name(aside.name + suffix).unlink(missing_ok=True)
 
 
-def _is_missing(path: Path) -> bool:
-    """An empty file counts as missing: it holds no schema."""
-    try:
-        return not path.exists() or (path.is_file() and path.stat().st_size == 0)
-    except PermissionError as error:
-        raise StorageError(f"cannot look at {path}: {error.strerror}") from error
-
-
 def _check_access(path: Path) -> None:
     for target in (path.parent, path):  # SQLite writes its log beside the file
         wanted = os.W_OK | os.R_OK | (os.X_OK if target.is_dir() else 0)
@@ -227,58 +206,3 @@ def _check_access(path: Path) -> None:
             raise StorageError(
                 f"{target} is not writable: change its permissions or choose another --storage"
             )
-
-
-def _check_file(path: Path) -> None:
-    """Refuse files that are no database, damaged, or somebody else's, before writing anything."""
-    if path.is_dir():
-        raise StorageError(f"{path} is a folder, wanted a database file")
-    if _is_missing(path):
-        return
-    try:
-        with closing(
-            sqlite3.connect(_address(path), uri=True, timeout=TIMEOUT_SECONDS)
-        ) as connection:
-            tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master")}
-            if "trials" in tables:
-                connection.execute("SELECT count(*) FROM trials")
-    except sqlite3.OperationalError as error:
-        raise StorageError(
-            f"{path} cannot be opened ({error}): is the file readable, its folder writable "
-            "(SQLite keeps a log there, even for readers) and the disk not full?"
-        ) from error
-    except sqlite3.DatabaseError as error:
-        raise StorageError(
-            f"{path} cannot be read as an SQLite database ({error}): restore a copy of it, "
-            "or choose another --storage"
-        ) from error
-    if not tables >= TABLES:
-        holds = ", ".join(sorted(tables)[:5]) or "nothing"
-        raise StorageError(
-            f"{path} is a database of something else (it holds {holds}): choose another --storage"
-        )
-
-
-def refuse_network_file_system(path: Path) -> None:
-    """Raise StorageError where SQLite's locks do not work."""
-    kind = file_system(path)
-    if kind in NETWORK_FILE_SYSTEMS:
-        raise StorageError(
-            f"{path} is on a network file system ({kind}), where SQLite loses data: keep it on a "
-            "local disk; several machines share postgresql+psycopg://user@host/database, or "
-            f"journal://{path.with_suffix('.log')} on NFS"
-        )
-
-
-def file_system(path: Path, mounts: Path = Path("/proc/self/mounts")) -> str | None:
-    """The type of the file system that holds `path`; None where the system does not tell."""
-    if not mounts.exists():
-        return None
-    real = path.resolve()
-    best: tuple[int, str] | None = None
-    for line in mounts.read_text(errors="replace").splitlines():
-        _, mount_point, kind, *_ = line.split(" ")
-        point = Path(mount_point.replace("\\040", " "))
-        if real.is_relative_to(point) and (best is None or len(point.parts) >= best[0]):
-            best = (len(point.parts), kind)
-    return best[1] if best else None

@@ -7,11 +7,9 @@ rows stay plain. This is the one place that knows how Optuna stores its trials;
 
 from __future__ import annotations
 
-import gc
 import json
 import sys
 from collections.abc import Collection, Container, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import lru_cache
 from operator import itemgetter
@@ -27,6 +25,8 @@ from optuna.storages._rdb import models
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import func, insert, select
 
+from batchfront.storage.schema import keeping_garbage
+
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
 
@@ -39,7 +39,6 @@ VALUES = models.TrialValueModel.__table__
 USER_ATTRIBUTES = models.TrialUserAttributeModel.__table__
 SYSTEM_ATTRIBUTES = models.TrialSystemAttributeModel.__table__
 STEPS = models.TrialIntermediateValueModel.__table__
-REVISION = "v3.2.0.a"  # of the schema that this file knows
 
 AT_A_TIME = 500  # trials: older SQLite takes 999 variables
 
@@ -71,7 +70,7 @@ def read_trials(
     """
     _check_study(connection, study_id)
     heads = _heads(connection, study_id, states, newer_than, and_those)
-    with _keeping_garbage():
+    with keeping_garbage():
         return [trial for some in _batches(heads) for trial in _trials(connection, some)]
 
 
@@ -109,18 +108,6 @@ def _check_study(connection: Connection, study_id: int, *, lock: bool = False) -
     found = select(STUDIES.c.study_id).where(STUDIES.c.study_id == study_id)
     if connection.execute(found.with_for_update() if lock else found).first() is None:
         raise KeyError("Record does not exist.")  # as Optuna says it
-
-
-@contextmanager
-def _keeping_garbage() -> Iterator[None]:
-    """Looking for garbage among so many trials, which all stay, is a third of reading them."""
-    was_enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_enabled:
-            gc.enable()
 
 
 def _batches(items: Sequence[Any]) -> Iterator[Sequence[Any]]:

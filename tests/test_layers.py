@@ -49,9 +49,9 @@ FLOORS = {  # from the roof down; rooms of one floor do not know each other
     "storage": [
         {"open", "proxy_server"},
         {"journal", "proxy", "server", "sqlite"},
-        {"rdb"},
-        {"shared", "tables", "patience", "names", "locks", "checkpoint"},
-        {"fence", "files", "plain", "watch"},
+        {"rdb", "glance"},
+        {"shared", "tables", "patience", "names", "locks", "checkpoint", "sqlite_file"},
+        {"fence", "files", "plain", "schema", "watch"},
         {"errors"},
     ],
 }

@@ -6,10 +6,11 @@ import shlex
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
+from batchfront.storage.glance import Study as Glanced
 from batchfront.storage.names import redacted
-from batchfront.storage.open import exists, open_storage, readable_errors
+from batchfront.storage.open import at_a_glance, exists, open_storage, readable_errors
 from batchfront.study.errors import StudyError
 from batchfront.study.opening.terms import stored_identity
 from batchfront.study.plan.agreement import AGREEMENT, check_record
@@ -17,7 +18,7 @@ from batchfront.study.show import counted
 from batchfront.study.trials.attributes import is_finished
 from batchfront.study.trials.kept import bytes_of, kept_beside, kept_files
 from batchfront.study.trials.paused import is_paused
-from batchfront.study.trials.sound import sound_trials
+from batchfront.study.trials.sound import Rules, sound_trials
 
 if TYPE_CHECKING:
     from optuna import Study
@@ -33,11 +34,21 @@ def study_rows(url: str) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     The bytes are of the folder beside the storage; None where there is none. The second list is of
     the studies that Optuna alone has made, with how to import each.
     """
-    with readable_errors(url):
-        storage = open_storage(url, mode="reader")
-        folder = kept_beside(url)
-        ours = [_row(study, folder) for study in _our_studies(storage)]
-        return ours, [_foreign_row(study, url) for study in foreign_studies(storage)]
+    folder = kept_beside(url)
+    with readable_errors(url), at_a_glance(url) as glanced:
+        if glanced is None:
+            storage = open_storage(url, mode="reader")
+            ours, others = _our_studies(storage), foreign_studies(storage)
+        else:
+            ours, others = _divided(glanced)
+        return [_row(s, folder) for s in ours], [_foreign_row(s, url) for s in others]
+
+
+def _divided(studies: list[Glanced]) -> tuple[list[Study], list[Study]]:
+    """Our studies, and those of others; they have all of a `Study` that a row asks for."""
+    ours = [study for study in studies if AGREEMENT in study.user_attrs]
+    others = [s for s in studies if not any(map(_is_ours, (*s.user_attrs, *s.system_attrs)))]
+    return cast("tuple[list[Study], list[Study]]", (ours, others))
 
 
 def _our_studies(storage: BaseStorage) -> list[Study]:
@@ -88,6 +99,8 @@ def _foreign_row(study: Study, url: str) -> dict[str, Any]:
 
 def _row(study: Study, folder: Path | None) -> dict[str, Any]:
     check_record(study)
+    if isinstance(study, Glanced):
+        study = study.without(Rules.of(study).settled)
     trials = sound_trials(study)
     return {
         **_counts(study, Counter(t.state.name for t in trials if is_finished(t)), trials),

@@ -15,12 +15,15 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial, Trial
 
 
+HOW = ("epochs", "seed", HARDWARE, "compiled")  # attributes that name a run's checkpoint
+
+
 def identity_of(
     trial: Trial | FrozenTrial, *, study_name: str, study_id: str, how: Mapping[str, Any]
 ) -> dict[str, Any]:
     """What names the checkpoint that a trial shares with those that take its run up.
 
-    `how` it runs: epochs, seed, hardware and compiled, as the trial has them among its attributes.
+    `how` it runs: HOW, as the trial has them among its attributes.
     """
     return {
         "study": study_name,

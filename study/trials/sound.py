@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -30,6 +30,7 @@ from batchfront.study.trials.attributes import (
     OWNER,
     PAUSED,
     PHASES,
+    PREDICTED,
     PRUNER_STATE,
     PURPOSE,
     REASON,
@@ -45,6 +46,7 @@ from batchfront.study.trials.attributes import (
     has_batch_size,
     id_of,
 )
+from batchfront.study.trials.kept import HOW
 from batchfront.study.trials.paused import superseded
 
 if TYPE_CHECKING:
@@ -54,15 +56,18 @@ if TYPE_CHECKING:
 
     Check = Callable[[Any], bool]
 
+NUMBERS = {int, float}  # nearly all are just that, and the type alone is quickly looked up
 MOST_EXAMPLES = 2**40  # of a batch; more is a slip of whoever wrote it
 
 
 def _is_number(value: Any) -> bool:
+    if type(value) in NUMBERS:
+        return True
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _is_positive(value: Any) -> bool:
-    return _is_number(value) and 0 < value < math.inf
+    return (type(value) in NUMBERS or _is_number(value)) and 0 < value < math.inf
 
 
 def _is_count(value: Any) -> bool:
@@ -78,7 +83,9 @@ def _is_dict(value: Any) -> bool:
 
 
 def _are_numbers(value: Any) -> bool:
-    return isinstance(value, list) and all(map(_is_number, value))
+    if not isinstance(value, list):
+        return False
+    return set(map(type, value)) <= NUMBERS or all(map(_is_number, value))
 
 
 def _are_known(value: Any) -> bool:
@@ -122,6 +129,10 @@ CHECKS: Mapping[str, Check] = {
     OWNER: _is_owner,
 }  # fmt: skip
 """What the attributes are made of that somebody computes with. NaN is a number: of a loss, say."""
+DECISIVE = {
+    ROOT, SO_FAR, PAUSED, THAW, FAIL_REASON, DEATHS, PREDICTED, *HOW, "fixed_params", "constraints",
+}  # fmt: skip
+"""What counting trials and their checkpoints asks for, and judging them besides a check of each."""
 RECORDED = {CURVE, SO_FAR, "epochs", "total_steps", *TO_TARGET}  # of these, in imported runs
 
 
@@ -153,6 +164,17 @@ class Rules:
             search={name: Parameter.from_dict(value) for name, value in search.items()},
         )
 
+    def settled(self, name: str, values: Collection[Any]) -> bool:
+        """Whether no trial is foreign, or counts otherwise, for its value of an attribute.
+
+        Such an attribute need not be looked at again, trial by trial.
+        """
+        if name in DECISIVE:
+            return False
+        constrains = name.startswith("constraints:")
+        check = _is_number if constrains else self._checks_of_attributes.get(name)
+        return check is None or all(map(check, values))
+
     def why_not(self, trial: FrozenTrial) -> str | None:
         """Why a trial is none of ours; None where it is."""
         asked = trial.params or trial.system_attrs.get("fixed_params", {})
@@ -165,20 +187,26 @@ class Rules:
         )
 
     def _wrong_with_params(self, trial: FrozenTrial, asked: Mapping[str, Any]) -> str | None:
-        checks = self._checks_of_params
+        checks, drawn = self._checks_of_params, trial.distributions
         for name, value in asked.items():
-            if name in checks and not checks[name](value):
+            if name not in checks:
+                continue
+            if not checks[name](value):
                 return f"{name} is {value!r}"
-            if name in checks and self._is_of_other_kind(name, trial.distributions.get(name)):
+            if name in drawn and self._is_of_other_kind(name, drawn[name]):
                 return f"{name} is drawn in another way"
         if trial.state.name not in ("COMPLETE", "PRUNED"):
             return None  # it may have been lost before it had them, or has none yet
-        wanted = {"learning_rate", *self.search}
-        wanted |= {self.size_name} if self.batch_sizes is not None else set()
-        missing = sorted(wanted - set(trial.params))
-        if not missing and not has_batch_size(trial.params):
-            missing = [BATCH_SIZE]
-        return f"{missing[0]} is missing" if missing else None
+        missing = self._wanted - trial.params.keys()
+        if self.batch_sizes is None and not missing and not has_batch_size(trial.params):
+            missing = {BATCH_SIZE}
+        return f"{min(missing)} is missing" if missing else None
+
+    @cached_property
+    def _wanted(self) -> set[str]:
+        """Names of the parameters that a trial with a result has."""
+        sizes = set() if self.batch_sizes is None else {self.size_name}
+        return {"learning_rate", *self.search, *sizes}
 
     @cached_property
     def _checks_of_params(self) -> dict[str, Check]:
@@ -192,17 +220,19 @@ class Rules:
             sizes[self.size_name] = lambda size: _is_number(size) and size in known
         return {**sizes, "learning_rate": _is_positive, **own}
 
-    def _is_of_other_kind(self, name: str, found: BaseDistribution | None) -> bool:
+    def _is_of_other_kind(self, name: str, found: BaseDistribution) -> bool:
         """Whether Optuna would refuse to go on with it: it compares kinds, and choices."""
-        from optuna.distributions import CategoricalDistribution
-
-        if found is None or self.batch_sizes is None:
+        if self.batch_sizes is None:
             return False
-        choices: tuple[Any, ...] = ()
-        if isinstance(found, CategoricalDistribution):
-            choices = tuple(found.choices)
+        if isinstance(found, tuple):  # read at a glance: it is nothing else
+            return found != self._kinds[name]
+        choices = tuple(getattr(found, "choices", ()))
         kind = type(found).__name__, getattr(found, "log", False), choices
-        return kind != self._kind_of(name)
+        return kind != self._kinds[name]
+
+    @cached_property
+    def _kinds(self) -> dict[str, tuple[str, bool, tuple[Any, ...]]]:
+        return {name: self._kind_of(name) for name in (*SIZE_NAMES, "learning_rate", *self.search)}
 
     def _kind_of(self, name: str) -> tuple[str, bool, tuple[Any, ...]]:
         if name not in self.search:
@@ -224,12 +254,16 @@ class Rules:
             return f"its time or memory is negative: {values[1:]}"
         return None
 
+    @cached_property
+    def _checks_of_attributes(self) -> Mapping[str, Check]:
+        if self.batch_sizes is not None:
+            return CHECKS
+        return {name: check for name, check in CHECKS.items() if name in RECORDED}
+
     def _wrong_with_attributes(self, trial: FrozenTrial) -> str | None:
+        checks = self._checks_of_attributes
         for name, value in trial.user_attrs.items():
-            check = CHECKS.get(name)
-            if check is None or (self.batch_sizes is None and name not in RECORDED):
-                continue
-            if value is not None and not check(value):
+            if value is not None and name in checks and not checks[name](value):
                 return f"{name} is {value!r:.60}"
         if trial.user_attrs.get(ROOT, 0) > trial.number:
             return f"{ROOT} is {trial.user_attrs[ROOT]}, a later trial"

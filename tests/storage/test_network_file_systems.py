@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from batchfront.storage import sqlite
+from batchfront.storage import sqlite_file
 from batchfront.storage.errors import StorageError
 from batchfront.storage.open import open_storage
 from tests.storage.conftest import copy_study
@@ -38,11 +38,11 @@ tmpfs /homework tmpfs rw 0 0
 def test_the_file_system_is_that_of_the_nearest_mount(tmp_path, file, kind):
     mounts = tmp_path / "mounts"
     mounts.write_text(MOUNTS)
-    assert sqlite.file_system(Path(file), mounts) == kind
+    assert sqlite_file.file_system(Path(file), mounts) == kind
 
 
 def test_the_file_system_is_unknown_where_the_system_does_not_tell(tmp_path):
-    assert sqlite.file_system(tmp_path, tmp_path / "no mounts") is None
+    assert sqlite_file.file_system(tmp_path, tmp_path / "no mounts") is None
 
 
 @pytest.mark.parametrize("mode", ["worker", "reader"])
@@ -53,7 +53,7 @@ def test_a_network_file_system_is_refused_before_anything_is_made(
     file = tmp_path / "new" / "study.db"
     if mode == "reader":
         copy_study(f"sqlite:///{file}")
-    monkeypatch.setattr(sqlite, "file_system", lambda path: kind)
+    monkeypatch.setattr(sqlite_file, "file_system", lambda path: kind)
     with pytest.raises(StorageError, match=f"is on a network file system .{kind}.,"):
         open_storage(f"sqlite:///{file}", mode=mode)
     assert file.parent.exists() == (mode == "reader")

@@ -23,6 +23,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from batchfront.storage import tables
 from batchfront.storage.open import open_storage
 from batchfront.storage.rdb import SharedRDBStorage
+from batchfront.storage.schema import REVISION
 from batchfront.storage.shared import SharedStorage
 from tests import servers
 from tests.storage.conftest import close
@@ -39,6 +40,8 @@ SPACE = {
 }
 COLUMNS = {
     "studies": ["study_id", "study_name"],
+    "study_directions": ["study_direction_id", "direction", "study_id", "objective"],
+    "study_system_attributes": ["study_system_attribute_id", "study_id", "key", "value_json"],
     "study_user_attributes": ["study_user_attribute_id", "study_id", "key", "value_json"],
     "trial_heartbeats": ["trial_heartbeat_id", "trial_id", "heartbeat"],
     "trial_intermediate_values": [
@@ -228,13 +231,13 @@ def test_studies_of_older_versions_are_read_as_optuna_reads_them(golden, tmp_pat
 
 
 def test_optuna_stores_trials_as_this_version_knows_it(tmp_path):
-    """Where this fails, storage/tables.py is to be compared with Optuna's own storage."""
+    """Where this fails, compare storage/tables.py and glance.py with Optuna's own storage."""
     found = {name: list(table.columns.keys()) for name, table in BaseModel.metadata.tables.items()}
     assert {name: columns for name, columns in found.items() if name in COLUMNS} == COLUMNS
     told_apart = {name for name in found if name.startswith("trial")}
     assert told_apart <= set(COLUMNS), "there is a table of trials that nobody reads"
     storage = RDBStorage(f"sqlite:///{tmp_path}/new.db")
-    assert storage.get_head_version() == tables.REVISION
+    assert storage.get_head_version() == REVISION
     parts = {"values", "params", "user_attributes", "system_attributes", "intermediate_values"}
     from optuna.storages._rdb.models import TrialModel
 

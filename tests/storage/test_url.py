@@ -14,7 +14,7 @@ import sqlalchemy
 from sqlalchemy.exc import SQLAlchemyError
 
 from batchfront.storage.errors import StorageError
-from batchfront.storage.names import redacted
+from batchfront.storage.names import FileUrl, parse, redacted
 from batchfront.storage.open import exists, open_storage, readable_errors
 from tests.storage.conftest import close, copy_study, make_study, names
 
@@ -64,6 +64,29 @@ def test_two_slashes_instead_of_three_are_refused(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert "found 'runs': wanted sqlite:///path" in refused("sqlite://runs/study.db")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("url", "is_plain"),
+    [
+        ("sqlite:///runs/batchfront.db", True),
+        ("sqlite:////data/a-b_c.2/../study.DB", True),
+        ("sqlite:////", True),
+        ("sqlite:///two words.db", False),
+        ("sqlite:///50%25.db", False),
+        ("sqlite:///größe.db", False),
+        ("sqlite:///a.db?timeout=5", False),
+        ("sqlite:///:memory:", False),
+    ],
+)
+def test_a_plain_url_of_a_file_is_what_sqlalchemy_makes_of_it(url, is_plain):
+    found, kind = parse(url)
+    assert (kind, isinstance(found, FileUrl)) == ("sqlite", is_plain)
+    wanted = sqlalchemy.make_url(url)
+    names = ("drivername", "username", "password", "host", "port", "database", "query")
+    for name in names:
+        assert getattr(found, name) == getattr(wanted, name)
+    assert redacted(url) == wanted.render_as_string()
 
 
 SECRET = "hunter2"
