@@ -43,6 +43,7 @@ def claims(args: argparse.Namespace) -> int:
     from batchfront.study.plan.agreement import AGREEMENT
     from batchfront.study.plan.recipe import recipe_in
     from batchfront.study.show import trials_word
+    from batchfront.study.trials.hardware import at_known_costs
     from batchfront.study.trials.rows import runs_of
     from batchfront.study.trials.yardstick import check_target, standard
 
@@ -50,7 +51,7 @@ def claims(args: argparse.Namespace) -> int:
     looked = looked_at(args)
     study, names, trials, _ = looked
     by = names.yardstick(trials)
-    rows = runs_of(standard(trials, by), names)
+    rows = runs_of(standard(at_known_costs(study, trials), by), names)
     check_target(args.target, by.metric)
     recipe = recipe_in(study.user_attrs[AGREEMENT])
     steady = (recipe.schedule, recipe.rate_schedule) == ("constant", "constant")

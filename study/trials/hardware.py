@@ -129,6 +129,12 @@ def by_hardware_id(study: Study, trials: Iterable[FrozenTrial]) -> dict[str, lis
     return groups
 
 
+def at_known_costs(study: Study, trials: Iterable[FrozenTrial]) -> list[FrozenTrial]:
+    """The trials in order, completed ones at what their size is known to cost today."""
+    groups = by_hardware_id(study, trials).values()
+    return sorted((trial for some in groups for trial in some), key=lambda trial: trial.number)
+
+
 def hardware_title(study: Study, id_: str) -> str:
     """What a hardware is called where there are several."""
     return f"{hardware_name(known_hardware(study).get(id_, {}))} [{id_}]"

@@ -21,6 +21,8 @@ from batchfront.study.findings.statistics.trends import (
     mean_interval,
     within_correlation,
 )
+from batchfront.study.opening.open import find_study
+from batchfront.study.trials.hardware import known_hardware, store_costs, stored_costs
 from batchfront.study.trials.rows import RunRow
 from tests.study.recorded import run_row
 
@@ -343,6 +345,18 @@ def test_the_verb_prints_a_table_and_json(workdir, rows, capsys):
     assert command.startswith("batchfront claims --study-name digits --target 0.9")
     assert "of 14 shown" in text
     assert main(["claims", *storage, "--target", "90"]) == 2
+
+
+def test_claims_go_by_what_sizes_are_known_to_cost_today(workdir, rows):
+    """As if a first probe of the largest size that completed had been wrong."""
+    shutil.copy(GOLDEN, workdir / "old.db")
+    url = "sqlite:///old.db"
+    study = find_study(url, "digits")
+    (hardware,) = known_hardware(study)
+    costs = stored_costs(study, hardware)
+    slow = replace(costs[256], step_seconds=1000 * costs[256].step_seconds)
+    store_costs(study, hardware, {**costs, 256: slow})
+    assert rows("claims", "--storage", url)[0]["verdict"] == "disagree"
 
 
 def test_a_row_for_machines_holds_the_figures():
