@@ -23,7 +23,7 @@ from batchfront.storage import sqlite
 from batchfront.storage.open import open_storage
 from batchfront.study.cli.main import main
 from batchfront.study.findings.overview import board
-from batchfront.study.plan.settings import DEFAULT_STORAGE, STORAGE_VARIABLE
+from batchfront.study.plan.environment import DEFAULT_STORAGE, STORAGE_VARIABLE
 from batchfront.study.plan.space import SearchSpace
 from batchfront.study.search.samplers import stock_sampler
 from batchfront.study.trials.costs import TIME_OFF
