@@ -10,8 +10,9 @@ from batchfront.objectives.metric import AskedMetric
 from batchfront.objectives.scripts.loop import SCRIPT
 from batchfront.objectives.training.batches import EXACT, rule_in
 from batchfront.storage.open import exists, open_storage
-from batchfront.study.opening.create import create_or_resume, new_plan_with_costs
+from batchfront.study.opening.create import create_or_resume
 from batchfront.study.opening.open import stored_record
+from batchfront.study.opening.probed import new_plan_with_costs
 from batchfront.study.plan.recipe import recipe_in
 from batchfront.study.plan.settings import StudySettings, recipe_of
 from batchfront.study.trials.yardstick import metric_of_record

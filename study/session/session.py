@@ -17,7 +17,7 @@ from batchfront.study.answer.show import answer_here, so_far_forms
 from batchfront.study.errors import RUN_AGAIN, StudyError
 from batchfront.study.machine.alone import measuring_alone
 from batchfront.study.machine.interrupts import Interrupts
-from batchfront.study.opening.create import usual_space
+from batchfront.study.opening.planned import usual_space
 from batchfront.study.plan.behaviour import code_notes
 from batchfront.study.plan.goal import ALL_TRIALS
 from batchfront.study.plan.length import asked_length

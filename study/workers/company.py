@@ -18,7 +18,7 @@ from typing import cast
 
 from batchfront.study.machine.alone import measuring_alone
 from batchfront.study.machine.interrupts import Interrupts
-from batchfront.study.opening.create import prober_of
+from batchfront.study.opening.probed import prober_of
 from batchfront.study.quiet import quiet_optuna
 from batchfront.study.workers.launch import Job, load_here
 from batchfront.study.workers.team import no_interrupt

@@ -20,8 +20,8 @@ from batchfront.storage.open import exists, open_storage, waiting_for_server
 from batchfront.storage.patience import impatient
 from batchfront.study.errors import StudyError
 from batchfront.study.machine.interrupts import Interrupts
-from batchfront.study.opening.create import prober_of
 from batchfront.study.opening.open import open_study
+from batchfront.study.opening.probed import prober_of
 from batchfront.study.opening.terms import guard, is_gone
 from batchfront.study.plan.plan import Plan
 from batchfront.study.search.by_name import make_sampler

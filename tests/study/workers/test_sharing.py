@@ -12,7 +12,7 @@ import pytest
 from batchfront.objectives.load import load_objective
 from batchfront.study.cli.main import main
 from batchfront.study.machine.interrupts import Interrupts
-from batchfront.study.opening.create import new_plan
+from batchfront.study.opening.planned import new_plan
 from batchfront.study.plan.settings import StudySettings
 from batchfront.study.session import session
 from batchfront.study.workers import sharing
