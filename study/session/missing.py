@@ -18,7 +18,7 @@ from batchfront.study.trials.sound import sound_trials
 from batchfront.study.trials.yardstick import Objectives
 from batchfront.study.workers.launch import Job
 from batchfront.study.workers.team import WorkerDied, run_workers
-from batchfront.study.workers.worker import RepeatedFailure
+from batchfront.study.workers.telling import RepeatedFailure
 
 if TYPE_CHECKING:
     from optuna import Study

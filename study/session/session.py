@@ -60,7 +60,7 @@ from batchfront.study.workers.kept import Kept
 from batchfront.study.workers.launch import Job
 from batchfront.study.workers.sharing import Sharing, sharing_of
 from batchfront.study.workers.team import WorkerDied, run_workers
-from batchfront.study.workers.worker import RepeatedFailure
+from batchfront.study.workers.telling import RepeatedFailure
 
 if TYPE_CHECKING:
     from optuna import Study

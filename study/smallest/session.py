@@ -22,7 +22,7 @@ from batchfront.study.smallest.tuning import ENOUGH
 from batchfront.study.trials.growing import whole_runs
 from batchfront.study.trials.sound import sound_trials
 from batchfront.study.workers.team import WorkerDied, run_workers
-from batchfront.study.workers.worker import RepeatedFailure
+from batchfront.study.workers.telling import RepeatedFailure
 
 if TYPE_CHECKING:
     from optuna import Study
