@@ -25,7 +25,7 @@ from batchfront.study.opening.probed import prober_of
 from batchfront.study.opening.terms import guard, is_gone
 from batchfront.study.plan.plan import Plan
 from batchfront.study.search.by_name import make_sampler
-from batchfront.study.search.cost_aware import N_START
+from batchfront.study.search.known import N_START
 from batchfront.study.search.surface import load_libraries
 from batchfront.study.workers.doubts import Doubts
 from batchfront.study.workers.events import Emit
