@@ -69,8 +69,8 @@ def run(args: argparse.Namespace) -> int:
 
 def probe(args: argparse.Namespace) -> None:
     """Measure step time, throughput and peak memory of every batch size of the space."""
+    from batchfront.study.findings.overview.costs import advice_lines, cost_row, costs_table
     from batchfront.study.findings.overview.export import to_json
-    from batchfront.study.findings.overview.tables import advice_lines, cost_row, costs_table
     from batchfront.study.session.probe import probe_costs, probe_largest
 
     settings, console = chosen_settings(args), console_of(sys.stderr)

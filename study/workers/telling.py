@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from batchfront.objectives.device.hardware import free_memory, is_device_lost, is_out_of_memory
 from batchfront.objectives.measurement import Measurement, Verdict
@@ -18,9 +18,6 @@ from batchfront.study.workers.events import QUEUED_AGAIN, Emit, Event
 from batchfront.study.workers.ledger import Ledger
 from batchfront.study.workers.next_trial import NextTrial
 from batchfront.study.workers.watched import WatchedRun
-
-if TYPE_CHECKING:
-    pass
 
 SAME_FAILURES = 3  # in a row, and the worker gives up
 MAX_REFUSALS = 100  # in a row: then nothing that can run is left
