@@ -43,7 +43,7 @@ class Leader(Member):
             self.ranks.tell(_start_of(params, run))
             verdict = verdict_of(train)
             self._dismiss()
-        except BaseException as error:
+        except BaseException as error:  # Ctrl-C too: the others would wait for ever
             cause = self.ranks.cause_of(error)
             self.ranks.end()
             if cause is not None:

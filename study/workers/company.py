@@ -45,7 +45,7 @@ class Company:
         try:
             for number in range(self._n):
                 self._start(number)
-        except BaseException:
+        except BaseException:  # Ctrl-C too: those that have started would live on
             self._end()
             raise
         return self
