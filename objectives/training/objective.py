@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from batchfront.objectives.device.randomness import seed_everything
 from batchfront.objectives.gradients.diagnose import diagnose
@@ -23,6 +23,7 @@ from batchfront.objectives.training.begun import Begun
 from batchfront.objectives.training.epochs import compiled_epoch, go_on_from, ordinary_epoch
 from batchfront.objectives.training.feed import Batches, ResidentFeed
 from batchfront.objectives.training.learning_rate import rate_driver
+from batchfront.objectives.training.member import Member
 from batchfront.objectives.training.optimizer import build_optimizer
 from batchfront.objectives.training.own_schedule import own_scheduler
 from batchfront.objectives.training.predict import predict_peak_bytes
@@ -41,23 +42,6 @@ from batchfront.objectives.training.step import (
 
 if TYPE_CHECKING:
     from torch import nn
-
-
-class Member(Protocol):
-    """One of several ranks that train each run together."""
-
-    @property
-    def rank(self) -> int:
-        """0 where the run is judged."""
-
-    def take_part(self, train: Callable[[], None], params: TrialParams, run: Run) -> None:
-        """Train, beside the others."""
-
-    def part_of(self, n: int) -> tuple[slice, float]:
-        """Examples of a batch of `n` that it trains on, and by how much they count."""
-
-    def decided(self, look: Callable[[], bool]) -> bool:
-        """What the rank that judges the run has found by looking."""
 
 
 class TaskObjective:

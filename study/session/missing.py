@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from batchfront.study.errors import StudyError
 from batchfront.study.findings.missing.runs import Missing, Verb, n_asked
 from batchfront.study.findings.missing.show import missing_line
 from batchfront.study.findings.overview.board import note, publish
@@ -13,6 +12,7 @@ from batchfront.study.plan.plan import Plan
 from batchfront.study.plan.settings import StudySettings
 from batchfront.study.session.job import job_of
 from batchfront.study.session.open_ended import run_agenda
+from batchfront.study.session.opened import refuse_played_back
 from batchfront.study.session.session import Session
 from batchfront.study.show import one_line
 from batchfront.study.trials.sound import sound_trials
@@ -42,11 +42,7 @@ class MissingSession(Session):
 
     def _check(self, objective: Objective) -> None:
         super()._check(objective)
-        if "table" in objective.fingerprint:
-            raise StudyError(
-                f"{objective.name} is played back, so fresh seeds would be the recorded ones "
-                "again: leave out --max-trials"
-            )
+        refuse_played_back(objective, "leave out --max-trials")
 
     def _say_resumed(self, n_done: int) -> None:
         self._console.print(f"going on from {n_done} recorded trials")

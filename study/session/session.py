@@ -14,7 +14,7 @@ from batchfront.storage.checkpoint import check_checkpoint_folder
 from batchfront.storage.open import check_place, readable_errors
 from batchfront.study.answer.confirm import Confirming
 from batchfront.study.answer.show import answer_here, so_far_forms
-from batchfront.study.errors import RUN_AGAIN, StudyError
+from batchfront.study.errors import RUN_AGAIN
 from batchfront.study.machine.alone import measuring_alone
 from batchfront.study.machine.interrupts import Interrupts
 from batchfront.study.opening.planned import usual_space
@@ -45,7 +45,7 @@ from batchfront.study.session.header import (
 )
 from batchfront.study.session.job import job_of
 from batchfront.study.session.logs import Callback, loggers, telling
-from batchfront.study.session.opened import loaded, opened
+from batchfront.study.session.opened import loaded, opened, refuse_played_back
 from batchfront.study.session.progress import Progress, Watcher, say_compiling
 from batchfront.study.session.so_far import SoFar
 from batchfront.study.show import counted, one_line
@@ -145,11 +145,8 @@ class Session:
         settings.space(usual_space(objective)).cut_to(objective.batch_sizes)
         asked_length(settings, objective)
         check_place(settings.storage)
-        if settings.confirm is not None and "table" in objective.fingerprint:
-            raise StudyError(
-                f"{objective.name} is played back, so fresh seeds would be the recorded ones "
-                "again: leave out --confirm"
-            )
+        if settings.confirm is not None:
+            refuse_played_back(objective, "leave out --confirm")
         if settings.checkpoint_dir not in (None, "none"):
             check_checkpoint_folder(Path(settings.checkpoint_dir))
 

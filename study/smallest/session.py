@@ -13,6 +13,7 @@ from batchfront.study.plan.settings import StudySettings
 from batchfront.study.session.elsewhere import adapts, fuses
 from batchfront.study.session.job import job_of
 from batchfront.study.session.open_ended import run_agenda
+from batchfront.study.session.opened import refuse_played_back
 from batchfront.study.session.session import Session
 from batchfront.study.show import counted, human_seconds
 from batchfront.study.smallest.agenda import Agenda, n_asked
@@ -42,11 +43,9 @@ class SmallestSession(Session):
 
     def _check(self, objective: Objective) -> None:
         super()._check(objective)
-        if "table" in objective.fingerprint:
-            raise StudyError(
-                f"{objective.name} is played back, so fresh seeds would be the recorded ones "
-                "again: import the table, then smallest --max-trials 0 judges what it holds"
-            )
+        refuse_played_back(
+            objective, "import the table, then smallest --max-trials 0 judges what it holds"
+        )
         if isinstance(self._settings.learning_rates, tuple):
             _check_rates(self._settings.learning_rates)
 
