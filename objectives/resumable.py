@@ -12,9 +12,7 @@ from batchfront.objectives.meters.metered import Metered
 class Resumable(Latched, Metered):
     """What the loop saves after an epoch, with what the run measured, is restored elsewhere."""
 
-    def __init__(self, *, device: str, measure_memory: bool, compiled: bool) -> None:
-        Latched.__init__(self)
-        Metered.__init__(self, device=device, measure_memory=measure_memory, compiled=compiled)
+    def __init__(self) -> None:
         self.restored: dict[str, Any] | None = None
         """What an earlier process saved last, to be loaded before `begin`; else None."""
         self.keep: Callable[[dict[str, Any]], None] | None = None

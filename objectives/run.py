@@ -1,4 +1,4 @@
-"""`Run`: what any training loop reports to. It guards, stops and sums up."""
+"""`Run`: what any training loop reports to. It closes epochs, ends in time and sums up."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from itertools import accumulate, chain, repeat
 from typing import Any
 
 from batchfront.objectives.device.randomness import random_states, restore_random_states
+from batchfront.objectives.latched import Latched
 from batchfront.objectives.length import Length
 from batchfront.objectives.measurement import (
     Measurement,
@@ -21,11 +22,12 @@ from batchfront.objectives.meters.divergence import DivergenceGuard
 from batchfront.objectives.meters.early_stopping import LAST_EPOCH, VAL_LOSS, Ending, Epochs
 from batchfront.objectives.meters.kept import check_kept
 from batchfront.objectives.meters.limit import TimeLimit
-from batchfront.objectives.meters.steps import MissingSteps
+from batchfront.objectives.meters.metered import Metered
 from batchfront.objectives.metric import Metric
 from batchfront.objectives.raised import Halted
 from batchfront.objectives.remarks import OLD_TRAIN_NAME, Remarks
 from batchfront.objectives.resumable import Resumable
+from batchfront.objectives.stepping import Stepping
 
 ShouldStop = Callable[[tuple[float, ...]], Stopped | None]
 
@@ -34,7 +36,7 @@ def _never(curve: tuple[float, ...]) -> None:
     return None
 
 
-class Run(Resumable, Remarks):
+class Run(Stepping, Resumable, Remarks):
     """Handed to every objective; used as `with run: objective(params, run)` by whoever calls it.
 
     A training loop calls, in this order:
@@ -47,6 +49,9 @@ class Run(Resumable, Remarks):
 
     `step` and `report` raise `Stopped` when the run should end. The verdict is latched: whatever
     the loop does afterwards, the run counts as stopped.
+
+    Steps, costs, verdict, checkpoints and remarks are parts of their own. This one is about the
+    epochs, and about what all of it comes to.
     """
 
     holds_batch_size = False  # a probe times one size: a schedule waits
@@ -64,9 +69,11 @@ class Run(Resumable, Remarks):
         ending: Ending = LAST_EPOCH,
         limit: TimeLimit | None = None,
     ) -> None:
-        Resumable.__init__(self, device=device, measure_memory=measure_memory, compiled=compiled)
+        Latched.__init__(self)
+        Metered.__init__(self, device=device, measure_memory=measure_memory, compiled=compiled)
+        Stepping.__init__(self, limit)
+        Resumable.__init__(self)
         Remarks.__init__(self, metric)
-        self._limit = limit
         self._ended = False  # by early stopping
         self._ending = ending
         self._reported = Epochs(ending, metric=self.metric, target=target)
@@ -78,11 +85,9 @@ class Run(Resumable, Remarks):
         self.should_stop = should_stop
         self.leaving: BaseException | None = None
         """Raised when the loop goes on to another epoch: whoever watches wants it to end."""
-        self._guard: DivergenceGuard | None = None
         self._guard_settings = guard
         self._baseline_metric: float | None = None
-        self._steps = self._first_step = self._steps_before = 0
-        self._missing = MissingSteps()
+        self._steps_before = 0  # this epoch
         self._phases: tuple[Phase, ...] = ()
 
     def begin(
@@ -165,55 +170,6 @@ class Run(Resumable, Remarks):
             "random": random_states(self._device),
         }
 
-    def step(self, loss: Any, n: int = 1) -> None:
-        """Record an optimizer step's mean training loss, a float or a scalar tensor.
-
-        Args:
-            loss: of one step, or the mean of several.
-            n: how many steps these are, where not each is reported.
-
-        Raises:
-            Stopped: the loss is non-finite, exploded or never left chance level; or time is up.
-            ObjectiveError: `n` is no number of steps, or the loss no number.
-        """
-        self._raise_latched()
-        if n < 1:
-            raise ObjectiveError(f"run.step got n={n}, wanted optimizer steps, at least 1")
-        self._meter.step(n)
-        self._steps += n
-        loss = loss.detach() if hasattr(loss, "detach") else loss
-        for _ in range(n):
-            verdict = self._begun().step(loss)
-            if verdict is not None:
-                self._stop(*verdict)
-        if self._limit is not None and self._steps < self._begun().total_steps:
-            self._check_time(self._limit)
-
-    def steps(self, losses: Sequence[float]) -> None:
-        """Record optimizer steps in a row, each with its mean loss; as `step` for each of them."""
-        if self._limit is not None:
-            for loss in losses:
-                self.step(loss)
-            return
-        self._raise_latched()
-        guard = self._begun()
-        done = 0
-        while done < len(losses):
-            some = losses[done : done + guard.window_left]
-            done += len(some)
-            self._meter.step(len(some))
-            self._steps += len(some)
-            verdict = guard.several(some)
-            if verdict is not None:
-                self._stop(*verdict)
-
-    def _check_time(self, limit: TimeLimit) -> None:
-        """End the run where it has trained for longer than it may: as far as it came is known."""
-        known = not self._missing.said and limit.step_seconds is not None
-        spent = self._steps * (limit.step_seconds or 0.0) if known else self._clock.now()
-        if spent > limit.seconds:
-            self._stop(Verdict.OVER_BUDGET, limit.words(spent))
-
     def report(self, value: float | None = None, /, **named: float | None) -> None:
         """Close an epoch with its validation metric: `report(0.93)` or `report(val_accuracy=0.93)`.
 
@@ -274,19 +230,9 @@ class Run(Resumable, Remarks):
         return seconds, self._meter.peak_bytes
 
     @property
-    def is_under_way(self) -> bool:
-        """Whether it has taken a step here, rather than in the process that it goes on from."""
-        return self._steps > self._first_step
-
-    @property
     def share_done(self) -> float:
         """The share of the announced steps; 1 at the end, whatever a loop reports in between."""
         return 1.0 if self._ended else self._share()
-
-    @property
-    def misses_steps(self) -> bool:
-        """Whether it has reported fewer steps than it announced."""
-        return bool(self._missing.said)
 
     @property
     def tells_best(self) -> bool:
@@ -362,14 +308,6 @@ class Run(Resumable, Remarks):
 
     def _typical(self) -> tuple[float, float]:
         return self._clock.typical([phase.epochs for phase in self._phases])
-
-    def _begun(self) -> DivergenceGuard:
-        if self._guard is None:
-            raise ObjectiveError(
-                "the objective never called run.begin(total_steps): "
-                "call it before the first training step"
-            )
-        return self._guard
 
     def _raise_latched(self) -> None:
         super()._raise_latched()

@@ -41,7 +41,7 @@ FLOORS = {  # from the roof down; rooms of one floor do not know each other
         {"training"},
         {"curves", "gradients", "objective", "tasks"},
         {"run", "task"},
-        {"resumable"},
+        {"resumable", "stepping"},
         {"constant", "latched", "loading", "meters", "remarks"},
         {"datasets", "device", "frames", "import_file", "loss", "metric", "parameter", "source"},
         {"measurement"},
