@@ -33,8 +33,10 @@ class RepeatedFailure(Exception):
 
 
 class Telling:
-    """What one worker writes down of its runs, by how they have ended; where all fail alike it
-    gives up."""
+    """What one worker writes down of its runs, by how they have ended.
+
+    It gives up where several in a row fail alike.
+    """
 
     def __init__(self, *, plan: Plan, ledger: Ledger, next_trial: NextTrial, emit: Emit) -> None:
         self._plan = plan
