@@ -14,7 +14,8 @@ from pathlib import Path
 
 from batchfront.study.answer.choice import answer_of
 from batchfront.study.answer.known import known_of
-from batchfront.study.findings.page.panels import Side, panels
+from batchfront.study.findings.page.panels import panels
+from batchfront.study.findings.page.side import Side
 from batchfront.study.findings.page.theme import THEMES
 from batchfront.study.opening.open import the_study
 from batchfront.study.trials.sound import sound_trials

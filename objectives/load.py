@@ -17,7 +17,9 @@ from batchfront.objectives.meters.early_stopping import ending_of
 from batchfront.objectives.metric import AS_DECLARED, AskedMetric, Metric, as_metric
 from batchfront.objectives.objective import CustomLoop, Objective
 from batchfront.objectives.parameter import check_search
-from batchfront.objectives.ranks.members import FollowingRank, Leader, Member, follow
+from batchfront.objectives.ranks.following import FollowingRank, follow
+from batchfront.objectives.ranks.leading import Leader
+from batchfront.objectives.ranks.members import Member
 from batchfront.objectives.ranks.processes import Ranks, Seat, join
 from batchfront.objectives.ranks.step import LockStep
 from batchfront.objectives.scripts.loop import ScriptLoop, script_loop

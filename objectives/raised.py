@@ -22,7 +22,7 @@ def text_of(error: BaseException) -> str:
         return "".join(c if c.isprintable() or c == "\n" else ascii(c)[1:-1] for c in said)
     except Halted:
         raise
-    except BaseException as why:
+    except BaseException as why:  # a user's own __str__ may raise anything
         return f"(it cannot be printed: that raises {kind_of(why)})"
 
 

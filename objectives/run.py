@@ -1,15 +1,13 @@
-"""`Run`: what any training loop reports to. It times, measures memory, guards and remembers."""
+"""`Run`: what any training loop reports to. It closes epochs, ends in time and sums up."""
 
 from __future__ import annotations
 
-import gc
-import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Sequence
 from itertools import accumulate, chain, repeat
-from typing import Any, TypeVar
+from typing import Any
 
 from batchfront.objectives.device.randomness import random_states, restore_random_states
+from batchfront.objectives.latched import Latched
 from batchfront.objectives.length import Length
 from batchfront.objectives.measurement import (
     Measurement,
@@ -19,25 +17,18 @@ from batchfront.objectives.measurement import (
     TrialParams,
     Verdict,
 )
-from batchfront.objectives.meters.clock import Clock, synchronizer
 from batchfront.objectives.meters.course import GuardSettings
 from batchfront.objectives.meters.divergence import DivergenceGuard
-from batchfront.objectives.meters.early_stopping import (
-    LAST_EPOCH,
-    VAL_LOSS,
-    Ending,
-    Epochs,
-)
+from batchfront.objectives.meters.early_stopping import LAST_EPOCH, VAL_LOSS, Ending, Epochs
 from batchfront.objectives.meters.kept import check_kept
 from batchfront.objectives.meters.limit import TimeLimit
-from batchfront.objectives.meters.memory import NoMeter, memory_meter
-from batchfront.objectives.meters.metering import FirstSteps
-from batchfront.objectives.meters.steps import MissingSteps
+from batchfront.objectives.meters.metered import Metered
 from batchfront.objectives.metric import Metric
 from batchfront.objectives.raised import Halted
 from batchfront.objectives.remarks import OLD_TRAIN_NAME, Remarks
+from batchfront.objectives.resumable import Resumable
+from batchfront.objectives.stepping import Stepping
 
-Batch = TypeVar("Batch")
 ShouldStop = Callable[[tuple[float, ...]], Stopped | None]
 
 
@@ -45,7 +36,7 @@ def _never(curve: tuple[float, ...]) -> None:
     return None
 
 
-class Run(Remarks):
+class Run(Stepping, Resumable, Remarks):
     """Handed to every objective; used as `with run: objective(params, run)` by whoever calls it.
 
     A training loop calls, in this order:
@@ -58,6 +49,9 @@ class Run(Remarks):
 
     `step` and `report` raise `Stopped` when the run should end. The verdict is latched: whatever
     the loop does afterwards, the run counts as stopped.
+
+    Steps, costs, verdict, checkpoints and remarks are parts of their own. This one is about the
+    epochs, and about what all of it comes to.
     """
 
     holds_batch_size = False  # a probe times one size: a schedule waits
@@ -75,8 +69,11 @@ class Run(Remarks):
         ending: Ending = LAST_EPOCH,
         limit: TimeLimit | None = None,
     ) -> None:
-        super().__init__(metric)
-        self._limit = limit
+        Latched.__init__(self)
+        Metered.__init__(self, device=device, measure_memory=measure_memory, compiled=compiled)
+        Stepping.__init__(self, limit)
+        Resumable.__init__(self)
+        Remarks.__init__(self, metric)
         self._ended = False  # by early stopping
         self._ending = ending
         self._reported = Epochs(ending, metric=self.metric, target=target)
@@ -86,46 +83,12 @@ class Run(Remarks):
         self.wants_steps: int | None = None
         """That a loop of your own has to announce, where its length is none of plain epochs."""
         self.should_stop = should_stop
-        self.restored: dict[str, Any] | None = None
-        """What an earlier process saved last, to be loaded before `begin`; else None."""
-        self.keep: Callable[[dict[str, Any]], None] | None = None
-        self.is_due: Callable[[], bool] = lambda: True
-        """Whether `keep` wants this epoch; where epochs are short it does not want each."""
-        self.keeps_if_asked = False
-        """Set by a loop that saves an epoch only where it is `asked_to_keep` it."""
-        self.asked_to_keep = False
         self.leaving: BaseException | None = None
         """Raised when the loop goes on to another epoch: whoever watches wants it to end."""
-        self._earlier: dict[str, Any] | None = None  # our own state in that process
-        self._device = device
-        self._clock = Clock(synchronizer(device))
-        meter = memory_meter(device, compiled=compiled) if measure_memory else NoMeter()
-        self._meter = FirstSteps(meter)
-        self._waits = False  # for data, at every step
-        self._guard: DivergenceGuard | None = None
         self._guard_settings = guard
         self._baseline_metric: float | None = None
-        self._steps = self._first_step = self._steps_before = 0
-        self._missing = MissingSteps()
+        self._steps_before = 0  # this epoch
         self._phases: tuple[Phase, ...] = ()
-        self.latched: Stopped | None = None  # the verdict, once there is one
-        self.measures_memory = measure_memory
-
-    def __enter__(self) -> Run:
-        if not self._device.startswith("cpu"):
-            gc.collect()  # models in reference cycles would pile up on the device
-        self._meter.start()
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        try:
-            self._clock.stop()  # waits for the device, which may be lost
-        finally:
-            self._meter.stop()
-
-    def timed_by(self, clock: Clock) -> None:
-        """Take another clock, before `begin`: of a run that shares its time with others."""
-        self._clock = clock
 
     def begin(
         self,
@@ -188,157 +151,24 @@ class Run(Remarks):
         if self.curve and len(self.curve) in accumulate(phase.epochs for phase in phases):
             self._meter.again()
 
-    def restore(self, kept: dict[str, Any]) -> None:
-        """Go on, before the objective is called, from what another process gave to `keep`.
-
-        Raises:
-            KeyError, TypeError, ValueError: it is nothing that `keep` was ever given.
-        """
-        if not kept["loop"]:  # a loop would start over with the curve of another run
-            raise ValueError("nothing of the training loop was saved")
-        self._earlier, self.restored = kept["run"], kept["loop"]
-
     def _go_on_from(self, state: dict[str, Any]) -> None:
         check_kept(state, {k: v for k, v in self._state().items() if k != "random"})
         self._begun().go_on_from(state["guard"])
-        self._clock.go_on_from(state["laps"])
         self._steps = self._first_step = self._steps_before = state["steps"]
         self._test_metric = state.get("test_metric")
         self._reported.go_on_from(state)
-        self._meter.earlier_peak_bytes = state["peak_bytes"]
-        self._meter.earlier_evaluation_bytes = state.get("evaluation_peak_bytes", 0)
+        self._go_on_costing(state)
         restore_random_states(state["random"], self._device)
-
-    def save(self, state: Mapping[str, Any]) -> None:
-        """Keep, after `report`, what the next epoch starts from: a crash then costs one epoch.
-
-        Args:
-            state: tensors, numbers, strings and lists, tuples, sets and dicts of them: the
-                state_dict() of model, optimizer, scheduler and scaler, the epoch, and the state of
-                generators of your own. NumPy's scalars come back as Python's numbers; arrays,
-                deque, defaultdict, Path, datetime and torch.Generator as they were. With anything
-                else the run is not kept, which is said once. The generators of torch, NumPy and
-                Python are kept for you, and so is what the run has measured.
-        """
-        self.save_made(lambda: state)
-
-    def save_made(self, make: Callable[[], Mapping[str, Any]]) -> None:
-        """Do as `save`, with what `make` gives: it is called where that is going to be kept."""
-        if self.keep is not None and self.latched is None and self.is_due():
-            with self.validating():
-                self.keep({"run": self._state(), "loop": dict(make())})
-        self._raise_latched()  # after it: who leaves wants this epoch kept
 
     def _state(self) -> dict[str, Any]:
         return {
             "guard": self._begun().state(),
-            "laps": self._clock.laps(),
             "steps": self._steps,
             "test_metric": self._test_metric,
             **self._reported.state(),
-            "peak_bytes": self._meter.peak_bytes,
-            "evaluation_peak_bytes": self._meter.evaluation_peak_bytes or 0,
+            **self._costs(),
             "random": random_states(self._device),
         }
-
-    def used_elsewhere(self, peak_memory_bytes: int) -> None:
-        """Note another process's peak: of all that take part, the largest counts."""
-        self._meter.elsewhere(peak_memory_bytes)
-
-    def step(self, loss: Any, n: int = 1) -> None:
-        """Record an optimizer step's mean training loss, a float or a scalar tensor.
-
-        Args:
-            loss: of one step, or the mean of several.
-            n: how many steps these are, where not each is reported.
-
-        Raises:
-            Stopped: the loss is non-finite, exploded or never left chance level; or time is up.
-            ObjectiveError: `n` is no number of steps, or the loss no number.
-        """
-        self._raise_latched()
-        if n < 1:
-            raise ObjectiveError(f"run.step got n={n}, wanted optimizer steps, at least 1")
-        self._meter.step(n)
-        self._steps += n
-        loss = loss.detach() if hasattr(loss, "detach") else loss
-        for _ in range(n):
-            verdict = self._begun().step(loss)
-            if verdict is not None:
-                self._stop(*verdict)
-        if self._limit is not None and self._steps < self._begun().total_steps:
-            self._check_time(self._limit)
-
-    def steps(self, losses: Sequence[float]) -> None:
-        """Record optimizer steps in a row, each with its mean loss; as `step` for each of them."""
-        if self._limit is not None:
-            for loss in losses:
-                self.step(loss)
-            return
-        self._raise_latched()
-        guard = self._begun()
-        done = 0
-        while done < len(losses):
-            some = losses[done : done + guard.window_left]
-            done += len(some)
-            self._meter.step(len(some))
-            self._steps += len(some)
-            verdict = guard.several(some)
-            if verdict is not None:
-                self._stop(*verdict)
-
-    def _check_time(self, limit: TimeLimit) -> None:
-        """End the run where it has trained for longer than it may: as far as it came is known."""
-        known = not self._missing.said and limit.step_seconds is not None
-        spent = self._steps * (limit.step_seconds or 0.0) if known else self._clock.now()
-        if spent > limit.seconds:
-            self._stop(Verdict.OVER_BUDGET, limit.words(spent))
-
-    def waited(self, batches: Iterable[Batch]) -> Iterator[Batch]:
-        """The batches, with the time until each of them is there told apart from training."""
-        self._waits = True
-        return self.unmetered(self._timed(batches))
-
-    def _timed(self, batches: Iterable[Batch]) -> Iterator[Batch]:
-        coming = iter(batches)
-        while True:
-            since = time.perf_counter()
-            found = next(coming, None)
-            self._note_wait(time.perf_counter() - since)
-            if found is None:
-                return
-            yield found
-            del found
-
-    def unmetered(self, batches: Iterable[Batch]) -> Iterator[Batch]:
-        """The batches, which are data and no part of the peak, wherever they are made."""
-        coming = iter(batches)
-        while True:
-            with self._meter.looking_away():
-                found = next(coming, None)
-            if found is None:
-                return
-            yield found
-            del found  # or it would lie beside the next one
-
-    def _note_wait(self, seconds: float) -> None:
-        self._clock.waited(seconds)
-
-    @contextmanager
-    def loading(self) -> Iterator[None]:
-        """Clock and memory meter look away: what is made inside is data, no part of training."""
-        with self._clock.standing_still(), self._meter.looking_away():
-            yield
-
-    @contextmanager
-    def validating(self) -> Iterator[None]:
-        """Clock and memory meter stand still inside."""
-        with self._clock.standing_still():
-            self._meter.pause()
-            try:
-                yield
-            finally:
-                self._meter.resume()
 
     def report(self, value: float | None = None, /, **named: float | None) -> None:
         """Close an epoch with its validation metric: `report(0.93)` or `report(val_accuracy=0.93)`.
@@ -400,19 +230,9 @@ class Run(Remarks):
         return seconds, self._meter.peak_bytes
 
     @property
-    def is_under_way(self) -> bool:
-        """Whether it has taken a step here, rather than in the process that it goes on from."""
-        return self._steps > self._first_step
-
-    @property
     def share_done(self) -> float:
         """The share of the announced steps; 1 at the end, whatever a loop reports in between."""
         return 1.0 if self._ended else self._share()
-
-    @property
-    def misses_steps(self) -> bool:
-        """Whether it has reported fewer steps than it announced."""
-        return bool(self._missing.said)
 
     @property
     def tells_best(self) -> bool:
@@ -486,33 +306,11 @@ class Run(Remarks):
         wall = process = step_seconds * self._steps
         return wall, process, peak_bytes
 
-    def _waiting(self) -> dict[str, float]:
-        return {"data_wait_share": round(self._clock.wait_share, 3)} if self._waits else {}
-
     def _typical(self) -> tuple[float, float]:
         return self._clock.typical([phase.epochs for phase in self._phases])
 
-    def _begun(self) -> DivergenceGuard:
-        if self._guard is None:
-            raise ObjectiveError(
-                "the objective never called run.begin(total_steps): "
-                "call it before the first training step"
-            )
-        return self._guard
-
-    @property
-    def _completed(self) -> bool:
-        return self.latched is None or self.latched.verdict is Verdict.COMPLETED
-
-    def _stop(self, verdict: Verdict, reason: str) -> None:
-        self.latched = Stopped(verdict, reason)
-        self._raise_latched()
-
     def _raise_latched(self) -> None:
-        # A new object each time: a raised one holds its frames, and with them the dead model, for
-        # as long as the run is kept, which would falsify the memory baseline of the next run.
-        if self.latched is not None:
-            raise Stopped(self.latched.verdict, self.latched.reason)
+        super()._raise_latched()
         # One that has taken its last step has no other epoch to go on to, and completes.
         if self.leaving is not None and self._share() != 1:
             raise self.leaving
@@ -532,6 +330,6 @@ def carry_out(objective: Callable[[TrialParams, Run], None], params: TrialParams
             run.latched = run.latched or stopped  # an objective may stop itself
         except Halted:
             raise
-        except BaseException:  # user code may raise anything
+        except BaseException:  # user code may raise anything, and a verdict wins over all of it
             if run.latched is None:
                 raise

@@ -274,7 +274,7 @@ def _rank(seat: Seat, pipe: Connection, follow: Follow) -> None:
             follow(seat, pipe)
         except (EOFError, ConnectionError):
             raise
-        except BaseException as error:
+        except BaseException as error:  # user code may raise anything: rank 0 hears of it
             said, out_of_memory = words_of(error), is_out_of_memory(error)
             pipe.send(LastWord(said=said, out_of_memory=out_of_memory, at=time.monotonic()))
             if pipe.poll(LISTEN_SECONDS):  # one that dies closes its connections one by one

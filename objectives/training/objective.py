@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from batchfront.objectives.device.randomness import seed_everything
 from batchfront.objectives.gradients.diagnose import diagnose
@@ -23,6 +23,7 @@ from batchfront.objectives.training.begun import Begun
 from batchfront.objectives.training.epochs import compiled_epoch, go_on_from, ordinary_epoch
 from batchfront.objectives.training.feed import Batches, ResidentFeed
 from batchfront.objectives.training.learning_rate import rate_driver
+from batchfront.objectives.training.member import Member
 from batchfront.objectives.training.optimizer import build_optimizer
 from batchfront.objectives.training.own_schedule import own_scheduler
 from batchfront.objectives.training.predict import predict_peak_bytes
@@ -41,23 +42,6 @@ from batchfront.objectives.training.step import (
 
 if TYPE_CHECKING:
     from torch import nn
-
-
-class Member(Protocol):
-    """One of several ranks that train each run together."""
-
-    @property
-    def rank(self) -> int:
-        """0 where the run is judged."""
-
-    def take_part(self, train: Callable[[], None], params: TrialParams, run: Run) -> None:
-        """Train, beside the others."""
-
-    def part_of(self, n: int) -> tuple[slice, float]:
-        """Examples of a batch of `n` that it trains on, and by how much they count."""
-
-    def decided(self, look: Callable[[], bool]) -> bool:
-        """What the rank that judges the run has found by looking."""
 
 
 class TaskObjective:
@@ -153,23 +137,21 @@ class TaskObjective:
         task = self.task_of(params)
         recipe = self.recipe.at(params.extra)
         model = build_model(task, recipe).to(self.device)
-        schedule = "constant" if run.holds_batch_size else params.schedule
         length = replace(params.planned, n_train=n_train)
-        growth = self.growth(length, schedule, first=(params.batch_size,))
-        growth = replace(growth, rule=order.rule)
-        sizes = BatchSizes(growth, params.batch_size)
+        sizes = self._sizes_of(params, run, length, order)
         run.trained_with(**facts_of(recipe, sizes.largest, batch_norm=has_batch_norm(model)))
         train_epoch, parts = self._trainer(task, model, params, run, recipe, sizes)
         rates = rate_driver(
             parts["optimizer"], recipe, length, batch_size=length.batch(params.batch_size)
         )
         states = {"model": model, **parts, **({"sizes": sizes} if sizes.grow else {})}
-        most_steps = sum(phase.steps for phase in sizes.phases)
+        most_steps = sum(phase.steps for phase in sizes.phases)  # before it goes on: then fewer
         first = 1 if run.restored is None else go_on_from(run.restored, states)
-        baseline_loss = self.loss.of_batch(self._baseline_loss, min(params.batch_size, n_train))
-        if sizes.grow and self.loss.kind == SUM:
-            baseline_loss = None  # it grows with the batch
-        run.begin(most_steps, baseline_loss=baseline_loss, baseline_metric=self._baseline_metric)
+        run.begin(
+            most_steps,
+            baseline_loss=self._baseline_of(sizes, min(params.batch_size, n_train)),
+            baseline_metric=self._baseline_metric,
+        )
         return Begun(
             task=task,
             recipe=recipe,
@@ -182,6 +164,20 @@ class TaskObjective:
             rates=rates,
             first=first,
         )
+
+    def _sizes_of(
+        self, params: TrialParams, run: Run, length: Length, order: AnyOrder
+    ) -> BatchSizes:
+        """The batch sizes that a run comes to, in batches that are cut as its order cuts them."""
+        schedule = "constant" if run.holds_batch_size else params.schedule
+        growth = self.growth(length, schedule, first=(params.batch_size,))
+        return BatchSizes(replace(growth, rule=order.rule), params.batch_size)
+
+    def _baseline_of(self, sizes: BatchSizes, n_examples: int) -> float | None:
+        """What the best constant predictor loses in a batch; None where that is not one number."""
+        if sizes.grow and self.loss.kind == SUM:
+            return None  # it grows with the batch
+        return self.loss.of_batch(self._baseline_loss, n_examples)
 
     def _batches_of(self, begun: Begun, epoch: int, run: Run) -> Batches:
         """The batches of an epoch, or of other steps up to a point; each with its rate in place."""

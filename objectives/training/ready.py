@@ -83,21 +83,17 @@ def made_ready(
     judged = _checked(given, task, model, source)
     found = behaviour(task, source.look)
     loss = source.loss(given, task, model, batches)
-    told = _fingerprint(given, model, source, recipe, batches)
+    told = _fingerprint(given, model, source, recipe, batches, compiled=compiled)
     baseline = source.baseline(judged, loss)
-    if recipe.beta2_half_life is not None:
-        check_betas(task.optimizer(model.parameters(), lr=1.0), task=name)
-    if recipe.stored:
-        check_recipe(recipe, task, source.look, loss, device=device)
+    _check_technique(recipe, task, model, source, loss, name=name, device=device)
     least, some_unused = _least(task, recipe, source, model, batches)
     check_scheduler(task, recipe, compiled=compiled)
     judge = Judge(scorer=_scorer(metrics, loss, source, device), source=source)
     judge.check(model, task=name, device=device)
     warm_recurrent(model, device=device)
-    step = None
-    if compiled:
-        step = _compiled_step(task, source, search, recipe, name=name, device=device)
-        told["step"] = "compiled"
+    step = (
+        _compiled_step(task, source, search, recipe, name=name, device=device) if compiled else None
+    )
     return Ready(
         declared=declared,
         task=task,
@@ -133,11 +129,36 @@ def _checked(given: Task, task: Task, model: nn.Module, source: Source) -> Judge
 
 
 def _fingerprint(
-    given: Task, model: nn.Module, source: Source, recipe: Recipe, batches: str
+    given: Task,
+    model: nn.Module,
+    source: Source,
+    recipe: Recipe,
+    batches: str,
+    *,
+    compiled: bool,
 ) -> dict[str, str]:
+    """What must not change within a study, by name; see `identity.fingerprint`."""
     told = fingerprint(given, model, source.fingerprint())
     told |= {BATCHES: batches} if batches == EXACT else {}
-    return told | ({"recipe": recipe.stored} if recipe.stored else {})
+    told |= {"recipe": recipe.stored} if recipe.stored else {}
+    return told | ({"step": "compiled"} if compiled else {})
+
+
+def _check_technique(
+    recipe: Recipe,
+    task: Task,
+    model: nn.Module,
+    source: Source,
+    loss: Loss,
+    *,
+    name: str,
+    device: str,
+) -> None:
+    """Raise ObjectiveError where the optimizer, or a step, cannot follow the recipe."""
+    if recipe.beta2_half_life is not None:
+        check_betas(task.optimizer(model.parameters(), lr=1.0), task=name)
+    if recipe.stored:
+        check_recipe(recipe, task, source.look, loss, device=device)
 
 
 def _scorer(metrics: Sequence[Metric], loss: Loss, source: Source, device: str) -> Scorer:

@@ -21,7 +21,8 @@ def batch_sizes_figure(looked: LookedAt) -> go.Figure:
     Raises:
         StudyError: too little is known.
     """
-    from batchfront.study.findings.page.panels import Side, panels
+    from batchfront.study.findings.page.panels import panels
+    from batchfront.study.findings.page.side import Side
     from batchfront.study.findings.page.theme import SIDES
 
     found = {title: pair for title, pair in _answered(looked).items() if pair[0].recommended}

@@ -10,8 +10,8 @@ from typing import Any
 from batchfront.objectives.metric import AskedMetric, Metric, as_metric
 from batchfront.study.cli.options import add_verb, chosen_storage, study_name
 from batchfront.study.errors import StudyError
+from batchfront.study.plan.environment import DEFAULT_STORAGE, STORAGE_VARIABLE
 from batchfront.study.plan.parsers import parse_direction
-from batchfront.study.plan.settings import DEFAULT_STORAGE, STORAGE_VARIABLE
 from batchfront.study.quiet import only_errors
 
 

@@ -65,7 +65,7 @@ def main(argv: Sequence[str]) -> int:
             code = int(args.verb(args) or 0)
             sys.stdout.flush()  # while an error can still be told
             return code
-    except BaseException as error:
+    except BaseException as error:  # Ctrl-C too is told in one line; the rest goes on up
         exit_code = told(error)
         if exit_code is None:
             raise

@@ -21,8 +21,9 @@ from batchfront.study.commands import command
 from batchfront.study.errors import StudyError
 from batchfront.study.plan.agreement import AGREEMENT, IMPORTED
 from batchfront.study.plan.checks import check_settings
+from batchfront.study.plan.environment import DATA_VARIABLE, DEFAULT_STORAGE
 from batchfront.study.plan.options import options
-from batchfront.study.plan.settings import DATA_VARIABLE, DEFAULT_STORAGE, StudySettings
+from batchfront.study.plan.settings import StudySettings
 
 if TYPE_CHECKING:
     from batchfront.study.findings.missing.runs import Verb

@@ -16,6 +16,7 @@ from batchfront.study.api.console import console_of as console_of
 from batchfront.study.api.look import LookedAt, look_at
 from batchfront.study.errors import StudyError
 from batchfront.study.plan.checks import check_settings
+from batchfront.study.plan.environment import DEFAULT_STORAGE, STORAGE_VARIABLE
 from batchfront.study.plan.options import (
     GROUPS,
     Option,
@@ -24,11 +25,7 @@ from batchfront.study.plan.options import (
     with_environment,
 )
 from batchfront.study.plan.parsers import check_study_name
-from batchfront.study.plan.settings import (
-    DEFAULT_STORAGE,
-    STORAGE_VARIABLE,
-    StudySettings,
-)
+from batchfront.study.plan.settings import StudySettings
 from batchfront.study.plan.settings_file import settings_in
 
 

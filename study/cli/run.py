@@ -29,6 +29,11 @@ def add_training_verbs(verbs: Any) -> None:
             run --task path/to/mine.py --max-memory 2GiB --n-workers 2
         """,
     )
+    _add_probe(verbs)
+    _add_record(verbs)
+
+
+def _add_probe(verbs: Any) -> None:
     probe_ = add_settings(
         verbs,
         "probe",
@@ -46,6 +51,9 @@ def add_training_verbs(verbs: Any) -> None:
         help="find the largest batch size that fits into memory, or into MAX_MEMORY",
     )
     probe_.add_argument("--json", action="store_true", help="print JSON")
+
+
+def _add_record(verbs: Any) -> None:
     record_ = add_settings(
         verbs,
         "record",
@@ -69,8 +77,8 @@ def run(args: argparse.Namespace) -> int:
 
 def probe(args: argparse.Namespace) -> None:
     """Measure step time, throughput and peak memory of every batch size of the space."""
+    from batchfront.study.findings.overview.costs import advice_lines, cost_row, costs_table
     from batchfront.study.findings.overview.export import to_json
-    from batchfront.study.findings.overview.tables import advice_lines, cost_row, costs_table
     from batchfront.study.session.probe import probe_costs, probe_largest
 
     settings, console = chosen_settings(args), console_of(sys.stderr)

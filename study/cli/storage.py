@@ -11,7 +11,7 @@ from batchfront.objectives.number import PORT
 from batchfront.storage.names import DEFAULT_PORT
 from batchfront.study.cli.options import add_number, add_verb, chosen_storage, host, study_name
 from batchfront.study.errors import StudyError
-from batchfront.study.plan.settings import (
+from batchfront.study.plan.environment import (
     DEFAULT_STORAGE,
     FROM_VARIABLE,
     STORAGE_VARIABLE,

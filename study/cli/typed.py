@@ -7,7 +7,7 @@ import os
 
 from batchfront.storage.names import holds_password
 from batchfront.study.commands import TYPED_VARIABLE
-from batchfront.study.plan.settings import FROM_VARIABLE, STORAGE_VARIABLE, TO_VARIABLE
+from batchfront.study.plan.environment import FROM_VARIABLE, STORAGE_VARIABLE, TO_VARIABLE
 
 OPTIONS = {  # by their names once parsed
     "storage": ("--storage", STORAGE_VARIABLE),

@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING
 
 from batchfront.objectives.device.names import devices_of
-from batchfront.objectives.ranks.members import ranks_on
+from batchfront.objectives.ranks.leading import ranks_on
 from batchfront.objectives.training.recipe import n_ranks
 from batchfront.study.machine.slots import pinned_core
 from batchfront.study.machine.turns import Turn, device_turn, never

@@ -19,13 +19,10 @@ from batchfront.objectives.meters.early_stopping import EarlyStopping
 from batchfront.objectives.number import as_float, shown
 from batchfront.objectives.training.recipe import Recipe
 from batchfront.study.errors import StudyError
+from batchfront.study.plan.environment import DATA_VARIABLE, STORAGE_VARIABLE
 from batchfront.study.plan.parsers import PARSERS
-from batchfront.study.plan.settings import (
-    DATA_VARIABLE,
-    STORAGE_VARIABLE,
-    TECHNIQUE_VERBS,
-    StudySettings,
-)
+from batchfront.study.plan.setting import TECHNIQUE_VERBS
+from batchfront.study.plan.settings import StudySettings
 
 GROUPS = {
     "task": "what is trained",

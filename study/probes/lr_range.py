@@ -12,8 +12,9 @@ from batchfront.objectives.measurement import ObjectiveError
 from batchfront.objectives.raised import Halted, words_of
 from batchfront.study.errors import StudyError
 from batchfront.study.machine.alone import measuring_alone, measuring_turn
+from batchfront.study.plan.environment import chosen_data_dir
 from batchfront.study.plan.parsers import AUTO
-from batchfront.study.plan.settings import StudySettings, chosen_data_dir
+from batchfront.study.plan.settings import StudySettings
 from batchfront.study.plan.space import UNSCALED, Scale, SearchSpace
 
 if TYPE_CHECKING:

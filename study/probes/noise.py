@@ -27,7 +27,7 @@ from batchfront.objectives.probes.models_after import models_after
 from batchfront.objectives.raised import Halted, words_of
 from batchfront.study.errors import StudyError
 from batchfront.study.machine.alone import measuring_alone
-from batchfront.study.plan.settings import chosen_data_dir
+from batchfront.study.plan.environment import chosen_data_dir
 
 if TYPE_CHECKING:
     from batchfront.objectives.gradients.draws import Gradients

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from batchfront.study.search.cost_aware import worst_error
 from batchfront.study.search.encoding import Encoding
 from batchfront.study.search.feasible import Feasible
 from batchfront.study.search.learner import Learner
 from batchfront.study.search.outlook import SMOOTH, Outlook, bought, outlook_of
+from batchfront.study.search.worth import worst_error
 from batchfront.study.trials.attributes import derive_seed
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from batchfront.objectives.device.hardware import all_memory_bytes
 from batchfront.objectives.device.names import SPREADING, beside
@@ -30,6 +30,9 @@ from batchfront.study.trials.costs import SizeCost
 from batchfront.study.workers.apart import Ask, Died, apart
 from batchfront.study.workers.launch import Job
 from batchfront.study.workers.sharing import Sharing, sharing_of
+
+if TYPE_CHECKING:
+    from batchfront.objectives.objective import Objective
 
 MOST_DEATHS = 3  # in a row, without a probe between them
 
@@ -110,6 +113,20 @@ def sharing_there(
 ) -> Sharing:
     """How many trials share a GPU; for a process apart."""
     return sharing_of(job, objective, n_workers, interrupts)
+
+
+def sharing_found(
+    job: Job, objective: Objective, n_workers: int, interrupts: Interrupts
+) -> Sharing:
+    """How many trials share a GPU, found out wherever the study is opened."""
+    if not goes_aside(job.plan.device, n_workers):
+        return sharing_of(job, objective, n_workers, interrupts)
+    try:
+        found: Sharing = apart(sharing_there, job, objective, n_workers, interrupts=interrupts)
+    except Died as died:
+        why = f"the process that was to measure how many could share it died {died}"
+        found = Sharing(n=1, why=f"trials take turns on {job.plan.device}: {why}")
+    return found
 
 
 class Aside:

@@ -11,9 +11,11 @@ from batchfront.objectives.datasets import DATA_DIR
 from batchfront.storage.names import redacted
 from batchfront.study.answer.show import answer_lines
 from batchfront.study.commands import command
-from batchfront.study.findings.overview.tables import front_table, summary_lines
+from batchfront.study.findings.overview.summary import summary_lines
+from batchfront.study.findings.overview.tables import front_table
+from batchfront.study.plan.environment import DATA_VARIABLE, STORAGE_VARIABLE
 from batchfront.study.plan.plan import Plan
-from batchfront.study.plan.settings import DATA_VARIABLE, STORAGE_VARIABLE, StudySettings
+from batchfront.study.plan.settings import StudySettings
 from batchfront.study.search.ending import End
 from batchfront.study.session.ending import end_line, n_finished, twice_line
 from batchfront.study.show import counted

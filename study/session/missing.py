@@ -5,20 +5,18 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from batchfront.study.errors import StudyError
 from batchfront.study.findings.missing.runs import Missing, Verb, n_asked
 from batchfront.study.findings.missing.show import missing_line
 from batchfront.study.findings.overview.board import note, publish
 from batchfront.study.plan.plan import Plan
 from batchfront.study.plan.settings import StudySettings
-from batchfront.study.session.open_ended import OpenEnded
+from batchfront.study.session.job import job_of
+from batchfront.study.session.open_ended import run_agenda
+from batchfront.study.session.opened import refuse_played_back
 from batchfront.study.session.session import Session
 from batchfront.study.show import one_line
 from batchfront.study.trials.sound import sound_trials
 from batchfront.study.trials.yardstick import Objectives
-from batchfront.study.workers.launch import Job
-from batchfront.study.workers.team import WorkerDied, run_workers
-from batchfront.study.workers.worker import RepeatedFailure
 
 if TYPE_CHECKING:
     from optuna import Study
@@ -44,11 +42,7 @@ class MissingSession(Session):
 
     def _check(self, objective: Objective) -> None:
         super()._check(objective)
-        if "table" in objective.fingerprint:
-            raise StudyError(
-                f"{objective.name} is played back, so fresh seeds would be the recorded ones "
-                "again: leave out --max-trials"
-            )
+        refuse_played_back(objective, "leave out --max-trials")
 
     def _say_resumed(self, n_done: int) -> None:
         self._console.print(f"going on from {n_done} recorded trials")
@@ -69,20 +63,18 @@ class MissingSession(Session):
             return 0
         self._console.print(missing_line(gaps), soft_wrap=True)
         agenda = replace(agenda, limit=n_asked(trials) + self._max_trials)
-        job = replace(self._job(plan, objective), agenda=agenda)
+        job = job_of(self._settings, plan, objective, devices=self._devices)
+        job = replace(job, agenda=agenda)
         with self._interrupts.installed():
-            failure = self._fill(job, objective)
+            failure = run_agenda(
+                job,
+                objective,
+                n_workers=self._settings.n_workers or 1,
+                interrupts=self._interrupts,
+                console=self._console,
+            )
             publish(study, note(plan), names)
         if failure is not None:
             self._console.print(one_line(f"error: {failure}"), style="red", soft_wrap=True)
             return 1
         return self._interrupts.exit_code
-
-    def _fill(self, job: Job, objective: Objective) -> Exception | None:
-        with OpenEnded(self._console, length=job.plan.length) as progress:
-            try:
-                n_workers = self._settings.n_workers or 1
-                run_workers(job, objective, n_workers, self._interrupts, progress)
-            except (RepeatedFailure, WorkerDied) as failure:
-                return failure
-        return None

@@ -9,9 +9,15 @@ from batchfront.study.session.pace import Pace
 from batchfront.study.session.progress import Live, did
 from batchfront.study.show import counted
 from batchfront.study.workers.events import QUEUED_AGAIN, Event
+from batchfront.study.workers.team import WorkerDied, run_workers
+from batchfront.study.workers.telling import RepeatedFailure
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+    from batchfront.objectives.objective import Objective
+    from batchfront.study.machine.interrupts import Interrupts
+    from batchfront.study.workers.launch import Job
 
 
 class OpenEnded(Live):
@@ -59,3 +65,15 @@ class OpenEnded(Live):
     def _did(self, event: Event) -> str:
         what = f"batch size {event.batch_size}, learning rate {event.learning_rate:.2g}: "
         return did(event, what, self._length)
+
+
+def run_agenda(
+    job: Job, objective: Objective, *, n_workers: int, interrupts: Interrupts, console: Console
+) -> Exception | None:
+    """Have workers run what the job's agenda asks for; returns why they could not go on."""
+    with OpenEnded(console, length=job.plan.length) as progress:
+        try:
+            run_workers(job, objective, n_workers, interrupts, progress)
+        except (RepeatedFailure, WorkerDied) as failure:
+            return failure
+    return None

@@ -10,8 +10,10 @@ from batchfront.objectives.metric import AskedMetric
 from batchfront.objectives.scripts.loop import SCRIPT
 from batchfront.objectives.training.batches import EXACT, rule_in
 from batchfront.storage.open import exists, open_storage
-from batchfront.study.opening.create import create_or_resume, new_plan_with_costs
+from batchfront.study.errors import StudyError
+from batchfront.study.opening.create import create_or_resume
 from batchfront.study.opening.open import stored_record
+from batchfront.study.opening.probed import new_plan_with_costs
 from batchfront.study.plan.recipe import recipe_in
 from batchfront.study.plan.settings import StudySettings, recipe_of
 from batchfront.study.trials.yardstick import metric_of_record
@@ -43,6 +45,15 @@ def loaded(settings: StudySettings, device: str) -> Objective:
             usual=None if record is None else metric_of_record(record),
         ),
     )
+
+
+def refuse_played_back(objective: Objective, remedy: str) -> None:
+    """Raise StudyError where fresh seeds are wanted of an objective that trains nothing."""
+    if "table" in objective.fingerprint:
+        raise StudyError(
+            f"{objective.name} is played back, so fresh seeds would be the recorded ones "
+            f"again: {remedy}"
+        )
 
 
 def opened(

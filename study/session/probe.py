@@ -11,8 +11,9 @@ from batchfront.objectives.length import Length
 from batchfront.storage.open import readable_errors
 from batchfront.study.errors import StudyError
 from batchfront.study.machine.alone import measuring_alone
-from batchfront.study.opening.create import new_plan, prober_of, resumed_plan, with_costs
 from batchfront.study.opening.open import find_study
+from batchfront.study.opening.planned import new_plan, resumed_plan
+from batchfront.study.opening.probed import prober_of, with_costs
 from batchfront.study.plan.agreement import refuse_other_recipe
 from batchfront.study.plan.settings import StudySettings
 from batchfront.study.probes.largest import Largest, find_largest

@@ -10,26 +10,25 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from batchfront.objectives.device.names import resolve_device
-from batchfront.storage.checkpoint import check_checkpoint_folder, checkpoint_folder
+from batchfront.storage.checkpoint import check_checkpoint_folder
 from batchfront.storage.open import check_place, readable_errors
 from batchfront.study.answer.confirm import Confirming
 from batchfront.study.answer.show import answer_here, so_far_forms
-from batchfront.study.errors import RUN_AGAIN, StudyError
+from batchfront.study.errors import RUN_AGAIN
 from batchfront.study.machine.alone import measuring_alone
 from batchfront.study.machine.interrupts import Interrupts
-from batchfront.study.opening.create import usual_space
+from batchfront.study.opening.planned import usual_space
 from batchfront.study.plan.behaviour import code_notes
 from batchfront.study.plan.goal import ALL_TRIALS
 from batchfront.study.plan.length import asked_length
 from batchfront.study.plan.parsers import AUTO, check_study_name
 from batchfront.study.plan.plan import Plan
-from batchfront.study.plan.recipe import recipe_in
 from batchfront.study.plan.settings import StudySettings
 from batchfront.study.pruning.by_name import make_stop_rule
 from batchfront.study.pruning.front import nothing_kept, to_go_on
 from batchfront.study.quiet import quiet_optuna
 from batchfront.study.search.ending import End
-from batchfront.study.session.aside import Aside, Introduced, goes_aside, sharing_there
+from batchfront.study.session.aside import Aside, Introduced, goes_aside, sharing_found
 from batchfront.study.session.closing import Closing
 from batchfront.study.session.devices import device_notes
 from batchfront.study.session.ending import (
@@ -44,23 +43,21 @@ from batchfront.study.session.header import (
     rank_lines,
     task_notes,
 )
+from batchfront.study.session.job import job_of
 from batchfront.study.session.logs import Callback, loggers, telling
-from batchfront.study.session.opened import loaded, opened
+from batchfront.study.session.opened import loaded, opened, refuse_played_back
 from batchfront.study.session.progress import Progress, Watcher, say_compiling
 from batchfront.study.session.so_far import SoFar
 from batchfront.study.show import counted, one_line
 from batchfront.study.trials.attributes import is_finished
 from batchfront.study.trials.front import pareto_front
 from batchfront.study.trials.hardware import at_known_cost, ran_on
-from batchfront.study.trials.kept import kept_beside
 from batchfront.study.trials.sound import sound_trials
 from batchfront.study.trials.yardstick import Objectives
-from batchfront.study.workers.apart import Died, apart
 from batchfront.study.workers.kept import Kept
 from batchfront.study.workers.launch import Job
-from batchfront.study.workers.sharing import Sharing, sharing_of
 from batchfront.study.workers.team import WorkerDied, run_workers
-from batchfront.study.workers.worker import RepeatedFailure
+from batchfront.study.workers.telling import RepeatedFailure
 
 if TYPE_CHECKING:
     from optuna import Study
@@ -148,11 +145,8 @@ class Session:
         settings.space(usual_space(objective)).cut_to(objective.batch_sizes)
         asked_length(settings, objective)
         check_place(settings.storage)
-        if settings.confirm is not None and "table" in objective.fingerprint:
-            raise StudyError(
-                f"{objective.name} is played back, so fresh seeds would be the recorded ones "
-                "again: leave out --confirm"
-            )
+        if settings.confirm is not None:
+            refuse_played_back(objective, "leave out --confirm")
         if settings.checkpoint_dir not in (None, "none"):
             check_checkpoint_folder(Path(settings.checkpoint_dir))
 
@@ -181,7 +175,7 @@ class Session:
         from batchfront.study.findings.overview.board import note, publish
 
         end = end_of(study, plan)
-        job = self._job(plan, objective)
+        job = job_of(self._settings, plan, objective, devices=self._devices)
         n_paused = self._n_paused(study, job, objective)
         complete = end is not None and not n_paused
         if complete and self._confirming(study, plan) is None:
@@ -230,41 +224,14 @@ class Session:
             return self._interrupts.exit_code
         return 0 if asked else RUN_AGAIN
 
-    def _job(self, plan: Plan, objective: Objective) -> Job:
-        return Job(
-            storage=self._settings.storage,
-            task=self._settings.task,
-            data_dir=Path(self._settings.data_dir),
-            plan=plan,
-            compiled=objective.compiled,
-            recipe=recipe_in(objective.fingerprint),
-            fingerprint=objective.fingerprint,
-            deadline=None if plan.timeout is None else time.monotonic() + plan.timeout,
-            checkpoints=checkpoints_of(self._settings),
-            devices=self._devices,
-            trials_per_gpu=self._settings.trials_per_gpu,
-        )
-
     def _shared(self, job: Job, objective: Objective) -> Job:
         """The job with the number of trials that share a GPU, where that is to be found."""
         if job.trials_per_gpu != AUTO:
             return job
-        found = self._sharing(job, objective)
+        n_workers = self._settings.n_workers or 1
+        found = sharing_found(job, objective, n_workers, self._interrupts)
         self._console.print(found.why, soft_wrap=True)
         return replace(job, trials_per_gpu=found.n)
-
-    def _sharing(self, job: Job, objective: Objective) -> Sharing:
-        n_workers = self._settings.n_workers or 1
-        if not goes_aside(job.plan.device, n_workers):
-            return sharing_of(job, objective, n_workers, self._interrupts)
-        try:
-            found: Sharing = apart(
-                sharing_there, job, objective, n_workers, interrupts=self._interrupts
-            )
-        except Died as died:
-            why = f"the process that was to measure how many could share it died {died}"
-            found = Sharing(n=1, why=f"trials take turns on {job.plan.device}: {why}")
-        return found
 
     def _confirming(self, study: Study, plan: Plan) -> Confirming | None:
         """The fresh runs of the recommendation that were asked for and are missing."""
@@ -327,16 +294,3 @@ class Session:
             n_paused=n_paused,
             is_interrupted=lambda: self._interrupts.signum is not None,
         )
-
-
-def checkpoints_of(settings: StudySettings) -> Path | None:
-    """Where the runs of a study are kept after each epoch; None when nowhere.
-
-    Raises:
-        StorageError: the folder cannot be used.
-    """
-    if settings.checkpoint_dir is not None:
-        chosen = settings.checkpoint_dir
-        return None if chosen == "none" else checkpoint_folder(Path(chosen).resolve())
-    beside = kept_beside(settings.storage)
-    return None if beside is None else checkpoint_folder(beside)

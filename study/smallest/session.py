@@ -11,7 +11,9 @@ from batchfront.study.plan.parsers import AUTO, OFF
 from batchfront.study.plan.plan import Plan
 from batchfront.study.plan.settings import StudySettings
 from batchfront.study.session.elsewhere import adapts, fuses
-from batchfront.study.session.open_ended import OpenEnded
+from batchfront.study.session.job import job_of
+from batchfront.study.session.open_ended import run_agenda
+from batchfront.study.session.opened import refuse_played_back
 from batchfront.study.session.session import Session
 from batchfront.study.show import counted, human_seconds
 from batchfront.study.smallest.agenda import Agenda, n_asked
@@ -21,8 +23,6 @@ from batchfront.study.smallest.rounds import WIDTH
 from batchfront.study.smallest.tuning import ENOUGH
 from batchfront.study.trials.growing import whole_runs
 from batchfront.study.trials.sound import sound_trials
-from batchfront.study.workers.team import WorkerDied, run_workers
-from batchfront.study.workers.worker import RepeatedFailure
 
 if TYPE_CHECKING:
     from optuna import Study
@@ -43,11 +43,9 @@ class SmallestSession(Session):
 
     def _check(self, objective: Objective) -> None:
         super()._check(objective)
-        if "table" in objective.fingerprint:
-            raise StudyError(
-                f"{objective.name} is played back, so fresh seeds would be the recorded ones "
-                "again: import the table, then smallest --max-trials 0 judges what it holds"
-            )
+        refuse_played_back(
+            objective, "import the table, then smallest --max-trials 0 judges what it holds"
+        )
         if isinstance(self._settings.learning_rates, tuple):
             _check_rates(self._settings.learning_rates)
 
@@ -76,7 +74,15 @@ class SmallestSession(Session):
             how = f"the schedule of this study is {plan.growth.schedule}"
             self._console.print(f"batch sizes are those that runs start with: {how}")
         with self._interrupts.installed():
-            failure = self._walk(plan, objective, agenda)
+            job = job_of(self._settings, plan, objective, devices=self._devices)
+            job = replace(self._shared(job, objective), agenda=agenda)
+            failure = run_agenda(
+                job,
+                objective,
+                n_workers=self._settings.n_workers or 1,
+                interrupts=self._interrupts,
+                console=self._console,
+            )
         trials = sound_trials(study)
         finished = [row for row in agenda.rows(trials) if row.finished]
         self.answer = answer_of(agenda.by(study).asked(trials), finished)
@@ -112,16 +118,6 @@ class SmallestSession(Session):
                 f"{_less(seconds, plan, question, objective)}what is recorded is not run again",
                 soft_wrap=True,
             )
-
-    def _walk(self, plan: Plan, objective: Objective, agenda: Agenda) -> Exception | None:
-        job = replace(self._shared(self._job(plan, objective), objective), agenda=agenda)
-        with OpenEnded(self._console, length=plan.length) as progress:
-            try:
-                n_workers = self._settings.n_workers or 1
-                run_workers(job, objective, n_workers, self._interrupts, progress)
-            except (RepeatedFailure, WorkerDied) as failure:
-                return failure
-        return None
 
 
 def _less(seconds: float, plan: Plan, question: Question, objective: Objective) -> str:

@@ -18,7 +18,7 @@ from typing import cast
 
 from batchfront.study.machine.alone import measuring_alone
 from batchfront.study.machine.interrupts import Interrupts
-from batchfront.study.opening.create import prober_of
+from batchfront.study.opening.probed import prober_of
 from batchfront.study.quiet import quiet_optuna
 from batchfront.study.workers.launch import Job, load_here
 from batchfront.study.workers.team import no_interrupt
@@ -45,7 +45,7 @@ class Company:
         try:
             for number in range(self._n):
                 self._start(number)
-        except BaseException:
+        except BaseException:  # Ctrl-C too: those that have started would live on
             self._end()
             raise
         return self

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,26 +20,30 @@ from batchfront.storage.open import exists, open_storage, waiting_for_server
 from batchfront.storage.patience import impatient
 from batchfront.study.errors import StudyError
 from batchfront.study.machine.interrupts import Interrupts
-from batchfront.study.opening.create import prober_of
 from batchfront.study.opening.open import open_study
+from batchfront.study.opening.probed import prober_of
 from batchfront.study.opening.terms import guard, is_gone
 from batchfront.study.plan.plan import Plan
 from batchfront.study.search.by_name import make_sampler
-from batchfront.study.search.cost_aware import N_START
+from batchfront.study.search.known import N_START
 from batchfront.study.search.surface import load_libraries
+from batchfront.study.workers.doubts import Doubts
 from batchfront.study.workers.events import Emit
 from batchfront.study.workers.kept import Kept
 from batchfront.study.workers.ledger import Ledger
 from batchfront.study.workers.next_trial import NextTrial
 from batchfront.study.workers.pulse import Pulse
+from batchfront.study.workers.telling import Telling
 from batchfront.study.workers.worker import Worker
 
 if TYPE_CHECKING:
     from optuna import Study
+    from optuna.samplers import BaseSampler
     from optuna.storages import BaseStorage
 
     from batchfront.objectives.objective import Objective
     from batchfront.storage.shared import SharedStorage
+    from batchfront.study.plan.limits import Limits
     from batchfront.study.workers.next_trial import Agenda
 
 
@@ -102,18 +106,7 @@ def run_here(job: Job, objective: Objective, interrupts: Interrupts, emit: Emit)
     storage, shared = _opened(job.storage)
     study = _study_in(shared, job)
     guard(storage, study, plan.study_id)
-    study.sampler = make_sampler(
-        plan.sampler,
-        space=plan.space,
-        seed=plan.seed,
-        hardware=plan.hardware,
-        limits=lambda study: next_trial.limits,  # of the claim that asks it
-        has_budget=plan.goal.budget is not None,
-        past=plan.past,
-    )
-    is_soon = plan.sampler == "cost-aware" and (plan.n_trials > N_START or plan.past)
-    if plan.goal.is_auto or is_soon:
-        load_libraries()
+    study.sampler = _sampler_of(plan, lambda study: next_trial.limits)  # of the claim that asks it
     watching = _study_in(shared, job)  # a study belongs to one thread
     folder = job.checkpoints
     kept = None if folder is None else Kept(folder=folder, plan=plan, objective=objective)
@@ -137,14 +130,36 @@ def run_here(job: Job, objective: Objective, interrupts: Interrupts, emit: Emit)
             plan=plan,
             objective=objective,
             next_trial=next_trial,
-            ledger=ledger,
-            prober=prober_of(plan, objective),
+            telling=Telling(plan=plan, ledger=ledger, next_trial=next_trial, emit=emit),
+            doubts=Doubts(
+                storage=storage,
+                study=study,
+                plan=plan,
+                prober=prober_of(plan, objective),
+                interrupts=interrupts,
+            ),
             pulse=pulse,
             interrupts=interrupts,
-            emit=emit,
             deadline=job.deadline,
             trials_per_gpu=1 if isinstance(job.trials_per_gpu, str) else job.trials_per_gpu,
         ).run()
+
+
+def _sampler_of(plan: Plan, limits: Callable[[Study], Limits]) -> BaseSampler:
+    """The plan's sampler; what it needs soon is loaded, while nobody waits for it under a lock."""
+    sampler = make_sampler(
+        plan.sampler,
+        space=plan.space,
+        seed=plan.seed,
+        hardware=plan.hardware,
+        limits=limits,
+        has_budget=plan.goal.budget is not None,
+        past=plan.past,
+    )
+    is_soon = plan.sampler == "cost-aware" and (plan.n_trials > N_START or plan.past)
+    if plan.goal.is_auto or is_soon:
+        load_libraries()
+    return sampler
 
 
 def _opened(url: str) -> tuple[SharedStorage, BaseStorage]:

@@ -14,12 +14,9 @@ from batchfront.study.pruning.front import nothing_kept, ranked, to_go_on
 from batchfront.study.search.ending import Ending
 from batchfront.study.search.spending import Spending
 from batchfront.study.trials.attributes import (
-    OWNER,
     PURPOSE,
     ROOT,
-    SCHEDULE,
     SURPLUS,
-    batch_size_of,
     id_of,
 )
 from batchfront.study.trials.costs import Costs, from_stored
@@ -39,6 +36,12 @@ from batchfront.study.workers.retry import (
 )
 from batchfront.study.workers.so_far import SoFar
 from batchfront.study.workers.trial_run import params_of
+from batchfront.study.workers.unfinished import (
+    is_alike,
+    is_asked_for,
+    next_waiting,
+    will_be_missed,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -149,12 +152,12 @@ class NextTrial:
             return found
         with self._storage.claim_lock(self._plan.study_name, self._patience) as alone:
             self._so_far.follow(self._study)
-            n_alike = sum(_is_alike(trial, first) for trial in self._so_far.unfinished)
+            n_alike = sum(is_alike(trial, first) for trial in self._so_far.unfinished)
             share = even_share(n_alike + 1, most + 1) - 1
             while alone and len(found) < share and self._interrupts.signum is None:
                 self._so_far.follow(self._study)
-                waiting = _next_waiting(self._so_far.unfinished)
-                if waiting is None or not _is_alike(waiting, first):
+                waiting = next_waiting(self._so_far.unfinished)
+                if waiting is None or not is_alike(waiting, first):
                     break
                 try:
                     found.append(self._held(self._ask()))
@@ -211,7 +214,7 @@ class NextTrial:
     def _queue_agenda(self) -> None:
         """Queue what an agenda has next, where nothing waits."""
         so_far = self._so_far
-        if self._agenda is None or self._is_asked_for(so_far.unfinished, "WAITING"):
+        if self._agenda is None or is_asked_for(so_far.unfinished, "WAITING"):
             return
         if self._agenda.queue(self._study, so_far.trials):
             so_far.follow(self._study)
@@ -220,11 +223,11 @@ class NextTrial:
         """Whether there is nothing to ask for now."""
         unfinished = self._so_far.unfinished
         if self._agenda is not None:
-            return not self._is_asked_for(unfinished, "WAITING")
+            return not is_asked_for(unfinished, "WAITING")
         if any(trial.state.name == "WAITING" and is_thaw(trial) for trial in unfinished):
             return False
         n_running = sum(trial.state.name == "RUNNING" for trial in unfinished)
-        if self.n_finished + n_running < self._plan.n_trials and _next_waiting(unfinished):
+        if self.n_finished + n_running < self._plan.n_trials and next_waiting(unfinished):
             return False  # it was begun, and is not left behind
         end = self._ending.of(
             self._study,
@@ -249,14 +252,9 @@ class NextTrial:
             self._so_far.follow(self._study)
         return trial is not None
 
-    @staticmethod
-    def _is_asked_for(trials: Sequence[FrozenTrial], state: str) -> bool:
-        """Whether a trial in that state is one that an agenda asked for."""
-        return any(t.state.name == state and PURPOSE in t.user_attrs for t in trials)
-
     def _ask(self) -> Trial:
         """One that waits, else the sampler's next point."""
-        waiting = _next_waiting(self._so_far.unfinished)
+        waiting = next_waiting(self._so_far.unfinished)
         queued = {} if waiting is None else waiting.system_attrs.get("fixed_params", {})
         trial = self._study.ask(self._plan.space.holding(queued).distributions())
         if ROOT in trial.user_attrs:
@@ -296,28 +294,6 @@ class NextTrial:
         0 when nobody would notice: workers of versions without a heartbeat are not waited for.
         """
         running = [trial for trial in self._so_far.unfinished if trial.state.name == "RUNNING"]
-        if self._agenda is not None and not self._is_asked_for(running, "RUNNING"):
+        if self._agenda is not None and not is_asked_for(running, "RUNNING"):
             return 0  # a search runs beside; its trials are nothing to wait for
-        return len(running) if any(map(_will_be_missed, running)) else 0
-
-
-def _next_waiting(trials: Sequence[FrozenTrial]) -> FrozenTrial | None:
-    """The trial that Optuna takes up before it asks a sampler."""
-    return next((trial for trial in trials if trial.state.name == "WAITING"), None)
-
-
-def _is_alike(waiting: FrozenTrial, claimed: Claimed) -> bool:
-    """Whether an agenda asks for it at the same batch size, which does not grow."""
-    if waiting.state.name != "WAITING":
-        return False
-    params, asked = waiting.system_attrs.get("fixed_params", {}), waiting.user_attrs
-    mine = claimed.params
-    if PURPOSE not in asked or SCHEDULE in asked or mine.schedule is not None:
-        return False
-    return bool(params) and batch_size_of(params) == mine.batch_size
-
-
-def _will_be_missed(trial: FrozenTrial) -> bool:
-    """Whether somebody will notice if its worker dies."""
-    owner = trial.user_attrs.get(OWNER)
-    return owner is None or "boot" in owner  # versions without a heartbeat did not write that
+        return len(running) if any(map(will_be_missed, running)) else 0

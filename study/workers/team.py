@@ -25,7 +25,7 @@ from batchfront.study.machine.interrupts import EXIT_SECONDS, Interrupts
 from batchfront.study.quiet import quiet_optuna
 from batchfront.study.workers.events import Emit, Event
 from batchfront.study.workers.launch import Job, load_here, run_here
-from batchfront.study.workers.worker import DeviceLost, RepeatedFailure
+from batchfront.study.workers.telling import DeviceLost, RepeatedFailure
 
 if TYPE_CHECKING:
     from batchfront.objectives.objective import Objective

@@ -31,7 +31,7 @@ def fork(work: Callable[[], Any]) -> int:
     code = 70
     try:
         code = int(work() or 0)
-    except BaseException:
+    except BaseException:  # a fork must never return into its parent's code
         traceback.print_exc()
     finally:
         sys.stderr.flush()

@@ -66,7 +66,7 @@ class Member:
         except Stopped as stopped:
             self._run.latched = self._run.latched or stopped
             return True
-        except BaseException as error:
+        except BaseException as error:  # user code may raise anything, as in the product
             if isinstance(error, Halted) and error is not self._run.leaving:
                 raise
             self.raised = error

@@ -11,7 +11,7 @@ from optuna.trial import FrozenTrial
 from batchfront.objectives.measurement import Measurement, TrialParams
 from batchfront.objectives.objective import Objective
 from batchfront.objectives.run import carry_out
-from batchfront.study.opening.create import resumed_plan
+from batchfront.study.opening.planned import resumed_plan
 from batchfront.study.plan.plan import Plan
 from batchfront.study.plan.settings import StudySettings
 from batchfront.study.trials.attributes import SCALED, SCHEDULE, SCORE_TEST, UNPROBED, derive_seed

@@ -23,7 +23,7 @@ from batchfront.storage import sqlite
 from batchfront.storage.open import open_storage
 from batchfront.study.cli.main import main
 from batchfront.study.findings.overview import board
-from batchfront.study.plan.settings import DEFAULT_STORAGE, STORAGE_VARIABLE
+from batchfront.study.plan.environment import DEFAULT_STORAGE, STORAGE_VARIABLE
 from batchfront.study.plan.space import SearchSpace
 from batchfront.study.search.samplers import stock_sampler
 from batchfront.study.trials.costs import TIME_OFF
@@ -67,13 +67,13 @@ def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("batchfront.objectives.probes.cost.BLOCK_SECONDS", 0.001)
     monkeypatch.setattr("batchfront.study.probes.prober.PATIENCE_SECONDS", 0.0)
     monkeypatch.setattr("batchfront.study.workers.worker.PASSING_SECONDS", 0.0)
-    monkeypatch.setattr("batchfront.study.workers.worker.TIME_OFF", math.inf)
+    monkeypatch.setattr("batchfront.study.workers.doubts.TIME_OFF", math.inf)
 
 
 @pytest.fixture
 def doubted_sizes_are_probed_again(_impatient: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """Runs that take another time than their probe said have their size probed again, as in use."""
-    monkeypatch.setattr("batchfront.study.workers.worker.TIME_OFF", TIME_OFF)
+    monkeypatch.setattr("batchfront.study.workers.doubts.TIME_OFF", TIME_OFF)
 
 
 @pytest.fixture(autouse=True)

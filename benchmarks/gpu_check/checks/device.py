@@ -82,7 +82,7 @@ def _fed_from_the_host(bench: Bench, objective: Any, size: int) -> Row:
 
 def _combinations(bench: Bench, sizes: list[int]) -> Row:
     """Predicted at widths that no probe has seen, against runs."""
-    from batchfront.study.opening.create import new_plan
+    from batchfront.study.opening.planned import new_plan
     from batchfront.study.plan.settings import StudySettings
     from batchfront.study.probes.combinations import Foresight
 

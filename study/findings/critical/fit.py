@@ -172,12 +172,7 @@ def critical_batch(
     used = [runs for runs in sizes if not runs.left_out]
     rows = [SizeFit(runs=runs) for runs in sizes]
     if len(used) < MIN_SIZES:
-        reason = (
-            f"{len(used)} of {len(rows)} batch sizes can be used, a line wants {MIN_SIZES}: give "
-            f"each at least {MIN_SEEDS} seeds at its best learning rate, or choose an easier target"
-        )
-        costs_of_one = [(runs.batch_size, min(runs.to_target)) for runs in sizes]
-        return Critical(reason=reason, sizes=rows, single=single_line(costs_of_one, seed=seed))
+        return _too_few(rows, n_used=len(used), seed=seed)
     rng = np.random.default_rng(seed)
     costs = [(runs.batch_size, runs.to_target) for runs in used]
     evidence = gather(costs, rng, resolution, of_steps=of_steps)
@@ -200,6 +195,16 @@ def critical_batch(
     noise = np.exp(widened(scatter, len(used)) * rng.standard_normal(evidence.replicates.shape))
     lines = straight_lines(evidence.sizes, evidence.replicates * noise)
     return _estimated(found, evidence, line, lines, curve)
+
+
+def _too_few(rows: list[SizeFit], *, n_used: int, seed: int) -> Critical:
+    """What single runs tell, where too few sizes have seeds enough for a line."""
+    reason = (
+        f"{n_used} of {len(rows)} batch sizes can be used, a line wants {MIN_SIZES}: give "
+        f"each at least {MIN_SEEDS} seeds at its best learning rate, or choose an easier target"
+    )
+    costs_of_one = [(row.runs.batch_size, min(row.runs.to_target)) for row in rows]
+    return Critical(reason=reason, sizes=rows, single=single_line(costs_of_one, seed=seed))
 
 
 def inverse_b_crit(start: Array, slope: Array) -> Array:

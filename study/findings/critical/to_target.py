@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from statistics import median
@@ -148,14 +148,6 @@ def _at_best_rates(
         )
         for size, rate in sorted(best.items())
     ]
-    infeasible = {runs.batch_size for runs in sizes if runs.is_infeasible}  # has no best rate
-    edges = [
-        size
-        for size, rates in sorted(by_size.items())
-        if len(rates) >= MIN_RATES
-        and best[size] in (min(rates), max(rates))
-        and size not in infeasible
-    ]
     return ToTarget(
         sizes=sizes,
         unit=unit,
@@ -163,8 +155,14 @@ def _at_best_rates(
         of_steps=of_steps,
         examples_per_unit=each,
         n_rates=max(len(rates) for rates in by_size.values()),
-        at_edge=edges,
+        at_edge=[runs.batch_size for runs in sizes if _is_at_edge(runs, by_size[runs.batch_size])],
     )
+
+
+def _is_at_edge(runs: SizeRuns, rates: Collection[float]) -> bool:
+    """Whether the best of several rates is an outermost one; an infeasible size has no best."""
+    several = len(rates) >= MIN_RATES and not runs.is_infeasible
+    return several and runs.learning_rate in (min(rates), max(rates))
 
 
 def _rank(costs: Sequence[float]) -> tuple[int, float]:

@@ -12,7 +12,8 @@ from batchfront.study.answer.show import sentences
 from batchfront.study.findings.overview.board_pages import save_figure, update_note
 from batchfront.study.findings.overview.figures import best_per_batch_size
 from batchfront.study.findings.page.curves import learning_curves
-from batchfront.study.findings.page.panels import Side, panels
+from batchfront.study.findings.page.panels import panels
+from batchfront.study.findings.page.side import Side
 from batchfront.study.findings.page.surface import search_map
 from batchfront.study.plan.plan import Plan
 from batchfront.study.trials.attributes import OBJECTIVES, is_feasible

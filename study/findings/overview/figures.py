@@ -89,39 +89,50 @@ def heat_map(trials: Trials, names: Sequence[str]) -> go.Figure:
     if rows:
         _add_cells(figure, [(t, row) for t, row in rows if is_feasible(t)], rows, names)
     for name, state, symbol in (("completed", "COMPLETE", "circle"), ("stopped", "PRUNED", "x")):
-        all_of_them = [(t, row) for t, row in rows if t.state.name == state]
-        some = thinned(all_of_them)
-        figure.add_scatter(
-            x=[math.log2(row["batch_size"]) for _, row in some],
-            y=[math.log10(row["learning_rate"]) for _, row in some],
-            mode="markers",
-            name=legend(name, all_of_them),
-            marker={
-                "symbol": symbol,
-                "size": 8,
-                "color": STOPPED if state == "PRUNED" else "white",
-                "line": {"color": STOPPED, "width": 1},
-            },
-            text=[label(t, names) for t, _ in some],
-            hoverinfo="text",
-        )
-    sizes = [row["batch_size"] for _, row in rows]
-    decades = [math.log10(row["learning_rate"]) for _, row in rows] or [0.0]
-    steps = (1, 2, 5) if max(decades) - min(decades) < 1 else (1,)
-    powers = range(math.floor(min(decades)), math.ceil(max(decades)) + 1)
-    ticks = [power + math.log10(step) for power in powers for step in steps]
+        ended = [(t, row) for t, row in rows if t.state.name == state]
+        marker = {
+            "symbol": symbol,
+            "size": 8,
+            "color": STOPPED if state == "PRUNED" else "white",
+            "line": {"color": STOPPED, "width": 1},
+        }
+        _add_marks(figure, ended, names, name=name, marker=marker)
     figure.update_layout(
         title="Batch size x learning rate",
-        xaxis={"title": "batch size", **log2_ticks(sizes)},
+        xaxis={"title": "batch size", **log2_ticks([row["batch_size"] for _, row in rows])},
         yaxis={
             "title": "learning rate",
-            "tickvals": ticks,
-            "ticktext": [f"{10.0**d:g}" for d in ticks],
+            **_log10_ticks([row["learning_rate"] for _, row in rows] or [1.0]),
         },
         legend={"orientation": "h", "y": -0.15},
         height=520,
     )
     return figure
+
+
+def _add_marks(
+    figure: go.Figure, ended: Any, names: Sequence[str], *, name: str, marker: Any
+) -> None:
+    """A mark where each of these trials lies, or of so many of them."""
+    some = thinned(ended)
+    figure.add_scatter(
+        x=[math.log2(row["batch_size"]) for _, row in some],
+        y=[math.log10(row["learning_rate"]) for _, row in some],
+        mode="markers",
+        name=legend(name, ended),
+        marker=marker,
+        text=[label(t, names) for t, _ in some],
+        hoverinfo="text",
+    )
+
+
+def _log10_ticks(rates: Sequence[float]) -> dict[str, Any]:
+    """Ticks of an axis of logarithms: at powers of ten, and between them where there are few."""
+    decades = [math.log10(rate) for rate in rates]
+    steps = (1, 2, 5) if max(decades) - min(decades) < 1 else (1,)
+    powers = range(math.floor(min(decades)), math.ceil(max(decades)) + 1)
+    ticks = [power + math.log10(step) for power in powers for step in steps]
+    return {"tickvals": ticks, "ticktext": [f"{10.0**d:g}" for d in ticks]}
 
 
 def _add_cells(figure: go.Figure, feasible: Any, rows: Any, names: Sequence[str]) -> None:

@@ -14,7 +14,7 @@ from batchfront.study.answer.choice import SizeAdvice, answer_of
 from batchfront.study.answer.known import Known, known_of
 from batchfront.study.answer.show import best_rates, metric_of, sentences
 from batchfront.study.findings.overview import figures
-from batchfront.study.findings.overview.tables import summary_lines
+from batchfront.study.findings.overview.summary import summary_lines
 from batchfront.study.findings.page.beside import (
     Beside,
     beside_of,
@@ -26,8 +26,9 @@ from batchfront.study.findings.page.choose import choose_of
 from batchfront.study.findings.page.curves import learning_curves
 from batchfront.study.findings.page.front import FrontTable, front_of
 from batchfront.study.findings.page.measured import measured_rows
-from batchfront.study.findings.page.panels import Side, panels
+from batchfront.study.findings.page.panels import panels
 from batchfront.study.findings.page.projections import projections
+from batchfront.study.findings.page.side import Side
 from batchfront.study.findings.page.spent import Spent, spent_of
 from batchfront.study.findings.page.surface import search_map
 from batchfront.study.findings.page.theme import THEMES

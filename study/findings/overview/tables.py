@@ -1,26 +1,16 @@
-"""Tables of at most 100 columns, and the words around them."""
+"""Tables of the front and of studies, of at most 100 columns."""
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from batchfront.objectives.metric import Metric
-from batchfront.study.show import counted, human_bytes, human_seconds, plain_table, said, short
+from batchfront.study.show import counted, human_bytes, plain_table, said, short
 from batchfront.study.trials.attributes import (
-    CONSTANT_METRIC,
-    MEMORY_OFF,
-    OWN_CLOCK,
-    PREDICTED,
-    REASON,
-    VERDICT,
     WAITS,
-    is_finished,
     own_params,
     trial_row,
 )
-from batchfront.study.trials.costs import OF_DEVICES, TIME_OFF, Costs, SizeCost, advice
 from batchfront.study.trials.repeats import repeats_of
 
 if TYPE_CHECKING:
@@ -30,9 +20,6 @@ if TYPE_CHECKING:
 WIDTH = 100
 NARROW = 90  # columns that the front takes with the names of its objectives on one line
 NARROWEST = 76  # and with each word of a name whole
-FELT_SECONDS = 0.05  # by which a run may differ from its probe without a word
-LEAST_RATIO = 0.0005  # of measured to known seconds: what is less is stored as none at all
-LONG_WAIT = 0.2  # share of a step: beyond, the loader is worth a word
 
 
 def front_table(
@@ -109,116 +96,6 @@ def front_rows(
     ]
 
 
-def cost_row(cost: SizeCost) -> dict[str, Any]:
-    """What a probe says of one batch size; None where it was not run."""
-    return {
-        "batch_size": cost.batch_size,
-        "step_seconds": cost.step_seconds,
-        **({} if cost.data_wait_share is None else _waiting(cost)),
-        "examples_per_second": cost.examples_per_second,
-        "peak_memory_bytes": cost.peak_memory_bytes,
-        "evaluation_peak_bytes": cost.evaluation_peak_bytes,
-        "predicted_peak_memory_bytes": cost.predicted_peak_memory_bytes,
-        **_of_device(cost),
-    }
-
-
-def _of_device(cost: SizeCost) -> dict[str, int | None]:
-    """What an accelerator loses; nothing on a CPU."""
-    found = {name: getattr(cost, name) for name in OF_DEVICES}
-    return found if any(found.values()) else {}
-
-
-def _waiting(cost: SizeCost) -> dict[str, float | None]:
-    return {
-        "data_wait_share": cost.data_wait_share,
-        "step_seconds_without_waiting": cost.busy_step_seconds,
-    }
-
-
-def costs_table(costs: Costs) -> Table:
-    """`probe`: one batch size a line, bars for throughput and memory."""
-    columns = ["batch size", "step", "examples/s", "", "peak memory", "", "predicted"]
-    justify = ["right", "right", "right", "left", "right", "left", "right"]
-    waits = any(cost.data_wait_share is not None for cost in costs.values())
-    if waits:
-        columns.insert(2, "waits")
-        justify.insert(2, "right")
-    has_device = any(cost.device_memory_bytes is not None for cost in costs.values())
-    if has_device:
-        columns.append("device loses")
-        justify.append("right")
-    table = plain_table("", list(zip(columns, justify, strict=True)))
-    most = max((c.examples_per_second or 0.0 for c in costs.values()), default=0.0)
-    largest = max((c.memory or 0 for c in costs.values()), default=0)
-    for cost in costs.values():
-        speed, memory = cost.examples_per_second, cost.peak_memory_bytes
-        predicted = cost.predicted_peak_memory_bytes
-        why = "does not fit" if cost.cannot_fit else "failed"
-        table.add_row(
-            str(cost.batch_size),
-            why if cost.step_seconds is None else human_seconds(cost.step_seconds),
-            *([_share(cost.data_wait_share)] if waits else []),
-            "-" if speed is None else f"{speed:,.0f}",
-            bar(speed or 0.0, most),
-            _bytes(memory),
-            bar(memory or 0, largest),
-            _bytes(predicted),
-            *([_bytes(cost.device_memory_bytes)] if has_device else []),
-        )
-    return table
-
-
-def _bytes(n_bytes: int | None) -> str:
-    return "-" if n_bytes is None else human_bytes(n_bytes)
-
-
-def _share(share: float | None) -> str:
-    return "-" if share is None else f"{share:.0%}"
-
-
-def bar(value: float, most: float, width: int = 12) -> str:
-    """A bar of eighths of a character, `width` characters for `most`."""
-    eighths = round(8 * width * value / most) if most else 0
-    full, rest = divmod(eighths, 8)
-    return "█" * full + (" ▏▎▍▌▋▊▉"[rest] if rest else "")
-
-
-def advice_lines(costs: Costs) -> list[str]:
-    """The two sizes people look for, and what was wrong."""
-    found = advice(costs)
-    lines = []
-    if found is not None:
-        lines.append(
-            f"smallest batch size within 5% of the best throughput: {found.smallest_near_best}; "
-            f"largest that fits: {found.largest_that_fits}"
-        )
-    if any(c.device_memory_bytes is not None for c in costs.values()):
-        lines.append(
-            "peak memory is the model's; what the device loses has data, cache and context in it: "
-            "--max-memory of a new study is held against that"
-        )
-    evaluation = max((c.evaluation_peak_bytes or 0 for c in costs.values()), default=0)
-    if any(c.memory is not None and c.memory < evaluation for c in costs.values()):
-        lines.append(
-            f"evaluation needs up to {human_bytes(evaluation)}, which peak memory leaves out: "
-            "sizes that train with less need that much"
-        )
-    disturbed = [str(c.batch_size) for c in costs.values() if c.disturbed]
-    if disturbed:
-        lines.append(f"other work ran on this CPU while measuring size {', '.join(disturbed)}")
-    waiting = [c for c in costs.values() if (c.data_wait_share or 0.0) > LONG_WAIT]
-    if waiting:
-        sizes = ", ".join(str(cost.batch_size) for cost in waiting)
-        most = max(cost.data_wait_share or 0.0 for cost in waiting)
-        lines.append(
-            f"up to {most:.0%} of a step at size {sizes} is waiting for data: the loader limits "
-            "them, not the device; give the datasets more num_workers"
-        )
-    lines += [f"size {c.batch_size}: {c.error}" for c in costs.values() if c.error]
-    return lines
-
-
 def studies_table(rows: Sequence[dict[str, Any]]) -> Table:
     """`ls`: one study a line."""
     paused = ("n_paused",) if any(row["n_paused"] for row in rows) else ()  # some of n_pruned
@@ -233,97 +110,3 @@ def studies_table(rows: Sequence[dict[str, Any]]) -> Table:
             "-" if kept is None else human_bytes(kept),
         )
     return table
-
-
-def summary_lines(trials: Sequence[FrozenTrial], metric: Metric) -> list[str]:
-    """How many trials completed or stopped early, why, what that saved, and what is in doubt."""
-    finished = [t for t in trials if is_finished(t)]
-    refused = sum(bool(t.user_attrs.get(PREDICTED)) for t in trials)
-    not_run = f"not run: {counted(refused, 'proposal')}, known not to fit or to break a budget"
-    return [
-        *_ended_lines(finished),
-        *([not_run] if refused else []),
-        *_doubt_lines(finished, metric),
-    ]
-
-
-def _ended_lines(finished: Sequence[FrozenTrial]) -> list[str]:
-    states = Counter(t.state.name for t in finished)
-    stopped = [t for t in finished if t.state.name == "PRUNED"]
-    why = Counter(str(t.user_attrs.get(VERDICT)) for t in stopped)
-    reasons = f" ({', '.join(f'{n} {verdict}' for verdict, n in why.most_common())})" if why else ""
-    lines = [
-        f"{counted(len(finished), 'trial')}: {states['COMPLETE']} completed, "
-        f"{states['PRUNED']} stopped early{reasons}, {states['FAIL']} failed"
-    ]
-    failures = Counter(
-        str(t.user_attrs.get(REASON)) for t in finished if t.state.name == "FAIL"
-    ).most_common(1)
-    if failures:
-        lines.append(f"most frequent failure: {failures[0][0].splitlines()[0][:200]}")
-    planned = [t for t in stopped if "planned_train_seconds" in t.user_attrs]
-    if planned:
-        spent = sum(t.user_attrs.get("measured_seconds", 0.0) for t in finished)
-        saved = sum(map(saved_seconds, planned))
-        lines.append(
-            f"stopping early saved {human_seconds(saved)} of training; "
-            f"{human_seconds(spent)} were spent"
-        )
-    return lines
-
-
-def _doubt_lines(finished: Sequence[FrozenTrial], metric: Metric) -> list[str]:
-    """What speaks against the figures."""
-
-    def runs_with(attribute: str) -> int:
-        return sum(attribute in t.user_attrs for t in finished)
-
-    lines = []
-    if n := runs_with(OWN_CLOCK):
-        lines.append(
-            f"{counted(n, 'run')} reported fewer training steps than announced: times are "
-            "those of their own clocks, and the divergence guard saw little of them"
-        )
-    if _none_beats_the_constant(finished, metric):
-        lines.append(
-            "no run is better than a constant prediction: what is trained does not learn, or its "
-            "metric does not show it, and the front says nothing"
-        )
-    if n := sum(map(_is_felt, finished)):
-        lines.append(
-            f"{counted(n, 'run')} took over {TIME_OFF:.0%} more or less time than their probe: "
-            "is the device shared or throttled, or slow after each checkpoint (--checkpoint-dir "
-            "none shows it)? the front uses the probe's times"
-        )
-    if n := runs_with(MEMORY_OFF):
-        lines.append(
-            f"{counted(n, 'run')} took another peak of memory than their probe: the front uses "
-            "the probe's; probe --again measures anew"
-        )
-    return lines
-
-
-def _is_felt(trial: FrozenTrial) -> bool:
-    """Whether it took another time than its probe, and by more than what nobody feels.
-
-    The first steps of each epoch are slow, since validation has emptied the caches.
-    """
-    off, measured = (trial.user_attrs.get(name) for name in ("time_off", "measured_seconds"))
-    if off is None or measured is None:
-        return off is not None
-    known = measured / max(1 + off, LEAST_RATIO)  # by the probe
-    return bool(abs(off) * known > FELT_SECONDS)
-
-
-def saved_seconds(trial: FrozenTrial) -> float:
-    """What its run would have taken more; a run on a busy machine may have taken longer anyway."""
-    spent = trial.user_attrs.get("measured_seconds", 0.0)
-    return max(0.0, float(trial.user_attrs["planned_train_seconds"] - spent))
-
-
-def _none_beats_the_constant(trials: Sequence[FrozenTrial], metric: Metric) -> bool:
-    """Whether all completed runs end at or below the metric of a constant prediction."""
-    known = [t for t in trials if t.values and CONSTANT_METRIC in t.user_attrs]
-    return bool(known) and not any(
-        metric.is_better(t.values[0], t.user_attrs[CONSTANT_METRIC]) for t in known
-    )

@@ -10,7 +10,7 @@ from batchfront.study.answer.choice import answer_of
 from batchfront.study.answer.known import known_of
 from batchfront.study.answer.show import metric_of, sentences
 from batchfront.study.errors import StudyError
-from batchfront.study.findings.page.panels import Side
+from batchfront.study.findings.page.side import Side
 from batchfront.study.show import counted, metric_form, times_the
 
 if TYPE_CHECKING:

@@ -4,38 +4,23 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from html import escape
 from typing import TYPE_CHECKING, Any
 
-from batchfront.study.answer.choice import Answer, SizeAdvice
-from batchfront.study.answer.known import Known
 from batchfront.study.answer.model import SizeEstimate
-from batchfront.study.answer.show import best_rates, metric_of
 from batchfront.study.findings.overview.figures import size_ticks, thinned
+from batchfront.study.findings.page.good_part import good_part
+from batchfront.study.findings.page.hover import run_text, size_text
+from batchfront.study.findings.page.side import Side
 from batchfront.study.findings.page.theme import BANDS, CHOSEN, SIDES
 from batchfront.study.findings.page.units import BYTES, SECONDS, unit_of, words_of
-from batchfront.study.show import human_bytes, human_seconds, metric_form
-from batchfront.study.trials.rows import RunRow
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
 HEIGHTS = (0.42, 0.22, 0.18, 0.18)
-MOST_NUMBERS = 12  # of trials that hovering names
-NEAR_BEST = 4.0  # times the usual distance from the best that the metric's axis shows
 MANY = 30.0  # largest over smallest value: beyond, an axis has labels at powers of ten alone
 MARK_HEIGHT = 17  # pixels of what names a recommendation
-ROOM = 0.06  # of the axis, above and below
-
-
-@dataclass(frozen=True, kw_only=True)
-class Side:
-    """What one study, or one hardware, contributes."""
-
-    label: str  # "" where there is one only
-    answer: Answer
-    known: Known
 
 
 def panels(sides: Sequence[Side], *, most_runs: int | None = None) -> go.Figure:
@@ -55,7 +40,9 @@ def panels(sides: Sequence[Side], *, most_runs: int | None = None) -> go.Figure:
     )
     figure.update_annotations(x=0, xanchor="left", font={"size": 14})
     for number, side in enumerate(sides):
-        _add_metric(figure, side, number, most_runs)
+        _add_interval(figure, side, number)
+        _add_runs(figure, side, number, most_runs)
+        _add_expected(figure, side, number)
         _add_rates(figure, side, number)
     _add_costs(figure, sides)
     for number, side in enumerate(sides):
@@ -78,10 +65,10 @@ def _decades(values: Sequence[float]) -> dict[str, Any]:
     return {"type": "log", "dtick": 1 if wide else "D2", "tickformat": "~g"}
 
 
-def _add_metric(figure: go.Figure, side: Side, number: int, most: int | None) -> None:
-    sizes = [size for size in side.answer.sizes if size.estimate is not None]
-    expected = _expected(side)
-    x = [size.batch_size for size in sizes]
+def _add_interval(figure: go.Figure, side: Side, number: int) -> None:
+    """The band in which nine of ten fresh runs end."""
+    x = [size.batch_size for size in side.shown]
+    expected = side.expected()
     figure.add_scatter(
         x=x + x[::-1],
         y=[high for _, _, high in expected] + [low for _, low, _ in expected][::-1],
@@ -89,11 +76,15 @@ def _add_metric(figure: go.Figure, side: Side, number: int, most: int | None) ->
         fill="toself",
         fillcolor=BANDS[number],
         line={"width": 0},
-        name=_named(side, "nine of ten fresh runs"),
+        name=side.named("nine of ten fresh runs"),
         hoverinfo="skip",
         row=1,
         col=1,
     )
+
+
+def _add_runs(figure: go.Figure, side: Side, number: int, most: int | None) -> None:
+    """A point for each completed run, or for so many of them."""
     rows = [row for row in side.known.rows if row.metric is not None]
     drawn = thinned(rows, most)
     figure.add_scatter(
@@ -101,28 +92,35 @@ def _add_metric(figure: go.Figure, side: Side, number: int, most: int | None) ->
         y=[row.metric for row in drawn],
         mode="markers",
         marker={"size": 6, "color": SIDES[number], "opacity": 0.45},
-        name=_named(side, _of(drawn, rows, "completed runs")),
-        text=[_run_text(row, side.known) for row in drawn],
+        name=side.named(_of(drawn, rows, "completed runs")),
+        text=[run_text(row, side.known) for row in drawn],
         hoverinfo="text",
         row=1,
         col=1,
     )
+
+
+def _add_expected(figure: go.Figure, side: Side, number: int) -> None:
+    """The line of what a fresh run is expected to reach."""
     figure.add_scatter(
-        x=x,
-        y=[mean for mean, _, _ in expected],
+        x=[size.batch_size for size in side.shown],
+        y=[mean for mean, _, _ in side.expected()],
         mode="lines+markers",
         line={"color": SIDES[number], "width": 2.5},
-        name=_named(side, "expected of a fresh run"),
-        text=[_size_text(size, side.known) for size in sizes],
+        name=side.named("expected of a fresh run"),
+        text=[size_text(size, side.known) for size in side.shown],
         hoverinfo="text",
         row=1,
         col=1,
     )
+
+
+def _of(drawn: Sequence[Any], rows: Sequence[Any], what: str) -> str:
+    return what if len(drawn) == len(rows) else f"{what} ({len(drawn):,} of {len(rows):,} drawn)"
 
 
 def _add_rates(figure: go.Figure, side: Side, number: int) -> None:
-    shown = [size for size in side.answer.sizes if size.estimate is not None]
-    found = [size.shown for size in shown]
+    found = [size.shown for size in side.shown]
     figure.add_scatter(
         x=[one.batch_size for one in found],
         y=[one.learning_rate for one in found],
@@ -135,7 +133,7 @@ def _add_rates(figure: go.Figure, side: Side, number: int) -> None:
         mode="lines+markers",
         line={"color": SIDES[number], "width": 2},
         showlegend=False,
-        text=[_size_text(size, side.known) for size in shown],
+        text=[size_text(size, side.known) for size in side.shown],
         hoverinfo="text",
         row=2,
         col=1,
@@ -177,7 +175,7 @@ def _add_costs(figure: go.Figure, sides: Sequence[Side]) -> None:
                 mode="lines+markers",
                 line={"color": SIDES[number], "width": 2},
                 showlegend=False,
-                text=[_size_text(size, side.known) for size in sizes],
+                text=[size_text(size, side.known) for size in sizes],
                 hoverinfo="text",
                 row=row,
                 col=1,
@@ -215,7 +213,7 @@ def _name_axes(figure: go.Figure, sides: Sequence[Side]) -> None:
     sizes = [size.batch_size for side in sides for size in side.answer.sizes]
     figure.update_xaxes(type="log", **size_ticks(sizes))
     figure.update_xaxes(title="batch size", row=4, col=1)
-    figure.update_yaxes(range=_zoom(sides), row=1, col=1)
+    figure.update_yaxes(range=good_part(sides), row=1, col=1)
     shown = [size.estimate for side in sides for size in side.answer.sizes if size.estimate]
     ends = [end for found in shown for end in (found.learning_rate_low, found.learning_rate_high)]
     figure.update_yaxes(**_decades(ends), row=2, col=1)
@@ -224,87 +222,3 @@ def _name_axes(figure: go.Figure, sides: Sequence[Side]) -> None:
         margin={"l": 50, "r": 15, "t": 50 + MARK_HEIGHT * (len(sides) - 1), "b": 40},
         legend={"orientation": "h", "y": -0.09, "yanchor": "top"},
     )
-
-
-def _zoom(sides: Sequence[Side]) -> list[float]:
-    """The part of the metric's axis that matters: good sizes, with the intervals of fresh runs.
-
-    A size that hardly learns would squeeze all others into a line, so it may lie outside. Of two
-    sides the one whose good sizes differ less says what matters.
-    """
-    found = [_expected(side) for side in sides]
-    bests, reaches = zip(*map(_best_and_reach, sides, found), strict=True)
-    reach = max(min(reaches), max(bests) - min(bests))
-    ends = [_good_part(some, best, reach) for some, best in zip(found, bests, strict=True)]
-    low, high = min(low for low, _ in ends), max(high for _, high in ends)
-    room = ROOM * (high - low) or abs(high) * ROOM or ROOM
-    return [low - room, high + room]
-
-
-def _expected(side: Side) -> list[tuple[float, float, float]]:
-    """The expected metric of each size that is shown, and its interval."""
-    return [metric_of(size.estimate, side.known) for size in side.answer.sizes if size.estimate]
-
-
-def _best_and_reach(side: Side, found: Sequence[tuple[float, float, float]]) -> tuple[float, float]:
-    """The best expected metric, and how far from it sizes are still good."""
-    good = side.known.yardstick.metric.good
-    means = sorted((mean for mean, _, _ in found), key=good, reverse=True)
-    usual = abs(means[0] - means[len(means) // 2])
-    return means[0], NEAR_BEST * max(usual, _half_width(found))
-
-
-def _good_part(
-    found: Sequence[tuple[float, float, float]], best: float, reach: float
-) -> tuple[float, float]:
-    inside = [ends for ends in found if abs(ends[0] - best) <= reach]
-    low = max(min(low for _, low, _ in inside), best - 1.5 * reach)
-    return low, min(max(high for _, _, high in inside), best + 1.5 * reach)
-
-
-def _half_width(found: Sequence[tuple[float, float, float]]) -> float:
-    widths = sorted(high - low for _, low, high in found)
-    return widths[len(widths) // 2] / 2
-
-
-def _named(side: Side, what: str) -> str:
-    return f"{escape(side.label)}: {what}" if side.label else what
-
-
-def _of(drawn: Sequence[Any], rows: Sequence[Any], what: str) -> str:
-    return what if len(drawn) == len(rows) else f"{what} ({len(drawn):,} of {len(rows):,} drawn)"
-
-
-def _run_text(row: RunRow, known: Known) -> str:
-    name = escape(words_of(known.yardstick.metric.name))
-    form = metric_form(row.metric)
-    return (
-        f"trial {row.number}<br>batch size {row.batch_size}<br>"
-        f"learning rate {row.learning_rate:.3g}<br>{name} {row.metric:{form}}"
-    )
-
-
-def _size_text(size: SizeAdvice, known: Known) -> str:
-    """What hovering over a batch size shows."""
-    lines = [f"batch size {size.batch_size}"]
-    if size.estimate is not None:
-        found, (mean, low, high) = size.estimate, metric_of(size.estimate, known)
-        form = metric_form(mean, low, high)
-        name = escape(words_of(known.yardstick.metric.name))
-        lines += [
-            f"learning rate {found.learning_rate:.2g} ({best_rates(found)})",
-            f"expected {name} {mean:{form}} ({low:{form}} to {high:{form}})",
-        ]
-    if size.train_seconds is not None:
-        lines.append(human_seconds(size.train_seconds))
-    if size.peak_memory_bytes is not None:
-        lines.append(human_bytes(size.peak_memory_bytes))
-    return "<br>".join([*lines, f"rests on {size.evidence}", _numbers(size.trials)])
-
-
-def _numbers(trials: Sequence[int]) -> str:
-    if not trials:
-        return "no trial at this size"
-    shown = ", ".join(map(str, trials[:MOST_NUMBERS]))
-    more = len(trials) - MOST_NUMBERS
-    return f"trials {shown}" + (f" and {more} more" if more > 0 else "")

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from batchfront.study.findings.overview.tables import saved_seconds
+from batchfront.study.findings.overview.summary import saved_seconds
 from batchfront.study.show import counted, human_seconds
 from batchfront.study.trials.attributes import is_finished
 

@@ -54,7 +54,7 @@ def test_a_slow_validation_is_not_timed(fake):
 
 
 def test_a_wait_after_which_no_step_comes_is_no_share_of_the_steps(fake, monkeypatch):
-    monkeypatch.setattr("batchfront.objectives.run.time", fake)
+    monkeypatch.setattr("batchfront.objectives.meters.metered.time", fake)
     monkeypatch.setattr("batchfront.objectives.probes.cost.BLOCK_SECONDS", 0.0)
 
     def batches():

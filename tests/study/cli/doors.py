@@ -6,6 +6,7 @@ import argparse
 import contextlib
 import io
 import os
+import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -17,6 +18,8 @@ from batchfront.study.cli.main import main, parser
 from batchfront.study.show import LONGEST_LINE
 
 DEEPER = int(os.environ.get("BATCHFRONT_TEST_DEEPER", "1"))  # times as many inputs
+WORKS, REFUSED = "works", "is refused"
+SOUND = (WORKS, REFUSED)
 PROGRESS = ("warning: ", "note: ", "probing batch sizes", "recording ", "batch size ")
 TABLE = "task,optimizer,batch_size,learning_rate,seed,epoch,train_loss,val_accuracy,train_seconds,"
 TABLE += "peak_memory_bytes\n" + "".join(
@@ -50,27 +53,34 @@ def folder(files: Mapping[str, bytes]) -> Iterator[Path]:
         yield Path(name)
 
 
-def held_to_its_word(
-    argv: Sequence[str], files: Mapping[str, bytes] | None = None, *, codes: Sequence[int] = (0, 2)
-) -> int:
-    """Run a verb; it works, or ends in one printable line and leaves nothing behind."""
+def outcome(argv: Sequence[str], files: Mapping[str, bytes] | None = None) -> str:
+    """What comes of a verb: WORKS, REFUSED, another exit code, or how it breaks its word.
+
+    Whatever is refused is so in one printable line, and leaves nothing behind.
+    """
     out, err = io.StringIO(), io.StringIO()
     with folder(files or {}) as here:
         before = _names(here)
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
             code = main(argv)
         after = _names(here)
-    assert code in codes, f"exit code {code}: {err.getvalue()}"
-    if code == 2:
-        lines = err.getvalue().removesuffix("\n").split("\n")
-        told = [line for line in lines if not line.startswith(PROGRESS)]
-        assert len(told) == 1, err.getvalue()
-        assert told[0].startswith("error: ")
-        assert told[0].isprintable()
-        assert len(told[0]) <= LONGEST_LINE
-        assert out.getvalue() == ""
-        assert after == before, "something is left behind"
-    return code
+    if code != 2:
+        print(err.getvalue(), file=sys.stderr)  # for whoever reads why a test failed
+        return f"exit code {code}" if code else WORKS
+    if after != before:
+        return f"{sorted(after - before)} is left behind, {sorted(before - after)} is gone"
+    return _broken_word(out.getvalue(), err.getvalue()) or REFUSED
+
+
+def _broken_word(out: str, err: str) -> str:
+    """What is wrong with what a verb says that refuses something; "" if nothing."""
+    lines = err.removesuffix("\n").split("\n")
+    told = [line for line in lines if not line.startswith(PROGRESS)]
+    if out or len(told) != 1:
+        return f"it says {out!r} and {len(told)} lines: {err}"
+    (line,) = told
+    sound = line.startswith("error: ") and line.isprintable() and len(line) <= LONGEST_LINE
+    return "" if sound else f"it says {line!r}"
 
 
 def _names(here: Path) -> set[str]:

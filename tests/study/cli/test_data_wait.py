@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from batchfront.study.cli.main import main
-from batchfront.study.findings.overview.tables import advice_lines, costs_table
+from batchfront.study.findings.overview.costs import advice_lines, costs_table
 from batchfront.study.trials.costs import SizeCost, from_stored, to_stored
 
 EXAMPLES = Path(__file__).resolve().parents[3] / "examples"

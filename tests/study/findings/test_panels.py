@@ -10,7 +10,8 @@ import pytest
 from batchfront.study.answer.choice import SizeAdvice, answer_of
 from batchfront.study.answer.known import known_of
 from batchfront.study.findings.page import panels as page
-from batchfront.study.findings.page.panels import Side, panels
+from batchfront.study.findings.page.panels import panels
+from batchfront.study.findings.page.side import Side
 from batchfront.study.findings.page.units import unit_of
 from batchfront.study.opening.open import the_study
 from batchfront.study.trials.sound import sound_trials

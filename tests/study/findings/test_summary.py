@@ -6,7 +6,7 @@ import pytest
 from optuna.trial import FrozenTrial, create_trial
 
 from batchfront.objectives.metric import ACCURACY
-from batchfront.study.findings.overview.tables import summary_lines
+from batchfront.study.findings.overview.summary import summary_lines
 
 
 def run_that_took(off: float | None, measured_seconds: float) -> FrozenTrial:

@@ -353,7 +353,7 @@ def test_sizes_whose_probe_runs_out_of_memory_are_cut(write_task, rows, capsys):
 def test_where_nothing_can_run_a_worker_gives_up_and_fails_no_trial(
     write_task, rows, capsys, monkeypatch
 ):
-    monkeypatch.setattr("batchfront.study.workers.worker.MAX_REFUSALS", 3)
+    monkeypatch.setattr("batchfront.study.workers.telling.MAX_REFUSALS", 3)
     name = write_task(OUT_OF_MEMORY.format(condition="type(run).__name__ == 'Run'"))
     argv = ["run", "--task", name, "--batch-sizes", "32:64", "--epochs", "1"]
     assert main([*argv, "--sampler", "random", "--n-trials", "9"]) == 1

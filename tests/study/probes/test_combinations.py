@@ -15,7 +15,7 @@ from batchfront.objectives.measurement import TrialParams
 from batchfront.objectives.parameter import Parameter
 from batchfront.objectives.training.recipe import Recipe
 from batchfront.study.cli.main import main
-from batchfront.study.opening.create import new_plan
+from batchfront.study.opening.planned import new_plan
 from batchfront.study.plan.budgets import Budgets
 from batchfront.study.plan.limits import Limits
 from batchfront.study.plan.settings import StudySettings

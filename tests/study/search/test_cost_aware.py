@@ -16,7 +16,7 @@ from batchfront.study.plan.budgets import Budgets
 from batchfront.study.plan.sizes import powers_of_two
 from batchfront.study.plan.space import SearchSpace
 from batchfront.study.search.chances import news
-from batchfront.study.search.cost_aware import N_START
+from batchfront.study.search.known import N_START
 from batchfront.study.search.surface import Guess, usual_shape
 from batchfront.study.trials.attributes import (
     CONSTRAINT,

@@ -9,10 +9,10 @@ import optuna
 import pytest
 
 from batchfront.objectives.metric import COMMON
-from batchfront.study.search.cost_aware import _due
 from batchfront.study.search.encoding import Encoding
 from batchfront.study.search.evidence import Evidence, Growing
 from batchfront.study.search.surface import TIE, Surface, usual_shape
+from batchfront.study.search.worth import due_at
 from batchfront.study.trials.attributes import CURVE, FAIL_REASON, HARDWARE
 from batchfront.study.trials.yardstick import Scale, yardstick_of
 
@@ -103,8 +103,8 @@ def test_the_best_of_many_runs_is_found_among_those_that_did_best(monkeypatch):
     surface = Surface(told[some], logs, np.zeros(300), usual_shape(2))
     candidates = told[:200]
     guess = surface.guess(candidates)
-    found = _due(told, error, surface, guess, candidates, 0.05)
+    found = due_at(told, error, surface, guess, candidates, 0.05)
     assert (found > 0).any()
-    monkeypatch.setattr("batchfront.study.search.cost_aware.MAX_BEST", 3000)
-    wanted = _due(told, error, surface, guess, candidates, 0.05)
+    monkeypatch.setattr("batchfront.study.search.worth.MAX_BEST", 3000)
+    wanted = due_at(told, error, surface, guess, candidates, 0.05)
     assert found == pytest.approx(wanted, abs=1e-4 * 0.05)  # of the worst error

@@ -17,7 +17,7 @@ from batchfront.objectives.load import load_objective
 from batchfront.objectives.metric import Metric
 from batchfront.study.cli.main import main
 from batchfront.study.errors import RUN_AGAIN
-from batchfront.study.session import session
+from batchfront.study.session import aside, session
 from batchfront.study.session.aside import goes_aside
 from batchfront.study.session.elsewhere import Elsewhere, adapts, fuses
 from batchfront.study.trials.hardware import all_probing_seconds
@@ -71,7 +71,8 @@ def machine(workdir: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
 @pytest.fixture
 def on_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
     """The launcher leaves the CPU alone too, as it does a GPU."""
-    monkeypatch.setattr(session, "goes_aside", lambda device, n_workers: n_workers > 1)
+    for module in (session, aside):
+        monkeypatch.setattr(module, "goes_aside", lambda device, n_workers: n_workers > 1)
 
 
 @pytest.fixture
@@ -280,11 +281,11 @@ def test_a_signal_reaches_the_process_that_probes(workdir, capfd, signum, code):
 @pytest.mark.usefixtures("machine", "no_workers")
 def test_who_was_to_measure_how_many_share_may_die(monkeypatch, capfd):
     def dies(*args: Any, **options: Any) -> Any:
-        if args[0] is session.sharing_there:
+        if args[0] is aside.sharing_there:
             raise Died("by SIGKILL (out of memory?)")
         return apart.apart(*args, **options)
 
-    monkeypatch.setattr(session, "apart", dies)
+    monkeypatch.setattr(aside, "apart", dies)
     write()
     assert main([*RUN, "--device", "cuda:0", "--trials-per-gpu", "auto"]) == RUN_AGAIN
     assert (

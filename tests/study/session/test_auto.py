@@ -67,7 +67,7 @@ def test_at_its_end_it_says_so_again_and_a_larger_total_goes_on(quick, capsys):
 def test_the_greatest_number_ends_it_too_and_says_what_may_still_be_gained(
     quick, capsys, monkeypatch
 ):
-    monkeypatch.setattr("batchfront.study.plan.settings.MOST_TRIALS", 3)
+    monkeypatch.setattr("batchfront.study.plan.search_settings.MOST_TRIALS", 3)
     assert main(AUTO) == 0
     said = capsys.readouterr().err
     assert _n_trials() == 3

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 
 from batchfront.study.cli.main import main
-from batchfront.study.workers import team, worker
+from batchfront.study.workers import team, telling
 
 TASK = """
     import os
@@ -35,7 +35,7 @@ def _assertions_lose_the_device(monkeypatch):
     def is_lost(error: BaseException, device: str) -> bool:
         return "device-side assert" in str(error)
 
-    monkeypatch.setattr(worker, "is_device_lost", is_lost)
+    monkeypatch.setattr(telling, "is_device_lost", is_lost)
 
 
 def test_it_costs_one_trial_and_another_process_goes_on(rows, write_task):

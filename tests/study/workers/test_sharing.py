@@ -12,9 +12,9 @@ import pytest
 from batchfront.objectives.load import load_objective
 from batchfront.study.cli.main import main
 from batchfront.study.machine.interrupts import Interrupts
-from batchfront.study.opening.create import new_plan
+from batchfront.study.opening.planned import new_plan
 from batchfront.study.plan.settings import StudySettings
-from batchfront.study.session import session
+from batchfront.study.session import aside, session
 from batchfront.study.workers import sharing
 from batchfront.study.workers.company import gains
 from batchfront.study.workers.launch import Job
@@ -223,7 +223,7 @@ def test_a_session_says_why_and_hands_the_number_on(workdir, monkeypatch, capsys
     real = session.run_workers
     monkeypatch.setattr(session, "run_workers", run_workers)
     monkeypatch.setattr(
-        session, "sharing_of", lambda *args: Sharing(n=3, why="3 trials share cuda:0: so it is")
+        aside, "sharing_of", lambda *args: Sharing(n=3, why="3 trials share cuda:0: so it is")
     )
     run = ("run", "--epochs", "1", "--batch-sizes", "64", "--n-trials", "1", "--device", "cpu")
     assert main([*run, "--trials-per-gpu", "auto"]) == 0
