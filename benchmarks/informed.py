@@ -10,10 +10,11 @@ one with the highest chance for the seconds that it has left, until no chance fo
 threshold. That one, and which guess counts, are chosen with hindsight on the same designs: they
 take the least time that kills at most `KILLED` of the front and leaves `VOLUME` of the hypervolume.
 
-`informed` has a run's own end in the mean of its grid point, as that of one of two to five seeds.
-So it knows more than the expectation: what it does not know varies less than seeds do. The means of
-`informed-others` are those of the other seeds, so it knows less than the expectation. A rule that
-knows expectations exactly, and nothing of the noise, is between the two, with guesses like these.
+`informed` has a run's own end in the mean of its grid point, as that of one of two to five seeds,
+or of fewer where others diverged. So it knows more than the expectation: what it does not know
+varies less than seeds do. The means of `informed-others` are those of the other seeds, so it knows
+less than the expectation. A rule that knows expectations exactly, and nothing of the noise, is
+between the two, with guesses like these.
 
 It is no proof. A rule may guess better than these, where noise is not normal: a single run that
 ends where its spread does not allow it sets the threshold of a whole table. There may be one for
