@@ -16,6 +16,7 @@ A run that goes non-finite ends there for everyone. Columns, means over the desi
                         at their batch size
 The last row of a table, `hindsight`, knows how every run ends and stops whatever sets no record
 after its first epoch: the least time of any rule that decides after an epoch and keeps all records.
+`informed` and `informed-others` know the whole table but not the noise (benchmarks/informed.py).
 """
 
 from __future__ import annotations
@@ -44,7 +45,9 @@ from benchmarks.rows import parser, write
 TIE = 0.005  # of the metric
 BETWEEN = "paused-between"  # as front-paused, but runs go on as soon as they would not be paused
 STOCK = ("median", "percentile", "halving", "hyperband", "threshold", "patient", "wilcoxon")
-PRUNERS = ("none", *STOCK, "multi-metric", "guard", "front", PAUSING, BETWEEN, "hindsight")
+INFORMED = ("informed", "informed-others")  # with and without a run's own end in its mean
+ALL_KNOWING = (*INFORMED, "hindsight")
+PRUNERS = ("none", *STOCK, "multi-metric", "guard", "front", PAUSING, BETWEEN, *ALL_KNOWING)
 SLOW_DESIGNS = 2  # of wilcoxon: SciPy's exact test takes up to a minute a design
 Row = dict[str, Any]
 
@@ -83,7 +86,14 @@ def _job(job: tuple[Path, str], *, designs: int, trials: int, risk: float) -> Ro
     table = read_table(path)
     if name == "wilcoxon":
         designs = min(designs, SLOW_DESIGNS)
-    seen = [compare(table, name, n_trials=trials, seed=seed, risk=risk) for seed in range(designs)]
+    if name in INFORMED:
+        from benchmarks.informed import compare_informed  # which is built on this file
+
+        own = name == INFORMED[0]
+        seen = compare_informed(table, own=own, n_trials=trials, designs=designs)
+    else:
+        one = functools.partial(compare, table, name, n_trials=trials, risk=risk)
+        seen = [one(seed=seed) for seed in range(designs)]
     return {
         "table": path.name.removesuffix(".gz").removesuffix(".csv"),
         "pruner": name,
@@ -118,8 +128,6 @@ class Comparison:
 
 def compare(table: Table, name: str, *, n_trials: int, seed: int, risk: float) -> Comparison:
     """Play one design twice."""
-    from benchmarks.seed_means import axes_with_ties  # which is built on this file
-
     design = random_design(table, n_trials=n_trials, seed=seed)
     free = play(table, design, NeverStop(), guarded=False)
     if name == "hindsight":
@@ -128,6 +136,13 @@ def compare(table: Table, name: str, *, n_trials: int, seed: int, risk: float) -
         guarded = name in ("guard", BETWEEN, *OF_THE_FRONT)
         rule = make_rule(table, name, seed=seed, risk=risk)
         played = play(table, design, rule, guarded=guarded, between=name == BETWEEN)
+    return compared(table, free, played)
+
+
+def compared(table: Table, free: Sequence[Played], played: Sequence[Played]) -> Comparison:
+    """The runs of a design as a rule left them, against the same without one."""
+    from benchmarks.seed_means import axes_with_ties  # which is built on this file
+
     stopped = [p.run for p, f in zip(played, free, strict=True) if f.completed and not p.completed]
     front, best = front_of(table, free), top_quarter(table)
     done = [p.run for p in played if p.completed]

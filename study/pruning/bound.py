@@ -110,10 +110,15 @@ class Bound:
         both = (run.trend, run.jitter), (level, spread)
         return [(float(guess[0]), float(width[0])) for guess, width in both]
 
-    def expected(self, curves: Array, log2_batch_size: Array) -> tuple[Array, Array]:
-        """Final metric and its deviation after the e epochs of `curves`, (M, e); each (M,)."""
+    def expected(
+        self, curves: Array, log2_batch_size: Array, without: NDArray[np.intp] | None = None
+    ) -> tuple[Array, Array]:
+        """Final metric and its deviation after the e epochs of `curves`, (M, e); each (M,).
+
+        `without`: (M,) for each the curve of the history that is its own.
+        """
         run = features(curves, self.n_epochs)
-        return self._learned(curves.shape[1], run, log2_batch_size)
+        return self._learned(curves.shape[1], run, log2_batch_size, without)
 
     def margin(self, risk: float) -> float:
         """The margin in spreads, at least 0, at a risk; an exponential tail extends the scores."""
