@@ -1,4 +1,4 @@
-"""Sizes whose runs take another time than known are probed again, also by several workers at once."""
+"""Sizes whose runs take another time than known are probed again, by several workers as well."""
 
 from __future__ import annotations
 
