@@ -24,7 +24,8 @@ from batchfront.study.show import (
     times_the,
     trials_word,
 )
-from batchfront.study.trials.hardware import hardware_title
+from batchfront.study.trials.costs import disturbed_line
+from batchfront.study.trials.hardware import hardware_title, known_hardware, stored_costs
 from batchfront.study.trials.yardstick import Objectives
 
 if TYPE_CHECKING:
@@ -47,7 +48,13 @@ def answer_lines(study: Study, trials: Sequence[FrozenTrial]) -> list[str]:
     for hardware, known in known_of(study, trials).items():
         lines += [f"On {hardware}:"] if hardware else []
         lines += sentences(answer_of(known), known)
-    return lines
+    return lines + disturbed_lines(study)
+
+
+def disturbed_lines(study: Study) -> list[str]:
+    """Which probes of a study were disturbed, of each hardware in its turn."""
+    told = (disturbed_line(stored_costs(study, id_)) for id_ in known_hardware(study))
+    return [line for line in told if line is not None]
 
 
 def answer_here(study: Study, trials: Sequence[FrozenTrial], hardware: str) -> Answer:

@@ -53,7 +53,13 @@ def add_advise_verb(verbs: Any) -> None:
 
 def advise(args: argparse.Namespace) -> None:
     """Say which batch size and learning rate to train with, and what a fresh run will reach."""
-    from batchfront.study.answer.show import answers_json, footnote, sentences, trial_lines
+    from batchfront.study.answer.show import (
+        answers_json,
+        disturbed_lines,
+        footnote,
+        sentences,
+        trial_lines,
+    )
     from batchfront.study.answer.table import answer_table
 
     looked = looked_at(args)
@@ -73,3 +79,5 @@ def advise(args: argparse.Namespace) -> None:
             console.print(footnote(answer, known))
         for line in trial_lines(answer) if args.trials else []:
             console.print(line)
+    for line in disturbed_lines(looked.study):
+        console.print(line)

@@ -112,3 +112,16 @@ def advice(costs: Costs) -> ProbeAdvice | None:
         smallest_near_best=min(c.batch_size for c in ran if (c.examples_per_second or 0) >= near),
         largest_that_fits=max(c.batch_size for c in ran),
     )
+
+
+def disturbed_line(costs: Costs) -> str | None:
+    """Which sizes may take less time than is known; None where no probe was disturbed."""
+    sizes = [str(size) for size, cost in sorted(costs.items()) if cost.disturbed]
+    if not sizes:
+        return None
+    one = len(sizes) == 1
+    return (
+        f"other work ran on this CPU, or the task waited, while batch size{'' if one else 's'} "
+        f"{', '.join(sizes)} {'was' if one else 'were'} probed: {'it' if one else 'they'} may take "
+        "less time than is said"
+    )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from batchfront.study.show import human_bytes, human_seconds, plain_table
-from batchfront.study.trials.costs import OF_DEVICES, Costs, SizeCost, advice
+from batchfront.study.trials.costs import OF_DEVICES, Costs, SizeCost, advice, disturbed_line
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -108,9 +108,8 @@ def advice_lines(costs: Costs) -> list[str]:
             f"evaluation needs up to {human_bytes(evaluation)}, which peak memory leaves out: "
             "sizes that train with less need that much"
         )
-    disturbed = [str(c.batch_size) for c in costs.values() if c.disturbed]
-    if disturbed:
-        lines.append(f"other work ran on this CPU while measuring size {', '.join(disturbed)}")
+    disturbed = disturbed_line(costs)
+    lines += [disturbed] if disturbed is not None else []
     waiting = [c for c in costs.values() if (c.data_wait_share or 0.0) > LONG_WAIT]
     if waiting:
         sizes = ", ".join(str(cost.batch_size) for cost in waiting)

@@ -215,3 +215,21 @@ def test_a_metric_that_is_none_is_said_before_any_trial(
     assert main(["run", "--task", task, "--batch-sizes", "8:16", "--n-trials", "3"]) == 2
     assert said in capsys.readouterr().err
     assert not Path("runs/batchfront.db").exists()
+
+
+def test_sizes_that_were_probed_beside_other_work_are_named_beside_the_answer(workdir, capsys):
+    argv = ["run", "--task", "planted.py", "--epochs", "2", "--batch-sizes", "8:16"]
+    assert main([*argv, "--n-trials", "6"]) == 0
+    study = study_of("planted.py:objective")
+    (hardware,) = known_hardware(study)
+    costs = stored_costs(study, hardware)
+    quiet = {size: replace(cost, disturbed=False) for size, cost in costs.items()}
+    for disturbed, said in [((), ""), ((8,), "batch size 8 was"), ((8, 16), "sizes 8, 16 were")]:
+        busy = {size: replace(quiet[size], disturbed=True) for size in disturbed}
+        store_costs(study, hardware, {**quiet, **busy})
+        capsys.readouterr()
+        for verb in ("front", "advise"):
+            assert main([verb]) == 0
+            text = " ".join(capsys.readouterr().out.split())
+            assert said in text
+            assert bool(disturbed) == ("other work ran on this CPU" in text)
