@@ -5,6 +5,7 @@ It knows neither Optuna nor SQLAlchemy, which take longer to import than many a 
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -34,7 +35,18 @@ def check_there(path: Path) -> None:
 
 def address(path: Path, *, creates: bool = False) -> str:
     """A file by which a connection does not make it anew where it was deleted just before."""
+    if not creates and _is_sealed(path):
+        return f"{path.absolute().as_uri()}?mode=ro&immutable=1"
     return f"{path.absolute().as_uri()}?mode={'rwc' if creates else 'rw'}"
+
+
+def _is_sealed(path: Path) -> bool:
+    """Whether it is read where nobody can write: no log can be made there, and none is needed.
+
+    A log that is there belongs to a writer, whose last trials are in it and not in the file.
+    """
+    logs = (path.with_name(path.name + suffix) for suffix in ("-wal", "-shm"))
+    return not os.access(path.parent, os.W_OK) and not any(log.exists() for log in logs)
 
 
 def is_missing(path: Path) -> bool:

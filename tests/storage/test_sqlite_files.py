@@ -15,6 +15,7 @@ import sqlalchemy
 
 from batchfront.storage import sqlite
 from batchfront.storage.errors import StorageError
+from batchfront.storage.glance import studies_in
 from batchfront.storage.open import exists, open_storage
 from tests.storage.conftest import FORK, as_nobody, copy_study, in_a_fork, kill, make_study, names
 
@@ -136,7 +137,7 @@ def test_the_schema_of_another_optuna_is_refused_with_its_remedy(url, path, mode
         (0o666, 0o777, "['mine']", "['mine']"),
         (0o444, 0o777, "study.db is not writable", "['mine']"),
         (0o000, 0o777, "study.db is not writable", "is the file readable"),
-        (0o666, 0o555, "place is not writable", "its folder writable"),
+        (0o666, 0o555, "place is not writable", "['mine']"),
         (0o666, 0o000, "place is not writable", "cannot look at"),
     ],
     ids=["may-all", "read-only", "unreadable", "read-only-folder", "closed-folder"],
@@ -159,6 +160,29 @@ def test_a_file_is_opened_where_permissions_allow_and_refused_where_not(
     for said, wanted in zip(found, (worker, reader), strict=True):
         assert wanted in said
         assert said.startswith("StorageError: ") == (wanted != "['mine']")
+
+
+@pytest.mark.parametrize("looks", ["reader", "glance"])
+def test_what_a_writer_has_in_its_log_is_not_read_past_in_a_folder_without_permission(
+    public_folder, looks
+):
+    file = public_folder / "place" / "study.db"
+    copy_study(f"sqlite:///{file}")
+    writer = open_storage(f"sqlite:///{file}", mode="worker")
+    optuna.create_study(storage=writer, study_name="newer")
+
+    def names() -> str:
+        if looks == "reader":
+            return str(optuna.get_all_study_names(sqlite.open_reader(file)))
+        with studies_in(file) as found:
+            return str([study.study_name for study in found or ()])
+
+    file.parent.chmod(0o555)
+    try:
+        said = as_nobody(names)
+    finally:
+        file.parent.chmod(0o777)
+    assert "newer" in said or "its folder writable" in said
 
 
 @pytest.mark.parametrize(
