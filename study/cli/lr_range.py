@@ -10,7 +10,7 @@ from typing import Any
 
 from batchfront.objectives.number import SEED, SIZE
 from batchfront.study.cli.options import add_number, add_verb, console_of, write_out
-from batchfront.study.commands import command
+from batchfront.study.commands import command, setting
 from batchfront.study.plan.options import options
 
 
@@ -56,5 +56,5 @@ def lr_range(args: argparse.Namespace) -> None:
     )
     rates = rates_text([found])
     say(f"the loss starts to fall at {found.low:.2g} and is back where it was at {found.high:.2g}")
-    say(f"LEARNING_RATES={rates}")
+    say(setting("learning_rates", rates))
     say(f"try: {command('run', {'task': args.task, 'learning_rates': rates})}", soft_wrap=True)

@@ -14,6 +14,7 @@ from batchfront.study.plan.settings import StudySettings
 from batchfront.study.session.open_ended import OpenEnded
 from batchfront.study.session.session import Session
 from batchfront.study.show import one_line
+from batchfront.study.trials.attributes import is_finished
 from batchfront.study.trials.sound import sound_trials
 from batchfront.study.trials.yardstick import Objectives
 from batchfront.study.workers.launch import Job
@@ -21,7 +22,10 @@ from batchfront.study.workers.team import WorkerDied, run_workers
 from batchfront.study.workers.worker import RepeatedFailure
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from optuna import Study
+    from optuna.trial import FrozenTrial
     from rich.console import Console
 
     from batchfront.objectives.objective import Objective
@@ -50,7 +54,8 @@ class MissingSession(Session):
                 "again: leave out --max-trials"
             )
 
-    def _say_resumed(self, n_done: int) -> None:
+    def _say_resumed(self, trials: Sequence[FrozenTrial]) -> None:
+        n_done = sum(map(is_finished, trials))
         self._console.print(f"going on from {n_done} recorded trials")
 
     def _search(self, study: Study, plan: Plan, objective: Objective) -> int:

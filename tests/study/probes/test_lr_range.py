@@ -44,7 +44,7 @@ def test_the_verb_suggests_a_range_that_digits_trains_in(workdir, rows, capsys):
     assert 1e-3 < found["low"] < 0.05 < 0.3 < found["high"] < 5.0
     assert main(["lr-range", "--batch-size", "32", "-o", "range.html"]) == 0
     said = capsys.readouterr().out
-    assert f"LEARNING_RATES={found['low']:.2g}:{found['high']:.2g}" in said
+    assert f"--learning-rates {found['low']:.2g}:{found['high']:.2g}" in said
     assert max(map(len, said.splitlines())) <= 100
     assert "plotly" in (workdir / "range.html").read_text()
 
