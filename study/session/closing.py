@@ -16,6 +16,7 @@ from batchfront.study.plan.plan import Plan
 from batchfront.study.plan.settings import DATA_VARIABLE, STORAGE_VARIABLE, StudySettings
 from batchfront.study.search.ending import End
 from batchfront.study.session.ending import end_line, n_finished, twice_line
+from batchfront.study.session.nothing import nothing_line
 from batchfront.study.show import counted
 from batchfront.study.trials.attributes import is_finished, is_searched
 from batchfront.study.trials.hardware import fronts_by_hardware
@@ -63,6 +64,9 @@ class Closing:
         twice = twice_line(study, plan) if end is not None and plan is not None else None
         if twice is not None:
             say(twice, soft_wrap=True)
+        nothing = nothing_line(trials, metric_in(study), in_python=self.then is not None)
+        if nothing is not None:
+            say(nothing, soft_wrap=True)
         if is_interrupted():
             say(f"interrupted with {self.so_many(trials)}; run it again to resume")
         elif end is None:
@@ -71,7 +75,8 @@ class Closing:
             runs = counted(n_paused, "paused run")
             say(f"{runs} may still belong to the front; run it again to go on")
         else:
-            say(f"next: {self.then or self._next(study)}", soft_wrap=True)
+            then = self._next(study, more=nothing is None)
+            say(f"next: {self.then or then}", soft_wrap=True)
 
     def _say_fronts(self, study: Study, trials: list[FrozenTrial]) -> None:
         """The front of each hardware, the answer, and what there is to know of the runs."""
@@ -105,11 +110,13 @@ class Closing:
         twice = setting("n_trials", 2 * n_finished(study), in_python=in_python)
         return f"for more trials pass {twice}"
 
-    def _next(self, study: Study) -> str:
-        """What a person may do once the total is reached."""
-        more = command("run", self._more(study))
+    def _next(self, study: Study, *, more: bool) -> str:
+        """What a person may do once the total is reached; `more`: more trials may help."""
+        dashboard = command("dashboard", self._stored())
         report = command("report", self._named(study.study_name))
-        return f"{command('dashboard', self._stored())}, {report}, or {more}"
+        if not more:
+            return f"{dashboard} or {report}"
+        return f"{dashboard}, {report}, or {command('run', self._more(study))}"
 
     def _more(self, study: Study) -> dict[str, object]:
         """The options that go on from here: what the person has to repeat."""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from batchfront.objectives.device.hardware import free_memory, is_device_lost, is_out_of_memory
 from batchfront.objectives.device.names import devices_of
 from batchfront.objectives.measurement import Measurement, Verdict
+from batchfront.objectives.meters.divergence import METRIC_BECAME
 from batchfront.objectives.raised import kind_of, text_of, words_of
 from batchfront.objectives.training.recipe import n_ranks
 from batchfront.study.errors import StudyError
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from batchfront.study.workers.pulse import Pulse
 
 SAME_FAILURES = 3  # in a row, and the worker gives up
+UNDEFINED_RUNS = 10  # with no metric from the first run on, and the worker gives up
 MAX_REFUSALS = 100  # in a row: then nothing that can run is left
 STANDBY_SECONDS = 1.0  # between two looks whether a trial of another worker is left behind
 MAX_CROWDED = 2  # times that a run which is known to fit may find no memory; then it is evidence
@@ -89,6 +91,7 @@ class Worker:
         self._measures_always = not plan.device.startswith("cpu") and not objective.compiled
         self._is_timed = True  # nobody shares the device
         self._failures: list[str] = []  # ways of failing since the last trial that did not
+        self._n_measured, self._only_undefined = 0, True  # runs, whose metric alone was not finite
         self._told: set[str] = set()  # to the author of the training loop
         self._prober = prober
         self._doubted: set[int] = set()  # sizes whose last run took another time than known
@@ -244,12 +247,21 @@ class Worker:
 
     def _measured(self, claimed: Claimed, watched: WatchedRun, measurement: Measurement) -> None:
         self._failures.clear()
+        undefined = measurement.reason.startswith(METRIC_BECAME)
+        self._only_undefined = self._only_undefined and undefined
+        self._n_measured += 1
         off = time_off(measurement, claimed.cost_of(measurement)) or 0.0
         if self._is_timed and abs(off) > TIME_OFF:
             self._doubted |= claimed.sizes_of(measurement)
         self._tell(claimed, measurement, watched)
         if not watched.is_paused:
             claimed.forget()
+        if self._only_undefined and self._n_measured == UNDEFINED_RUNS:
+            raise RepeatedFailure(
+                f"in all of the first {UNDEFINED_RUNS} runs the "
+                f"{measurement.reason.partition(',')[0]}: look at how it is computed; the same "
+                "command goes on"
+            )
 
     def _ended_by(self, claimed: Claimed, watched: WatchedRun, error: BaseException) -> None:
         """Tell of a run that has raised; raises what the user's objective is not to blame for."""
