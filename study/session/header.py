@@ -17,9 +17,7 @@ from batchfront.study.show import counted
 if TYPE_CHECKING:
     from batchfront.objectives.objective import Objective
 
-VERY_LOW = (
-    f"; the range reaches below {LOWEST:g}, where tests begin: are inputs and targets scaled?"
-)
+VERY_LOW = f"; they reach below {LOWEST:g}, where tests begin: are inputs and targets scaled?"
 
 
 def header_lines(settings: StudySettings, plan: Plan, *, is_new: bool) -> list[str]:
