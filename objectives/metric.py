@@ -13,6 +13,12 @@ from batchfront.objectives.measurement import MetricError, ObjectiveError
 Direction = Literal["maximize", "minimize"]
 DIRECTIONS: tuple[Direction, ...] = ("maximize", "minimize")
 TAKEN = ("train_seconds", "peak_memory_bytes")  # the other two objectives
+LONGEST = 100  # letters of a name
+
+
+def is_word(name: str) -> bool:
+    """Whether a metric can have that name."""
+    return len(name) <= LONGEST and re.fullmatch(r"[A-Za-z][\w.@-]*", name) is not None
 
 
 @dataclass(frozen=True)
@@ -45,9 +51,10 @@ class Metric:
 
     def check(self) -> None:
         """Raise ObjectiveError for what no study could be judged by."""
-        if not isinstance(self.name, str) or not re.fullmatch(r"[A-Za-z][\w.@-]{0,99}", self.name):
+        if not isinstance(self.name, str) or not is_word(self.name):
             raise ObjectiveError(
-                f"metric is named {self.name!r}, wanted a word like val_f1, of at most 100 letters"
+                f"metric is named {self.name!r}, wanted a word like val_f1, of at most {LONGEST} "
+                "letters"
             )
         if self.name in TAKEN:
             raise ObjectiveError(f"metric is named {self.name!r}, which is another objective")

@@ -20,6 +20,8 @@ from batchfront.objectives.meters.course import Course, GuardSettings
 from batchfront.objectives.meters.outlook import outlook
 from batchfront.objectives.metric import ACCURACY, Metric
 
+METRIC_BECAME = "validation metric became"
+"""How the reason of a run begins that its metric alone has ended: stored with trials."""
 STATE = ("steps", "window_mean", "_sum", "_count", "_exploded_streak", "_above_streak")
 
 
@@ -79,9 +81,27 @@ class DivergenceGuard:
     def report(self, metric: float) -> tuple[Verdict, str] | None:
         """Take a validation metric: a run that predicts clearly better than chance is spared."""
         if not math.isfinite(metric):
-            return Verdict.NON_FINITE, f"validation metric became {metric}"
+            return Verdict.NON_FINITE, self._undefined(metric)
         self._course.report(metric, steps=self.steps + self._count)
         return None
+
+    def _undefined(self, metric: float) -> str:
+        """Why a metric is not finite: the loss may have gone astray since the last window."""
+        if self._count:
+            self.window_mean = float(self._sum) / self._count
+            self._course.add(self.window_mean)
+        mean = self.window_mean
+        if mean is None:
+            return f"{METRIC_BECAME} {metric}"
+        if not math.isfinite(mean):
+            return f"training loss became {mean}, and the validation metric {metric}"
+        if self._course.is_exploded:
+            start = self._course.start
+            return (
+                f"training loss rose from {start:.4g} to {mean:.4g}, and the validation metric "
+                f"became {metric}"
+            )
+        return f"{METRIC_BECAME} {metric}, at a training loss of {mean:.4g}"
 
     def close_window(self) -> tuple[Verdict, str] | None:
         """Judge the steps since the last window; this waits for the device."""

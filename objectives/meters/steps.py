@@ -25,5 +25,6 @@ class MissingSteps:
             f"after {length.point} {n_done} of {length.points} the loop had reported {taken} "
             f"training steps and announced {expected:.0f}: the divergence guard is blind to the "
             "others, and time is that of the run's own clock; call run.step(loss) after each "
-            "optimizer step, or run.step(mean_loss, n=10) after every tenth"
+            "optimizer step, or run.step(mean_loss, n=10) after every tenth; a function written "
+            "for Optuna trains with optimizers of torch's, and as many epochs at every batch size"
         )

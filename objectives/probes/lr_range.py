@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from batchfront.objectives.training.source import AnyOrder
 
 LOWEST, HIGHEST = 1e-6, 10.0  # rates of the test
+LOWER = 1e-3  # times these, where the loss falls at once
+OCTAVE = 2.0
 MIN_STEPS, MAX_STEPS = 200, 2000  # of it; one epoch in between
 EXPLODED = 4.0  # times the best running mean of the loss
 START = 0.1  # share of the steps, at the lowest rates, that says where the loss starts
@@ -39,8 +41,21 @@ class RangeTest:
     losses: tuple[float, ...]  # N
     smoothed: tuple[float, ...]  # N
     exploded: bool  # before the highest rate
-    low: float | None  # None: no rate made the loss fall
+    low: float | None  # None: no rate made the loss fall, or to less than `baseline`
     high: float | None
+    baseline: float | None = None  # loss of the best constant predictor, where it is known
+    is_cut: bool = False  # rates below the test's own lowest may be useful, too
+
+    @property
+    def why_none(self) -> str:
+        """Why no range is suggested."""
+        best = min(self.smoothed)
+        if self.baseline is None or best < self.baseline:
+            return f"no learning rate from {self.rates[0]:.2g} on made the loss fall"
+        return (
+            f"the loss fell to {best:.4g} at best, and the best constant predictor has "
+            f"{self.baseline:.4g}"
+        )
 
 
 def range_test(
@@ -55,26 +70,63 @@ def range_test(
 ) -> RangeTest:
     """Train once while the rate grows from `low` to `high`; default: an epoch of steps.
 
+    Where the loss falls at the lowest rates already, it is trained once more from far lower ones.
+
     Raises:
         ObjectiveError: the loss is not finite from the start.
     """
     n_train = objective.batch_sizes[1] or batch_size
     n = n_steps or min(max(MIN_STEPS, n_train // batch_size), MAX_STEPS)
-    rates = [low * (high / low) ** (step / (n - 1)) for step in range(n)]
-    losses = list(_losses(objective, rates, batch_size, seed, device))
-    if not losses:
-        raise ObjectiveError(f"{objective.name}: the loss of the first batch is not finite")
-    smoothed = smooth(losses, max(1, round(WINDOW * n)))
-    found = suggested(rates, smoothed)
+    for lowest in (low, LOWER * low):
+        rates = [lowest * (high / lowest) ** (step / (n - 1)) for step in range(n)]
+        losses = list(_losses(objective, rates, batch_size, seed, device))
+        if not losses:
+            raise ObjectiveError(f"{objective.name}: the loss of the first batch is not finite")
+        found = _found(rates, losses, batch_size, _baseline(objective, batch_size))
+        if not found.is_cut:
+            break
+    return found
+
+
+def _found(
+    rates: Sequence[float], losses: Sequence[float], batch_size: int, baseline: float | None
+) -> RangeTest:
+    """What a test shows that got as far as the `losses`."""
+    smoothed = smooth(losses, max(1, round(WINDOW * len(rates))))
+    ends = suggested(rates, smoothed)
+    has_learned = baseline is None or min(smoothed) < baseline
+    low, high = ends if ends is not None and has_learned else (None, None)
     return RangeTest(
         batch_size=batch_size,
         rates=tuple(rates[: len(losses)]),
         losses=tuple(losses),
         smoothed=tuple(smoothed),
-        exploded=len(losses) < n,
-        low=found and found[0],
-        high=found and found[1],
+        exploded=len(losses) < len(rates),
+        low=low,
+        high=high,
+        baseline=baseline,
+        is_cut=is_cut(rates, smoothed, ends),
     )
+
+
+def is_cut(
+    rates: Sequence[float], smoothed: Sequence[float], ends: tuple[float, float] | None
+) -> bool:
+    """Whether useful rates may lie below the first one of the test.
+
+    The suggestion begins within an octave of the rates that tell where the loss starts, or there
+    is none, and the loss was at its best among these.
+    """
+    begun = max(1, int(START * len(smoothed)))
+    if ends is not None:
+        return ends[0] <= OCTAVE * rates[begun - 1]
+    return min(range(len(smoothed)), key=lambda index: smoothed[index]) < begun
+
+
+def _baseline(objective: TaskObjective, batch_size: int) -> float | None:
+    """The loss of a batch under the best constant predictor; None where it has none."""
+    loss = objective.loss.of_batch(objective._baseline_loss, batch_size)
+    return loss if loss is not None and math.isfinite(loss) else None
 
 
 def smooth(losses: Sequence[float], half: int) -> list[float]:

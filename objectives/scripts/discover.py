@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from batchfront.objectives.measurement import ObjectiveError
 from batchfront.objectives.metric import Direction
 from batchfront.objectives.parameter import TAKEN, Parameter, Value
 from batchfront.objectives.scripts.trial import ScriptTrial, is_fixed
-from batchfront.objectives.scripts.watch import watched
+from batchfront.objectives.scripts.watch import batch_lengths, watched
 
 BATCH_SIZE, LEARNING_RATE = "batch_size", "learning_rate"
 USUAL = {  # what scripts call them
@@ -35,11 +35,19 @@ class Discovered:
     steps: int  # optimizer steps; 0: it has none that are seen
     batch_size: int  # that it ran with
     fixed: dict[str, Value] = field(default_factory=dict)  # suggested, with nothing to choose
+    seen: int = 0  # examples that its batches held together; 0: nobody saw their lengths
+    n_smaller: int = 0  # batches that were smaller than asked for: one ends each epoch
 
-    @property
-    def examples(self) -> int:
-        """About how many examples a run trains on."""
-        return self.steps * self.batch_size
+    def steps_at(self, batch_size: int) -> int:
+        """About how many steps a run takes; at least 1.
+
+        Where epochs ended with a smaller batch they do so at every size. Where none was seen, the
+        loader drops it, or there is none: nobody knows which.
+        """
+        if self.n_smaller:
+            n_train = round(self.seen / self.n_smaller)
+            return self.n_smaller * -(-n_train // batch_size)
+        return max(1, round(self.steps * self.batch_size / batch_size))
 
     @property
     def search(self) -> dict[str, Parameter]:
@@ -79,7 +87,12 @@ def discover(function: Callable[[Any], Any], asked: Mapping[str, str], *, name: 
     trial = _Largest({}, report)
     trial.sizes = (asked[BATCH_SIZE],) if BATCH_SIZE in asked else USUAL[BATCH_SIZE]
     returned: Any = None
-    with watched(begin=_nothing, step=lambda loss: steps.append(1), evaluates=lambda is_so: None):
+    with (
+        batch_lengths() as length,
+        watched(
+            begin=_nothing, step=lambda loss: steps.append(length()), evaluates=lambda is_so: None
+        ),
+    ):
         try:
             returned = function(trial)
         except Exception as error:
@@ -95,7 +108,15 @@ def discover(function: Callable[[Any], Any], asked: Mapping[str, str], *, name: 
         steps=len(steps),
         batch_size=int(trial.params[names[BATCH_SIZE]]),
         fixed={n: p.probed for n, p in trial.suggested.items() if is_fixed(p)},
+        **_smaller(steps, int(trial.params[names[BATCH_SIZE]])),
     )
+
+
+def _smaller(lengths: Sequence[int], batch_size: int) -> dict[str, int]:
+    """What the lengths of all steps' batches say of its epochs; nothing where they are no such."""
+    if not lengths or min(lengths) < 1 or max(lengths) != batch_size:
+        return {}
+    return {"seen": sum(lengths), "n_smaller": sum(n < batch_size for n in lengths)}
 
 
 class _Largest(ScriptTrial):

@@ -59,8 +59,7 @@ class ScriptLoop(CustomLoop):
         from batchfront.objectives.device.randomness import seed_everything
 
         seed_everything(params.seed)
-        steps = round(self.found.examples / params.batch_size)
-        watch = _Watch(run, total_steps=max(1, steps))
+        watch = _Watch(run, total_steps=self.found.steps_at(params.batch_size))
         trial = ScriptTrial(self._values(params), watch.report, number=params.seed)
         if not self.found.steps:
             watch.begin()

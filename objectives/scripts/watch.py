@@ -8,6 +8,25 @@ from typing import Any
 
 
 @contextmanager
+def batch_lengths() -> Iterator[Callable[[], int]]:
+    """Inside, the first dimension of what a module was last called with for a gradient; 0: none."""
+    import torch
+    from torch.nn.modules.module import register_module_forward_pre_hook
+
+    lengths = [0]
+
+    def look(module: Any, given: tuple[Any, ...]) -> None:
+        if torch.is_grad_enabled() and given and isinstance(given[0], torch.Tensor):
+            lengths[0] = len(given[0]) if given[0].ndim else 0
+
+    hook = register_module_forward_pre_hook(look)
+    try:
+        yield lambda: lengths[0]
+    finally:
+        hook.remove()
+
+
+@contextmanager
 def watched(
     *,
     begin: Callable[[], None],

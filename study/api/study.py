@@ -20,6 +20,7 @@ from batchfront.study.api.look import (
 )
 from batchfront.study.api.table import as_table
 from batchfront.study.errors import StudyError
+from batchfront.study.machine.folder import check_working_folder
 from batchfront.study.plan.checks import check_settings
 from batchfront.study.plan.options import option_named, settings_from, with_environment
 from batchfront.study.plan.settings import StudySettings
@@ -58,7 +59,7 @@ class Study:
             task: a `Task`, a function that returns one, or `objective(params, run)`; or, as after
                 `--task`, the name of a bundled one or the path of a file.
             batch_sizes: "16:512" (powers of two), or a list of them.
-            learning_rates: the lowest and the highest, or "auto".
+            learning_rates: the lowest and the highest, one fixed rate, or "auto".
             n_trials: the total to reach, or "auto": until more trials would gain little; default:
                 30, with `budget="20m"` "auto".
             storage: a URL; default: $BATCHFRONT_STORAGE, else runs/batchfront.db.
@@ -88,6 +89,7 @@ class Study:
             **settings_from(with_environment(given)), **_named(task), callbacks=tuple(callbacks)
         )
         check_settings(self._settings)
+        check_working_folder()
 
     @property
     def name(self) -> str:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 from pathlib import Path
 from typing import Any
 
-from batchfront.objectives.metric import AskedMetric, Metric, as_metric
+from batchfront.objectives.metric import LONGEST, AskedMetric, Metric, as_metric, is_word
 from batchfront.study.cli.options import add_verb, chosen_storage, study_name
 from batchfront.study.errors import StudyError
 from batchfront.study.plan.environment import DEFAULT_STORAGE, STORAGE_VARIABLE
@@ -63,7 +64,11 @@ def import_runs(args: argparse.Namespace) -> None:
     from batchfront.study.transfer.importing import import_table
     from batchfront.study.transfer.past import import_study, import_tables
 
-    url, metric, names = chosen_storage(args), _metric(args), _names(args.map)
+    names, column = _names(args.map), args.metric
+    if column is not None and not is_word(column):
+        args.metric = _as_word(column)
+        names[args.metric] = column
+    url, metric = chosen_storage(args), _metric(args)
     first, *more = args.file
     with only_errors():
         if "://" in first:
@@ -79,6 +84,8 @@ def import_runs(args: argparse.Namespace) -> None:
             import_tables(files, url, args.study_name, _say, metric=metric, names=names)
         else:
             import_table(Path(first), url, args.study_name, _say, metric)
+    if column != args.metric:
+        _say(f"the metric {column!r} is called {args.metric} in the study")
 
 
 def _names(said: list[str]) -> dict[str, str]:
@@ -94,6 +101,12 @@ def _names(said: list[str]) -> dict[str, str]:
         if [one for one, _, _ in pairs].count(ours) > 1:
             raise StudyError(f"--map {ours} is there twice")
     return {ours: theirs for ours, _, theirs in pairs}
+
+
+def _as_word(column: str) -> str:
+    """A name that a metric can have, made of that of a column which it cannot."""
+    word = re.sub(r"[^\w.@-]+", "_", column).strip("_")[:LONGEST]
+    return word if is_word(word) else f"metric_{word}"[:LONGEST]
 
 
 def _metric(args: argparse.Namespace) -> Metric | None:

@@ -10,7 +10,7 @@ from typing import Any
 
 from batchfront.objectives.number import SEED, SIZE
 from batchfront.study.cli.options import add_number, add_verb, console_of, write_out
-from batchfront.study.commands import command
+from batchfront.study.commands import command, setting
 from batchfront.study.plan.options import options
 
 
@@ -37,7 +37,7 @@ def add_lr_range_verb(verbs: Any) -> None:
 
 def lr_range(args: argparse.Namespace) -> None:
     """Train once while the learning rate grows until the loss explodes; suggest what to search."""
-    from batchfront.study.probes.lr_range import one_test, rates_text
+    from batchfront.study.probes.lr_range import cut_line, one_test, rates_text
 
     found = one_test(task=args.task, batch_size=args.batch_size, seed=args.seed, device=args.device)
     if args.output is not None:
@@ -56,5 +56,8 @@ def lr_range(args: argparse.Namespace) -> None:
     )
     rates = rates_text([found])
     say(f"the loss starts to fall at {found.low:.2g} and is back where it was at {found.high:.2g}")
-    say(f"LEARNING_RATES={rates}")
+    cut = cut_line([found])
+    if cut is not None:
+        say(cut)
+    say(setting("learning_rates", rates))
     say(f"try: {command('run', {'task': args.task, 'learning_rates': rates})}", soft_wrap=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, NoReturn
 
 from batchfront.study.cli.advise import add_advise_verb
@@ -21,13 +21,16 @@ from batchfront.study.cli.run import add_training_verbs
 from batchfront.study.cli.smallest import add_smallest_verb
 from batchfront.study.cli.storage import add_storage_verbs
 from batchfront.study.cli.typed import password_warning
-from batchfront.study.cli.words import as_options
+from batchfront.study.cli.words import as_options, meant, untaken
 from batchfront.study.errors import StudyError
+from batchfront.study.machine.folder import check_working_folder
 from batchfront.study.machine.interrupts import ending_by_exception
 
 
 class Parser(argparse.ArgumentParser):
     """Says in one line what is wrong, and takes options by their full names only."""
+
+    verbs: Collection[str] = ()  # of the parser of all of them
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**{"allow_abbrev": False, **options})
@@ -39,7 +42,17 @@ class Parser(argparse.ArgumentParser):
             for word in args:
                 if word.startswith("--") and word.endswith("=--"):  # argparse would drop the value
                     self.error(f"argument {word[:-3]}: expected a value, found --")
-        return super().parse_known_args(args, namespace)
+        elif args is not None:
+            self._check_verb(args)
+        known, unknown = super().parse_known_args(args, namespace)
+        if unknown and self._subparsers is None:
+            raise StudyError(untaken(unknown[0], self._actions, verb=self.prog.split()[-1]))
+        return known, unknown
+
+    def _check_verb(self, words: Sequence[str]) -> None:
+        verb = next((word for word in words if not word.startswith("-")), None)
+        if verb is not None and verb not in self.verbs:
+            raise StudyError(f"there is no verb {verb!r}{meant(verb, self.verbs)}")
 
     def error(self, message: str) -> NoReturn:
         raise StudyError(f"{message} (see {self.prog} --help)")
@@ -59,6 +72,7 @@ def main(argv: Sequence[str]) -> int:
             if any("\0" in word for word in argv):  # from Python: no command line can hold one
                 raise StudyError("an argument holds a NUL, which no name does")
             args = parser().parse_args(argv)
+            check_working_folder()
             warning = password_warning(args)
             if warning is not None:
                 print(warning, file=sys.stderr)
@@ -88,4 +102,5 @@ def parser() -> argparse.ArgumentParser:
     add_critical_verbs(verbs)
     add_noise_verbs(verbs)
     add_lr_range_verb(verbs)
+    top.verbs = verbs.choices
     return top

@@ -48,7 +48,7 @@ def _add_probe(verbs: Any) -> None:
     probe_.add_argument(
         "--largest",
         action="store_true",
-        help="find the largest batch size that fits into memory, or into MAX_MEMORY",
+        help="find the largest batch size that fits into memory, or into --max-memory",
     )
     probe_.add_argument("--json", action="store_true", help="print JSON")
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import argparse
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from difflib import get_close_matches
 
 from batchfront.study.errors import StudyError
+from batchfront.study.plan.options import options
 
 WORD = re.compile(r"([A-Z][A-Z0-9_]*)=(.*)", re.DOTALL)
 POSITIONAL = {"file": "RUNS"}  # the file that `import` reads
@@ -26,6 +27,28 @@ def as_options(words: Sequence[str], actions: Sequence[argparse.Action], *, verb
         named = None if before in valued else WORD.fullmatch(word)
         found += [word] if named is None else _said(named[1], named[2], actions, verb)
     return found
+
+
+def untaken(word: str, actions: Sequence[argparse.Action], *, verb: str) -> str:
+    """What to say of a word that a verb does not take; it names the option that was meant, if any.
+
+    An option of other verbs is named with these.
+    """
+    name = word.partition("=")[0]
+    if not name.startswith("-"):
+        return f"{verb} takes no {name!r} (see batchfront {verb} --help)"
+    others = [option for option in options().values() if option.flag == name]
+    if others:
+        return f"{verb} takes no {name}: it belongs to {', '.join(others[0].verbs)}"
+    own = [flag for action in actions for flag in action.option_strings if flag.startswith("--")]
+    return f"{verb} takes no {name}{meant(name, own, verb=verb)}"
+
+
+def meant(word: str, known: Collection[str], *, verb: str | None = None) -> str:
+    """`: did you mean --n-trials?`, or where to look; to be said after what is wrong."""
+    near = get_close_matches(word, known, n=1)
+    where = "batchfront" if verb is None else f"batchfront {verb}"
+    return f": did you mean {near[0]}?" if near else f" (see {where} --help)"
 
 
 def variables(actions: Sequence[argparse.Action]) -> dict[str, argparse.Action]:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from batchfront.objectives.length import Length
 from batchfront.storage.names import redacted
 from batchfront.storage.open import readable_errors
+from batchfront.study.commands import setting
 from batchfront.study.errors import StudyError
 from batchfront.study.machine.interrupts import EXIT_SECONDS
 from batchfront.study.on_ray.cluster import Cluster, check_cluster, joined, look_at_cluster
@@ -35,13 +36,11 @@ from batchfront.study.session.follow import Follower
 from batchfront.study.session.progress import Progress
 from batchfront.study.session.session import Session
 from batchfront.study.session.so_far import SoFar
+from batchfront.study.session.tally import Counting
 from batchfront.study.show import counted
-from batchfront.study.trials.attributes import is_finished
-from batchfront.study.trials.front import pareto_front
-from batchfront.study.trials.hardware import by_hardware
+from batchfront.study.trials.attributes import is_searched
 from batchfront.study.trials.paused import is_paused
 from batchfront.study.trials.sound import sound_trials
-from batchfront.study.trials.yardstick import Objectives
 from batchfront.study.workers.team import SAME_CRASHES, WorkerDied
 
 if TYPE_CHECKING:
@@ -123,9 +122,9 @@ class RaySession(Session):
             say("one worker creates it, then the others start")
             return
         self._before = sound_trials(self._study)
-        done = sum(is_finished(trial) for trial in self._before)
+        done = sum(is_searched(trial) for trial in self._before)
         if self._nothing_to_do():
-            say("nothing to do: for more trials pass a larger N_TRIALS")
+            say(f"nothing to do: for more trials pass a larger {setting('n_trials')}")
         elif done:
             say(f"resuming: {done} of {counted(self._settings.most_trials, 'trial')} recorded")
 
@@ -184,7 +183,7 @@ class RaySession(Session):
         return self._study is not None and n_finished(self._study) >= self._settings.most_trials
 
     def _nothing_to_do(self) -> bool:
-        done = sum(is_finished(trial) for trial in self._before) >= self._settings.most_trials
+        done = sum(is_searched(trial) for trial in self._before) >= self._settings.most_trials
         return done and not any(map(is_paused, self._before))
 
     def _died(self, slot: Slot, end: Ended, start: Callable[[], Any]) -> None:
@@ -222,18 +221,14 @@ class RaySession(Session):
 
     def _shown(self, study: Study, stack: ExitStack) -> Callable[[], None]:
         """Shows, whenever it is called, what happened in the study since."""
-        finished = [trial for trial in self._before if is_finished(trial)]
-        fronts, names = by_hardware(study, finished).values(), Objectives.of(study)
         progress = stack.enter_context(
             Progress(
                 self._console,
                 n_trials=self._settings.most_trials,
-                n_done=len(finished),
-                n_stopped=sum(trial.state.name == "PRUNED" for trial in finished),
+                n_done=sum(map(is_searched, self._before)),
+                tally=Counting(study),
                 length=Length.from_record(study.user_attrs[AGREEMENT]) or Length(amount=1),
                 n_workers=1,  # the storage does not say which one a trial belongs to
-                front=[trial.values for some in fronts for trial in pareto_front(some, names)],
-                names=names,
                 so_far=SoFar(list),  # nodes may differ in their hardware: none of them is asked
             )
         )

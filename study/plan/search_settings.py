@@ -74,7 +74,7 @@ class SearchSettings:
         kind="batch sizes",
     )
     learning_rates: tuple[float, float] | str | None = setting(
-        "LOW:HIGH, or auto: what lr-range suggests; default: 1e-4:3",
+        "LOW:HIGH, one fixed rate, or auto: what lr-range suggests; default: 1e-4:3",
         group="search",
         verbs=TRAINING,
         kind="learning rates",

@@ -65,6 +65,17 @@ def rates_text(tests: Sequence[RangeTest]) -> str:
     return f"{low:g}:{high:g}"
 
 
+def cut_line(tests: Sequence[RangeTest]) -> str | None:
+    """That useful rates may lie below the suggested ones; None where they do not."""
+    cut = [test for test in tests if test.is_cut and test.low is not None]
+    if not cut:
+        return None
+    return (
+        f"cut at the test's lower end, {min(test.rates[0] for test in cut):.2g}: lower rates may "
+        "train as well"
+    )
+
+
 def suggested_rates(tests: Sequence[RangeTest], scale: Scale = UNSCALED) -> tuple[float, float]:
     """The range to search, with two digits; as base rates where they are scaled.
 
@@ -79,7 +90,8 @@ def suggested_rates(tests: Sequence[RangeTest], scale: Scale = UNSCALED) -> tupl
     ]
     if not ends:
         raise StudyError(
-            "no learning rate of the range test made the loss fall: give --learning-rates LOW:HIGH"
+            f"nothing to suggest at batch size {tests[0].batch_size}: {tests[0].why_none}: scale "
+            "inputs and targets, or give --learning-rates LOW:HIGH"
         )
     return float(f"{min(ends):.2g}"), float(f"{max(ends):.2g}")
 

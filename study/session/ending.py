@@ -15,7 +15,7 @@ from batchfront.study.search.enough import LITTLE, SURE, Bought, Enough, Expecte
 from batchfront.study.search.spending import spending_of
 from batchfront.study.session.price import budget_line, price_lines
 from batchfront.study.show import counted, human_seconds, metric_form
-from batchfront.study.trials.attributes import is_finished
+from batchfront.study.trials.attributes import is_searched
 from batchfront.study.trials.hardware import stored_costs
 from batchfront.study.trials.sound import sound_trials
 from batchfront.study.trials.yardstick import metric_in
@@ -42,7 +42,7 @@ def end_of(study: Study, plan: Plan) -> End | None:
     trials = sound_trials(study)
     if plan.goal.is_open and not all(trial.state.is_finished() for trial in trials):
         return None
-    limits, n_done = limits_now(study, trials, plan), sum(map(is_finished, trials))
+    limits, n_done = limits_now(study, trials, plan), sum(map(is_searched, trials))
     spending = spending_of(study, trials, plan.goal, limits)
     end = Ending(plan).of(study, limits, n_finished=n_done, spending=spending)
     if end is not None and end.why == "budget" and not n_done:
@@ -79,7 +79,7 @@ def said_before(study: Study, plan: Plan) -> list[str]:
     limits = limits_now(study, trials, plan)
     spending = spending_of(study, trials, plan.goal, limits)
     if spending is None:
-        return price_lines(plan, n_finished=sum(map(is_finished, trials)))
+        return price_lines(plan, n_finished=sum(map(is_searched, trials)))
     return [budget_line(plan, limits, spending)]
 
 
@@ -88,7 +88,7 @@ def twice_line(study: Study, plan: Plan) -> str | None:
     trials = sound_trials(study)
     limits = limits_now(study, trials, plan)
     spending = spending_of(study, trials, plan.goal, limits)
-    if spending is None or sum(map(is_finished, trials)) < LEAST_TRIALS:
+    if spending is None or sum(map(is_searched, trials)) < LEAST_TRIALS:
         return None
     twice = replace(spending, budget=2 * spending.budget)
     looking = Enough(space=plan.space, seed=plan.seed, hardware=plan.hardware)
@@ -159,4 +159,4 @@ def _range(expected: Expected) -> str:
 
 def n_finished(study: Study) -> int:
     """Trials that count towards the total."""
-    return sum(is_finished(trial) for trial in sound_trials(study))
+    return sum(is_searched(trial) for trial in sound_trials(study))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from batchfront.objectives.probes.lr_range import LOWEST
 from batchfront.objectives.training.recipe import n_ranks
 from batchfront.storage.names import redacted
 from batchfront.study.machine.slots import n_cores, why_not_alone
@@ -15,6 +16,8 @@ from batchfront.study.show import counted
 
 if TYPE_CHECKING:
     from batchfront.objectives.objective import Objective
+
+VERY_LOW = f"; they reach below {LOWEST:g}, where tests begin: are inputs and targets scaled?"
 
 
 def header_lines(settings: StudySettings, plan: Plan, *, is_new: bool) -> list[str]:
@@ -30,7 +33,10 @@ def header_lines(settings: StudySettings, plan: Plan, *, is_new: bool) -> list[s
             f"warm start: {runs} of {past.source}, for what the metric is, where they agree"
         )
     if is_new and settings.learning_rates == AUTO:
-        lines.append("learning rates are from range tests at the smallest and largest batch size")
+        lines.append(
+            "learning rates are from range tests at the smallest and largest batch size"
+            + (VERY_LOW if plan.space.learning_rates[0] < LOWEST else "")
+        )
     if str(plan.budgets):
         lines.append(f"budgets: {plan.budgets}")
     if is_new and plan.space != plan.asked:

@@ -15,11 +15,15 @@ from batchfront.study.session.open_ended import run_agenda
 from batchfront.study.session.opened import refuse_played_back
 from batchfront.study.session.session import Session
 from batchfront.study.show import one_line
+from batchfront.study.trials.attributes import is_finished
 from batchfront.study.trials.sound import sound_trials
 from batchfront.study.trials.yardstick import Objectives
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from optuna import Study
+    from optuna.trial import FrozenTrial
     from rich.console import Console
 
     from batchfront.objectives.objective import Objective
@@ -44,7 +48,8 @@ class MissingSession(Session):
         super()._check(objective)
         refuse_played_back(objective, "leave out --max-trials")
 
-    def _say_resumed(self, n_done: int) -> None:
+    def _say_resumed(self, trials: Sequence[FrozenTrial]) -> None:
+        n_done = sum(map(is_finished, trials))
         self._console.print(f"going on from {n_done} recorded trials")
 
     def _search(self, study: Study, plan: Plan, objective: Objective) -> int:

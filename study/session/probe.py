@@ -61,7 +61,7 @@ def probe_costs(settings: StudySettings, console: Console, *, again: bool) -> Co
 
 
 def probe_largest(settings: StudySettings, console: Console) -> Largest:
-    """The largest batch size that fits here, or into MAX_MEMORY.
+    """The largest batch size that fits here, or into --max-memory.
 
     Raises:
         StudyError: nothing fits, or nothing is trained.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable
 from types import TracebackType
 from typing import IO, TYPE_CHECKING, Any, Self
 
@@ -12,8 +12,8 @@ from batchfront.objectives.measurement import Verdict
 from batchfront.study.probes.prober import Watch
 from batchfront.study.session.pace import Pace
 from batchfront.study.session.so_far import SoFar
+from batchfront.study.session.tally import Tally
 from batchfront.study.show import counted, in_notebook, metric_form
-from batchfront.study.trials.front import Values, non_dominated
 from batchfront.study.workers.events import QUEUED_AGAIN, Event
 
 if TYPE_CHECKING:
@@ -87,21 +87,21 @@ class Progress(Live):
         *,
         n_trials: int | None,
         n_done: int,
-        n_stopped: int,
+        tally: Callable[[], Tally],
         length: Length,
         n_workers: int,
-        front: Sequence[Values],
-        names: Sequence[str],
         so_far: SoFar,
     ) -> None:
-        """`n_trials`: how many there will be; None: nobody knows."""
+        """`n_trials`: how many there will be; None: nobody knows.
+
+        `tally` counts what the study holds, as the tables at its end will.
+        """
         self._console = console
         self._n_trials = n_trials
         self._n_done = self._n_before = n_done
         self._length = length
-        self._front = list(front)
-        self._names = names
-        self._n_stopped = n_stopped
+        self._find_tally = tally
+        self._tally = tally()
         self._n_workers = n_workers
         self._workers: dict[int, str] = {}  # what each does, where there are several
         self._so_far = so_far
@@ -156,20 +156,11 @@ class Progress(Live):
     def _end(self, event: Event) -> None:
         if event.verdict in ("interrupted", "taken over", QUEUED_AGAIN):
             return
-        if event.goes_on:  # it was counted, and as one that was stopped
-            self._n_stopped -= 1
+        self._tally = self._find_tally()
+        if event.goes_on:  # it was counted
             self._n_done = max(self._n_done, event.n_finished + 1)
         else:
             self._n_done += 1
-        if event.values is not None:
-            points = [*self._front, event.values]
-            self._front = [
-                p
-                for p, keep in zip(points, non_dominated(points, self._names), strict=True)
-                if keep
-            ]
-        elif event.verdict != "failed":
-            self._n_stopped += 1
 
     def _lines(self, event: Event) -> list[str]:
         """What every worker does, and the sums."""
@@ -181,11 +172,12 @@ class Progress(Live):
         return [self._sums(), *(f"{who}{n}: {did}" for n, did in sorted(self._workers.items()))]
 
     def _did(self, event: Event) -> str:
-        what = f"trial {event.number} batch {event.batch_size} lr {event.learning_rate:.2g} "
+        who = f"trial {event.number}{' goes on:' if event.goes_on else ''}"
+        what = f"{who} batch {event.batch_size} lr {event.learning_rate:.2g} "
         return did(event, what, self._length)
 
     def _sums(self) -> str:
-        sums = f"front {len(self._front)} stopped {self._n_stopped}"
+        sums = str(self._tally)
         return (
             sums if self._n_trials is None else f"{sums} | {self._time_left(self._n_trials)} left"
         )

@@ -48,10 +48,9 @@ from batchfront.study.session.logs import Callback, loggers, telling
 from batchfront.study.session.opened import loaded, opened, refuse_played_back
 from batchfront.study.session.progress import Progress, Watcher, say_compiling
 from batchfront.study.session.so_far import SoFar
+from batchfront.study.session.tally import Counting
 from batchfront.study.show import counted, one_line
 from batchfront.study.trials.attributes import is_finished
-from batchfront.study.trials.front import pareto_front
-from batchfront.study.trials.hardware import at_known_cost, ran_on
 from batchfront.study.trials.sound import sound_trials
 from batchfront.study.trials.yardstick import Objectives
 from batchfront.study.workers.kept import Kept
@@ -61,6 +60,7 @@ from batchfront.study.workers.telling import RepeatedFailure
 
 if TYPE_CHECKING:
     from optuna import Study
+    from optuna.trial import FrozenTrial
     from rich.console import Console
 
     from batchfront.objectives.objective import Objective
@@ -162,14 +162,13 @@ class Session:
         if is_new and n_finished(study):
             say("all trials of the study had failed: it is made anew, and keeps their numbers")
         else:
-            self._say_resumed(n_finished(study))
+            self._say_resumed(sound_trials(study))
         for note in [*task_notes(objective, plan), *code_notes(study, objective)]:
             say(f"note: {note}", soft_wrap=True)
 
-    def _say_resumed(self, n_done: int) -> None:
-        if n_done:
-            say = self._console.print
-            say(f"resuming: {self._closing.so_many(n_done)} recorded")
+    def _say_resumed(self, trials: Sequence[FrozenTrial]) -> None:
+        if any(map(is_finished, trials)):
+            self._console.print(f"resuming: {self._closing.so_many(trials)} recorded")
 
     def _search(self, study: Study, plan: Plan, objective: Objective) -> int:
         from batchfront.study.findings.overview.board import note, publish
@@ -260,19 +259,13 @@ class Session:
 
     def _launch(self, study: Study, objective: Objective, job: Job) -> Exception | None:
         plan, n_workers = job.plan, self._settings.n_workers or 1
-        is_here = ran_on(study, plan.hardware)
-        here = [at_known_cost(trial, plan.costs) for trial in sound_trials(study) if is_here(trial)]
-        names = Objectives.of(study)
-        front = [trial.values for trial in pareto_front(here, names)]
         progress = Progress(
             self._console,
             n_trials=None if plan.goal.is_open else plan.n_trials,
             n_done=n_finished(study),
-            n_stopped=sum(is_finished(t) and t.state.name == "PRUNED" for t in here),
+            tally=Counting(study, plan.hardware),
             length=plan.length,
             n_workers=n_workers,
-            front=front,
-            names=names,
             so_far=SoFar(lambda: so_far_forms(study, sound_trials(study), plan.hardware)),
         )
         with progress:

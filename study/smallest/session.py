@@ -21,11 +21,15 @@ from batchfront.study.smallest.answer import Answer, Asking, answer_of, question
 from batchfront.study.smallest.question import Question
 from batchfront.study.smallest.rounds import WIDTH
 from batchfront.study.smallest.tuning import ENOUGH
+from batchfront.study.trials.attributes import is_finished
 from batchfront.study.trials.growing import whole_runs
 from batchfront.study.trials.sound import sound_trials
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from optuna import Study
+    from optuna.trial import FrozenTrial
     from rich.console import Console
 
     from batchfront.objectives.objective import Objective
@@ -53,7 +57,8 @@ class SmallestSession(Session):
         super()._begin(study, plan, objective, is_new=is_new)
         _check_rates(plan.space.learning_rates)
 
-    def _say_resumed(self, n_done: int) -> None:
+    def _say_resumed(self, trials: Sequence[FrozenTrial]) -> None:
+        n_done = sum(map(is_finished, trials))
         if n_done:
             self._console.print(f"going on from {n_done} recorded trials")
 

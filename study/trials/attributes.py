@@ -80,7 +80,7 @@ ATTRIBUTES = (  # of a measured trial, in the order of exports
 
 
 def is_finished(trial: FrozenTrial) -> bool:
-    """Finished and counted towards n_trials.
+    """Finished, and one of the runs that a study has.
 
     A failure counts when the objective raised it, or when so many workers died at the trial that
     it was given up. One that was interrupted, or lost its worker, does not: it is queued again.
@@ -90,6 +90,11 @@ def is_finished(trial: FrozenTrial) -> bool:
         reason = trial.user_attrs.get(FAIL_REASON)
         return reason == ERROR or (reason is None and worker_deaths(trial) >= MAX_RETRIES)
     return trial.state.is_finished() and not trial.user_attrs.get(PREDICTED)
+
+
+def is_searched(trial: FrozenTrial) -> bool:
+    """Finished, and counted towards n_trials: a search asked for it, and no protocol."""
+    return is_finished(trial) and PURPOSE not in trial.user_attrs
 
 
 def worker_deaths(trial: Trial | FrozenTrial) -> int:

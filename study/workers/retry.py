@@ -29,7 +29,7 @@ from batchfront.study.trials.attributes import (
     SURPLUS,
     THAW,
     id_of,
-    is_finished,
+    is_searched,
     worker_deaths,
 )
 from batchfront.study.trials.paused import is_thaw
@@ -168,7 +168,7 @@ def has_slot(trial: Trial, trials: Iterable[FrozenTrial], n_trials: int) -> bool
         return True
     others = (one for one in trials if one.number != trial.number)
     taken = sum(
-        is_finished(one) if one.state.is_finished() else one.number < trial.number for one in others
+        is_searched(one) if one.state.is_finished() else one.number < trial.number for one in others
     )
     return taken < n_trials
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from batchfront.study.plan.limits import Sizes
-from batchfront.study.trials.attributes import is_finished
+from batchfront.study.trials.attributes import is_searched
 from batchfront.study.trials.followed import Followed
 from batchfront.study.workers.retry import HISTORY
 
@@ -36,9 +36,9 @@ class SoFar:
         if look.superseded:
             gone = [trial for trial in self._finished if trial.number in look.superseded]
             self._finished = [t for t in self._finished if t.number not in look.superseded]
-            self.n_finished -= sum(map(is_finished, gone))
+            self.n_finished -= sum(map(is_searched, gone))
         self._finished += look.finished
-        self.n_finished += sum(map(is_finished, look.finished))
+        self.n_finished += sum(map(is_searched, look.finished))
         self._sizes = self._sizes.and_of(look.finished, self._hardware)
         self._chained += [
             trial

@@ -6,6 +6,7 @@ from typing import Any
 
 from batchfront.objectives.device.hardware import free_memory, is_device_lost, is_out_of_memory
 from batchfront.objectives.measurement import Measurement, Verdict
+from batchfront.objectives.meters.divergence import METRIC_BECAME
 from batchfront.objectives.raised import kind_of, text_of, words_of
 from batchfront.study.errors import StudyError
 from batchfront.study.machine.interrupts import Interrupted
@@ -20,6 +21,7 @@ from batchfront.study.workers.next_trial import NextTrial
 from batchfront.study.workers.watched import WatchedRun
 
 SAME_FAILURES = 3  # in a row, and the worker gives up
+UNDEFINED_RUNS = 10  # with no metric from the first run on, and the worker gives up
 MAX_REFUSALS = 100  # in a row: then nothing that can run is left
 MAX_CROWDED = 2  # times that a run which is known to fit may find no memory; then it is evidence
 
@@ -45,6 +47,7 @@ class Telling:
         self._emit = emit
         self._failures: list[str] = []  # ways of failing since the last trial that did not
         self._refusals = 0  # in a row
+        self._n_measured, self._only_undefined = 0, True  # runs, whose metric alone was not finite
         self.crowded = False
         """A trial that is known to fit has found no memory: something else has it, for a while."""
 
@@ -89,6 +92,17 @@ class Telling:
         self._tell(claimed, measurement, watched)
         if not watched.is_paused:
             claimed.forget()
+        self._check_metric(measurement.reason)
+
+    def _check_metric(self, reason: str) -> None:
+        """Raise RepeatedFailure where no run so far has had a metric, and all else was well."""
+        self._n_measured += 1
+        self._only_undefined = self._only_undefined and reason.startswith(METRIC_BECAME)
+        if self._only_undefined and self._n_measured == UNDEFINED_RUNS:
+            raise RepeatedFailure(
+                f"in all of the first {UNDEFINED_RUNS} runs the {reason.partition(',')[0]}: look "
+                "at how it is computed; the same command goes on"
+            )
 
     def ended_by(self, claimed: Claimed, watched: WatchedRun, error: BaseException) -> None:
         """Tell of a run that has raised.

@@ -52,6 +52,24 @@ def test_a_window_is_ten_steps_a_two_hundredth_of_the_budget_or_a_thirtieth_of_a
         assert (guard.window_mean is not None) == (n == window)
 
 
+@pytest.mark.parametrize(
+    ("losses", "said"),
+    [
+        ([1.0] * 13, "validation metric became nan, at a training loss of 1"),
+        ([1.0] * 13 + [math.inf], "training loss became inf, and the validation metric nan"),
+        (
+            [1.0] * 10 + [1e20] * 5,
+            "training loss rose from 2 to 1e+20, and the validation metric became nan",
+        ),
+        ([], "validation metric became nan"),
+    ],
+)
+def test_a_metric_that_is_not_finite_is_the_losses_fault_where_that_has_gone_astray(losses, said):
+    guard = guard_of()
+    assert feed(guard, losses)[0] is None
+    assert guard.report(math.nan) == (Verdict.NON_FINITE, said)
+
+
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
 @pytest.mark.parametrize("before", [0, 13, 700])
 def test_a_non_finite_loss_stops_at_the_end_of_its_window(bad, before):

@@ -90,6 +90,23 @@ def test_a_script_is_searched_as_it_stands(write):
         assert len(trial.user_attrs["metric_curve"]) == 4
 
 
+@pytest.mark.parametrize("drops", [False, True])
+def test_the_steps_of_an_epoch_are_those_of_its_loader(write, drops):
+    n = 100
+    text = SCRIPT.replace("1, 96)", f"1, {n})").replace("[8, 16, 32]", "[6, 16, 64]")
+    write(text.replace("X.split(bs)", f"X[: {n} // bs * bs].split(bs)") if drops else text)
+    assert main([*RUN, "--pruner", "none", "--sampler", "random"]) == 0
+    for trial in _study().trials:
+        if trial.state.name != "COMPLETE":
+            continue
+        batch_size, attributes = trial.params["batch_size"], trial.user_attrs
+        taken = 4 * (n // batch_size if drops else -(-n // batch_size))
+        assert attributes["steps"] == taken
+        if not drops:
+            assert attributes["total_steps"] == taken
+            assert "own_clock" not in attributes
+
+
 def test_the_values_of_a_trial_are_those_that_the_function_returns(write):
     write()
     assert main([*RUN]) == 0

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
+import batchfront as bf
 from batchfront.study.cli.main import main
+from batchfront.study.errors import StudyError
 
 TASK = ("run", "--task", "planted.py", "--n-trials", "2", "--epochs", "1")
 
@@ -24,9 +26,15 @@ def _error(capsys: pytest.CaptureFixture[str], *argv: str) -> str:
 @pytest.mark.parametrize(
     ("argv", "said"),
     [
-        (["fly"], "invalid choice: 'fly'"),
+        (["fly"], "there is no verb 'fly' (see batchfront --help)"),
+        (["runn"], "there is no verb 'runn': did you mean run?"),
         ([], "VERB"),
-        (["run", "--n-trails", "3"], "unrecognized arguments: --n-trails"),
+        (["run", "--n-trails", "3"], "run takes no --n-trails: did you mean --n-trials?"),
+        (["run", "--n-trails=3", "--foo"], "run takes no --n-trails: did you mean --n-trials?"),
+        (["lr-range", "--tsak", "digits"], "lr-range takes no --tsak: did you mean --task?"),
+        (["run", "--zzz"], "run takes no --zzz (see batchfront run --help)"),
+        (["run", "digits"], "run takes no 'digits' (see batchfront run --help)"),
+        (["advise", "--confirm", "5"], "advise takes no --confirm: it belongs to run"),
         (
             ["run", "--n-trials", "three"],
             "n_trials is 'three', wanted a whole number of at least 1, or auto",
@@ -127,3 +135,14 @@ def test_a_port_that_is_taken_is_one_line(workdir, capsys):
         capsys.readouterr()
         assert main(["dashboard", "--port", port]) == 2
     assert f"cannot serve on 127.0.0.1:{port}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("argv", [["ls"], ["run", "--task", "digits"], ["dashboard"], ["serve"]])
+def test_a_folder_that_was_deleted_is_said_in_one_line(workdir, monkeypatch, capsys, argv):
+    gone = workdir / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    assert "the folder that you are in was deleted" in _error(capsys, *argv)
+    with pytest.raises(StudyError, match="was deleted"):
+        bf.Study("digits")

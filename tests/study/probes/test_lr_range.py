@@ -8,7 +8,7 @@ import math
 import numpy as np
 import pytest
 
-from batchfront.objectives.probes.lr_range import smooth, suggested
+from batchfront.objectives.probes.lr_range import is_cut, smooth, suggested
 from batchfront.study.cli.main import main
 
 from ..conftest import study_of
@@ -38,13 +38,62 @@ def test_nothing_is_suggested_where_the_loss_only_rises():
     assert suggested([1e-3, 1e-2, 1e-1], [1.0, 2.0, 3.0]) is None
 
 
+def test_a_range_that_begins_where_the_test_does_is_cut():
+    rates = np.geomspace(1e-6, 1.0, 100).tolist()
+    falls = np.linspace(2.0, 1.0, 100).tolist()  # from the first step on
+    assert is_cut(rates, falls, suggested(rates, falls))
+    late = [2.0] * 50 + np.linspace(2.0, 1.0, 50).tolist()
+    assert not is_cut(rates, late, suggested(rates, late))
+    rises = np.linspace(1.0, 2.0, 100).tolist()
+    assert is_cut(rates, rises, None), "all rates may have been too high"
+    assert not is_cut(rates, [2.0] * 50 + [1.9] + [3.0] * 49, None)
+
+
+LINEAR = """
+    import torch
+    from batchfront import Data, Task
+
+    x = {scale} * torch.randn(600, 8, generator=torch.Generator().manual_seed(0))
+    y = {of_y} + (x[:, 0] - x[:, 1])
+
+    def data():
+        return Data(x_train=x[:400], y_train=y[:400], x_val=x[400:500], y_val=y[400:500],
+                    x_test=x[500:], y_test=y[500:])
+
+    def model():
+        return torch.nn.Sequential(torch.nn.Linear(8, 1), torch.nn.Flatten(0))
+
+    task = Task(name="mine", data=data, model=model, loss=torch.nn.functional.mse_loss,
+                optimizer=torch.optim.SGD, metric="r2", epochs=1)
+"""
+
+
+def test_a_range_in_which_nothing_beats_a_constant_is_refused(write_task, capsys):
+    write_task(LINEAR.format(scale=1.0, of_y=3e5))
+    for command in (["lr-range"], ["run", "--learning-rates", "auto", "--batch-sizes", "64"]):
+        assert main([*command, "--task", "mine.py"]) == 2
+        said = capsys.readouterr().err
+        assert "the best constant predictor has" in said
+        assert "scale inputs and targets, or give --learning-rates LOW:HIGH" in said
+
+
+def test_rates_below_the_usual_ones_are_found_and_said(write_task, rows, capsys):
+    write_task(LINEAR.format(scale=20_000.0, of_y=0.0))
+    found = rows("lr-range", "--task", "mine.py")
+    assert found["low"] < found["high"] < 1e-6
+    run = ["run", "--task", "mine.py", "--learning-rates", "auto", "--batch-sizes", "64"]
+    assert main([*run, "--n-trials", "1"]) == 0
+    said = " ".join(capsys.readouterr().err.split())
+    assert "they reach below 1e-06, where tests begin" in said
+
+
 def test_the_verb_suggests_a_range_that_digits_trains_in(workdir, rows, capsys):
     found = rows("lr-range", "--batch-size", "32")
     assert found["exploded"]
     assert 1e-3 < found["low"] < 0.05 < 0.3 < found["high"] < 5.0
     assert main(["lr-range", "--batch-size", "32", "-o", "range.html"]) == 0
     said = capsys.readouterr().out
-    assert f"LEARNING_RATES={found['low']:.2g}:{found['high']:.2g}" in said
+    assert f"--learning-rates {found['low']:.2g}:{found['high']:.2g}" in said
     assert max(map(len, said.splitlines())) <= 100
     assert "plotly" in (workdir / "range.html").read_text()
 

@@ -58,7 +58,7 @@ def test_at_its_end_it_says_so_again_and_a_larger_total_goes_on(quick, capsys):
     assert main(AUTO) == 0
     again = capsys.readouterr().err
     assert _n_trials() == ENDS_AFTER
-    assert "nothing to do: for more trials pass N_TRIALS=10" in again
+    assert "nothing to do: for more trials pass --n-trials 10" in again
     assert "ended after 5 trials: more are expected" in again
     assert main([*AUTO[:-1], "7"]) == 0
     assert _n_trials() == 7

@@ -15,8 +15,8 @@ from batchfront.study.opening.open import the_study
 from batchfront.study.session.pace import MINUTE, Pace
 from batchfront.study.session.progress import Progress
 from batchfront.study.session.so_far import LEAST_SECONDS, SHARE, SoFar
+from batchfront.study.session.tally import Tally
 from batchfront.study.trials.sound import sound_trials
-from batchfront.study.trials.yardstick import Objectives
 from batchfront.study.workers.events import Event
 
 FORMS = ["so far: " + "x" * n for n in (120, 60, 30, 10)]
@@ -45,11 +45,9 @@ def _progress(console: Console, *, n_workers: int = 1, forms=FORMS) -> Progress:
         console,
         n_trials=130,
         n_done=12,
-        n_stopped=1,
+        tally=lambda: Tally(n_front=0, n_stopped=1),
         length=Length(amount=20),
         n_workers=n_workers,
-        front=[],
-        names=Objectives(("val_accuracy", "train_seconds", "peak_memory_bytes")),
         so_far=so_far,
     )
 

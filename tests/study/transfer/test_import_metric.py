@@ -45,13 +45,24 @@ def test_a_name_that_nobody_knows_needs_a_direction(table, capsys):
     assert (metric.name, metric.direction, metric.bound) == ("wer", "minimize", None)
 
 
+def test_a_column_that_is_no_word_is_stored_under_one_and_that_is_said(table, workdir, capsys):
+    (workdir / table).write_text(RUNS.replace("wer", "word errors (%)"))
+    options = ["--metric", "word errors (%)", "--direction", "minimize"]
+    assert main(["import", table, *options]) == 0
+    said = capsys.readouterr().err
+    assert said.count("the metric 'word errors (%)' is called word_errors in the study") == 1
+    study = the_study(STORAGE, None)
+    assert (metric_in(study).name, metric_in(study).direction) == ("word_errors", "minimize")
+    assert [t.values[0] for t in study.trials if t.values] == [0.8, 0.85]
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [
         (["--metric", "val_mae"], "lacks the column val_mae of the metric; it has batch_size"),
         (["--direction", "minimize"], "--direction is of a metric: give --metric"),
         (["--metric", "wer", "--direction", "down"], "unknown direction 'down'"),
-        (["--metric", "val f1", "--direction", "maximize"], "metric is named 'val f1'"),
+        (["--metric", "val f1", "--direction", "maximize"], "val_f1=val f1: the table has"),
         (["--metric", "train_seconds"], "which is another objective"),
     ],
 )
