@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -16,6 +17,9 @@ from batchfront.study.trials.yardstick import Objectives
 if TYPE_CHECKING:
     from optuna import Study
     from optuna.trial import FrozenTrial
+
+QUICK = 0.05  # seconds of a count that may be made after every trial
+SHARE = 0.02  # of the time that longer ones may take
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,15 +36,30 @@ class Tally:
 
 
 class Counting:
-    """Counts the trials of one study as they are now: on one hardware, or on each."""
+    """Counts the trials of one study, those of one hardware or of each.
+
+    Where that takes long, as of ten thousand trials, an earlier count is kept for a while.
+    """
 
     def __init__(self, study: Study, hardware: str | None = None) -> None:
         self._study, self._hardware = study, hardware
         self._names = Objectives.of(study)
         self._sound = SoundTrials()
+        self._last: Tally | None = None
+        self._keep_until = 0.0
 
     def __call__(self) -> Tally:
-        """Count them; medians stand for repeated settings, and ties are no better, as in tables."""
+        """The newest count that is worth its time."""
+        begun = time.monotonic()
+        if self._last is None or begun >= self._keep_until:
+            self._last = self._count()
+            ended = time.monotonic()
+            took = ended - begun
+            self._keep_until = ended + (took / SHARE if took > QUICK else 0.0)
+        return self._last
+
+    def _count(self) -> Tally:
+        """Medians stand for repeated settings, and ties are no better, as in tables."""
         groups = by_hardware_id(self._study, self._sound.of(self._study))
         if self._hardware is not None:
             groups = {self._hardware: groups.get(self._hardware, [])}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from batchfront.study.cli.main import main
-from batchfront.study.workers.worker import UNDEFINED_RUNS
+from batchfront.study.workers.telling import UNDEFINED_RUNS
 
 LOOP = """
     import math
