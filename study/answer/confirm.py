@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from batchfront.study.answer.choice import SAME, SizeAdvice
 from batchfront.study.answer.known import CONFIRM, Known
 from batchfront.study.plan.space import SearchSpace
-from batchfront.study.show import counted, metric_form
+from batchfront.study.show import counted
 from batchfront.study.trials.attributes import (
     PURPOSE,
     batch_size_of,
@@ -120,8 +120,11 @@ def confirmation_of(recommended: SizeAdvice, known: Known) -> Confirmation | Non
     )
 
 
-def confirmation_line(found: Confirmation) -> str:
-    """`5 fresh runs of it reached 0.961 to 0.972, 0.967 on average: as promised.`"""
+def confirmation_line(found: Confirmation, form: str) -> str:
+    """`5 fresh runs of it reached 0.961 to 0.972, 0.967 on average: as promised.`
+
+    `form`: the format of the metric's values.
+    """
     runs = counted(found.n_runs, "fresh run")
     if not found.reached:
         return f"{runs} of it did not complete: not as promised."
@@ -130,7 +133,6 @@ def confirmation_line(found: Confirmation) -> str:
         sum(found.reached) / len(found.reached),
         max(found.reached),
     )
-    form = metric_form(low, mean, high, digits=3)
     text = f"{runs} of it reached {low:{form}} to {high:{form}}, {mean:{form}} on average"
     if len(found.reached) == 1:
         text = f"{runs} of it reached {mean:{form}}"

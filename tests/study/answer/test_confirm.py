@@ -15,7 +15,7 @@ from batchfront.study.answer.confirm import (
     confirmation_of,
 )
 from batchfront.study.answer.known import CONFIRM
-from batchfront.study.answer.show import sentences
+from batchfront.study.answer.show import answer_form, sentences
 from batchfront.study.cli.main import main
 from batchfront.study.plan.space import SearchSpace
 from batchfront.study.trials.attributes import PURPOSE, VERDICT
@@ -48,7 +48,7 @@ def with_fresh(study: optuna.Study, *errors: float | None) -> Confirmation:
     assert again.recommended == answer.recommended, "fresh runs choose nothing"
     confirmed = confirmation_of(again.recommended, known)
     assert confirmed is not None
-    assert confirmation_line(confirmed) in sentences(again, known)
+    assert confirmation_line(confirmed, answer_form(again, known)) in sentences(again, known)
     return confirmed
 
 
@@ -63,7 +63,7 @@ def test_runs_near_what_was_promised_confirm_it():
     error = promised_error(study)
     found = with_fresh(study, 0.95 * error, error, 1.1 * error)
     assert found.verdict == "as promised"
-    assert "3 fresh runs of it reached" in confirmation_line(found)
+    assert "3 fresh runs of it reached" in confirmation_line(found, ".3f")
 
 
 @pytest.mark.parametrize(
@@ -75,7 +75,7 @@ def test_runs_far_from_what_was_promised_contradict_it(times, verdict):
     error = promised_error(study)
     found = with_fresh(study, times * error, times * error)
     assert found.verdict == verdict
-    assert f"{verdict} than promised" in confirmation_line(found)
+    assert f"{verdict} than promised" in confirmation_line(found, ".3f")
 
 
 def test_a_fresh_run_inside_the_interval_that_was_printed_is_as_promised():
@@ -92,8 +92,8 @@ def test_a_fresh_run_that_diverged_contradicts_the_promise():
     study = world(0)
     found = with_fresh(study, promised_error(study), None)
     assert (found.verdict, found.n_stopped) == ("worse", 1)
-    assert "1 did not complete: not as promised" in confirmation_line(found)
-    assert "did not complete" in confirmation_line(with_fresh(world(1), None, None))
+    assert "1 did not complete: not as promised" in confirmation_line(found, ".3f")
+    assert "did not complete" in confirmation_line(with_fresh(world(1), None, None), ".3f")
 
 
 def test_a_search_ends_with_fresh_runs_that_are_made_once(workdir, rows, capsys):
