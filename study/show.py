@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,7 @@ LONGEST_LINE = 300
 HEAD = 200  # characters that are kept of the beginning of a longer one
 CUT = " … "
 SMALL, LARGE = 0.001, 1e6  # metrics between them are written in decimals
+FRACTION_DECIMALS = 3  # at least, of a metric below 1
 
 
 def one_line(text: str) -> str:
@@ -71,11 +73,22 @@ def human_seconds(seconds: float) -> str:
     return f"{minutes} min {rest:02d} s"
 
 
-def metric_form(*values: float | None, digits: int = 4) -> str:
-    """The format of values of one metric: decimals for fractions, digits where it is any number."""
-    sizes = [abs(value) for value in values if value]
-    plain = all(SMALL <= size < LARGE for size in sizes)
-    return f".{digits}f" if plain else f".{digits + 2}g"
+def metric_form(*values: float | None, digits: int = 4, grain: float = 0.0) -> str:
+    """The format of values of one metric, one for all that are read together.
+
+    `grain`: the least difference that means something, like that between seeds. The last place is
+    at most half of it, and no more is written than that. Where nobody knows it, fractions get
+    `digits` decimals, and larger values about as many digits in all.
+    """
+    sizes = [abs(value) for value in values if value and math.isfinite(value)]
+    largest = max(sizes, default=0.0)
+    before = math.floor(math.log10(largest)) if largest else 0  # the place of its first digit
+    last = math.floor(math.log10(grain / 2)) if grain > 0 else None
+    if not all(SMALL <= size < LARGE for size in ([largest] if grain and sizes else sizes)):
+        return f".{digits if last is None else max(digits, before - last + 1)}g"
+    if last is None:
+        return f".{max(0, digits - max(0, before))}f"
+    return f".{max(-last, FRACTION_DECIMALS if largest < 1 else 0)}f"
 
 
 def said(name: str, value: float | None) -> str:
@@ -92,7 +105,9 @@ def said(name: str, value: float | None) -> str:
 
 
 def short(value: Any) -> str:
-    """A parameter's value in a table."""
+    """A parameter's value in a table; nothing where a trial has none."""
+    if value is None:
+        return ""
     return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from batchfront.study.answer.choice import SAME, SizeAdvice
 from batchfront.study.answer.known import CONFIRM, Known
 from batchfront.study.plan.space import SearchSpace
-from batchfront.study.show import counted, metric_form
+from batchfront.study.show import counted
 from batchfront.study.trials.attributes import (
     PURPOSE,
     batch_size_of,
@@ -135,14 +135,16 @@ def _side(error: float, between: tuple[float, float]) -> str:
     return "worse" if error > between[1] else "better" if error < between[0] else ""
 
 
-def confirmation_line(found: Confirmation) -> str:
-    """`5 fresh runs of it reached 0.961 to 0.972, 0.967 on average: as promised.`"""
+def confirmation_line(found: Confirmation, form: str) -> str:
+    """`5 fresh runs of it reached 0.961 to 0.972, 0.967 on average: as promised.`
+
+    `form`: the format of the metric's values.
+    """
     of = f"at {' and '.join(f'{rate:.2g}' for rate in found.rates)}" if found.rates else "of it"
     runs = f"{counted(found.n_runs, 'fresh run')} {of}"
     if not found.reached:
         return f"{runs} did not complete: not as promised."
     low, mean, high = min(found.reached), _mean(found.reached), max(found.reached)
-    form = metric_form(low, mean, high, digits=3)
     text = f"{runs} reached {low:{form}} to {high:{form}}, {mean:{form}} on average"
     if len(found.reached) == 1:
         text = f"{runs} reached {mean:{form}}"

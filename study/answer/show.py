@@ -73,16 +73,40 @@ def sentences(answer: Answer, known: Known) -> list[str]:
     chosen = answer.recommended
     if chosen is None or chosen.estimate is None:
         return [f"No recommendation yet: {answer.reason}."]
-    lines = [_recommendation(chosen, chosen.estimate, known)]
+    form = answer_form(answer, known)
+    lines = [_recommendation(chosen, chosen.estimate, known, form)]
     confirmed = confirmation_of(chosen, known)
     if confirmed is not None:
-        lines.append(confirmation_line(confirmed))
+        lines.append(confirmation_line(confirmed, form))
     if answer.best is not None and answer.best is not chosen:
-        lines.append(_against_the_best(chosen, answer.best, known))
+        lines.append(_against_the_best(chosen, answer.best, known, form))
     for good_for, size in answer.alternatives.items():
-        if size is not answer.best or good_for == "metric":
-            lines.append(f"{FOR[good_for]}: {_in_short(size, chosen, known)}.")
+        is_worth_it = not _reads_the_same(size, chosen, known, form)
+        if is_worth_it if good_for == "metric" else size is not answer.best:
+            lines.append(f"{FOR[good_for]}: {_in_short(size, chosen, known, form)}.")
     return lines
+
+
+def answer_form(answer: Answer, known: Known) -> str:
+    """The format of the metric's values wherever the answer is read: as fine as its tolerance."""
+    shown = [size for size in (answer.recommended, answer.best) if size is not None]
+    values = [value for size in shown for value in metric_of(size.shown, known)]
+    grains = [tolerance_of(answer, known)]
+    if answer.best is not None:  # a tolerance that was asked for may be wide
+        between_seeds = known.yardstick.own_difference(answer.best.shown.between_seeds)
+        grains.append(abs(float(between_seeds)))
+    return metric_form(*values, digits=3, grain=min(filter(None, grains), default=0.0))
+
+
+def tolerance_of(answer: Answer, known: Known) -> float:
+    """The tolerance as a difference in the metric's own values."""
+    return abs(float(known.yardstick.own_difference(answer.tolerance)))
+
+
+def _reads_the_same(one: SizeAdvice, other: SizeAdvice, known: Known, form: str) -> bool:
+    """Whether the expected metrics of two sizes are written alike."""
+    first, second = (metric_of(size.shown, known)[0] for size in (one, other))
+    return f"{first:{form}}" == f"{second:{form}}"
 
 
 def so_far_forms(study: Study, trials: Sequence[FrozenTrial], hardware: str) -> list[str]:
@@ -91,11 +115,13 @@ def so_far_forms(study: Study, trials: Sequence[FrozenTrial], hardware: str) -> 
     `so far: batch size 64 at learning rate 0.21 (0.12 to 0.33), val_accuracy 0.976 (0.97 to 0.98)`.
     """
     known = known_here(study, trials, hardware)
-    chosen = answer_of(known).recommended
+    answer = answer_of(known)
+    chosen = answer.recommended
     if chosen is None:
         return []
     found = chosen.shown
-    rate, metric = f"{found.learning_rate:.2g}", expected(found, known)
+    metric = expected(found, known, answer_form(answer, known))
+    rate = f"{found.learning_rate:.2g}"
     brackets = f"({best_rates(found)})"
     size, name = chosen.batch_size, known.yardstick.metric.name
     return [
@@ -108,12 +134,12 @@ def so_far_forms(study: Study, trials: Sequence[FrozenTrial], hardware: str) -> 
     ]
 
 
-def _recommendation(size: SizeAdvice, found: SizeEstimate, known: Known) -> str:
+def _recommendation(size: SizeAdvice, found: SizeEstimate, known: Known, form: str) -> str:
     own = "".join(f", {name} {short(value)}" for name, value in found.params.items())
     return (
         f"Train with batch size {size.batch_size} at learning rate {found.learning_rate:.2g} "
         f"({best_rates(found)}){own}: a fresh run is expected to reach "
-        f"{known.yardstick.metric.name} {expected(found, known)}{_taking(size)}."
+        f"{known.yardstick.metric.name} {expected(found, known, form)}{_taking(size)}."
     )
 
 
@@ -132,15 +158,14 @@ def _taking(size: SizeAdvice) -> str:
     parts = []
     if size.train_seconds is not None:
         parts.append(f"in {human_seconds(size.train_seconds)}")
-    if size.peak_memory_bytes is not None:
+    if size.peak_memory_bytes:  # 0 where nothing measures it
         parts.append(f"with {human_bytes(size.peak_memory_bytes)}")
     return "".join(f" {part}" for part in parts)
 
 
-def expected(found: SizeEstimate, known: Known) -> str:
+def expected(found: SizeEstimate, known: Known, form: str) -> str:
     """`0.976 (0.969 to 0.982)`: the mean, and the interval of one fresh run."""
     mean, low, high = metric_of(found, known)
-    form = metric_form(mean, low, high, digits=3)
     return f"{mean:{form}} ({low:{form}} to {high:{form}})"
 
 
@@ -152,10 +177,10 @@ def metric_of(found: SizeEstimate, known: Known) -> tuple[float, float, float]:
     return float(yardstick.own(1 - found.error)), float(low), float(high)
 
 
-def _against_the_best(chosen: SizeAdvice, best: SizeAdvice, known: Known) -> str:
+def _against_the_best(chosen: SizeAdvice, best: SizeAdvice, known: Known, form: str) -> str:
     lost = abs(float(known.yardstick.own_difference(chosen.error - best.error)))
-    form = metric_form(metric_of(best.shown, known)[0], digits=3)
-    off = f"{lost:{form}} from" if float(f"{lost:{form}}") else "as good as"
+    is_less = not _reads_the_same(chosen, best, known, form) and float(f"{lost:{form}}")
+    off = f"{lost:{form}} from" if is_less else "as good as"
     size = best.batch_size
     return f"That is {off} the best expected, of batch size {size}{_share_of_time(chosen, best)}."
 
@@ -166,9 +191,9 @@ def _share_of_time(chosen: SizeAdvice, best: SizeAdvice) -> str:
     return f", in {ratio(chosen.train_seconds, best.train_seconds)} of its time"
 
 
-def _in_short(size: SizeAdvice, chosen: SizeAdvice, known: Known) -> str:
+def _in_short(size: SizeAdvice, chosen: SizeAdvice, known: Known, form: str) -> str:
     found = size.shown
-    text = f"{size.batch_size} at {found.learning_rate:.2g}, {expected(found, known)}"
+    text = f"{size.batch_size} at {found.learning_rate:.2g}, {expected(found, known, form)}"
     if size.train_seconds and chosen.train_seconds:
         text += f", {times_the('time', size.train_seconds, chosen.train_seconds)}"
     if size.peak_memory_bytes and chosen.peak_memory_bytes:
@@ -178,8 +203,7 @@ def _in_short(size: SizeAdvice, chosen: SizeAdvice, known: Known) -> str:
 
 def footnote(answer: Answer, known: Known) -> str:
     """How the recommendation was chosen."""
-    tolerance = abs(float(known.yardstick.own_difference(answer.tolerance)))
-    form = metric_form(tolerance, digits=3)
+    tolerance, form = tolerance_of(answer, known), answer_form(answer, known)
     what = "as asked" if answer.is_named else "one deviation between seeds"
     return (
         f"{MARK} among the sizes surely within {tolerance:{form}} of the best ({what}); brackets: "
@@ -203,7 +227,7 @@ def answer_json(answer: Answer, known: Known) -> dict[str, Any]:
         "reason": answer.reason or None,
         "confirmed": None if chosen is None else confirmation_json(confirmation_of(chosen, known)),
         "best": None if best is None else best.batch_size,
-        "tolerance": abs(float(known.yardstick.own_difference(answer.tolerance))),
+        "tolerance": tolerance_of(answer, known),
         "alternatives": {name: size.batch_size for name, size in answer.alternatives.items()},
         "sizes": list(rows.values()),
     }

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from batchfront.study.answer.choice import Answer, SizeAdvice
 from batchfront.study.answer.known import Known
-from batchfront.study.answer.show import MARK, best_rates, expected
+from batchfront.study.answer.show import MARK, answer_form, best_rates, expected
 from batchfront.study.show import human_bytes, human_seconds, plain_table
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def answer_table(answer: Answer, known: Known, *, width: int) -> Table:
 def _fitting(columns: dict[str, Column], width: int) -> list[Column]:
     """The columns that there is room for, in their order."""
     shown = [name for name in columns if name not in SHORTER.values()]
-    for dropped in DROPPED:
+    for dropped in filter(columns.__contains__, DROPPED):
         if sum(columns[name].width for name in shown) < width:
             break
         by = [SHORTER[dropped]] if dropped in SHORTER else []
@@ -64,6 +64,7 @@ def _fitting(columns: dict[str, Column], width: int) -> list[Column]:
 def _columns(answer: Answer, known: Known) -> dict[str, Column]:
     """All that there are, by name, the shorter forms of some among them."""
     sizes, metric = answer.sizes, known.yardstick.metric.name
+    form = answer_form(answer, known)
 
     def column(head: str, cell: Callable[[SizeAdvice], str], justify: str = "right") -> Column:
         return Column(head=head, cells=[cell(size) for size in sizes], justify=justify)
@@ -72,11 +73,12 @@ def _columns(answer: Answer, known: Known) -> dict[str, Column]:
         "size": column("size", lambda size: _marked(size, answer)),
         "rate, interval": column("learning rate", partial(_rate, brackets=True), "left"),
         "rate": column("rate", _rate, "left"),
-        "metric, interval": column(metric, lambda size: _metric(size, known), "left"),
-        "metric": column(metric, lambda size: _metric(size, known).partition(" ")[0], "left"),
+        "metric, interval": column(metric, lambda size: _metric(size, known, form), "left"),
+        "metric": column(metric, lambda size: _metric(size, known, form).partition(" ")[0], "left"),
         "time": column("time", lambda size: _time(size.train_seconds)),
-        "memory": column("memory", _memory),
     }
+    if any(size.peak_memory_bytes for size in sizes):
+        found["memory"] = column("memory", _memory)
     if known.target is not None:
         head = f"to {known.target:g}"
         found["target, epochs"] = column(head, partial(_to_target, epochs=True))
@@ -86,8 +88,8 @@ def _columns(answer: Answer, known: Known) -> dict[str, Column]:
     return found
 
 
-def _metric(size: SizeAdvice, known: Known) -> str:
-    return "" if size.estimate is None else expected(size.estimate, known)
+def _metric(size: SizeAdvice, known: Known, form: str) -> str:
+    return "" if size.estimate is None else expected(size.estimate, known, form)
 
 
 def _marked(size: SizeAdvice, answer: Answer) -> str:

@@ -173,6 +173,17 @@ def values_by_name(trial: FrozenTrial, names: Sequence[str]) -> dict[str, Any]:
     return values
 
 
+def measured_names(trials: Iterable[FrozenTrial], names: Sequence[str]) -> list[str]:
+    """The objectives worth showing: not the memory where nothing has measured it, 0 everywhere."""
+    told = [trial.values for trial in trials if trial.values is not None]
+    unmeasured = {
+        n
+        for n, name in enumerate(names)
+        if name == OBJECTIVES[2] and told and not any(values[n] for values in told)
+    }
+    return [name for n, name in enumerate(names) if n not in unmeasured]
+
+
 def trial_row(trial: FrozenTrial, metric_names: Sequence[str]) -> dict[str, Any]:
     """Number, parameters and objective values; None where a stopped trial has none."""
     return {

@@ -11,6 +11,7 @@ from batchfront.study.show import said, short
 from batchfront.study.trials.attributes import (
     VERDICT,
     is_feasible,
+    measured_names,
     own_params,
     trial_row,
 )
@@ -28,6 +29,8 @@ OTHER = "#94a3b8"
 STOPPED = "#111827"
 LEARNING_RATE_BINS = 12
 MOST_COLUMNS = 24  # of batch sizes
+BELOW = {"orientation": "h", "yref": "container", "y": 0, "yanchor": "bottom"}
+"""Where a legend stands: below the title of the axis, however many lines it takes."""
 APART = 1.4  # times the size before it: closer marks cannot be read
 MOST_DRAWN = 2000
 """Points of one colour; a page of more takes long to open. Fronts, bests and cells are of all."""
@@ -74,7 +77,7 @@ def best_per_batch_size(trials: Trials, names: Sequence[str]) -> go.Figure:
         title="Best result per batch size",
         xaxis={"title": "batch size", "type": "log", **size_ticks(sizes)},
         yaxis={"title": axis_title(names[0])},
-        legend={"orientation": "h", "y": -0.2},
+        legend=BELOW,
         height=420,
     )
     return figure
@@ -90,6 +93,8 @@ def heat_map(trials: Trials, names: Sequence[str]) -> go.Figure:
         _add_cells(figure, [(t, row) for t, row in rows if is_feasible(t)], rows, names)
     for name, state, symbol in (("completed", "COMPLETE", "circle"), ("stopped", "PRUNED", "x")):
         ended = [(t, row) for t, row in rows if t.state.name == state]
+        if not ended:
+            continue
         marker = {
             "symbol": symbol,
             "size": 8,
@@ -98,13 +103,13 @@ def heat_map(trials: Trials, names: Sequence[str]) -> go.Figure:
         }
         _add_marks(figure, ended, names, name=name, marker=marker)
     figure.update_layout(
-        title="Batch size x learning rate",
+        showlegend=True,  # also of stopped runs alone
         xaxis={"title": "batch size", **log2_ticks([row["batch_size"] for _, row in rows])},
         yaxis={
             "title": "learning rate",
             **_log10_ticks([row["learning_rate"] for _, row in rows] or [1.0]),
         },
-        legend={"orientation": "h", "y": -0.15},
+        legend=BELOW,
         height=520,
     )
     return figure
@@ -155,10 +160,21 @@ def _add_cells(figure: go.Figure, feasible: Any, rows: Any, names: Sequence[str]
         z=cells,
         colorscale="Viridis",
         reversescale=is_minimized(names[0], names),  # bright is good
-        colorbar={"title": axis_title(names[0])},
+        colorbar=colorbar(axis_title(names[0])),
         hoverinfo="skip",
         name="best per cell",
     )
+
+
+def colorbar(title: str) -> dict[str, Any]:
+    """One above the figure: beside it, it would take half of a phone."""
+    return {
+        "title": {"text": title, "side": "top"},
+        "orientation": "h",
+        "y": 1.02,
+        "yanchor": "bottom",
+        "thickness": 12,
+    }
 
 
 def _better(value: float, than: float, names: Sequence[str]) -> bool:
@@ -217,7 +233,7 @@ def label(trial: FrozenTrial, names: Sequence[str]) -> str:
         *(escape(f"{name} {short(row[name])}") for name in own_params([trial])),
     ]
     if trial.values is not None:
-        for name in names:
+        for name in measured_names([trial], names):
             what = "" if name in TITLES else f"{escape(axis_title(name))} "  # their units say it
             lines.append(what + said(name, row[name]))
     else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from html import unescape
@@ -10,9 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from batchfront.objectives.length import Length
-from batchfront.study.answer.choice import SizeAdvice, answer_of
+from batchfront.study.answer.choice import Answer, SizeAdvice, answer_of
 from batchfront.study.answer.known import Known, known_of
-from batchfront.study.answer.show import best_rates, metric_of, sentences
+from batchfront.study.answer.show import answer_form, best_rates, metric_of, sentences
 from batchfront.study.findings.overview import figures
 from batchfront.study.findings.overview.summary import summary_lines
 from batchfront.study.findings.page.beside import (
@@ -27,7 +28,7 @@ from batchfront.study.findings.page.curves import learning_curves
 from batchfront.study.findings.page.front import FrontTable, front_of
 from batchfront.study.findings.page.measured import measured_rows
 from batchfront.study.findings.page.panels import panels
-from batchfront.study.findings.page.projections import projections
+from batchfront.study.findings.page.projections import pairs_of, projections
 from batchfront.study.findings.page.side import Side
 from batchfront.study.findings.page.spent import Spent, spent_of
 from batchfront.study.findings.page.surface import search_map
@@ -35,7 +36,8 @@ from batchfront.study.findings.page.theme import THEMES
 from batchfront.study.findings.page.units import words_of
 from batchfront.study.plan.agreement import AGREEMENT, IMPORTED
 from batchfront.study.plan.space import SearchSpace
-from batchfront.study.show import counted, human_bytes, human_seconds, metric_form
+from batchfront.study.show import counted, human_bytes, human_seconds
+from batchfront.study.trials.attributes import VERDICT, is_feasible, is_finished
 from batchfront.study.trials.hardware import (
     by_hardware,
     hardware_title,
@@ -75,7 +77,8 @@ class Part:
     choose: Mapping[str, Any] | None = None
     search: Sequence[Mapping[str, Any]] = ()
     spent: Sequence[Spent] = ()
-    projections: Mapping[str, Any] | None = None
+    projections: Sequence[Mapping[str, Any]] = ()
+    nothing: str = ""  # why there is no front
 
 
 def report_html(
@@ -158,12 +161,14 @@ def _part(
 ) -> Part:
     answer = None if known is None else answer_of(known)
     choose = None
-    said, tiles, buys = [], [], figures.best_per_batch_size(trials, names)
-    search = [figures.heat_map(trials, names)]
+    front = median_front(trials, names)
+    said, tiles = [], []
+    buys = figures.best_per_batch_size(trials, names) if any(map(is_feasible, trials)) else None
+    search = [figures.heat_map(trials, names)] if any(map(is_finished, trials)) else []
     if known is not None and answer is not None:
         said = sentences(answer, known)
         if answer.recommended is not None:
-            tiles = tiles_of(answer.recommended, known)
+            tiles = tiles_of(answer, answer.recommended, known)
             buys = panels([Side(label="", answer=answer, known=known)])
             choose = choose_of(answer, known)
             search = [search_map(answer, known), learning_curves(known)]
@@ -171,20 +176,35 @@ def _part(
         title=title,
         sentences=said,
         tiles=tiles,
-        buys=plain(buys),
+        buys=None if buys is None else plain(buys),
         choose=choose,
         search=[plain(figure) for figure in search],
-        front=front_of(median_front(trials, names), names, among=trials),
+        front=front_of(front, names, among=trials),
         spent=spent_of(trials, probing=probing),
-        projections=plain(projections(trials, names)) if len(names) > 1 else None,
+        projections=[
+            plain(projections(trials, names, [pair]))
+            for pair in (pairs_of(trials, names) if front else [])
+        ],
+        nothing="" if front else _why_nothing(trials),
     )
 
 
-def tiles_of(chosen: SizeAdvice, known: Known) -> list[Tile]:
+def _why_nothing(trials: Sequence[FrozenTrial]) -> str:
+    """`No run completed: 28 stalled, 2 diverged, so there is no front and nothing to compare.`"""
+    ended = Counter(
+        str(trial.user_attrs.get(VERDICT, "failed")).replace("_", " ")
+        for trial in trials
+        if is_finished(trial)
+    )
+    why = ", ".join(f"{n} {verdict}" for verdict, n in ended.most_common()) or "none has ended"
+    return f"No run completed ({why}): there is no front, and no batch size to compare."
+
+
+def tiles_of(answer: Answer, chosen: SizeAdvice, known: Known) -> list[Tile]:
     """The three or four figures of a recommendation."""
     found = chosen.shown
     mean, low, high = metric_of(found, known)
-    form = metric_form(mean, low, high, digits=3)
+    form = answer_form(answer, known)
     tiles = [
         Tile(what="batch size", value=str(chosen.batch_size), more=f"rests on {chosen.evidence}"),
         Tile(
@@ -200,7 +220,7 @@ def tiles_of(chosen: SizeAdvice, known: Known) -> list[Tile]:
     ]
     if chosen.train_seconds is not None:
         memory = chosen.peak_memory_bytes
-        more = "" if memory is None else f"with {human_bytes(memory)} of memory"
+        more = f"with {human_bytes(memory)} of memory" if memory else ""
         tiles.append(
             Tile(what="training time", value=human_seconds(chosen.train_seconds), more=more)
         )

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from batchfront.study.show import counted, human_bytes, plain_table, said, short
 from batchfront.study.trials.attributes import (
     WAITS,
+    measured_names,
     own_params,
     trial_row,
 )
@@ -18,8 +20,14 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 WIDTH = 100
-NARROW = 90  # columns that the front takes with the names of its objectives on one line
-NARROWEST = 76  # and with each word of a name whole
+BETWEEN = 3  # columns of the terminal that rich puts around a cell
+ASKED = ("batch_size", "learning_rate")
+SHORTER = {
+    "batch_size": "size",
+    "learning_rate": "rate",
+    "train_seconds": "time",
+    "peak_memory_bytes": "memory",
+}
 
 
 def front_table(
@@ -36,19 +44,74 @@ def front_table(
         width: columns of the terminal.
         among: all trials, for the spread of repeated ones.
     """
-    own = own_params(front)
-    asked = ["size", "rate"] if width < NARROWEST else ["batch size", "learning rate"]
-    names = ["trial", *asked, *own, *metric_names]
-    if own or width < NARROW:  # names wrap at spaces
-        names = [name.replace("_", " ") for name in names]
+    columns, left_out = _fitting(
+        _front_columns(front, metric_names, among), own_params(front), width
+    )
     where = f" on {hardware}" if hardware else ""
     title = f"Pareto front{where}: {counted(len(front), 'trial')}"
-    repeats = repeats_of(front, among)
-    several = any(one["n_seeds"] > 1 for one in repeats)
-    table = plain_table(title, [(n, "right") for n in [*names, *(["seeds"] if several else [])]])
-    for cells, one in zip(front_cells(front, metric_names), repeats, strict=True):
-        table.add_row(*cells, *([spread(metric_names[0], one)] if several else []))
+    table = plain_table(title, [(head, "right") for head, _ in columns])
+    for cells in zip(*(cells for _, cells in columns), strict=True):
+        table.add_row(*cells)
+    if left_out:
+        table.caption = f"no room for {', '.join(left_out)}: front --csv has all"
+        table.caption_justify = "left"
     return table
+
+
+def _front_columns(
+    front: Sequence[FrozenTrial], metric_names: Sequence[str], among: Sequence[FrozenTrial]
+) -> dict[str, list[str]]:
+    """The cells of each column by its name; the seeds where a setting was repeated."""
+    own, shown = own_params(front), measured_names(among or front, metric_names)
+    names = ["trial", "batch_size", "learning_rate", *own, *shown]
+    rows = _cells(front, metric_names, shown)
+    columns = {name: [row[n] for row in rows] for n, name in enumerate(names)}
+    repeats = repeats_of(front, among)
+    if any(one["n_seeds"] > 1 for one in repeats):
+        columns["seeds"] = [spread(metric_names[0], one) for one in repeats]
+    return columns
+
+
+def _fitting(
+    columns: Mapping[str, list[str]], own: Sequence[str], width: int
+) -> tuple[list[tuple[str, list[str]]], list[str]]:
+    """The columns with headings as long as there is room for, and which of them had to go.
+
+    Headings first wrap at spaces, then get shorter; then the task's own parameters go, from the
+    last: no word is broken.
+    """
+    plain = {name: _spaced(name) if name in ASKED else name for name in columns}
+    short = {name: SHORTER.get(name, _spaced(name)) for name in columns}
+    for heads, is_whole in ((plain, True), ({n: _spaced(n) for n in columns}, False)):
+        found = [
+            (_wrapped(heads[name], columns[name], is_whole), columns[name]) for name in columns
+        ]
+        if _width(found) < width:
+            return found, []
+    for n_left_out in range(len(own) + 1):
+        left_out = list(own[len(own) - n_left_out :])
+        kept = [name for name in columns if name not in left_out]
+        found = [(_wrapped(short[name], columns[name], False), columns[name]) for name in kept]
+        if _width(found) < width:
+            break
+    return found, left_out
+
+
+def _spaced(name: str) -> str:
+    return name.replace("_", " ")
+
+
+def _wrapped(head: str, cells: Sequence[str], is_whole: bool) -> str:
+    """The heading in lines no wider than its longest word, or than the cells."""
+    if is_whole:
+        return head
+    widest = max(map(len, [*head.split(), *cells]))
+    return "\n".join(textwrap.wrap(head, widest))
+
+
+def _width(columns: Sequence[tuple[str, Sequence[str]]]) -> int:
+    """The columns of the terminal that they take."""
+    return sum(max(map(len, [*head.split("\n"), *cells])) + BETWEEN for head, cells in columns)
 
 
 def spread(name: str, repeats: Mapping[str, Any]) -> str:
@@ -59,8 +122,10 @@ def spread(name: str, repeats: Mapping[str, Any]) -> str:
     return f"median of {repeats['n_seeds']}, {low} to {high}"
 
 
-def front_cells(front: Sequence[FrozenTrial], metric_names: Sequence[str]) -> list[list[str]]:
-    """A row of text for each trial: number, batch size, rate, the task's own, objectives."""
+def _cells(
+    front: Sequence[FrozenTrial], metric_names: Sequence[str], shown: Sequence[str]
+) -> list[list[str]]:
+    """A row of text for each trial: number, size, rate, the task's own, objectives `shown`."""
     own = own_params(front)
     rows = [trial_row(trial, metric_names) for trial in front]
     return [
@@ -69,7 +134,7 @@ def front_cells(front: Sequence[FrozenTrial], metric_names: Sequence[str]) -> li
             str(row["batch_size"]),
             f"{row['learning_rate']:.3g}",
             *(short(row.get(name)) for name in own),
-            *(said(name, row[name]) for name in metric_names),
+            *(said(name, row[name]) for name in shown),
         ]
         for row in rows
     ]

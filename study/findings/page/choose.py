@@ -6,7 +6,7 @@ from typing import Any
 
 from batchfront.study.answer.choice import SURE, Answer
 from batchfront.study.answer.known import Known
-from batchfront.study.answer.show import answer_json
+from batchfront.study.answer.show import answer_form, answer_json
 from batchfront.study.findings.page.units import BYTES, SECONDS, unit_of, words_of
 
 
@@ -16,11 +16,17 @@ def choose_of(answer: Answer, known: Known) -> dict[str, Any]:
     sizes = [size for size in found["sizes"] if size["status"] == "shown"]
     units = {name: unit_of(name, (size[name] for size in sizes)) for name in (SECONDS, BYTES)}
     limits = [
-        {"name": name, "title": units[name].title, "size": units[name].size, "most": True}
+        {
+            "name": name,
+            "title": units[name].title,
+            "size": units[name].size,
+            "most": True,
+            "decimals": None,
+        }
         for name in (BYTES, SECONDS)
         if all(size[name] for size in sizes)
     ]
-    metric = known.yardstick.metric
+    metric, form = known.yardstick.metric, answer_form(answer, known)
     words = words_of(metric.name)
     limits.append(
         {
@@ -28,6 +34,7 @@ def choose_of(answer: Answer, known: Known) -> dict[str, Any]:
             "title": f"expected {words}",
             "size": 1.0,
             "most": not metric.maximize,
+            "decimals": int(form[1:-1]) if form.endswith("f") else None,
         }
     )
     surely = {
@@ -40,6 +47,7 @@ def choose_of(answer: Answer, known: Known) -> dict[str, Any]:
         "limits": limits,
         "maximize": metric.maximize,
         "tolerance": found["tolerance"],
+        "within": f"{found['tolerance']:{form}}",
         "sizes": [
             {**{name: size[name] for name in kept}, "surely": surely[size["batch_size"]]}
             for size in sizes

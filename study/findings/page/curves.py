@@ -7,7 +7,7 @@ from html import escape
 from typing import TYPE_CHECKING
 
 from batchfront.study.answer.known import Known
-from batchfront.study.findings.overview.figures import thinned
+from batchfront.study.findings.overview.figures import BELOW, thinned
 from batchfront.study.findings.page.units import words_of
 from batchfront.study.trials.rows import RunRow
 
@@ -42,7 +42,7 @@ def learning_curves(known: Known, *, most: int = MOST_CURVES) -> go.Figure:
         yaxis={"range": _range(drawn, known)},
         height=480,
         margin={"l": 50, "r": 10, "t": 40, "b": 40},
-        legend={"title": {"text": "batch size "}, "orientation": "h", "y": -0.2, "yanchor": "top"},
+        legend={"title": {"text": "batch size "}, **BELOW},
     )
     return figure
 

@@ -7,7 +7,8 @@ from html import escape
 
 from batchfront.study.answer.choice import SizeAdvice
 from batchfront.study.answer.known import Known
-from batchfront.study.answer.show import best_rates, metric_of
+from batchfront.study.answer.show import answer_form, best_rates, metric_of
+from batchfront.study.findings.page.side import Side
 from batchfront.study.findings.page.units import words_of
 from batchfront.study.show import human_bytes, human_seconds, metric_form
 from batchfront.study.trials.rows import RunRow
@@ -25,12 +26,13 @@ def run_text(row: RunRow, known: Known) -> str:
     )
 
 
-def size_text(size: SizeAdvice, known: Known) -> str:
+def size_text(size: SizeAdvice, side: Side) -> str:
     """What hovering over a batch size shows."""
+    known = side.known
     lines = [f"batch size {size.batch_size}"]
     if size.estimate is not None:
         found, (mean, low, high) = size.estimate, metric_of(size.estimate, known)
-        form = metric_form(mean, low, high)
+        form = answer_form(side.answer, known)
         name = escape(words_of(known.yardstick.metric.name))
         lines += [
             f"learning rate {found.learning_rate:.2g} ({best_rates(found)})",
@@ -38,7 +40,7 @@ def size_text(size: SizeAdvice, known: Known) -> str:
         ]
     if size.train_seconds is not None:
         lines.append(human_seconds(size.train_seconds))
-    if size.peak_memory_bytes is not None:
+    if size.peak_memory_bytes:
         lines.append(human_bytes(size.peak_memory_bytes))
     return "<br>".join([*lines, f"rests on {size.evidence}", _numbers(size.trials)])
 

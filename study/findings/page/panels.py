@@ -8,17 +8,20 @@ from html import escape
 from typing import TYPE_CHECKING, Any
 
 from batchfront.study.answer.model import SizeEstimate
-from batchfront.study.findings.overview.figures import size_ticks, thinned
+from batchfront.study.findings.overview.figures import BELOW, size_ticks, thinned
 from batchfront.study.findings.page.good_part import good_part
 from batchfront.study.findings.page.hover import run_text, size_text
 from batchfront.study.findings.page.side import Side
 from batchfront.study.findings.page.theme import BANDS, CHOSEN, SIDES
 from batchfront.study.findings.page.units import BYTES, SECONDS, unit_of, words_of
+from batchfront.study.trials.rows import runs_of
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
 HEIGHTS = (0.42, 0.22, 0.18, 0.18)
+HEIGHT = 860  # pixels of all four
+FRESH = "#a21caf"  # of runs that confirm a recommendation
 MANY = 30.0  # largest over smallest value: beyond, an axis has labels at powers of ten alone
 MARK_HEIGHT = 17  # pixels of what names a recommendation
 
@@ -26,37 +29,45 @@ MARK_HEIGHT = 17  # pixels of what names a recommendation
 def panels(sides: Sequence[Side], *, most_runs: int | None = None) -> go.Figure:
     """The four panels; the recommendation of each side is a line through all of them.
 
+    Costs that nobody knows, or that nothing has measured, have no panel.
+
     `most_runs`: how many runs are drawn of each side, if fewer than usual.
     """
     from plotly.subplots import make_subplots
 
+    costs = [name for name in (SECONDS, BYTES) if any(_costs(sides, name))]
     figure = make_subplots(
-        rows=4,
+        rows=2 + len(costs),
         cols=1,
         shared_xaxes=True,
         vertical_spacing=0.06,
-        row_heights=list(HEIGHTS),
-        subplot_titles=_titles(sides),
+        row_heights=list(HEIGHTS[: 2 + len(costs)]),
+        subplot_titles=_titles(sides, costs),
     )
     figure.update_annotations(x=0, xanchor="left", font={"size": 14})
     for number, side in enumerate(sides):
         _add_interval(figure, side, number)
         _add_runs(figure, side, number, most_runs)
+        _add_fresh(figure, side, number)
         _add_expected(figure, side, number)
         _add_rates(figure, side, number)
-    _add_costs(figure, sides)
+    _add_costs(figure, sides, costs)
     for number, side in enumerate(sides):
         _mark(figure, side, None if len(sides) == 1 else number)
-    _name_axes(figure, sides)
+    _name_axes(figure, sides, n_rows=2 + len(costs))
     return figure
 
 
-def _titles(sides: Sequence[Side]) -> list[str]:
+def _costs(sides: Sequence[Side], name: str) -> list[float | None]:
+    """Seconds or bytes of all sizes."""
+    return [getattr(size, name) for side in sides for size in side.answer.sizes]
+
+
+def _titles(sides: Sequence[Side], costs: Sequence[str]) -> list[str]:
     """A heading for each panel: on a phone, words beside an axis would take its room."""
-    sizes = [size for side in sides for size in side.answer.sizes]
-    costs = (unit_of(name, (getattr(size, name) for size in sizes)) for name in (SECONDS, BYTES))
     metric = escape(words_of(sides[0].known.yardstick.metric.name))
-    return [metric, "best learning rate", *(unit.title for unit in costs)]
+    titles = (unit_of(name, _costs(sides, name)).title for name in costs)
+    return [metric, "best learning rate", *titles]
 
 
 def _decades(values: Sequence[float]) -> dict[str, Any]:
@@ -100,6 +111,29 @@ def _add_runs(figure: go.Figure, side: Side, number: int, most: int | None) -> N
     )
 
 
+def _add_fresh(figure: go.Figure, side: Side, number: int) -> None:
+    """The completed runs that confirm a recommendation: they are no evidence for it."""
+    rows = [row for row in runs_of(side.known.fresh, side.known.names) if row.metric is not None]
+    if not rows:
+        return
+    figure.add_scatter(
+        x=[row.batch_size for row in rows],
+        y=[row.metric for row in rows],
+        mode="markers",
+        marker={
+            "symbol": "diamond-open",
+            "size": 9,
+            "color": SIDES[number] if side.label else FRESH,
+            "line": {"width": 1.5},
+        },
+        name=side.named("fresh runs that confirm"),
+        text=[run_text(row, side.known) for row in rows],
+        hoverinfo="text",
+        row=1,
+        col=1,
+    )
+
+
 def _add_expected(figure: go.Figure, side: Side, number: int) -> None:
     """The line of what a fresh run is expected to reach."""
     figure.add_scatter(
@@ -108,7 +142,7 @@ def _add_expected(figure: go.Figure, side: Side, number: int) -> None:
         mode="lines+markers",
         line={"color": SIDES[number], "width": 2.5},
         name=side.named("expected of a fresh run"),
-        text=[size_text(size, side.known) for size in side.shown],
+        text=[size_text(size, side) for size in side.shown],
         hoverinfo="text",
         row=1,
         col=1,
@@ -133,7 +167,7 @@ def _add_rates(figure: go.Figure, side: Side, number: int) -> None:
         mode="lines+markers",
         line={"color": SIDES[number], "width": 2},
         showlegend=False,
-        text=[size_text(size, side.known) for size in side.shown],
+        text=[size_text(size, side) for size in side.shown],
         hoverinfo="text",
         row=2,
         col=1,
@@ -163,9 +197,9 @@ def _add_open_ends(figure: go.Figure, found: Sequence[SizeEstimate], number: int
     )
 
 
-def _add_costs(figure: go.Figure, sides: Sequence[Side]) -> None:
-    for row, name in ((3, SECONDS), (4, BYTES)):
-        values = [getattr(size, name) for side in sides for size in side.answer.sizes]
+def _add_costs(figure: go.Figure, sides: Sequence[Side], costs: Sequence[str]) -> None:
+    for row, name in enumerate(costs, 3):
+        values = _costs(sides, name)
         unit = unit_of(name, values)
         for number, side in enumerate(sides):
             sizes = [size for size in side.answer.sizes if getattr(size, name)]
@@ -175,7 +209,7 @@ def _add_costs(figure: go.Figure, sides: Sequence[Side]) -> None:
                 mode="lines+markers",
                 line={"color": SIDES[number], "width": 2},
                 showlegend=False,
-                text=[size_text(size, side.known) for size in sizes],
+                text=[size_text(size, side) for size in sizes],
                 hoverinfo="text",
                 row=row,
                 col=1,
@@ -209,16 +243,16 @@ def _mark(figure: go.Figure, side: Side, number: int | None) -> None:
     )
 
 
-def _name_axes(figure: go.Figure, sides: Sequence[Side]) -> None:
+def _name_axes(figure: go.Figure, sides: Sequence[Side], *, n_rows: int) -> None:
     sizes = [size.batch_size for side in sides for size in side.answer.sizes]
     figure.update_xaxes(type="log", **size_ticks(sizes))
-    figure.update_xaxes(title="batch size", row=4, col=1)
+    figure.update_xaxes(title="batch size", row=n_rows, col=1)
     figure.update_yaxes(range=good_part(sides), row=1, col=1)
     shown = [size.estimate for side in sides for size in side.answer.sizes if size.estimate]
     ends = [end for found in shown for end in (found.learning_rate_low, found.learning_rate_high)]
     figure.update_yaxes(**_decades(ends), row=2, col=1)
     figure.update_layout(
-        height=860,
+        height=round(HEIGHT * sum(HEIGHTS[:n_rows])),
         margin={"l": 50, "r": 15, "t": 50 + MARK_HEIGHT * (len(sides) - 1), "b": 40},
-        legend={"orientation": "h", "y": -0.09, "yanchor": "top"},
+        legend=BELOW,
     )

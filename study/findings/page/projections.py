@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from batchfront.study.findings.overview.figures import FRONT, OTHER, label, legend, thinned
+from batchfront.study.findings.overview.figures import BELOW, FRONT, OTHER, label, legend, thinned
 from batchfront.study.findings.page.units import UNITS, Unit, unit_of
-from batchfront.study.trials.attributes import is_feasible
+from batchfront.study.trials.attributes import is_feasible, measured_names
 from batchfront.study.trials.repeats import median_front
 from batchfront.study.trials.yardstick import is_minimized
 
@@ -17,11 +17,21 @@ if TYPE_CHECKING:
 
 NEAR = 4.0  # times the usual distance of the front from its best that the metric's axis shows
 ROOM = 0.06  # of the axis, above and below
-WIDE = 30.0  # largest over smallest value: beyond, an axis has labels at powers of ten alone
+WIDE = 100.0  # largest over smallest value: beyond, an axis has labels at powers of ten alone
 
 
-def projections(trials: Sequence[FrozenTrial], names: Sequence[str]) -> go.Figure:
-    """Pairs of objectives side by side: all of three, else each with the first."""
+def pairs_of(trials: Sequence[FrozenTrial], names: Sequence[str]) -> list[tuple[int, int]]:
+    """Which objectives are drawn against which, x first: all of three, else each with the first."""
+    shown = [names.index(name) for name in measured_names(trials, names)]
+    return [(x, 0) for x in shown[1:]] + ([(1, 2)] if len(shown) == 3 else [])
+
+
+def projections(
+    trials: Sequence[FrozenTrial],
+    names: Sequence[str],
+    pairs: Sequence[tuple[int, int]] | None = None,
+) -> go.Figure:
+    """Pairs of objectives side by side: those asked for, else all that there are."""
     from plotly.subplots import make_subplots
 
     front = median_front(trials, names)
@@ -32,7 +42,7 @@ def projections(trials: Sequence[FrozenTrial], names: Sequence[str]) -> go.Figur
         for n, name in enumerate(names)
     ]
     axes = [_axis(n, names, units[n], front, rest) for n in range(len(names))]
-    pairs = [(x, 0) for x in range(1, len(names))] + ([(1, 2)] if len(names) == 3 else [])
+    pairs = pairs_of(trials, names) if pairs is None else pairs
     figure = make_subplots(rows=1, cols=len(pairs), horizontal_spacing=0.1)
     for column, (x, y) in enumerate(pairs, 1):
         others = (legend("other completed", rest), thinned(rest), OTHER)
@@ -53,7 +63,7 @@ def projections(trials: Sequence[FrozenTrial], names: Sequence[str]) -> go.Figur
         figure.update_xaxes(row=1, col=column, **axes[x])
         figure.update_yaxes(row=1, col=column, **axes[y])
     figure.update_layout(
-        legend={"orientation": "h", "y": -0.25},
+        legend=BELOW,
         height=400,
         margin={"l": 50, "r": 10, "t": 20, "b": 40},
     )

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
 STATES = {"COMPLETE": "completed", "PRUNED": "stopped early", "FAIL": "failed"}
-WIDEST = 60.0  # percent of the room: beside it stands what it says
+WIDEST = 100.0  # percent of the room for bars
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from batchfront.study.answer.choice import Answer
 from batchfront.study.answer.known import Known
 from batchfront.study.answer.model import Learned
-from batchfront.study.findings.overview.figures import log2_ticks, thinned
+from batchfront.study.findings.overview.figures import BELOW, colorbar, log2_ticks, thinned
 from batchfront.study.findings.page.theme import CHOSEN
 from batchfront.study.findings.page.units import words_of
 from batchfront.study.show import metric_form
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 N_SIZES, N_RATES = 33, 41
 N_LEVELS = 14
-N_TICKS = 6
+N_TICKS = 4
 SYMBOLS = ("x", "cross", "triangle-down", "diamond", "square", "star-triangle-down")
 MOST_RUNS = 1500
 EDGE = "#64748b"  # of the line of best rates: seen on light pages and on dark ones
@@ -51,7 +51,7 @@ def search_map(answer: Answer, known: Known, *, most_runs: int = MOST_RUNS) -> g
         },
         height=520,
         margin={"l": 50, "r": 10, "t": 30, "b": 40},
-        legend={"orientation": "h", "y": -0.18, "yanchor": "top"},
+        legend=BELOW,
     )
     return figure
 
@@ -80,10 +80,9 @@ def _add_contours(figure: go.Figure, learned: Learned, known: Known) -> None:
         contours={"start": low, "end": high, "size": (high - low) / N_LEVELS or 1.0},
         line={"width": 0.5, "color": "rgba(255,255,255,.5)"},
         colorbar={
-            "title": name,
+            **colorbar(name),
             "tickvals": ticks.tolist(),
             "ticktext": [f"{value:{form}}" for value in values],
-            "thickness": 12,
         },
         name="learned",
         showlegend=False,

@@ -15,7 +15,7 @@ from batchfront.study.answer.confirm import (
     confirmation_of,
 )
 from batchfront.study.answer.known import CONFIRM
-from batchfront.study.answer.show import sentences
+from batchfront.study.answer.show import answer_form, sentences
 from batchfront.study.cli.main import main
 from batchfront.study.plan.space import SearchSpace
 from batchfront.study.trials.attributes import PURPOSE, VERDICT
@@ -53,7 +53,8 @@ def with_fresh(
     assert again.recommended == answer.recommended, "fresh runs choose nothing"
     confirmed = confirmation_of(again.recommended, known)
     if confirmed is not None:
-        assert confirmation_line(confirmed) in sentences(again, known)
+        form = answer_form(again, known)
+        assert confirmation_line(confirmed, form) in sentences(again, known)
     return confirmed
 
 
@@ -75,7 +76,7 @@ def test_runs_near_what_was_promised_confirm_it():
     error = promised_error(study)
     found = confirmed_by(study, 0.95 * error, error, 1.1 * error)
     assert found.verdict == "as promised"
-    assert "3 fresh runs of it reached" in confirmation_line(found)
+    assert "3 fresh runs of it reached" in confirmation_line(found, ".3f")
 
 
 @pytest.mark.parametrize(
@@ -87,7 +88,7 @@ def test_runs_far_from_what_was_promised_contradict_it(times, verdict):
     error = promised_error(study)
     found = confirmed_by(study, times * error, times * error)
     assert found.verdict == verdict
-    assert f"{verdict} than promised" in confirmation_line(found)
+    assert f"{verdict} than promised" in confirmation_line(found, ".3f")
 
 
 def test_fresh_runs_that_are_within_the_promise_but_aside_of_it_are_told_so():
@@ -98,7 +99,7 @@ def test_fresh_runs_that_are_within_the_promise_but_aside_of_it_are_told_so():
     least, most = found.promised
     assert found.expected == pytest.approx(1 - error)
     assert least < 1 - 1.25 * error < 1 - error < most
-    assert f"though {0.25 * error:.3f} worse than expected" in confirmation_line(found)
+    assert f"though {0.25 * error:.3f} worse than expected" in confirmation_line(found, ".3f")
 
 
 def test_fresh_runs_still_count_when_the_recommended_rate_moves_a_little():
@@ -106,7 +107,7 @@ def test_fresh_runs_still_count_when_the_recommended_rate_moves_a_little():
     error = promised_error(study)
     found = confirmed_by(study, error, error, moved=1.1)
     assert found.n_runs == 2
-    assert f"2 fresh runs at {found.rates[0]:.2g} reached" in confirmation_line(found)
+    assert f"2 fresh runs at {found.rates[0]:.2g} reached" in confirmation_line(found, ".3f")
     assert with_fresh(world(1), error, moved=1.5) is None
 
 
@@ -135,8 +136,8 @@ def test_a_fresh_run_that_diverged_contradicts_the_promise():
     study = world(0)
     found = confirmed_by(study, promised_error(study), None)
     assert (found.verdict, found.n_stopped) == ("worse", 1)
-    assert "1 did not complete: not as promised" in confirmation_line(found)
-    assert "did not complete" in confirmation_line(confirmed_by(world(1), None, None))
+    assert "1 did not complete: not as promised" in confirmation_line(found, ".3f")
+    assert "did not complete" in confirmation_line(confirmed_by(world(1), None, None), ".3f")
 
 
 def test_a_search_ends_with_fresh_runs_that_are_made_once(workdir, rows, capsys):

@@ -195,8 +195,8 @@ def test_how_many_times_more_is_readable(a, b, said):
 
 @pytest.mark.parametrize(
     ("value", "text"),
-    [(0.9749, "0.9749"), (-0.02, "-0.0200"), (0.0, "0.0000"), (46.5, "46.5000"),
-     (1.2345678e-5, "1.23457e-05"), (3e7, "3e+07")],
+    [(0.9749, "0.9749"), (-0.02, "-0.0200"), (0.0, "0.0000"), (46.5, "46.500"),
+     (24868.953, "24869"), (1.2345678e-5, "1.235e-05"), (3e7, "3e+07")],
 )  # fmt: skip
 def test_a_metric_is_shown_whatever_its_size(value, text):
     assert said("val_loss", value) == text

@@ -69,7 +69,7 @@ def test_of_many_curves_some_are_drawn_and_the_figure_says_so(known):
 def test_the_seconds_are_those_that_were_measured(trials):
     bars = {one.what: one for one in spent_of(trials, probing=1.5)}
     assert {"in runs that completed", "in runs that were stopped early"} <= set(bars)
-    assert max(one.share for one in bars.values()) == 60
+    assert max(one.share for one in bars.values()) == 100
     n_stopped = sum(trial.state.name == "PRUNED" for trial in trials)
     assert bars["in runs that were stopped early"].text.endswith(f", {n_stopped} runs")
 

@@ -34,7 +34,8 @@ for (const table of document.querySelectorAll("table.sortable")) {
   });
 }
 
-const shortly = (value) => String(Number(value.toPrecision(3)));
+const shortly = (value, { decimals = null } = {}) =>
+  decimals === null ? String(Number(value.toPrecision(3))) : value.toFixed(decimals);
 
 /* The value at a place of 0 to 100: costs by ratios, the metric evenly; both ends let all pass. */
 function valueAt(limit, sizes, place) {
@@ -69,7 +70,7 @@ function choose(section) {
   function update() {
     const ends = known.limits.map((limit, n) => valueAt(limit, known.sizes, +inputs[n].value));
     inputs.forEach((input, n) => {
-      input.previousElementSibling.textContent = shortly(ends[n] / known.limits[n].size);
+      input.previousElementSibling.textContent = shortly(ends[n] / known.limits[n].size, known.limits[n]);
     });
     const passes = (size) => known.limits.every(({ name, most }, n) =>
       (most ? size[name] <= ends[n] : size[name] >= ends[n]));
@@ -80,7 +81,8 @@ function choose(section) {
     section.querySelector(".chosen").textContent = best === undefined
       ? "No batch size meets all of these limits."
       : `Batch size ${best.batch_size} at learning rate ${shortly(best.learning_rate)}: ` +
-        known.limits.map(({ name, title, size }) => `${title} ${shortly(best[name] / size)}`).join(", ");
+        known.limits.map((limit) =>
+          `${limit.title} ${shortly(best[limit.name] / limit.size, limit)}`).join(", ");
   }
   inputs.forEach((input) => input.addEventListener("input", update));
   update();
