@@ -190,14 +190,17 @@ def _part(
 
 
 def _why_nothing(trials: Sequence[FrozenTrial]) -> str:
-    """`No run completed: 28 stalled, 2 diverged, so there is no front and nothing to compare.`"""
+    """What has come of the runs of a study without a front."""
     ended = Counter(
         str(trial.user_attrs.get(VERDICT, "failed")).replace("_", " ")
         for trial in trials
         if is_finished(trial)
     )
     why = ", ".join(f"{n} {verdict}" for verdict, n in ended.most_common()) or "none has ended"
-    return f"No run completed ({why}): there is no front, and no batch size to compare."
+    return (
+        "There is no front, and no batch size to compare: no run completed within the study's "
+        f"limits ({why})."
+    )
 
 
 def tiles_of(answer: Answer, chosen: SizeAdvice, known: Known) -> list[Tile]:
