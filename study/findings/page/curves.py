@@ -37,12 +37,12 @@ def learning_curves(known: Known, *, most: int = MOST_CURVES) -> go.Figure:
     some = "" if len(drawn) == len(rows) else f" ({len(drawn)} of {len(rows):,} runs drawn)"
     plain = all(row.length is None or row.length.is_plain for row in drawn)
     figure.update_layout(
-        title={"text": f"{words} of each run{some}", "x": 0, "font": {"size": 14}},
+        title={"text": f"{words} of each run, by batch size{some}", "x": 0, "font": {"size": 14}},
         xaxis={"title": "epoch" if plain else "evaluation"},
         yaxis={"range": _range(drawn, known)},
         height=480,
         margin={"l": 50, "r": 10, "t": 40, "b": 40},
-        legend={"title": {"text": "batch size "}, **BELOW},
+        legend=BELOW,
     )
     return figure
 

@@ -14,7 +14,7 @@ from batchfront.study.cli.main import main
 from batchfront.study.findings.overview.board import FIGURE_POINTS, note, thinned_trials
 from batchfront.study.findings.overview.report import report_html
 from batchfront.study.opening.open import the_study
-from batchfront.study.show import human_bytes, human_seconds, metric_form, said, times_the
+from batchfront.study.show import human_bytes, human_seconds, said, times_the
 from batchfront.study.trials.attributes import ATTRIBUTES
 from batchfront.study.trials.sound import sound_trials
 
@@ -191,22 +191,6 @@ def test_seconds_are_readable(value, said):
 )
 def test_how_many_times_more_is_readable(a, b, said):
     assert times_the("time", a, b) == said
-
-
-@pytest.mark.parametrize(
-    ("values", "grain", "texts"),
-    [
-        ((0.9762, 0.9691), 0.004, ("0.976", "0.969")),
-        ((0.9762, 0.9691), 0.0004, ("0.9762", "0.9691")),
-        ((24868.953, 21962.754), 1589.0, ("24869", "21963")),
-        ((0.1349, 0.1338), 0.0012, ("0.1349", "0.1338")),
-        ((-412.7, 3.2), 5.0, ("-413", "3")),
-        ((8.954e8, 8.951e8), 2e5, ("8.954e+08", "8.951e+08")),
-    ],
-)
-def test_a_metric_is_written_as_finely_as_its_seeds_tell_it_apart(values, grain, texts):
-    form = metric_form(*values, digits=3, grain=grain)
-    assert tuple(f"{value:{form}}" for value in values) == texts
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,6 @@ import pytest
 
 from batchfront.study.answer.choice import SizeAdvice, answer_of
 from batchfront.study.answer.known import known_of
-from batchfront.study.answer.show import sentences
 from batchfront.study.findings.page import panels as page
 from batchfront.study.findings.page.panels import panels
 from batchfront.study.findings.page.side import Side
@@ -99,25 +98,3 @@ def test_two_studies_have_a_colour_and_a_mark_each(side):
 )
 def test_a_column_has_one_unit(name, values, title):
     assert unit_of(name, values).title == title
-
-
-def test_memory_that_nothing_measures_has_no_panel_and_no_words(side):
-    sizes = [replace(size, peak_memory_bytes=0.0) for size in side.answer.sizes]
-    chosen = next(s for s in sizes if s.batch_size == side.answer.recommended.batch_size)
-    answer = replace(side.answer, sizes=sizes, recommended=chosen)
-    figure = panels([replace(side, answer=answer)])
-    titles = [annotation.text for annotation in figure.layout.annotations]
-    assert any("time" in title for title in titles)
-    assert not any("memory" in title for title in titles)
-    assert figure.layout.xaxis3.title.text == "batch size"
-    assert "iB" in sentences(side.answer, side.known)[0]
-    assert "iB" not in sentences(answer, side.known)[0]
-
-
-def test_fresh_runs_that_confirm_are_points_of_their_own(side):
-    study = the_study("sqlite:///runs/batchfront.db", None)
-    run = next(t for t in sound_trials(study) if t.state.name == "COMPLETE")
-    figure = panels([replace(side, known=replace(side.known, fresh=[run]))])
-    (fresh,) = (trace for trace in figure.data if trace.name == "fresh runs that confirm")
-    assert fresh.y == (run.values[0],)
-    assert f"trial {run.number}<" in fresh.text[0]

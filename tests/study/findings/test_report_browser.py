@@ -98,6 +98,34 @@ def test_nothing_scrolls_sideways_on_a_phone(opened):
         assert box["x"] + box["width"] <= 390
 
 
+def test_bars_have_one_scale_and_axes_keep_clear_of_each_other_on_a_phone(opened):
+    page = opened(viewport={"width": 390, "height": 800})
+    rooms = [bar.bounding_box() for bar in page.locator(".bars .bar").all()]
+    assert len({(room["x"], room["width"]) for room in rooms}) == 1
+    assert rooms[0]["width"] > 150
+    for bar in page.locator(".bars .bar span").all():
+        share = bar.evaluate("one => parseFloat(one.style.width) / 100")
+        assert bar.bounding_box()["width"] == pytest.approx(
+            max(1, share * rooms[0]["width"]), abs=1
+        )
+    for figure in page.locator(".figure").all():
+        titles = figure.locator(".g-xtitle, .g-x2title, .g-x3title, .g-x4title, .legend").all()
+        boxes = [one.bounding_box() for one in titles if one.bounding_box() is not None]
+        for n, one in enumerate(boxes):
+            assert not any(_overlap(one, other) for other in boxes[n + 1 :])
+    for title in page.locator(".colorbar .cbtitle").all():
+        box = title.bounding_box()
+        assert box["x"] >= 0
+        assert box["x"] + box["width"] <= 390
+
+
+def _overlap(one: dict, other: dict) -> bool:
+    return all(
+        one[at] < other[at] + other[size] - 1 and other[at] < one[at] + one[size] - 1
+        for at, size in (("x", "width"), ("y", "height"))
+    )
+
+
 def test_a_name_with_html_in_it_is_shown_as_it_is(opened):
     page = opened()
     assert page.locator("h1").inner_text() == NAME

@@ -145,27 +145,3 @@ def test_no_word_of_its_heading_is_broken_however_narrow_the_terminal(width):
     head = " ".join(lines[1:rule]).replace("_", " ")  # below the title
     words = set(" ".join(["trial batch size learning rate", *OBJECTIVES]).replace("_", " ").split())
     assert {"size", "rate", "accuracy", "seconds", "bytes"} <= set(head.split()) <= words
-
-
-@pytest.mark.parametrize("width", [60, 80, 100])
-def test_searched_parameters_that_find_no_room_are_left_out_whole_and_named(width):
-    console = Console(width=width, file=io.StringIO())
-    trial = _trial((0.9777, 0.0741, 117 * 1024.0))
-    own = {"n_layers": 1, "units_0": 8, "optimizer_of_choice": "SGD", "units_1": 11}
-    trial.params = {"batch_size": 128, "learning_rate": 0.00351, **own}
-    console.print(front_table([trial], OBJECTIVES, width=width))
-    text = console.file.getvalue()
-    assert max(map(len, text.splitlines())) <= width
-    words = set(text.replace("_", " ").split())
-    for name in own:
-        assert set(name.split("_")) <= {word.strip(",:") for word in words}, name
-    assert ("no room for" in text) == (width < 100)
-
-
-def test_memory_that_nothing_measures_has_no_column():
-    trial = _trial((0.9777, 0.0741, 0.0))
-    trial.params = {"batch_size": 128, "learning_rate": 0.00351}
-    table = front_table([trial], OBJECTIVES)
-    heads = [str(column.header) for column in table.columns]
-    assert "train_seconds" in heads
-    assert "peak_memory_bytes" not in heads
