@@ -164,7 +164,7 @@ def test_other_hardware_is_refused_unless_wanted_and_then_has_its_own_front(
     assert main(["front"]) == 0
     assert "Pareto front on Other CPU [" in capsys.readouterr().out
     assert main(["report", "-o", "report.html"]) == 0
-    assert (workdir / "report.html").read_text().count('<div class="figure">') == 8
+    assert (workdir / "report.html").read_text().count('<div class="figure">') == 12
     assert main([*DIGITS, "--n-trials", "9"]) == 0, "now it is known"
 
 

@@ -95,7 +95,7 @@ def test_every_look_at_an_imported_study_works(few, capsys, rows, name):
     assert max(map(len, captured.out.splitlines()[: len(front) + 5])) <= 100
     page = Path("r.html").read_text()
     assert f"runs imported from {file.name}" in page
-    n_figures = 4 if len(study.metric_names) == 3 else 2
+    n_figures = 6 if len(study.metric_names) == 3 else 2
     assert page.count('<div class="figure">') == n_figures
     note = f"Runs recorded elsewhere, imported from {file.name}: task"  # as the dashboard has it
     assert note in page
