@@ -86,11 +86,12 @@ def write(at_a_probe: str = "pass") -> None:
 
 
 def probes() -> list[list[int]]:
-    """The sizes that each process has probed, in order."""
+    """The sizes that each process has probed, in order; what lies between epochs is part of it."""
     found: dict[str, list[int]] = {}
     for line in Path("probes").read_text().splitlines():
         pid, size = line.split()
-        found.setdefault(pid, []).append(int(size))
+        sizes = found.setdefault(pid, [])
+        sizes += [int(size)] if sizes[-1:] != [int(size)] else []
     return list(found.values())
 
 
