@@ -43,10 +43,12 @@ def address(path: Path, *, creates: bool = False) -> str:
 def _is_sealed(path: Path) -> bool:
     """Whether it is read where nobody can write: no log can be made there, and none is needed.
 
-    A log that is there belongs to a writer, whose last trials are in it and not in the file.
+    A log that is there belongs to a writer, or to one that was killed: what it holds would be
+    missing, or half of it. SQLite keeps logs beside the file itself, not beside a link to it.
     """
-    logs = (path.with_name(path.name + suffix) for suffix in ("-wal", "-shm"))
-    return not os.access(path.parent, os.W_OK) and not any(log.exists() for log in logs)
+    real = path.resolve()
+    logs = (real.with_name(real.name + suffix) for suffix in ("-wal", "-shm", "-journal"))
+    return not os.access(real.parent, os.W_OK) and not any(log.exists() for log in logs)
 
 
 def is_missing(path: Path) -> bool:

@@ -104,9 +104,7 @@ class Prober:
         Other work only makes steps slower, so a slower probe says nothing new.
         """
         before = costs[size]
-        self._largest = [
-            n for n in sorted(costs, reverse=True) if costs[n].step_seconds is not None
-        ]
+        self._sizes = sorted(n for n, cost in costs.items() if cost.step_seconds is not None)
         after = self._measure(size, before.predicted_peak_memory_bytes)
         if before.step_seconds is None or after.step_seconds is None:
             return before

@@ -17,6 +17,7 @@ from batchfront.storage import sqlite
 from batchfront.storage.errors import StorageError
 from batchfront.storage.glance import studies_in
 from batchfront.storage.open import exists, open_storage
+from batchfront.storage.sqlite_file import address
 from tests.storage.conftest import FORK, as_nobody, copy_study, in_a_fork, kill, make_study, names
 
 BOTH = pytest.mark.parametrize("mode", ["worker", "reader"])
@@ -162,19 +163,38 @@ def test_a_file_is_opened_where_permissions_allow_and_refused_where_not(
         assert said.startswith("StorageError: ") == (wanted != "['mine']")
 
 
+def test_a_file_whose_writer_was_killed_is_not_read_as_it_is_in_a_folder_without_permission(
+    public_folder,
+):
+    file = public_folder / "place" / "study.db"
+    copy_study(f"sqlite:///{file}")
+    file.with_name("study.db-journal").write_bytes(b"x" * 512)  # of a transaction half done
+    file.parent.chmod(0o555)
+    try:
+        assert "immutable" not in as_nobody(lambda: address(file))
+    finally:
+        file.parent.chmod(0o777)
+
+
+@pytest.mark.parametrize("is_linked", [False, True])
 @pytest.mark.parametrize("looks", ["reader", "glance"])
 def test_what_a_writer_has_in_its_log_is_not_read_past_in_a_folder_without_permission(
-    public_folder, looks
+    public_folder, looks, is_linked
 ):
     file = public_folder / "place" / "study.db"
     copy_study(f"sqlite:///{file}")
     writer = open_storage(f"sqlite:///{file}", mode="worker")
     optuna.create_study(storage=writer, study_name="newer")
+    link = public_folder / "links" / "study.db"
+    link.parent.mkdir()
+    link.symlink_to(file)
+    link.parent.chmod(0o555)
+    looked = link if is_linked else file
 
     def names() -> str:
         if looks == "reader":
-            return str(optuna.get_all_study_names(sqlite.open_reader(file)))
-        with studies_in(file) as found:
+            return str(optuna.get_all_study_names(sqlite.open_reader(looked)))
+        with studies_in(looked) as found:
             return str([study.study_name for study in found or ()])
 
     file.parent.chmod(0o555)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 
 import pytest
 
@@ -13,7 +14,7 @@ from batchfront.objectives.probes.between import between_epochs
 from batchfront.objectives.run import Run
 from batchfront.study.probes.prober import Prober
 
-N_TRAIN, STEP, END = 600, 0.0005, 0.15  # examples, seconds, seconds
+N_TRAIN, STEP, END = 600, 0.0005, 0.3  # examples, seconds, seconds
 
 
 def spin(seconds: float) -> None:
@@ -54,13 +55,18 @@ def test_what_lies_between_two_epochs_is_told_from_steps_and_validation(where, s
 
 
 @pytest.mark.parametrize("where", ["before", "after"])
-def test_a_small_size_whose_probe_sees_no_end_of_an_epoch_is_told_it(where):
+def test_a_small_size_whose_probe_sees_no_end_of_an_epoch_is_told_it(where, monkeypatch):
+    monkeypatch.setattr("batchfront.objectives.probes.between.MOST_SECONDS", 0.1)
+    monkeypatch.setattr("batchfront.study.probes.prober.SHORT_EPOCH_SECONDS", 0.05)
     prober = Prober(loop(where=where), length=Length(amount=20), device="cpu", rate=0.1)
     costs = prober.sizes([1, 60])
     for size, steps in ((1, 600), (60, 10)):
         whole = STEP + END / steps
         assert costs[size].step_seconds == pytest.approx(whole, rel=0.25), size
-    assert prober.again(1, costs) == costs[1]
+    slow = replace(costs[1], step_seconds=2 * costs[1].step_seconds)
+    worker = Prober(loop(where=where), length=Length(amount=20), device="cpu", rate=0.1)
+    again = worker.again(1, {**costs, 1: slow}).step_seconds
+    assert again == pytest.approx(STEP + END / 600, rel=0.25), "in another process as well"
 
 
 def test_an_epoch_that_does_not_end_soon_is_not_waited_for(monkeypatch):
