@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from optuna import Study
     from optuna.trial import FrozenTrial
 
+    from batchfront.study.trials.yardstick import Yardstick
+
 Z = 2.5758293035489  # both sides of 99%: a promise is not called broken for the noise of seeds
 ASIDE = 1.0  # deviations of the mean: from here on it is said on which side of the promise it is
 MOVED = 2**0.25 - 1  # relative: so far the recommended rate may have moved since the fresh runs
@@ -119,16 +121,26 @@ def confirmation_of(recommended: SizeAdvice, known: Known) -> Confirmation | Non
     deviation = math.sqrt(found.deviation**2 + found.noise / max(1, len(reached)))
     rounding = found.step / 2 / max(1, len(reached))
     least, most = found.interval(Z * deviation, rounding)
+    expected = float(yardstick.own(1 - found.error))
+    aside = _side(error, found.interval(ASIDE * deviation, rounding))
     return Confirmation(
         reached=tuple(reached),
         n_stopped=n_stopped,
         promised=yardstick.own_ends(1 - most, 1 - least),
-        expected=float(yardstick.own(1 - found.error)),
+        expected=expected,
         verdict="worse" if n_stopped else _side(error, (least, most)) or "as promised",
-        aside=_side(error, found.interval(ASIDE * deviation, rounding)),
+        aside=aside if _is_seen(aside, reached, expected, yardstick) else "",
         rates=tuple(sorted({rate_of(t) for t in fresh if not _is_of(t, asked, SAME)})),
         trials=tuple(trial.number for trial in fresh),
     )
+
+
+def _is_seen(aside: str, reached: Sequence[float], expected: float, yardstick: Yardstick) -> bool:
+    """Whether the mean that is printed lies on that side, too: what is judged is one of logs."""
+    if not reached:
+        return False
+    off = yardstick.standard(_mean(reached)) - yardstick.standard(expected)
+    return bool(off < 0 if aside == "worse" else off > 0)
 
 
 def _side(error: float, between: tuple[float, float]) -> str:

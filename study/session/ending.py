@@ -15,7 +15,7 @@ from batchfront.study.search.enough import LITTLE, SURE, Bought, Enough, Expecte
 from batchfront.study.search.spending import spending_of
 from batchfront.study.session.price import budget_line, price_lines
 from batchfront.study.show import counted, human_seconds, metric_form
-from batchfront.study.trials.attributes import is_searched
+from batchfront.study.trials.attributes import is_finished, is_searched
 from batchfront.study.trials.hardware import stored_costs
 from batchfront.study.trials.sound import sound_trials
 from batchfront.study.trials.yardstick import metric_in
@@ -45,7 +45,7 @@ def end_of(study: Study, plan: Plan) -> End | None:
     limits, n_done = limits_now(study, trials, plan), sum(map(is_searched, trials))
     spending = spending_of(study, trials, plan.goal, limits)
     end = Ending(plan).of(study, limits, n_finished=n_done, spending=spending)
-    if end is not None and end.why == "budget" and not n_done:
+    if end is not None and end.why == "budget" and not any(map(is_finished, trials)):
         raise StudyError(_too_small(limits, plan))
     return end
 

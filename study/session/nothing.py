@@ -28,13 +28,13 @@ WHAT = {
     "undefined": "ended since the metric {metric} was not finite, while the training loss was",
     "diverged": "diverged, or their loss became NaN or infinite",
     "stalled": "never got below the loss of the best constant predictor",
-    "budget": "broke a budget or ran out of memory",
+    "budget": "broke a limit or ran out of memory",
 }
 
 
 def nothing_line(trials: Sequence[FrozenTrial], metric: Metric, *, in_python: bool) -> str | None:
     """The most frequent reason, and the remedy; None where runs completed, or failed by errors."""
-    ended = [trial for trial in trials if is_finished(trial)]
+    ended = [t for t in trials if is_finished(t) and "learning_rate" in t.params]
     if len(ended) < LEAST_RUNS or any(map(is_feasible, ended)):
         return None
     kinds = [_kind(trial) for trial in ended]
@@ -69,7 +69,7 @@ def _remedy(kind: str, lowest: FrozenTrial, metric: Metric, *, in_python: bool) 
     if kind == "undefined":
         return f"look at how {metric} is computed, and at what the model gives it"
     if kind == "budget":
-        return f"raise the budget, or choose smaller {name('batch_sizes')}"
+        return f"loosen the limit that was set, or choose smaller {name('batch_sizes')}"
     if kind == "stalled":
         return f"more {name('epochs')}, or larger {rates}, might help"
     if _kind(lowest) == kind:

@@ -226,7 +226,10 @@ class NextTrial:
             return not is_asked_for(unfinished, "WAITING")
         if any(trial.state.name == "WAITING" and is_thaw(trial) for trial in unfinished):
             return False
-        n_running = sum(trial.state.name == "RUNNING" for trial in unfinished)
+        n_running = sum(
+            trial.state.name == "RUNNING" and PURPOSE not in trial.user_attrs
+            for trial in unfinished
+        )
         if self.n_finished + n_running < self._plan.n_trials and next_waiting(unfinished):
             return False  # it was begun, and is not left behind
         end = self._ending.of(

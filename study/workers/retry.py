@@ -168,7 +168,10 @@ def has_slot(trial: Trial, trials: Iterable[FrozenTrial], n_trials: int) -> bool
         return True
     others = (one for one in trials if one.number != trial.number)
     taken = sum(
-        is_searched(one) if one.state.is_finished() else one.number < trial.number for one in others
+        is_searched(one)
+        if one.state.is_finished()
+        else one.number < trial.number and PURPOSE not in one.user_attrs
+        for one in others
     )
     return taken < n_trials
 

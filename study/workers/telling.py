@@ -100,8 +100,8 @@ class Telling:
         self._only_undefined = self._only_undefined and reason.startswith(METRIC_BECAME)
         if self._only_undefined and self._n_measured == UNDEFINED_RUNS:
             raise RepeatedFailure(
-                f"in all of the first {UNDEFINED_RUNS} runs the {reason.partition(',')[0]}: look "
-                "at how it is computed; the same command goes on"
+                f"in all of a worker's first {UNDEFINED_RUNS} runs the {reason.partition(',')[0]}: "
+                "look at how it is computed; the same command goes on"
             )
 
     def ended_by(self, claimed: Claimed, watched: WatchedRun, error: BaseException) -> None:

@@ -102,6 +102,15 @@ def test_fresh_runs_that_are_within_the_promise_but_aside_of_it_are_told_so():
     assert f"though {0.25 * error:.3f} worse than expected" in confirmation_line(found, ".3f")
 
 
+def test_a_mean_on_the_other_side_of_what_was_expected_is_not_called_better():
+    """Judged is the mean of log errors; one bad run pulls the plain mean, which is printed."""
+    study = world(0)
+    error = promised_error(study)
+    found = confirmed_by(study, 0.3 * error, 2.2 * error)
+    assert sum(found.reached) / 2 < found.expected
+    assert found.aside != "better"
+
+
 def test_fresh_runs_still_count_when_the_recommended_rate_moves_a_little():
     study = world(0)
     error = promised_error(study)

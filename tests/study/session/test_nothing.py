@@ -42,17 +42,20 @@ def test_more_trials_are_not_recommended_then(write_task, capsys):
     assert "--n-trials" not in line
 
 
-def test_runs_beyond_a_budget_ask_for_more_of_it(write_task, capsys):
+def test_runs_beyond_a_limit_ask_for_a_looser_one(write_task, capsys):
     write_task(LOOP.format(loss=0.5, metric=0.6))
     assert main([*RUN, "--n-trials", "6", "--min-metric", "0.9"]) == 0
-    assert "6 of 6 runs broke a budget" in capsys.readouterr().err
+    assert "6 of 6 runs broke a limit" in capsys.readouterr().err
 
 
 def test_a_metric_that_is_never_a_number_ends_the_search(write_task, capsys):
     write_task(LOOP.format(loss=0.5, metric="math.nan"))
     assert main([*RUN, "--n-trials", "30"]) == 1
     said = capsys.readouterr().err
-    assert f"error: in all of the first {UNDEFINED_RUNS} runs the validation metric became" in said
+    assert (
+        f"error: in all of a worker's first {UNDEFINED_RUNS} runs the validation metric became"
+        in said
+    )
     assert f"{UNDEFINED_RUNS} of {UNDEFINED_RUNS} runs ended since the metric val_accuracy" in said
     assert main([*RUN, "--n-trials", "12"]) == 0, "the same command goes on"
 

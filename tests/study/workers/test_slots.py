@@ -10,7 +10,7 @@ import pytest
 from batchfront.storage.sqlite import SqliteStorage
 from batchfront.study.cli.main import main
 from batchfront.study.opening import create
-from batchfront.study.trials.attributes import FAIL_REASON, ROOT, SURPLUS
+from batchfront.study.trials.attributes import FAIL_REASON, PURPOSE, ROOT, SURPLUS
 from batchfront.study.workers.next_trial import NextTrial
 from batchfront.study.workers.retry import has_slot, lost_runs
 
@@ -72,6 +72,16 @@ def test_of_all_who_ask_at_once_the_lowest_numbers_stay(shared_study, n_trials, 
     trials = shared_study.get_trials()
     found = [trial.number for trial in asked if has_slot(trial, trials, n_trials)]
     assert found == [trial.number for trial in asked[:stay]]
+
+
+def test_what_a_protocol_has_asked_for_takes_no_slot_of_the_search(shared_study):
+    for ends in (True, False):
+        trial = ask(shared_study)
+        trial.set_user_attr(PURPOSE, "confirm")
+        if ends:
+            shared_study.tell(trial, [0.5, 1.0, 1.0])
+    searched = ask(shared_study)
+    assert has_slot(searched, shared_study.get_trials(), 1)
 
 
 def test_two_that_make_a_study_at_once_without_a_lock_give_it_one_identity(
