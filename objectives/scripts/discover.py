@@ -42,12 +42,19 @@ class Discovered:
         """About how many steps a run takes; at least 1.
 
         Where epochs ended with a smaller batch they do so at every size. Where none was seen, the
-        loader drops it, or there is none: nobody knows which.
+        loader drops it, or there is none: nobody knows which. Batches of any length, as of buckets,
+        are no such epochs, and do not come out as the steps that were seen.
         """
-        if self.n_smaller:
-            n_train = round(self.seen / self.n_smaller)
-            return self.n_smaller * -(-n_train // batch_size)
+        if self._with_smaller(self.batch_size) == self.steps > 0:
+            return self._with_smaller(batch_size)
         return max(1, round(self.steps * self.batch_size / batch_size))
+
+    def _with_smaller(self, batch_size: int) -> int:
+        """Steps of epochs that each end with what is left over; 0 where none was seen."""
+        if not self.n_smaller:
+            return 0
+        n_train = round(self.seen / self.n_smaller)
+        return self.n_smaller * -(-n_train // batch_size)
 
     @property
     def search(self) -> dict[str, Parameter]:

@@ -253,3 +253,20 @@ def test_torch_is_as_it_was_after_a_script():
         lambda trial: trial.suggest_float("lr", 0, 1) + trial.suggest_int("bs", 1, 2), {}, name="f"
     )
     assert (torch.Tensor.backward, torch.nn.Module.train) == before
+
+
+@pytest.mark.parametrize(
+    ("seen", "n_smaller", "steps", "at_64"),
+    [
+        (800, 2, 8, 14),  # two epochs of 400 examples: 3 batches of 128 and one of 16
+        (5560, 60, 100, 200),  # 40 batches of 64 and 60 of 50, as of buckets: no epochs' ends
+        (0, 0, 8, 16),
+    ],
+)
+def test_steps_at_another_size_are_counted_by_what_epochs_leave_over(seen, n_smaller, steps, at_64):
+    found = Discovered(
+        names={}, suggested={}, n_values=1, points=2, steps=steps, batch_size=128,
+        seen=seen, n_smaller=n_smaller,
+    )  # fmt: skip
+    assert found.steps_at(64) == at_64
+    assert found.steps_at(128) == steps
