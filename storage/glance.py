@@ -18,7 +18,8 @@ from functools import cached_property, lru_cache, partial
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from batchfront.storage.schema import REVISION, keeping_garbage
+from batchfront.storage.garbage import keeping_garbage
+from batchfront.storage.schema import REVISION
 from batchfront.storage.sqlite_file import TIMEOUT_SECONDS, address, check_readable
 
 AT_A_TIME = 500  # trials whose attributes are parsed in one call

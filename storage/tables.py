@@ -1,8 +1,8 @@
 """Optuna's tables, read and written many trials at a time.
 
 Optuna makes an object of every row: a millisecond to read a trial, and many to write one. Here the
-rows stay plain. This is the one place that knows how Optuna stores its trials;
-`tests/storage/test_tables.py` fails when a version of it stores them otherwise.
+rows stay plain. This and `glance.py`, which only counts them, are the places that know how Optuna
+stores its trials; `tests/storage/test_tables.py` fails when a version of it stores them otherwise.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from optuna.storages._rdb import models
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import func, insert, select
 
-from batchfront.storage.schema import keeping_garbage
+from batchfront.storage.garbage import keeping_garbage
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection

@@ -8,6 +8,7 @@ import sys
 from typing import Any
 
 from batchfront.objectives.number import FINITE, Number
+from batchfront.storage.garbage import keeping_garbage
 from batchfront.study.api.look import answers
 from batchfront.study.cli.options import add_look, add_number, console_of, looked_at
 
@@ -51,6 +52,7 @@ def add_advise_verb(verbs: Any) -> None:
     )
 
 
+@keeping_garbage()
 def advise(args: argparse.Namespace) -> None:
     """Say which batch size and learning rate to train with, and what a fresh run will reach."""
     from batchfront.study.answer.show import (

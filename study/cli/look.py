@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from batchfront.objectives.number import PORT
+from batchfront.storage.garbage import keeping_garbage
 from batchfront.study.api.look import page_of
 from batchfront.study.cli.options import (
     add_look,
@@ -85,6 +86,7 @@ def _add_front(verbs: Any) -> None:
     form.add_argument("--csv", action="store_true", help="print CSV")
 
 
+@keeping_garbage()
 def front(args: argparse.Namespace) -> None:
     """Show the Pareto front of a study: completed trials that no other beats everywhere."""
     from batchfront.study.answer.show import answer_lines

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import atexit
+import gc
 import sys
 from collections.abc import Collection, Sequence
 from typing import Any, NoReturn
@@ -62,6 +64,7 @@ def command() -> int:
     """The `batchfront` command: what was typed, run."""
     # Names of files are not always text that can be printed: shown, they must not be the end.
     sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+    atexit.register(gc.freeze)  # a process that ends need not look for garbage in what it has read
     return main(sys.argv[1:])
 
 

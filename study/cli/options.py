@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import gc
 import inspect
 import os
 import sys
@@ -28,8 +27,6 @@ from batchfront.study.plan.options import (
 from batchfront.study.plan.parsers import check_study_name
 from batchfront.study.plan.settings import StudySettings
 from batchfront.study.plan.settings_file import settings_in
-
-ALLOCATIONS = 50_000  # of objects, between two searches for garbage where a study is looked at
 
 
 def add_verb(
@@ -153,8 +150,6 @@ def chosen_storage(args: argparse.Namespace) -> str:
 def looked_at(args: argparse.Namespace) -> LookedAt:
     """The study that was named, or the only one; says how many of its trials are set aside."""
     looked = look_at(chosen_storage(args), args.study_name)
-    gc.freeze()  # trials stay to the end, and so do their copies: looking for garbage takes long
-    gc.set_threshold(ALLOCATIONS, *gc.get_threshold()[1:])
     if looked.foreign is not None:
         print(looked.foreign, file=sys.stderr)
     return looked
