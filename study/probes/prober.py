@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import cache
 from typing import TYPE_CHECKING
 
 from batchfront.objectives.device.hardware import (
@@ -66,8 +67,6 @@ class Prober:
         self._device = device
         self._rate = rate  # a small one: a probe must not diverge
         self._patience = REPEATS
-        self._between: dict[int, float] = {}  # seconds between epochs, by batch size
-        self._sizes: list[int] = []  # that may run, ascending
         self._to_report = False  # the size being probed goes on to its first report
 
     def sizes(self, batch_sizes: Iterable[int], watch: Watch | None = None) -> Costs:
@@ -80,7 +79,6 @@ class Prober:
         watch = watch or Watch()
         sizes = sorted(batch_sizes)
         predicted = {size: self._objective.predict_peak_bytes(size) for size in sizes}
-        self._sizes = sizes
         costs: Costs = {}
         for round_ in range(ROUNDS):
             for index, size in enumerate(sizes):
@@ -96,7 +94,7 @@ class Prober:
                     new = replace(known, predicted_peak_memory_bytes=expected)
                 watch.ended(new)
                 costs[size] = new if seen is None else faster(seen, new)
-        return costs
+        return self._with_ends(costs)
 
     def again(self, size: int, costs: Costs) -> SizeCost:
         """Probe one size again; what was known stays unless it was far too slow.
@@ -104,8 +102,8 @@ class Prober:
         Other work only makes steps slower, so a slower probe says nothing new.
         """
         before = costs[size]
-        self._sizes = sorted(n for n, cost in costs.items() if cost.step_seconds is not None)
-        after = self._measure(size, before.predicted_peak_memory_bytes)
+        probed = self._measure(size, before.predicted_peak_memory_bytes)
+        after = self._with_ends({**costs, size: probed})[size]
         if before.step_seconds is None or after.step_seconds is None:
             return before
         if after.step_seconds >= (1 - TIME_OFF) * before.step_seconds:
@@ -142,18 +140,14 @@ class Prober:
         except BaseException as error:  # user code may raise anything
             if isinstance(error, MetricError) and self._to_report:
                 raise  # trials would fail as well
-            if is_device_lost(error, self._device):
-                raise DeviceGone(
-                    f"{self._device} answers no more since a probe of batch size {size} failed "
-                    f"({words_of(error)[:150]}){REMEDY}"
-                ) from error
+            self._check_device(size, error)
             if not is_out_of_memory(error):
                 return unrun(size, predicted, error=words_of(error)[:500])
             free_memory(error)
             return unrun(size, predicted)
         return SizeCost(
             batch_size=size,
-            step_seconds=best.step_seconds + self._between_steps(size, best),
+            step_seconds=best.step_seconds,
             peak_memory_bytes=best.peak_memory_bytes,
             predicted_peak_memory_bytes=predicted,
             total_steps=best.total_steps,
@@ -161,32 +155,48 @@ class Prober:
             disturbed=self._disturbed(best),
             data_wait_share=best.data_wait_share,
             device_memory_bytes=best.device_memory_bytes,
+            steps_alone=isinstance(self._objective, CustomLoop) and not best.whole_epochs,
         )
 
-    def _between_steps(self, size: int, cost: Cost) -> float:
-        """What a loop of your own does between epochs, in seconds a step; 0 where it was timed."""
-        if cost.whole_epochs or not isinstance(self._objective, CustomLoop):
-            return 0.0
-        epochs = self._length.points
-        by = self._ends_soon(size, cost.step_seconds * cost.total_steps / epochs)
-        if by not in self._between:
-            self._between[by] = self._between_epochs(by)
-        return self._between[by] * epochs / cost.total_steps
+    def _check_device(self, size: int, error: BaseException) -> None:
+        """Raise DeviceGone where an error at that size has lost this process the device."""
+        if is_device_lost(error, self._device):
+            raise DeviceGone(
+                f"{self._device} answers no more since a probe of batch size {size} failed "
+                f"({words_of(error)[:150]}){REMEDY}"
+            ) from error
 
-    def _ends_soon(self, size: int, epoch_seconds: float) -> int:
-        """The smallest size, from this one on, whose epochs take a second, as far as is known."""
-        larger = [n for n in self._sizes if n >= size] or [size]
-        soon = (n for n in larger if epoch_seconds * size / n <= SHORT_EPOCH_SECONDS)
-        return next(soon, larger[-1])
+    def _with_ends(self, costs: Costs) -> Costs:
+        """The costs with what a loop of your own does between epochs, where steps alone are known."""
+        ran = [size for size in sorted(costs) if costs[size].step_seconds is not None]
+        between = cache(self._between_epochs)
+        return {
+            size: self._with_end(cost, ran, between) if cost.steps_alone else cost
+            for size, cost in costs.items()
+        }
+
+    def _with_end(
+        self, cost: SizeCost, ran: Sequence[int], between: Callable[[int], float]
+    ) -> SizeCost:
+        """The end is waited for at the smallest size that is no smaller and has short epochs."""
+        steps, epochs = cost.train_seconds, self._length.points
+        if steps is None or cost.total_steps is None:
+            return cost
+        larger = [size for size in ran if size >= cost.batch_size]
+        at_size = (steps * cost.batch_size / size / epochs for size in larger)  # seconds an epoch
+        soon = [n for n, epoch in zip(larger, at_size, strict=True) if epoch <= SHORT_EPOCH_SECONDS]
+        whole = steps + epochs * between(soon[0] if soon else larger[-1])
+        return replace(cost, step_seconds=whole / cost.total_steps, steps_alone=False)
 
     def _between_epochs(self, size: int) -> float:
-        """Seconds between two epochs; 0 where the size cannot run, which its own probe will say."""
+        """Seconds between two epochs of a size that has run; 0 where it fails this time."""
         params = self._params(size)
         try:
             return between_epochs(self._objective, params, metric=self._objective.metric)
         except Halted:
             raise
         except BaseException as error:  # user code may raise anything
+            self._check_device(size, error)
             free_memory(error)
             return 0.0
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+WHILE_PROBED = "steps_alone"
 OF_DEVICES = ("device_memory_bytes", "predicted_device_memory_bytes")
 TIME_OFF = 0.10  # a run this much slower or faster than its probe says is flagged
 
@@ -25,6 +26,7 @@ class SizeCost:
     data_wait_share: float | None = None  # of a step, until its batch was there; None: in memory
     device_memory_bytes: int | None = None  # that an accelerator loses at the peak; None: a CPU
     predicted_device_memory_bytes: int | None = None
+    steps_alone: bool = False  # what lies between epochs is to be added; only while it is probed
 
     @property
     def cannot_fit(self) -> bool:
@@ -79,10 +81,13 @@ def to_stored(costs: Costs) -> list[dict[str, Any]]:
 
     What only accelerators have is left out elsewhere: older versions refuse what they do not know.
     """
-    rows = [asdict(costs[size]) for size in sorted(costs)]
     return [
-        {name: value for name, value in row.items() if value is not None or name not in OF_DEVICES}
-        for row in rows
+        {
+            name: value
+            for name, value in asdict(costs[size]).items()
+            if name != WHILE_PROBED and (value is not None or name not in OF_DEVICES)
+        }
+        for size in sorted(costs)
     ]
 
 

@@ -69,6 +69,19 @@ def test_a_small_size_whose_probe_sees_no_end_of_an_epoch_is_told_it(where, monk
     assert again == pytest.approx(STEP + END / 600, rel=0.25), "in another process as well"
 
 
+def test_no_size_runs_before_its_own_probe():
+    first: dict[int, bool] = {}
+    inner = loop(where="before").function
+
+    def noted(params: TrialParams, run: Run) -> None:
+        first.setdefault(params.batch_size, run.measures_memory)
+        inner(params, run)
+
+    prober = Prober(CustomLoop(function=noted), length=Length(amount=20), device="cpu", rate=0.1)
+    prober.sizes([1, 60])
+    assert first == {1: True, 60: True}, "epochs' ends are timed without a look at memory"
+
+
 def test_an_epoch_that_does_not_end_soon_is_not_waited_for(monkeypatch):
     monkeypatch.setattr("batchfront.objectives.probes.between.MOST_SECONDS", 0.1)
 
