@@ -52,7 +52,7 @@ FLOORS = {  # from the roof down; rooms of one floor do not know each other
         {"journal", "proxy", "server", "sqlite"},
         {"rdb", "glance"},
         {"shared", "tables", "patience", "names", "locks", "checkpoint", "sqlite_file"},
-        {"fence", "files", "plain", "schema", "watch"},
+        {"fence", "files", "garbage", "plain", "schema", "watch"},
         {"errors"},
     ],
 }

@@ -125,7 +125,7 @@ def is_cut(
 
 def _baseline(objective: TaskObjective, batch_size: int) -> float | None:
     """The loss of a batch under the best constant predictor; None where it has none."""
-    loss = objective.loss.of_batch(objective._baseline_loss, batch_size)
+    loss = objective.baseline_of(batch_size)
     return loss if loss is not None and math.isfinite(loss) else None
 
 

@@ -173,11 +173,15 @@ class TaskObjective:
         growth = self.growth(length, schedule, first=(params.batch_size,))
         return BatchSizes(replace(growth, rule=order.rule), params.batch_size)
 
+    def baseline_of(self, n_examples: int) -> float | None:
+        """What the best constant predictor loses in a batch; None where it has no loss."""
+        return self.loss.of_batch(self._baseline_loss, n_examples)
+
     def _baseline_of(self, sizes: BatchSizes, n_examples: int) -> float | None:
-        """What the best constant predictor loses in a batch; None where that is not one number."""
+        """The same of a run's batches; None where that is not one number."""
         if sizes.grow and self.loss.kind == SUM:
             return None  # it grows with the batch
-        return self.loss.of_batch(self._baseline_loss, n_examples)
+        return self.baseline_of(n_examples)
 
     def _batches_of(self, begun: Begun, epoch: int, run: Run) -> Batches:
         """The batches of an epoch, or of other steps up to a point; each with its rate in place."""

@@ -67,7 +67,11 @@ def import_runs(args: argparse.Namespace) -> None:
     names, column = _names(args.map), args.metric
     if column is not None and not is_word(column):
         args.metric = _as_word(column)
-        names[args.metric] = column
+        if names.setdefault(args.metric, column) != column:
+            raise StudyError(
+                f"--metric {column!r} is called {args.metric} here, which --map has as "
+                f"{names[args.metric]!r}: give one of the two"
+            )
     url, metric = chosen_storage(args), _metric(args)
     first, *more = args.file
     with only_errors():

@@ -66,7 +66,7 @@ def rates_text(tests: Sequence[RangeTest]) -> str:
 
 
 def cut_line(tests: Sequence[RangeTest]) -> str | None:
-    """That useful rates may lie below the suggested ones; None where they do not."""
+    """A warning where useful rates may lie below the suggested ones; None where they do not."""
     cut = [test for test in tests if test.is_cut and test.low is not None]
     if not cut:
         return None

@@ -167,7 +167,7 @@ class Prober:
             ) from error
 
     def _with_ends(self, costs: Costs) -> Costs:
-        """The costs, with what a loop of your own does between epochs where steps alone are known."""
+        """The costs, where steps alone are known with what the loop does between epochs."""
         ran = [size for size in sorted(costs) if costs[size].step_seconds is not None]
         between = cache(self._between_epochs)
         return {

@@ -157,6 +157,8 @@ class Progress(Live):
         if event.verdict in ("interrupted", "taken over", QUEUED_AGAIN):
             return
         self._tally = self._find_tally()
+        if event.is_beside:
+            return
         if event.goes_on:  # it was counted
             self._n_done = max(self._n_done, event.n_finished + 1)
         else:

@@ -17,6 +17,7 @@ class Event:
     batch_size: int = 0
     learning_rate: float = 0.0
     goes_on: bool = False  # with a run that was paused, and was counted then
+    is_beside: bool = False  # a search runs what another question asked for: it does not count
     worker: int = 0
     n_finished: int = 0  # trials of the study, whoever ran them, when the worker last looked
     n_running: int = 0  # of a "waiting" worker: trials it waits for

@@ -103,6 +103,11 @@ class NextTrial:
         """Trials of others that a worker without one waits for: any may be left behind."""
 
     @property
+    def is_search(self) -> bool:
+        """Whether no agenda says what is to be run."""
+        return self._agenda is None
+
+    @property
     def n_finished(self) -> int:
         """How many trials had finished when it last looked."""
         return self._so_far.n_finished

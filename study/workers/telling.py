@@ -66,6 +66,7 @@ class Telling:
                 learning_rate=claimed.params.learning_rate,
                 n_finished=self._next.n_finished,
                 goes_on=claimed.goes_on,
+                is_beside=self._next.is_search and claimed.purpose is not None,
                 **more,
             )
         )

@@ -423,7 +423,7 @@ def test_a_loss_that_came_back_from_an_explosion_is_given_time_for_its_noise(lea
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32, torch.float64])
 def test_a_window_of_losses_is_summed_in_32_bits_at_least(dtype):
-    """In bfloat16 a sum of losses of 2.3 stops growing at 512."""
+    """A sum of losses of 2.3 stops growing at 512 in bfloat16."""
     guard = guard_of(200 * 500)
     for _ in range(500):
         guard.step(torch.tensor(2.3, dtype=dtype))
@@ -449,7 +449,7 @@ def test_a_guard_goes_on_in_another_process_as_if_nothing_had_happened(at):
 
 
 def state_of_0_7(**changes: Any) -> dict[str, Any]:
-    """Of a guard that had taken half of its steps."""
+    """What a guard of 0.7 stored that had taken half of its steps."""
     own = {"steps": 500, "window_mean": 1.0, "_baseline": BASELINE, "_sum": 0.0, "_count": 0}
     flags = {"_exploded": False, "_learned": True, "_skilled": False, "_unseen": False}
     streaks = {"_exploded_streak": 0, "_stalled_streak": 0}

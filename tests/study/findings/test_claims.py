@@ -348,7 +348,7 @@ def test_the_verb_prints_a_table_and_json(workdir, rows, capsys):
 
 
 def test_claims_go_by_what_sizes_are_known_to_cost_today(workdir, rows):
-    """As if a first probe of the largest size that completed had been wrong."""
+    """The study looks as if a first probe of the largest size that completed had been wrong."""
     shutil.copy(GOLDEN, workdir / "old.db")
     url = "sqlite:///old.db"
     study = find_study(url, "digits")

@@ -169,7 +169,7 @@ def test_other_hardware_is_refused_unless_wanted_and_then_has_its_own_front(
 
 
 def test_a_front_shows_one_time_for_a_size_whose_probe_was_corrected(workdir, rows):
-    """As if the first probe had been disturbed, and a later one showed half its time."""
+    """The study looks as if its first probe had been disturbed, and a later one half as slow."""
     argv = ["run", "--task", "planted.py", "--epochs", "2", "--batch-sizes", "8"]
     assert main([*argv, "--n-trials", "6"]) == 0
     study = study_of("planted.py:objective")

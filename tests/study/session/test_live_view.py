@@ -6,16 +6,18 @@ import io
 import re
 from itertools import pairwise
 
+import optuna
 import pytest
 from rich.console import Console
 
 from batchfront.objectives.length import Length
 from batchfront.study.answer.show import answer_lines, so_far_forms
 from batchfront.study.opening.open import the_study
+from batchfront.study.session import tally
 from batchfront.study.session.pace import MINUTE, Pace
 from batchfront.study.session.progress import Progress
 from batchfront.study.session.so_far import LEAST_SECONDS, SHARE, SoFar
-from batchfront.study.session.tally import Tally
+from batchfront.study.session.tally import Counting, Tally
 from batchfront.study.trials.sound import sound_trials
 from batchfront.study.workers.events import Event
 
@@ -50,6 +52,15 @@ def _progress(console: Console, *, n_workers: int = 1, forms=FORMS) -> Progress:
         n_workers=n_workers,
         so_far=so_far,
     )
+
+
+def test_what_a_search_runs_for_another_question_is_not_counted():
+    console = Console(width=200, file=io.StringIO())
+    progress = _progress(console)
+    for number, is_beside in [(1, True), (2, False), (3, True)]:
+        progress(_epoch(kind="ended", number=number, verdict="completed", is_beside=is_beside))
+    counts = [line.partition(" ")[0] for line in console.file.getvalue().splitlines()]
+    assert counts == ["12/130", "13/130", "13/130"]
 
 
 @pytest.mark.parametrize("n_workers", [1, 3])
@@ -140,3 +151,26 @@ def test_a_pipe_gets_a_plain_line_for_an_epoch_of_an_hour_and_none_for_a_quick_o
     assert re.fullmatch(
         r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d trial 117 batch 512 lr 0.012 epoch 1/20 0.910", line
     )
+
+
+def test_a_count_that_takes_long_is_kept_for_a_while_and_a_quick_one_is_not(monkeypatch):
+    clock = Clock()
+    monkeypatch.setattr(tally.time, "monotonic", clock)
+    study = optuna.create_study(directions=["maximize", "minimize", "minimize"])
+    seconds = {"takes": 0.01}
+
+    def counted(self: Counting) -> Tally:
+        clock.now += seconds["takes"]
+        return Tally(n_front=len(study.trials), n_stopped=0)
+
+    monkeypatch.setattr(Counting, "_count", counted)
+    count = Counting(study)
+    assert count().n_front == 0
+    study.ask()
+    assert count().n_front == 1
+    seconds["takes"] = 1.0
+    count()
+    study.ask()
+    assert count().n_front == 1, "for fifty seconds"
+    clock.now += 1.0 / tally.SHARE
+    assert count().n_front == 2

@@ -64,6 +64,10 @@ def test_a_column_that_is_no_word_is_stored_under_one_and_that_is_said(table, wo
         (["--metric", "wer", "--direction", "down"], "unknown direction 'down'"),
         (["--metric", "val f1", "--direction", "maximize"], "val_f1=val f1: the table has"),
         (["--metric", "train_seconds"], "which is another objective"),
+        (
+            ["--metric", "w e r", "--map", "w_e_r=wer", "--direction", "minimize"],
+            "--metric 'w e r' is called w_e_r here, which --map has as 'wer': give one of the two",
+        ),
     ],
 )
 def test_what_is_no_metric_of_the_file_is_said_in_one_line(options, said, table, capsys):
