@@ -12,7 +12,7 @@ import math
 from typing import TYPE_CHECKING, NamedTuple
 
 from batchfront.study.pruning.bound import FITTED, JITTERED, LOWEST, SMOOTHED, History
-from batchfront.study.search.surface import TIE
+from batchfront.study.trials.yardstick import TIE
 
 if TYPE_CHECKING:
     import numpy as np

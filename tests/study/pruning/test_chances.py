@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from batchfront.study.pruning.bound import History
-from batchfront.study.pruning.chances import TIE, Chances
+from batchfront.study.pruning.chances import Chances
+from batchfront.study.trials.yardstick import TIE
 
 EPOCHS = 8
 
