@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     Array = NDArray[np.float64]
 
-ALIKE = (0.8, 0.4, 1.0, 2.0, 3.0)
+ALIKE = (0.8, 0.4, 1.0, 2.0, 2.0)
 """Scales of the kernel: log error, its fall over a factor e of epochs, log of the jitter, and
 doublings of the batch size and of the learning rate."""
 BELIEVED, SPREAD = 0.05, 0.5

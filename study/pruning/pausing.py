@@ -191,8 +191,8 @@ class PausingPruner:
 
         A dear run counts as `MAX_RISK_SHARE` of them: none is left behind for its price alone.
         """
-        left = run.train_seconds * (1 - run.share_done) / known.mean_seconds
-        if left <= 0:
+        left = run.train_seconds * (1 - run.share_done)
+        if left <= 0 or not known.mean_seconds:
             return math.inf
         chance = guess.log_chance(self._finished.yardstick.standard(rival.metric))
-        return chance - math.log(min(left, MAX_RISK_SHARE))
+        return chance - math.log(min(left / known.mean_seconds, MAX_RISK_SHARE))
