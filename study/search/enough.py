@@ -86,10 +86,21 @@ class Enough:
         self._seed = seed
         self._encoding = Encoding(space)
         self._learner = Learner(encoding=self._encoding, hardware=hardware, believed=SMOOTH)
+        self._known: tuple[Evidence | None, int] = (None, 0)  # with so many trials
+        self._said: Expected | None = None  # by these
 
     def look(self, study: optuna.Study, limits: Limits) -> Expected | None:
-        """What more trials may gain; None while nothing has completed, or nothing may run."""
+        """What more trials may gain; None while nothing has completed, or nothing may run.
+
+        It is found anew when any trial has ended, whoever asked for it, or sizes were probed again.
+        """
         evidence, _ = self._learner.follow(study, limits.costs)
+        known = evidence, len(evidence.trials)
+        if self._known != known:
+            self._known, self._said = known, self._found(evidence, limits)
+        return self._said
+
+    def _found(self, evidence: Evidence, limits: Limits) -> Expected | None:
         outlook = self._outlook(evidence, limits)
         if outlook is None:
             return None
