@@ -11,6 +11,7 @@ batch size more than a tolerance. The table knows both. Columns, over the seeds:
   strictly   likewise, without ties
   volume     of these, the first is; sizes: the second is
   trials     median at the end
+  seconds    of training until then, likewise
   hindsight  median of trials after which both had become true, with the same tolerance
   ratio      median of the two numbers' ratio, and its mean: of searches whose end was true
 A batch size whose runs were all stopped because others beat them counts as run where they were.
@@ -66,6 +67,7 @@ class End:
     """One search: where it ended, and what the table says to that."""
 
     n_trials: int
+    train_seconds: float
     ended: bool
     volume: bool  # what is said of the hypervolume is true
     sizes: bool  # what is said of batch sizes is true
@@ -97,6 +99,7 @@ def end_of(table: Table, *, seed: int) -> End:
     became_true = next((n for n in range(1, len(played) + 1) if tied.is_true(played[:n])), None)
     return End(
         n_trials=len(played),
+        train_seconds=sum(one.train_seconds for one in played),
         ended=expected is not None and expected.is_enough,
         volume=tied.volume(played),
         sizes=tied.sizes(played),
@@ -142,7 +145,7 @@ class Truth:
 
 HEAD = (
     f"{'table':20} {'seeds':>5} {'ended':>5} {'true':>5} {'strictly':>8} {'volume':>6} "
-    f"{'sizes':>5} {'trials':>6} {'hindsight':>9} {'ratio':>5} {'mean':>5}"
+    f"{'sizes':>5} {'trials':>6} {'seconds':>7} {'hindsight':>9} {'ratio':>5} {'mean':>5}"
 )
 
 
@@ -161,7 +164,9 @@ def line(name: str, ends: Sequence[End]) -> str:
     said = " ".join(f"{s:{w}.2f}" for s, w in zip(shares, (5, 8, 6, 5), strict=True))
     late = f"{median(hindsight):9g} {median(ratios):5.2f} {mean(ratios):5.2f}" if right else ""
     trials = median(end.n_trials for end in ended)
-    return f"{name:20} {len(ends):5d} {len(ended):5d} {said} {trials:6g} {late}"
+    seconds = median(end.train_seconds for end in ended)
+    counts = f"{len(ends):5d} {len(ended):5d}"
+    return f"{name:20} {counts} {said} {trials:6g} {seconds:7.1f} {late}"
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from batchfront.objectives.measurement import ObjectiveError
 from batchfront.storage.errors import StorageError
 from batchfront.study.errors import StudyError
 from batchfront.study.plan.settings import StudySettings
+from batchfront.study.search.ending import End
 
 DIED = -1  # in place of an exit code: the process is gone, or an exception nobody foresaw
 
@@ -20,10 +21,11 @@ class Ended:
 
     code: int  # 0 done, 1 gave up, 2 what a user can mend, 75 early, 130 or 143 a signal, DIED
     said: str = ""
+    end: End | None = None  # the one that the search was at then
 
 
 def work(settings: StudySettings) -> Ended:
-    """One worker with the hardware of this node, until the total of the study is reached.
+    """One worker with the hardware of this node, until the search has ended.
 
     The settings come as an argument, since the storage's URL may hold a password: Ray shows the
     names and the environments of tasks, but not what they are called with.
@@ -44,4 +46,4 @@ def work(settings: StudySettings) -> Ended:
         )
     except (StudyError, ObjectiveError, StorageError) as error:
         return Ended(code=2, said=str(error))
-    return Ended(code=code, said=str(session.failure or ""))
+    return Ended(code=code, said=str(session.failure or ""), end=session.end)

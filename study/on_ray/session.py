@@ -1,7 +1,7 @@
 """`--launcher ray`: workers on the nodes of a Ray cluster that runs already.
 
 A worker is a Ray task that does what `make study` does on a machine that joins a study: it opens
-the shared storage, checks or probes its own hardware, and runs trials until the total is reached.
+the shared storage, checks or probes its own hardware, and runs trials until the search has ended.
 This process starts them, starts again those that die, and shows what the storage says.
 """
 
@@ -79,12 +79,13 @@ class RaySession(Session):
         self._running: dict[Any, Slot] = {}  # by Ray's reference to the task
         self._study: Study | None = None
         self._before: list[FrozenTrial] = []  # trials that were there when we came
+        self._theirs: End | None = None  # the end that a worker found the search at
         self._refused = ""  # what a worker found that a user can mend
         self._n_asked = 0  # signals that were passed on to workers
         self._stop_at: float | None = None  # of time.monotonic(): then workers are killed
 
     def run(self) -> int:
-        """Search until the total is reached; returns the exit code.
+        """Search to the end; returns the exit code.
 
         Raises:
             StudyError, ObjectiveError, StorageError: what a user can mend.
@@ -122,11 +123,10 @@ class RaySession(Session):
             say("one worker creates it, then the others start")
             return
         self._before = sound_trials(self._study)
-        done = sum(is_searched(trial) for trial in self._before)
         if self._nothing_to_do():
             say(f"nothing to do: for more trials pass a larger {setting('n_trials')}")
-        elif done:
-            say(f"resuming: {done} of {counted(self._settings.most_trials, 'trial')} recorded")
+        else:
+            self._say_resumed(self._before)
 
     def _n_workers(self, cluster: Cluster) -> int:
         return self._settings.n_workers or cluster.n_slots
@@ -162,6 +162,7 @@ class RaySession(Session):
         ready, _ = ray.wait(list(self._running), timeout=POLL_SECONDS)
         for task in ready:
             slot, end = self._running.pop(task), end_of(task)
+            self._theirs = end.end or self._theirs
             if end.code == 2:
                 self._refused = self._refused or end.said
             elif end.code == 1:  # trials in a row failed the same way
@@ -180,7 +181,17 @@ class RaySession(Session):
         return self._study is not None and any(map(is_paused, sound_trials(self._study)))
 
     def _is_complete(self) -> bool:
-        return self._study is not None and n_finished(self._study) >= self._settings.most_trials
+        """At the total; or at an end that a worker has found, while no other goes on.
+
+        Where nodes differ, others may not have found it yet, by what runs cost there.
+        """
+        if self._study is None:
+            return False
+        trials = sound_trials(self._study)
+        is_full = sum(map(is_searched, trials)) >= self._settings.most_trials
+        return is_full or (
+            self._theirs is not None and all(trial.state.is_finished() for trial in trials)
+        )
 
     def _nothing_to_do(self) -> bool:
         done = sum(is_searched(trial) for trial in self._before) >= self._settings.most_trials
@@ -224,7 +235,7 @@ class RaySession(Session):
         progress = stack.enter_context(
             Progress(
                 self._console,
-                n_trials=self._settings.most_trials,
+                n_trials=None if self._settings.goal.is_open else self._settings.most_trials,
                 n_done=sum(map(is_searched, self._before)),
                 tally=Counting(study),
                 length=Length.from_record(study.user_attrs[AGREEMENT]) or Length(amount=1),
@@ -249,8 +260,8 @@ class RaySession(Session):
         if self._refused:
             raise StudyError(self._refused)
         if self._study is not None:
-            is_complete = self._is_complete()
-            self._outcome(self._study, End(why="trials", expected=None) if is_complete else None)
+            end = self._theirs or End(why="trials", expected=None)
+            self._outcome(self._study, end if self._is_complete() else None)
         if self.failure is not None and not (
             self._is_complete() and isinstance(self.failure, WorkerDied)
         ):

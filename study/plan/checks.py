@@ -94,11 +94,6 @@ def _check_ray(settings: StudySettings) -> None:
         return
     if settings.log or settings.callbacks:
         raise StudyError("log and callbacks are for workers of this machine, not for Ray")
-    if settings.goal.is_open:
-        raise StudyError(
-            "n_trials auto and budgets are for workers of this machine: give a number of trials, "
-            "or leave out --launcher ray"
-        )
     if settings.confirm is not None:
         raise StudyError(
             "confirm is for workers of this machine: leave out --launcher ray once the search has "

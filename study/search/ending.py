@@ -41,7 +41,6 @@ class Ending:
             if plan.goal.is_auto
             else None
         )
-        self._known: tuple[int, Expected | None] = (-1, None)  # after so many trials
 
     def spending(
         self, study: optuna.Study, trials: Sequence[FrozenTrial], limits: Limits
@@ -76,9 +75,7 @@ class Ending:
         return spending.left <= 0 or not any(map(within.can_afford, sizes))
 
     def _expected(self, study: optuna.Study, limits: Limits, n_finished: int) -> Expected | None:
-        """What more trials may gain; asked for once after each trial."""
+        """What more trials may gain."""
         if self._enough is None or n_finished < LEAST_TRIALS:
             return None
-        if self._known[0] != n_finished:
-            self._known = n_finished, self._enough.look(study, limits)
-        return self._known[1]
+        return self._enough.look(study, limits)

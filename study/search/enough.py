@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 LITTLE = 0.005  # of the hypervolume
 SURE = 0.9  # probability that what is said of an end is true, in searches played from tables
-BY_MODEL = 0.95  # probability that the surface gives it then (python -m benchmarks.auto)
+BY_MODEL = 0.92  # probability that the surface gives it then (python -m benchmarks.auto)
 CLEAR = 0.1  # of the tolerance
 FAILURES = 3  # of a batch size that has never run well: then it is given up
 
@@ -86,10 +86,21 @@ class Enough:
         self._seed = seed
         self._encoding = Encoding(space)
         self._learner = Learner(encoding=self._encoding, hardware=hardware, believed=SMOOTH)
+        self._known: tuple[Evidence | None, int] = (None, 0)  # with so many trials
+        self._said: Expected | None = None  # by these
 
     def look(self, study: optuna.Study, limits: Limits) -> Expected | None:
-        """What more trials may gain; None while nothing has completed, or nothing may run."""
+        """What more trials may gain; None while nothing has completed, or nothing may run.
+
+        It is found anew when any trial has ended, whoever asked for it, or sizes were probed again.
+        """
         evidence, _ = self._learner.follow(study, limits.costs)
+        known = evidence, len(evidence.trials)
+        if self._known != known:
+            self._known, self._said = known, self._found(evidence, limits)
+        return self._said
+
+    def _found(self, evidence: Evidence, limits: Limits) -> Expected | None:
         outlook = self._outlook(evidence, limits)
         if outlook is None:
             return None

@@ -80,6 +80,7 @@ class Session:
         self._callbacks: list[Callback] = []
         self._devices: tuple[str, ...] = ()  # where workers train; none: where this process would
         self.failure: Exception | None = None  # why run() returned 1
+        self.end: End | None = None  # that the search was at when it returned
 
     def run(self) -> int:
         """Search until the total is reached; returns the exit code.
@@ -173,7 +174,7 @@ class Session:
     def _search(self, study: Study, plan: Plan, objective: Objective) -> int:
         from batchfront.study.findings.overview.board import note, publish
 
-        end = end_of(study, plan)
+        self.end = end = end_of(study, plan)
         job = job_of(self._settings, plan, objective, devices=self._devices)
         n_paused = self._n_paused(study, job, objective)
         complete = end is not None and not n_paused
@@ -189,7 +190,7 @@ class Session:
         with self._interrupts.installed():
             job = job if complete else self._shared(job, objective)
             failure = None if complete else self._launch(study, objective, job)
-            end = end if complete else end_of(study, plan)
+            self.end = end = end if complete else end_of(study, plan)
             if failure is None and end is not None:
                 failure = self._confirm(study, objective, job)
             n_paused = self._n_paused(study, job, objective)

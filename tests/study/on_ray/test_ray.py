@@ -13,6 +13,7 @@ from types import SimpleNamespace
 import pytest
 
 from batchfront.study.cli.main import main
+from batchfront.study.plan.goal import MOST_TRIALS
 
 from ..conftest import finish, spawn
 
@@ -167,6 +168,25 @@ def test_a_signal_ends_all_workers_which_hand_back_their_trials(
     assert (row["n_fail"], row["n_running"]) == (0, 0)
     ended = [r for r in rows("export") if r["state"] == "FAIL"]
     assert [r["fail_reason"] for r in ended] == ["interrupted"] * n_workers
+
+
+def test_a_search_of_its_own_end_ends_on_all_nodes_and_says_why(launch, workdir, rows):
+    for _ in ("searched", "at its end"):
+        code, out, err = finish(launch("--n-trials", "auto"))
+        assert (code, out) == (0, ""), err
+        assert "died" not in err
+        (row,) = rows("ls")
+        assert row["n_trials"] < MOST_TRIALS
+        n_done = row["n_trials"] - row["n_fail"]
+        assert f"ended after {n_done} trials: more are expected to gain less than" in err
+    assert f"resuming: {n_done} trials recorded" in err
+
+
+def test_a_budget_is_spent_by_all_nodes_together(launch, workdir, rows):
+    code, out, err = finish(launch("--n-trials", "40", "--budget", "0.01s"))
+    assert (code, out) == (0, ""), err
+    assert "of 10 ms are spent" in err
+    assert sum(row["train_seconds"] for row in rows("export")) <= 0.01
 
 
 def test_what_a_worker_cannot_go_on_with_ends_the_launch_with_one_line(cluster, workdir, capsys):

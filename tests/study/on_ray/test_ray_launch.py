@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
+import optuna
 import pytest
 from rich.console import Console
 
@@ -18,6 +19,8 @@ from batchfront.study.on_ray.node import DIED, Ended
 from batchfront.study.on_ray.session import RaySession, Slot
 from batchfront.study.on_ray.shipment import shipment
 from batchfront.study.plan.settings import StudySettings
+from batchfront.study.plan.space import SearchSpace
+from batchfront.study.search.ending import End
 from batchfront.study.workers.team import SAME_CRASHES
 from tests.study.conftest import ROOT
 
@@ -77,6 +80,19 @@ def test_a_trial_finished_between_two_deaths_starts_the_count_again(workdir, mon
         state = SimpleNamespace(name="COMPLETE", is_finished=lambda: True)
         finished.append(SimpleNamespace(state=state, user_attrs={}))
     assert session.failure is None
+
+
+def test_an_end_that_one_worker_found_is_one_once_the_others_trials_have_ended(workdir):
+    session = RaySession(StudySettings(n_trials="auto"), Console(file=io.StringIO()))
+    session._study = optuna.create_study(directions=["maximize", "minimize", "minimize"])
+    space = SearchSpace(batch_sizes=(32, 64))
+    running = session._study.ask(space.distributions())
+    session._theirs = End(why="enough", expected=None)
+    assert not session._is_complete()
+    session._study.tell(running, [0.9, 1.0, 1.0])
+    assert session._is_complete()
+    session._theirs = None
+    assert not session._is_complete()
 
 
 def test_a_node_is_sent_our_packages_and_the_folder_of_the_task_file(workdir):

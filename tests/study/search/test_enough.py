@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from optuna.trial import TrialState
 
 from batchfront.objectives.measurement import Verdict
+from batchfront.study.plan.goal import Goal
 from batchfront.study.plan.space import SearchSpace
+from batchfront.study.search.ending import Ending
 from batchfront.study.search.enough import Enough, Expected
 from batchfront.study.search.outlook import EDGE, _volumes
-from batchfront.study.trials.attributes import batch_size_of
+from batchfront.study.trials.attributes import PURPOSE, batch_size_of
 from benchmarks.hypervolume import hypervolume
 
 from ..cost_aware import accuracy_at, limits_of, new_study, stop, tell
@@ -102,6 +106,28 @@ def test_whoever_comes_later_sees_what_one_sees_who_has_followed():
         tell(study, study.ask(SPACE.distributions()))
         seen = following.look(study, LIMITS)
     assert _looking().look(study, LIMITS) == seen
+
+
+def test_what_another_question_has_run_is_no_secret_to_a_search():
+    plan = SimpleNamespace(
+        goal=Goal(is_auto=True), n_trials=150, space=SPACE, seed=0, hardware="here"
+    )
+
+    def expected(ending):
+        return ending.of(study, LIMITS, n_finished=150).expected
+
+    study, following = _searched(14), Ending(plan)
+    before = expected(following)
+    for rate in np.geomspace(*SPACE.learning_rates, 12):
+        params = {"batch_size": SPACE.batch_sizes[0], "learning_rate": rate}
+        study.enqueue_trial(params, user_attrs={PURPOSE: "smallest"})
+        tell(study, study.ask(SPACE.distributions()))
+    assert expected(following) == expected(Ending(plan)) != before
+
+
+def test_while_no_trial_ends_nothing_is_computed_again(searched):
+    looking = _looking()
+    assert looking.look(searched, LIMITS) is looking.look(searched, LIMITS)
 
 
 def test_volumes_are_those_of_points():

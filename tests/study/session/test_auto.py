@@ -110,11 +110,6 @@ def test_what_is_neither_is_refused_in_one_line(workdir, capsys, bad):
     assert line.endswith("wanted a whole number of at least 1, or auto")
 
 
-def test_on_ray_a_number_is_asked_for(workdir, capsys):
-    assert main([*AUTO, "--launcher", "ray"]) == 2
-    assert "n_trials auto and budgets are for workers of this machine" in capsys.readouterr().err
-
-
 @pytest.mark.slow
 def test_two_workers_end_a_search_together(workdir, capsys):
     assert main([*AUTO, "--n-workers", "2", "--batch-sizes", "32:128"]) == 0
