@@ -105,6 +105,7 @@ def by_curves(table: Table, means: Guesses) -> Guesses:
         curves=curves,
         final=curves[:, -1],
         log2_batch_size=np.log2([float(size) for size, _, _ in keys]),
+        log2_learning_rate=none,
         train_seconds=none,  # which no guess needs
         peak_memory_bytes=none,
         weight=none + 1,

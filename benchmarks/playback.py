@@ -17,7 +17,7 @@ from batchfront.objectives.measurement import Stopped, TrialParams
 from batchfront.objectives.meters.course import GuardSettings
 from batchfront.objectives.run import Run
 from batchfront.study.pruning.decision import RunSoFar, StopRule
-from batchfront.study.pruning.front import to_go_on
+from batchfront.study.pruning.pausing import to_go_on
 from batchfront.study.trials.attributes import (
     CONSTRAINT,
     CURVE,

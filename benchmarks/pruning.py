@@ -36,6 +36,7 @@ from batchfront.study.plan.plan import OF_THE_FRONT, PAUSING
 from batchfront.study.pruning.by_name import stock_pruner
 from batchfront.study.pruning.decision import NeverStop, StopRule
 from batchfront.study.pruning.front import FrontPruner
+from batchfront.study.pruning.pausing import PausingPruner
 from batchfront.study.pruning.stock import StockPruner
 from benchmarks.hypervolume import hypervolume
 from benchmarks.multi_metric import MultiMetricRule
@@ -171,13 +172,13 @@ def make_rule(table: Table, name: str, *, seed: int, risk: float) -> StopRule:
     if name == "multi-metric":
         return MultiMetricRule(table)
     if name in (BETWEEN, *OF_THE_FRONT):
-        return FrontPruner(
+        make = FrontPruner if name == OF_THE_FRONT[0] else PausingPruner
+        return make(
             risk=risk,
             seed=seed,
             hardware="",
             costs=dict,
             length=Length(amount=table.epochs),
-            pauses=name in (PAUSING, BETWEEN),
         )
     lowest_quarter = quantiles(finals(table), n=4)[0]
     pruner = stock_pruner(name, n_evaluations=table.epochs, min_metric=lowest_quarter)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from batchfront.objectives.curves.table import Table
 from batchfront.study.plan.plan import OF_THE_FRONT, PAUSING
 from batchfront.study.plan.space import SearchSpace
-from batchfront.study.pruning.front import to_go_on
+from batchfront.study.pruning.pausing import to_go_on
 from batchfront.study.quiet import quiet_optuna
 from batchfront.study.trials.attributes import OBJECTIVES, derive_seed
 from batchfront.study.trials.kept import root_of

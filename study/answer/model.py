@@ -20,8 +20,9 @@ from batchfront.study.answer.counted import ROUNDING, step_of
 from batchfront.study.answer.known import Known
 from batchfront.study.search.chances import DOUBT, success
 from batchfront.study.search.encoding import Encoding
-from batchfront.study.search.surface import BELIEVED, TIE, Shape, Surface, fit_shape
+from batchfront.study.search.surface import BELIEVED, Shape, Surface, fit_shape
 from batchfront.study.trials.attributes import SIZE_NAMES
+from batchfront.study.trials.yardstick import TIE
 
 if TYPE_CHECKING:
     import numpy as np

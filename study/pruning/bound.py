@@ -58,6 +58,7 @@ class History:
     curves: Array  # (N, E)
     final: Array  # (N,)
     log2_batch_size: Array  # (N,)
+    log2_learning_rate: Array  # (N,)
     train_seconds: Array  # (N,)
     peak_memory_bytes: Array  # (N,)
     weight: Array  # (N,) how many runs it stands for
@@ -83,7 +84,6 @@ class Bound:
     def __init__(self, history: History) -> None:
         self._history = history
         self._features: dict[int, Features] = {}
-        self._needs: dict[int, tuple[Array, Array]] = {}  # by epoch
 
     @property
     def n_epochs(self) -> int:
@@ -95,11 +95,6 @@ class Bound:
         return max(
             guess + margin * spread for guess, spread in self._guesses(curve, log2_batch_size)
         )
-
-    def needed(self, curve: Array, log2_batch_size: float, *, rival: float) -> float:
-        """The least margin at which the run of `upper` may still reach `rival`."""
-        guesses = self._guesses(curve, log2_batch_size)
-        return min((rival - guess) / spread for guess, spread in guesses)
 
     def _guesses(self, curve: Array, log2_batch_size: float) -> list[tuple[float, float]]:
         """Both guesses, each with its spread."""
@@ -123,27 +118,6 @@ class Bound:
     def margin(self, risk: float) -> float:
         """The margin in spreads, at least 0, at a risk; an exponential tail extends the scores."""
         return _quantile(*self._scores, risk)
-
-    def margin_after(self, epoch: int, risk: float) -> float:
-        """The margin, at least 0, that so many of the runs have needed to reach their own ends.
-
-        A run that needs more to reach its rival does so with that probability at most.
-        """
-        if epoch not in self._needs:
-            self._needs[epoch] = self._needed_after(epoch)
-        return _quantile(*self._needs[epoch], risk)
-
-    def _needed_after(self, epoch: int) -> tuple[Array, Array]:
-        """What the N runs needed after an epoch to reach their ends, (N,), falling, and weights."""
-        import numpy as np
-
-        history = self._history
-        run, own = self._at(epoch), np.arange(len(history))
-        level, spread = self._learned(epoch, run, history.log2_batch_size, without=own)
-        final = history.final
-        needed = np.minimum((final - run.trend) / run.jitter, (final - level) / spread)
-        order = np.argsort(-needed, kind="stable")
-        return needed[order], history.weight[order]
 
     @cached_property
     def _scores(self) -> tuple[Array, Array]:

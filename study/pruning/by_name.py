@@ -44,14 +44,15 @@ def make_stop_rule(plan: Plan, costs: Callable[[], Costs]) -> StopRule:
         return NeverStop()
     if plan.pruner in OF_THE_FRONT:
         from batchfront.study.pruning.front import FrontPruner
+        from batchfront.study.pruning.pausing import PausingPruner
 
-        return FrontPruner(
+        make = PausingPruner if plan.pruner == PAUSING else FrontPruner
+        return make(
             risk=plan.pruner_risk,
             seed=plan.seed,
             hardware=plan.hardware,
             costs=costs,
             length=plan.length,
-            pauses=plan.pruner == PAUSING,
         )
     from batchfront.study.pruning.stock import StockPruner
 

@@ -14,6 +14,7 @@ from batchfront.study.trials.attributes import (
     SPARED,
     length_of,
     log2_batch_size_of,
+    log2_rate_of,
 )
 from batchfront.study.trials.hardware import at_known_cost
 from batchfront.study.trials.outcome import ended_early, n_points
@@ -34,6 +35,7 @@ class Run(NamedTuple):
     curve: list[float]  # to its end: where it ended early, what it was told with stays
     values: list[float]  # as told, at known cost
     log2_batch_size: float
+    log2_learning_rate: float
     weight: float
 
 
@@ -67,6 +69,7 @@ class Curves:
             curve=curve,
             values=at_known_cost(trial, self._costs).values,
             log2_batch_size=log2_batch_size_of(trial.params),
+            log2_learning_rate=log2_rate_of(trial),
             weight=1 / SPARED_SHARE if SPARED in attributes else 1.0,
         )
 
@@ -81,12 +84,13 @@ class Curves:
         if not self._by_length:
             return None
         usual = max(self._by_length.values(), key=lambda same: (len(same), -same[0].number))
-        _, curves, values, sizes, weight = zip(*usual[-MAX_CURVES:], strict=True)
+        _, curves, values, sizes, rates, weight = zip(*usual[-MAX_CURVES:], strict=True)
         metric, seconds, memory = np.array(values, dtype=float).T
         return History(
             curves=yardstick.standard(np.array(curves, dtype=float)),
             final=np.maximum(yardstick.standard(metric), LOWEST),
             log2_batch_size=np.array(sizes),
+            log2_learning_rate=np.array(rates),
             train_seconds=seconds,
             peak_memory_bytes=memory,
             weight=np.array(weight),

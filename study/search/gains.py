@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from batchfront.study.search.surface import TIE
+from batchfront.study.trials.yardstick import TIE
 
 if TYPE_CHECKING:
     import numpy as np

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from batchfront.study.search.surface import TIE, Guess, Noise, Shape, Surface
+from batchfront.study.search.surface import Guess, Noise, Shape, Surface
+from batchfront.study.trials.yardstick import TIE
 
 if TYPE_CHECKING:
     import numpy as np

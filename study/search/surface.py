@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 
     Array = NDArray[np.float64]
 
-TIE = 0.005
-"""Errors are compared as log(error + TIE): below it, differences are a few validation examples."""
 TILTS = (0.0, 0.25, 0.5, 0.75, 1.0)
 USUAL_TILT, TILT_SPREAD = 0.5, 0.4  # square-root scaling; a normal prior, as those below
 USUAL_AMPLITUDE, AMPLITUDE_SPREAD = math.log(1.0), 1.0  # variance of log error, over the space

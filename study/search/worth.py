@@ -10,7 +10,8 @@ from batchfront.study.search.known import Known
 from batchfront.study.search.observations import Observations
 from batchfront.study.search.past import PastSurface, with_past
 from batchfront.study.search.prices import Prices
-from batchfront.study.search.surface import TIE, Guess, Surface
+from batchfront.study.search.surface import Guess, Surface
+from batchfront.study.trials.yardstick import TIE
 
 if TYPE_CHECKING:
     import numpy as np

@@ -25,7 +25,7 @@ from batchfront.study.plan.parsers import AUTO, check_study_name
 from batchfront.study.plan.plan import Plan
 from batchfront.study.plan.settings import StudySettings
 from batchfront.study.pruning.by_name import make_stop_rule
-from batchfront.study.pruning.front import nothing_kept, to_go_on
+from batchfront.study.pruning.pausing import nothing_kept, to_go_on
 from batchfront.study.quiet import quiet_optuna
 from batchfront.study.search.ending import End
 from batchfront.study.session.aside import Aside, Introduced, goes_aside, sharing_found

@@ -152,6 +152,12 @@ def rate_of(trial: FrozenTrial, params: Mapping[str, Any] | None = None) -> floa
     return float(trial.user_attrs.get(SCALED, known["learning_rate"]))
 
 
+def log2_rate_of(trial: Trial | FrozenTrial) -> float:
+    """The logarithm of that rate, in doublings; 0 where the study has no parameter of that name."""
+    rate = trial.user_attrs.get(SCALED, trial.params.get("learning_rate", 1.0))
+    return math.log2(rate) if rate > 0 else 0.0
+
+
 def own_params(trials: Iterable[FrozenTrial]) -> list[str]:
     """Names of what a task lets the search vary besides batch size and learning rate."""
     names = dict.fromkeys(name for trial in trials for name in trial.params)

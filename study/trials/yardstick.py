@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from optuna import Study
     from optuna.trial import FrozenTrial
 
+TIE = 0.005
+"""Errors are compared as log(error + TIE): below it, differences are a few validation examples."""
 BEYOND = 0.25
 """The floor lies so far beyond the best run, in distances of that to the median run."""
 

@@ -10,7 +10,7 @@ from batchfront.study.plan.limits import known_limits, limits_of
 from batchfront.study.plan.plan import PAUSING
 from batchfront.study.probes.combinations import Foresight
 from batchfront.study.pruning.by_name import make_stop_rule
-from batchfront.study.pruning.front import nothing_kept, ranked, to_go_on
+from batchfront.study.pruning.pausing import nothing_kept, ranked, to_go_on
 from batchfront.study.search.ending import Ending
 from batchfront.study.search.spending import Spending
 from batchfront.study.trials.attributes import (

@@ -13,7 +13,7 @@ from batchfront.objectives.measurement import Verdict
 from batchfront.objectives.objective import Objective
 from batchfront.study.opening.open import open_study
 from batchfront.study.pruning.decision import Decision, RunSoFar
-from batchfront.study.pruning.front import FrontPruner, Hope
+from batchfront.study.pruning.pausing import Hope, PausingPruner
 from batchfront.study.trials.paused import is_paused, is_thaw, superseded
 from tests.faults.place import Place, Victim
 from tests.faults.points import Points
@@ -35,13 +35,13 @@ def _hopes(rule: Any, study: Any) -> list[Hope]:
     trials = study.get_trials(deepcopy=False)
     gone_on = superseded(trials)
     there = (t for t in trials if is_paused(t) and t.number not in gone_on)
-    return [Hope(-math.inf, trial.number, trial) for trial in there]
+    return [Hope(math.inf, trial.number, trial) for trial in there]
 
 
 @contextmanager
 def _pausing() -> Iterator[None]:
     """The planted rule in place of the pruner's own."""
-    with mock.patch.multiple(FrontPruner, judge=_judge, hopes=_hopes):
+    with mock.patch.multiple(PausingPruner, judge=_judge, hopes=_hopes):
         yield
 
 

@@ -20,10 +20,9 @@ from batchfront.study.answer.known import Known, known_of
 from batchfront.study.answer.show import answer_lines, answers_json, metric_of, sentences
 from batchfront.study.cli.main import main
 from batchfront.study.quiet import quiet_optuna
-from batchfront.study.search.surface import TIE
 from batchfront.study.show import trials_word
 from batchfront.study.trials.attributes import AGREEMENT, CONSTRAINT
-from batchfront.study.trials.yardstick import stored_metric
+from batchfront.study.trials.yardstick import TIE, stored_metric
 
 SIZES = range(10)  # log2
 NOISE = 0.15  # deviation of log error between seeds

@@ -16,7 +16,8 @@ from batchfront.study.pruning.bound import SPARED_SHARE
 from batchfront.study.pruning.by_name import make_stop_rule
 from batchfront.study.pruning.curves import Curves
 from batchfront.study.pruning.decision import RunSoFar
-from batchfront.study.pruning.front import MIN_CURVES, FrontPruner
+from batchfront.study.pruning.finished import MIN_CURVES
+from batchfront.study.pruning.front import FrontPruner
 from batchfront.study.trials.attributes import (
     CONSTRAINT,
     CURVE,

@@ -11,10 +11,10 @@ import pytest
 from batchfront.objectives.metric import COMMON
 from batchfront.study.search.encoding import Encoding
 from batchfront.study.search.evidence import Evidence, Growing
-from batchfront.study.search.surface import TIE, Surface, usual_shape
+from batchfront.study.search.surface import Surface, usual_shape
 from batchfront.study.search.worth import due_at
 from batchfront.study.trials.attributes import CURVE, FAIL_REASON, HARDWARE
-from batchfront.study.trials.yardstick import Scale, yardstick_of
+from batchfront.study.trials.yardstick import TIE, Scale, yardstick_of
 
 from ..cost_aware import SPACE, accuracy_at, limits_of, new_study, stop, tell
 

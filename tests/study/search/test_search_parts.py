@@ -12,7 +12,8 @@ from batchfront.study.plan.space import SearchSpace
 from batchfront.study.search.encoding import Encoding
 from batchfront.study.search.gains import EDGE, Plane, expected_below
 from batchfront.study.search.prices import Prices
-from batchfront.study.search.surface import TIE, Guess, Surface, fit_shape, usual_shape
+from batchfront.study.search.surface import Guess, Surface, fit_shape, usual_shape
+from batchfront.study.trials.yardstick import TIE
 from benchmarks.hypervolume import hypervolume
 
 from ..known import costs_by

@@ -18,7 +18,7 @@ from batchfront.study.cli.main import main
 from batchfront.study.opening.open import the_study
 from batchfront.study.opening.terms import stored_identity
 from batchfront.study.pruning.by_name import make_stop_rule
-from batchfront.study.pruning.front import ranked
+from batchfront.study.pruning.pausing import ranked
 from batchfront.study.trials.attributes import DEATHS, PAUSED, ROOT, THAW, trained_seconds
 from batchfront.study.trials.paused import is_paused, superseded
 from batchfront.study.trials.sound import sound_trials
