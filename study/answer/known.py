@@ -10,6 +10,7 @@ from statistics import median
 from typing import TYPE_CHECKING
 
 from batchfront.objectives.parameter import Parameter
+from batchfront.study.answer.branches import Branch, branches_of
 from batchfront.study.errors import StudyError
 from batchfront.study.plan.agreement import DEFAULTS
 from batchfront.study.plan.space import SearchSpace
@@ -62,6 +63,7 @@ class Known:
     broken: frozenset[int]  # sizes whose completed runs all broke a budget
     rows: Sequence[RunRow]  # of this hardware, in the metric's own values
     target: float | None  # a value of the metric that runs should reach
+    branches: Sequence[Branch]  # of a script's runs, on any hardware
     fresh: Sequence[FrozenTrial]  # of this hardware: they show what a promise was worth
 
     @property
@@ -148,6 +150,7 @@ def _on(
         broken=frozenset(size for size in sizes if _breaks_a_budget(size, here)),
         rows=runs_of(here, names),
         target=None,
+        branches=branches_of(map(_as_trained, everywhere), encoding),
         fresh=[],
     )
 
