@@ -16,7 +16,7 @@ from batchfront.study.findings.page.panels import panels
 from batchfront.study.findings.page.side import Side
 from batchfront.study.findings.page.surface import search_map
 from batchfront.study.plan.plan import Plan
-from batchfront.study.trials.attributes import OBJECTIVES, is_feasible
+from batchfront.study.trials.attributes import OBJECTIVES, is_feasible, measured_names
 from batchfront.study.trials.hardware import by_hardware
 from batchfront.study.trials.repeats import median_front
 from batchfront.study.trials.sound import sound_trials
@@ -35,15 +35,17 @@ FIGURE_CURVES = 60
 FIGURE_POINTS = 200  # the dashboard sends every figure again at each poll
 
 
-def note(plan: Plan) -> str:
+def note(plan: Plan, trials: Sequence[FrozenTrial]) -> str:
     """What the study is and how to read it, in Markdown."""
+    memory = "minimize, high-water live bytes of training"
+    if OBJECTIVES[2] not in measured_names(trials, OBJECTIVES):
+        memory = "not measured: nothing was allocated through torch"
     return (
         f"Task **{plan.task}**, device {plan.device}, {plan.length}, sampler "
         f"{plan.sampler}.\n\n"
         f"Space: {plan.space}.\n\n"
         f"Objectives: {plan.metric} ({plan.metric.direction}, last {plan.length.point}), "
-        "train_seconds (minimize, training steps only), peak_memory_bytes (minimize, high-water "
-        "live bytes of training).\n\n"
+        f"train_seconds (minimize, training steps only), peak_memory_bytes ({memory}).\n\n"
         "How to read it: COMPLETE trials ran to the end and compete for the Pareto front. PRUNED "
         "trials were stopped early and never do; their `verdict` and `reason` are in the user "
         "attributes."
