@@ -5,7 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from batchfront.study.show import human_bytes, human_seconds, plain_table
-from batchfront.study.trials.costs import OF_DEVICES, Costs, SizeCost, advice, disturbed_line
+from batchfront.study.trials.costs import (
+    OF_DEVICES,
+    Costs,
+    SizeCost,
+    advice,
+    disturbed_line,
+    undefined_line,
+)
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -116,8 +123,7 @@ def advice_lines(costs: Costs) -> list[str]:
             f"evaluation needs up to {human_bytes(evaluation)}, which peak memory leaves out: "
             "sizes that train with less need that much"
         )
-    disturbed = disturbed_line(costs)
-    lines += [disturbed] if disturbed is not None else []
+    lines += [line for line in (disturbed_line(costs), undefined_line(costs)) if line is not None]
     waiting = [c for c in costs.values() if (c.data_wait_share or 0.0) > LONG_WAIT]
     if waiting:
         sizes = ", ".join(str(cost.batch_size) for cost in waiting)

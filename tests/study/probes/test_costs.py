@@ -217,6 +217,29 @@ def test_a_metric_that_is_none_is_said_before_any_trial(
     assert not Path("runs/batchfront.db").exists()
 
 
+@pytest.mark.parametrize(
+    ("loss", "said"),
+    [
+        ("0.7", "at a training loss of 0.7: look at how it is computed"),
+        ("float('inf')", "and the training loss is inf: scale inputs and targets"),
+    ],
+)
+def test_a_metric_that_is_not_finite_is_said_before_any_trial(
+    loss, said, write_task, capsys, monkeypatch
+):
+    monkeypatch.setattr(prober, "PROBE_SECONDS", 0.15)
+    text = SLOW_EPOCHS.replace("{report}", "float('nan')").replace("step(1.0)", f"step({loss})")
+    task = ("--task", write_task(text), "--batch-sizes", "8:16")
+    assert main(["probe", *task]) == 0
+    line = f"val_accuracy is nan when it is first evaluated, in a probe, {said}"
+    assert line in " ".join(capsys.readouterr().out.split())
+    assert main(["run", *task, "--n-trials", "1"]) == 0
+    errors = capsys.readouterr().err
+    assert errors.index(f"note: {line}") < errors.index("1/1")
+    assert main(["run", *task, "--n-trials", "1"]) == 0
+    assert "in a probe" not in capsys.readouterr().err
+
+
 def test_sizes_that_were_probed_beside_other_work_are_named_beside_the_answer(workdir, capsys):
     argv = ["run", "--task", "planted.py", "--epochs", "2", "--batch-sizes", "8:16"]
     assert main([*argv, "--n-trials", "6"]) == 0
