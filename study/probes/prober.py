@@ -254,7 +254,9 @@ def faster(a: SizeCost, b: SizeCost) -> SizeCost:
     if best.device_memory_bytes is not None:  # kernels of larger sizes may have come to it since
         most = max(best.device_memory_bytes, a.device_memory_bytes or 0, b.device_memory_bytes or 0)
         best = replace(best, device_memory_bytes=most)
-    best = replace(best, undefined=a.undefined or b.undefined)  # one comes to a report
+    undefined = a.undefined or b.undefined  # one of them has come to a report
+    if best.undefined != undefined:
+        best = replace(best, undefined=undefined)
     if best.evaluation_peak_bytes is None:  # the other may have come to a validation
         seen = a.evaluation_peak_bytes or b.evaluation_peak_bytes
         return best if seen is None else replace(best, evaluation_peak_bytes=seen)
