@@ -122,8 +122,12 @@ def advice(costs: Costs) -> ProbeAdvice | None:
 
 
 def undefined_line(costs: Costs) -> str | None:
-    """What the probes have just seen of a metric that is not finite; None where it was."""
-    return next((cost.undefined for cost in costs.values() if cost.undefined), None)
+    """What the probes have just seen of a metric that is not finite; None where it was.
+
+    The largest size goes on to a report, and knows its loss.
+    """
+    sizes = sorted(costs, reverse=True)
+    return next((costs[size].undefined for size in sizes if costs[size].undefined), None)
 
 
 def disturbed_line(costs: Costs) -> str | None:
