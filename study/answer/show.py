@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from batchfront.study.answer.branches import asked_for
+from batchfront.study.answer.chance import chance_line, nothing_learned
 from batchfront.study.answer.choice import Answer, SizeAdvice, answer_of
 from batchfront.study.answer.confirm import (
     confirmation_json,
@@ -75,7 +76,8 @@ def sentences(answer: Answer, known: Known) -> list[str]:
     if chosen is None or chosen.estimate is None:
         return [f"No recommendation yet: {answer.reason}."]
     form = answer_form(answer, known)
-    lines = [_recommendation(chosen, chosen.estimate, known, form)]
+    lines = [chance_line(known, form)] if nothing_learned(answer, known) else []
+    lines.append(_recommendation(chosen, chosen.estimate, known, form))
     confirmed = confirmation_of(chosen, known)
     if confirmed is not None:
         lines.append(confirmation_line(confirmed, form))
@@ -179,8 +181,9 @@ def metric_of(found: SizeEstimate, known: Known) -> tuple[float, float, float]:
     """Expected, lowest and highest, in the metric's own values."""
     yardstick = known.yardstick
     least, most = found.fresh_run
-    low, high = yardstick.own_ends(1 - most, 1 - least)
-    return float(yardstick.own(1 - found.error)), float(low), float(high)
+    values = (yardstick.own(1 - found.error), *yardstick.own_ends(1 - most, 1 - least))
+    mean, low, high = (yardstick.metric.possible(float(value)) for value in values)
+    return mean, low, high
 
 
 def _against_the_best(chosen: SizeAdvice, best: SizeAdvice, known: Known, form: str) -> str:
