@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from html import escape
 from typing import TYPE_CHECKING, Any
@@ -31,6 +32,9 @@ NAME = "pareto-front-"  # + number: of what older versions put here, so that thi
 MAP, CURVES = "search-map-", "learning-curves-"  # + number
 TITLES = {NAME: "What a batch size buys", MAP: "The search", CURVES: "Learning curves"}
 HEIGHT = 440  # pixels: the dashboard cuts off what is higher
+AXIS = 40  # pixels: labels and title of the axis below a figure
+WIDTH = 340  # pixels of a figure for its legend, in a window of 1000
+LINE, LETTER, SYMBOL = 20, 7, 45  # pixels of a legend: a line's height, and what an entry is wide
 FIGURE_CURVES = 60
 FIGURE_POINTS = 200  # the dashboard sends every figure again at each poll
 
@@ -77,9 +81,23 @@ def publish(study: Study, text: str, names: Objectives) -> None:
             figure.update_layout(
                 title={"text": f"{TITLES[name]}{where}", "x": 0.02, "font": {"size": 16}},
                 height=HEIGHT,
-                margin={"t": 80, "b": 30},
+                margin={"l": 60, "t": 80, "b": AXIS + legend_height(figure)},
             )
             save_figure(study, figure, name=f"{name}{number}")
+
+
+def legend_height(figure: go.Figure) -> int:
+    """The pixels that the legend below a figure takes: the dashboard's plotly makes no room for it.
+
+    Entries are all as wide as the widest, as plotly sets them.
+    """
+    if figure.layout.showlegend is False:
+        return 0
+    names = [trace.name for trace in figure.data if trace.name and trace.showlegend is not False]
+    if not names:
+        return 0
+    a_line = max(1, WIDTH // (SYMBOL + LETTER * max(map(len, names))))
+    return LINE * math.ceil(len(names) / a_line)
 
 
 def _answers(answers: Mapping[str, tuple[Answer, Known]]) -> list[str]:
