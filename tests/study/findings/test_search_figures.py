@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
@@ -109,6 +110,14 @@ def test_the_projections_are_in_units_that_people_read(trials):
     shown = max(x for trace in figure.data[:2] for x in trace.x)
     slowest = max(trial.values[1] for trial in completed)
     assert shown in (pytest.approx(1e3 * slowest), pytest.approx(1e6 * slowest))
+
+
+def test_the_colours_of_curves_are_seen_on_a_dark_page(known):
+    lines = [trace.line.color for trace in learning_curves(known).data if trace.mode == "lines"]
+    for color in lines:
+        red, green, blue = (int(part) for part in re.findall(r"\d+", color))
+        brightness = 0.299 * red + 0.587 * green + 0.114 * blue  # ITU-R BT.601
+        assert brightness > 60, "the page is at 22"
 
 
 def test_the_dashboard_has_panels_map_and_curves_and_all_of_them_are_small(
