@@ -57,7 +57,8 @@ def _estimate_of(rows: Sequence[RunRow], size: int, seed: int) -> RateEstimate |
     n_tried, n_known = len({row.learning_rate for row in here}), len(set(rates))
     if isinstance(found, NotShown) and n_known < MIN_RATES and n_known < n_tried:
         reason = (
-            f"{n_tried} learning rates tried, of which {n_known} have runs that came to their end "
+            f"{n_tried} learning rates tried, of which {n_known} {'has' if n_known == 1 else 'have'} "
+            "runs that came to their end "
             f"or failed, wanted at least {MIN_RATES}"
         )
         found = replace(found, reason=reason)
