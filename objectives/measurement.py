@@ -23,6 +23,8 @@ class MetricError(ObjectiveError):
 
 DIAGNOSTICS = ("distance", "sharpness")
 
+NOT_SUGGESTED = "not_suggested"  # searched parameters that a script's run did not ask for
+
 TECHNIQUE_FACTS = (  # of runs that a recipe changed, each only where it applies
     "micro_batch_size",  # examples of one forward and backward pass
     "precision",
@@ -32,6 +34,7 @@ TECHNIQUE_FACTS = (  # of runs that a recipe changed, each only where it applies
     "clipped_share",  # of the steps, whose gradient was clipped
     "fused",  # runs that it was trained together with when it began, itself included
     "data_wait_share",  # of the training seconds, until batches of a loader were there
+    NOT_SUGGESTED,
 )
 
 

@@ -122,6 +122,14 @@ class Metric:
             if sign * self.good(value) > sign * self.good(end) + 1e-6 * max(1.0, abs(end)):
                 raise MetricError(f"{where} got {self.name}={value:g}, wanted {self.range}")
 
+    def possible(self, value: float) -> float:
+        """The value there can be that is nearest to one, as to the end of an interval."""
+        ends = ((self.bound, min), (self.worst, max))
+        good = self.good(value)
+        for end, nearer in ends:
+            good = good if end is None else nearer(good, self.good(end))
+        return self.good(good)
+
     @property
     def range(self) -> str:
         """The values that there can be, in words."""

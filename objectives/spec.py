@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from difflib import get_close_matches
 from functools import partial
 from pathlib import Path
@@ -94,12 +94,21 @@ def _split(spec: str) -> tuple[Path, str]:
         hint = f"did you mean {near[0]!r}? " if near else ""
         raise ObjectiveError(
             f"unknown task {spec!r}: {hint}bundled are {', '.join(BUNDLED)}; downloaded when first "
-            f"used {', '.join(DOWNLOADED)}; your own is path/to/mine.py or path/to/mine.py:name, a "
-            "text text:path/to/file.txt, recorded curves path/to/table.csv"
+            f"used {', '.join(_families(DOWNLOADED))}; your own is mine.py or mine.py:name, a text "
+            "text:file.txt, recorded curves table.csv"
         )
     if not Path(path).is_file():
         raise ObjectiveError(f"task file {path!r} is not there (looked from {Path.cwd()})")
     return Path(path).resolve(), name
+
+
+def _families(names: Iterable[str]) -> list[str]:
+    """`mnist[-cnn|-resnet]`: names that begin with another one, with it."""
+    found: dict[str, list[str]] = {}
+    for name in names:
+        base = next((one for one in found if name.startswith(f"{one}-")), name)
+        found.setdefault(base, []).extend([name.removeprefix(base)] if name != base else [])
+    return [f"{base}[{'|'.join(more)}]" if more else base for base, more in found.items()]
 
 
 def _find(module: ModuleType, name: str, path: Path) -> tuple[str, Any]:

@@ -34,6 +34,7 @@ class Cost:
     data_wait_share: float | None = None  # of the step; None: its data was in memory
     device_memory_bytes: int | None = None  # that the device loses at the peak; None: a CPU
     whole_epochs: bool = True  # False: steps alone, without what lies between epochs
+    undefined: str = ""  # what there is to say of a reported metric that is not finite
 
 
 class ProbeRun(Run):
@@ -63,11 +64,15 @@ class ProbeRun(Run):
         self._wall = self._process = self._waited = 0.0  # timed in all
         self._block_waited = 0.0
         self._known: Cost | None = None
+        self._loss: Any = None  # of the newest step, of a probe that goes on to a report
+        self._undefined = ""
 
     def step(self, loss: Any, n: int = 1) -> None:
         """Count one step, or several; what they lost plays no part in what they cost."""
         self._meter.step(n)
         self._seen += n
+        if self._to_report:
+            self._loss = loss.detach() if hasattr(loss, "detach") else loss
         self._begun_at = self._begun_at or time.perf_counter()
         if self._since is not None:
             self._block_steps += n
@@ -88,7 +93,10 @@ class ProbeRun(Run):
     def report(self, value: float | None = None, /, **named: float | None) -> None:
         """Close an epoch."""
         self._close_block()
-        self.curve.append(self._told(value, named)[0])
+        metric = self._told(value, named)[0]
+        self.curve.append(metric)
+        if not math.isfinite(metric) and not self._undefined:
+            self._undefined = self._why_undefined(metric)
         n_steps = sum(n for _, n in self._epoch or ())
         if self._epoch and n_steps:
             self._epochs.append(sum(s for s, _ in self._epoch) / n_steps)
@@ -133,7 +141,18 @@ class ProbeRun(Run):
             data_wait_share=self._waited / self._wall if self._waits else None,
             device_memory_bytes=self._meter.device_bytes,
             whole_epochs=bool(self._epochs),
+            undefined=self._undefined,
         )
+
+    def _why_undefined(self, metric: float) -> str:
+        """`val_accuracy is nan when it is first evaluated, at a training loss of 2.3: ...`."""
+        loss = None if self._loss is None else float(self._loss)
+        if loss is not None and not math.isfinite(loss):
+            at, remedy = f", and the training loss is {loss}", "scale inputs and targets"
+        else:
+            at = "" if loss is None else f", at a training loss of {loss:.4g}"
+            remedy = "look at how it is computed, and at what the model gives it"
+        return f"{self.metric} is {metric} when it is first evaluated, in a probe{at}: {remedy}"
 
     def _note_wait(self, seconds: float) -> None:
         if self._since is not None:

@@ -7,7 +7,12 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any
 
-from batchfront.objectives.measurement import ObjectiveError, Stopped, TrialParams
+from batchfront.objectives.measurement import (
+    NOT_SUGGESTED,
+    ObjectiveError,
+    Stopped,
+    TrialParams,
+)
 from batchfront.objectives.metric import COMMON, WORDS, AskedMetric, Direction, Metric, as_metric
 from batchfront.objectives.objective import CustomLoop
 from batchfront.objectives.parameter import Value
@@ -63,10 +68,20 @@ class ScriptLoop(CustomLoop):
         trial = ScriptTrial(self._values(params), watch.report, number=params.seed)
         if not self.found.steps:
             watch.begin()
-        with watched(begin=watch.begin, step=run.step, evaluates=watch.evaluate):
-            returned = self.function(trial)
+        try:
+            with watched(begin=watch.begin, step=run.step, evaluates=watch.evaluate):
+                returned = self.function(trial)
+        finally:
+            self._note_branch(trial, run)
         watch.evaluate(False)
         self._close(returned, run, watch)
+
+    def _note_branch(self, trial: ScriptTrial, run: Run) -> None:
+        """Say which searched parameters belong to a branch that this run did not take."""
+        asked = {safe(name) for name in trial.suggested}
+        unasked = [name for name in self.found.search if name not in asked]
+        if unasked:
+            run.trained_with(**{NOT_SUGGESTED: unasked})
 
     def _values(self, params: TrialParams) -> dict[str, Value]:
         """A run's parameters by the script's own names."""

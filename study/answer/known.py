@@ -10,6 +10,7 @@ from statistics import median
 from typing import TYPE_CHECKING
 
 from batchfront.objectives.parameter import Parameter
+from batchfront.study.answer.branches import Branch, branches_of
 from batchfront.study.errors import StudyError
 from batchfront.study.plan.agreement import DEFAULTS
 from batchfront.study.plan.space import SearchSpace
@@ -19,6 +20,7 @@ from batchfront.study.search.observations import Observations
 from batchfront.study.trials.attributes import (
     AGREEMENT,
     BATCH_SIZE,
+    CONSTANT_METRIC,
     PURPOSE,
     SCHEDULE,
     SIZE_NAMES,
@@ -61,7 +63,9 @@ class Known:
     costs: Mapping[int, Cost]  # by batch size, ascending: of all that may run
     broken: frozenset[int]  # sizes whose completed runs all broke a budget
     rows: Sequence[RunRow]  # of this hardware, in the metric's own values
+    constant: float | None  # the metric of a constant prediction; None where nobody knows it
     target: float | None  # a value of the metric that runs should reach
+    branches: Sequence[Branch]  # of a script's runs, on any hardware
     fresh: Sequence[FrozenTrial]  # of this hardware: they show what a promise was worth
 
     @property
@@ -147,9 +151,16 @@ def _on(
         costs={size: _cost_of(size, here, costs, names) for size in sizes if _fits(size, costs)},
         broken=frozenset(size for size in sizes if _breaks_a_budget(size, here)),
         rows=runs_of(here, names),
+        constant=_constant(everywhere),
         target=None,
+        branches=branches_of(map(_as_trained, everywhere), encoding),
         fresh=[],
     )
+
+
+def _constant(trials: Sequence[FrozenTrial]) -> float | None:
+    told = [t.user_attrs[CONSTANT_METRIC] for t in trials if CONSTANT_METRIC in t.user_attrs]
+    return median(told) if told else None
 
 
 def _as_trained(trial: FrozenTrial) -> FrozenTrial:

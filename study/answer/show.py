@@ -6,6 +6,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from batchfront.study.answer.branches import asked_for
+from batchfront.study.answer.chance import chance_line, nothing_learned
 from batchfront.study.answer.choice import Answer, SizeAdvice, answer_of
 from batchfront.study.answer.confirm import (
     confirmation_json,
@@ -74,7 +76,8 @@ def sentences(answer: Answer, known: Known) -> list[str]:
     if chosen is None or chosen.estimate is None:
         return [f"No recommendation yet: {answer.reason}."]
     form = answer_form(answer, known)
-    lines = [_recommendation(chosen, chosen.estimate, known, form)]
+    lines = [chance_line(known, form)] if nothing_learned(answer, known) else []
+    lines.append(_recommendation(chosen, chosen.estimate, known, form))
     confirmed = confirmation_of(chosen, known)
     if confirmed is not None:
         lines.append(confirmation_line(confirmed, form))
@@ -135,12 +138,17 @@ def so_far_forms(study: Study, trials: Sequence[FrozenTrial], hardware: str) -> 
 
 
 def _recommendation(size: SizeAdvice, found: SizeEstimate, known: Known, form: str) -> str:
-    own = "".join(f", {name} {short(value)}" for name, value in found.params.items())
+    own = "".join(f", {name} {short(value)}" for name, value in _own_params(found, known).items())
     return (
         f"Train with batch size {size.batch_size} at learning rate {found.learning_rate:.2g} "
         f"({best_rates(found)}){own}: a fresh run is expected to reach "
         f"{known.yardstick.metric.name} {expected(found, known, form)}{_taking(size)}."
     )
+
+
+def _own_params(found: SizeEstimate, known: Known) -> dict[str, Any]:
+    """The task's own parameters that a run with them has."""
+    return asked_for(found.params, known.branches, known.encoding)
 
 
 def best_rates(found: SizeEstimate) -> str:
@@ -173,8 +181,9 @@ def metric_of(found: SizeEstimate, known: Known) -> tuple[float, float, float]:
     """Expected, lowest and highest, in the metric's own values."""
     yardstick = known.yardstick
     least, most = found.fresh_run
-    low, high = yardstick.own_ends(1 - most, 1 - least)
-    return float(yardstick.own(1 - found.error)), float(low), float(high)
+    values = (yardstick.own(1 - found.error), *yardstick.own_ends(1 - most, 1 - least))
+    mean, low, high = (yardstick.metric.possible(float(value)) for value in values)
+    return mean, low, high
 
 
 def _against_the_best(chosen: SizeAdvice, best: SizeAdvice, known: Known, form: str) -> str:
@@ -243,7 +252,7 @@ def _size_json(size: SizeAdvice, known: Known) -> dict[str, Any]:
         "learning_rate_high": None if found is None else found.learning_rate_high,
         "learning_rate_bounded_below": None if found is None else found.is_bounded_below,
         "learning_rate_bounded_above": None if found is None else found.is_bounded_above,
-        "params": {} if found is None else found.params,
+        "params": {} if found is None else _own_params(found, known),
         "expected_metric": mean,
         "metric_low": low,
         "metric_high": high,

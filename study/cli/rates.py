@@ -33,11 +33,13 @@ def add_rates_verbs(verbs: Any) -> None:
 
 def rates(args: argparse.Namespace) -> int:
     """Show the best learning rate of each batch size, and how it grows with the batch size."""
+    from batchfront.study.findings.rates.best import WITHIN
     from batchfront.study.findings.rates.law import rate_estimates, rate_law
     from batchfront.study.findings.rates.show import (
         edge_line,
         law_sentence,
         left_out_line,
+        meaning_lines,
         rates_figure,
         rates_json,
         rates_table,
@@ -49,10 +51,12 @@ def rates(args: argparse.Namespace) -> int:
     code = run_missing(args, "rates")
     found = looked_at(args)
     _, names, trials, _ = found
-    estimates = rate_estimates(runs_of(standard(trials, names.yardstick(trials)), names))
+    yardstick = names.yardstick(trials)
+    estimates = rate_estimates(runs_of(standard(trials, yardstick), names))
     law = rate_law(estimates)
+    lost = f"{abs(yardstick.own_difference(WITHIN)):.2g} of {yardstick.metric.name}"
     if args.output is not None:
-        figure = rates_figure(estimates, law)
+        figure = rates_figure(estimates, law, lost)
         write_out(args.output, figure.to_html(include_plotlyjs=True))
     if args.json:
         print(json.dumps(rates_json(estimates, law), indent=2))
@@ -60,8 +64,8 @@ def rates(args: argparse.Namespace) -> int:
     console = console_of(sys.stdout)
     console.print(rates_table(estimates))
     named = trial_lines(estimates) if args.trials else []
-    lines = (edge_line(estimates), left_out_line(estimates), *named, law_sentence(law))
-    for line in filter(None, lines):
+    lines = [*meaning_lines(estimates, lost), edge_line(estimates), left_out_line(estimates)]
+    for line in filter(None, [*lines, *named, law_sentence(law)]):
         console.print(line)
     say_missing(args, "rates", found)
     return code

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 from batchfront.storage.glance import Study as Glanced
 from batchfront.storage.names import redacted
 from batchfront.storage.open import at_a_glance, exists, open_storage, readable_errors
+from batchfront.study.commands import setting
 from batchfront.study.errors import StudyError
 from batchfront.study.opening.terms import stored_identity
 from batchfront.study.plan.agreement import AGREEMENT, check_record
@@ -137,7 +138,8 @@ def the_study(url: str, name: str | None) -> Study:
             names = [study.study_name for study in _our_studies(storage)]
             if len(names) != 1:
                 found = ", ".join(map(repr, names)) or "none"
-                raise StudyError(f"which study? there are {found}: choose with --study-name")
+                choose = f"choose with {setting('study_name')}"
+                raise StudyError(f"which study? there are {found}: {choose}")
             name = names[0]
         return open_study(storage, name)
 

@@ -128,9 +128,11 @@ def resumed_plan(study: Study, settings: StudySettings, objective: Objective, de
             "nothing to train or to probe, choose another --study-name"
         )
     defaults = study.user_attrs.get(DEFAULTS, {})
-    filled = _filled(with_stored_length(settings, stored), defaults)
-    plan = new_plan(filled, objective, study.study_name, device)
     space = replace(SearchSpace.from_dict(stored["space"]), search=objective.search)
+    filled = _filled(with_stored_length(settings, stored), defaults)
+    sizes = filled.batch_sizes or space.batch_sizes  # a length is checked against them
+    filled = replace(filled, batch_sizes=sizes)
+    plan = new_plan(filled, objective, study.study_name, device)
     asked = SearchSpace.from_dict(defaults.get("asked", stored["space"]))
     asked = replace(asked, search=objective.search)
     if settings.space(space) != space:  # the same command again names what was asked for

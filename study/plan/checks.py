@@ -6,6 +6,7 @@ from batchfront.objectives.length import UNITS
 from batchfront.objectives.meters.early_stopping import LAST_EPOCH
 from batchfront.objectives.number import check_numbers
 from batchfront.objectives.training.recipe import Recipe
+from batchfront.study.commands import setting
 from batchfront.study.errors import StudyError
 from batchfront.study.plan.choices import LAUNCHERS, LOGS, PRUNERS, SAMPLERS
 from batchfront.study.plan.parsers import (
@@ -105,4 +106,4 @@ def _check_scale(settings: StudySettings) -> None:
     if settings.scale_rule is not None:
         check_choice("scale_rule", settings.scale_rule, tuple(SCALE_RULES))
     if settings.scale_reference is not None and settings.scale_rule in (None, "none"):
-        raise StudyError("scale_reference is for a scale rule: give --scale-rule too")
+        raise StudyError(f"scale_reference is for a scale rule: give {setting('scale_rule')} too")

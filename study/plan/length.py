@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from batchfront.objectives.length import UNITS, USUAL_EVALUATIONS, Length
+from batchfront.study.commands import setting
 from batchfront.study.errors import StudyError
 from batchfront.study.show import counted
 
@@ -85,7 +86,8 @@ def _check_tokens(length: Length, objective: Objective) -> None:
     if each is None:
         raise StudyError(
             f"tokens is {length.amount}, and {objective.name} does not say how many tokens an "
-            "example has: declare tokens_per_example in its Task or CustomLoop, or give --examples"
+            "example has: declare tokens_per_example in its Task or CustomLoop, or give "
+            f"{setting('examples')}"
         )
     if length.amount < each:
         raise StudyError(f"tokens is {length.amount}, wanted at least {each}: an example has them")

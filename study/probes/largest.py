@@ -86,12 +86,17 @@ class Bracket:
         """Run a size, and note whether it fits.
 
         Raises:
-            StudyError: it fails for another reason than memory.
+            StudyError: it fails for another reason than memory, or nothing measures that.
         """
         cost = measure(size)
         self.n_runs += 1
         if cost.error is not None:
             raise StudyError(f"batch size {size:,} cannot be run: {cost.error}")
+        if cost.peak_memory_bytes == 0:
+            raise StudyError(
+                "nothing measures the memory of this task, which trains without torch: the largest "
+                "batch size that fits cannot be found"
+            )
         if cost.peak_memory_bytes is not None:
             self.peaks[size] = cost.peak_memory_bytes
             if self.of_device and cost.device_memory_bytes is not None:

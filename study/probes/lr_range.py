@@ -10,6 +10,7 @@ from batchfront.objectives.device.names import resolve_device
 from batchfront.objectives.load import load_objective
 from batchfront.objectives.measurement import ObjectiveError
 from batchfront.objectives.raised import Halted, words_of
+from batchfront.study.commands import setting
 from batchfront.study.errors import StudyError
 from batchfront.study.machine.alone import measuring_alone, measuring_turn
 from batchfront.study.plan.environment import chosen_data_dir
@@ -91,7 +92,7 @@ def suggested_rates(tests: Sequence[RangeTest], scale: Scale = UNSCALED) -> tupl
     if not ends:
         raise StudyError(
             f"nothing to suggest at batch size {tests[0].batch_size}: {tests[0].why_none}: scale "
-            "inputs and targets, or give --learning-rates LOW:HIGH"
+            f"inputs and targets, or give {setting('learning_rates', 'LOW:HIGH')}"
         )
     return float(f"{min(ends):.2g}"), float(f"{max(ends):.2g}")
 

@@ -155,6 +155,7 @@ class Prober:
             disturbed=self._disturbed(best),
             data_wait_share=best.data_wait_share,
             device_memory_bytes=best.device_memory_bytes,
+            undefined=best.undefined,
             steps_alone=isinstance(self._objective, CustomLoop) and not best.whole_epochs,
         )
 
@@ -253,6 +254,9 @@ def faster(a: SizeCost, b: SizeCost) -> SizeCost:
     if best.device_memory_bytes is not None:  # kernels of larger sizes may have come to it since
         most = max(best.device_memory_bytes, a.device_memory_bytes or 0, b.device_memory_bytes or 0)
         best = replace(best, device_memory_bytes=most)
+    undefined = a.undefined or b.undefined  # one of them has come to a report
+    if best.undefined != undefined:
+        best = replace(best, undefined=undefined)
     if best.evaluation_peak_bytes is None:  # the other may have come to a validation
         seen = a.evaluation_peak_bytes or b.evaluation_peak_bytes
         return best if seen is None else replace(best, evaluation_peak_bytes=seen)

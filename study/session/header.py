@@ -13,6 +13,7 @@ from batchfront.study.plan.plan import Plan
 from batchfront.study.plan.settings import StudySettings
 from batchfront.study.plan.sizes import span_of
 from batchfront.study.show import counted
+from batchfront.study.trials.costs import undefined_line
 
 if TYPE_CHECKING:
     from batchfront.objectives.objective import Objective
@@ -49,7 +50,12 @@ def task_notes(objective: Objective, plan: Plan) -> list[str]:
     """What a person should know of the task."""
     why = getattr(objective, "why_least", "")  # of tasks that our own loop trains
     asked_less = plan.asked.batch_sizes[0] < objective.batch_sizes[0]
-    return [*objective.notes, *([why] if why and asked_less else [])]
+    undefined = undefined_line(plan.costs)
+    return [
+        *objective.notes,
+        *([why] if why and asked_less else []),
+        *([undefined] if undefined is not None else []),
+    ]
 
 
 def rank_lines(objective: Objective, device: str, n_workers: int) -> list[str]:

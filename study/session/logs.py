@@ -16,8 +16,8 @@ from batchfront.study.trials.attributes import (
     REASON,
     VERDICT,
     batch_size_of,
-    own_params,
     rate_of,
+    suggested_params,
 )
 from batchfront.study.trials.yardstick import Objectives
 from batchfront.study.workers.events import QUEUED_AGAIN, Emit, Event
@@ -69,7 +69,7 @@ def telling(emit: Emit, study: Study, callbacks: Sequence[Callback]) -> Emit:
 
 def facts_of(trial: FrozenTrial) -> dict[str, Any]:
     """What a trial was run with."""
-    own = {name: trial.params[name] for name in own_params([trial])}
+    own = {name: trial.params[name] for name in suggested_params([trial])}
     return {
         "batch_size": batch_size_of(trial.params),
         "learning_rate": rate_of(trial),

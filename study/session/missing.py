@@ -78,7 +78,7 @@ class MissingSession(Session):
                 interrupts=self._interrupts,
                 console=self._console,
             )
-            publish(study, note(plan), names)
+            publish(study, note(plan, sound_trials(study)), names)
         if failure is not None:
             self._console.print(one_line(f"error: {failure}"), style="red", soft_wrap=True)
             return 1

@@ -18,6 +18,8 @@ USUAL = 0.5, 3.0
 29 of 30 studies of the recorded tables lie between. Sizes are not drawn evenly, runs are stopped.
 """
 
+SAID = 0.1  # seconds of probing: less is no wait
+
 A_RUN = 0.8
 """Training time of a run of a search with a budget, over that geometric mean of what it affords."""
 
@@ -37,7 +39,8 @@ def price_lines(plan: Plan, *, n_finished: int) -> list[str]:
     trials = counted(most, "trial")
     if plan.goal.is_auto:
         trials = f"as many trials as it takes, usually {' to '.join(map(str, BETWEEN))} in all"
-    return [f"{trials}: about {low} to {high} of training; {_a_run(seconds)}"]
+    said = f"{trials}: about {low} to {high} of training; {_a_run(seconds)}"
+    return [f"{said}{_probing(plan)}"]
 
 
 def budget_line(plan: Plan, limits: Limits, spending: Spending) -> str:
@@ -58,7 +61,15 @@ def budget_line(plan: Plan, limits: Limits, spending: Spending) -> str:
     n_runs = max(1, round(spending.left / (A_RUN * geometric_mean(seconds.values()))))
     dear = [size for size in sizes if size not in afforded]
     too_dear = f"; too dear: {_sizes(dear)}" if dear else ""
-    return f"{what}: {named}, about {counted(n_runs, 'run')}; {_a_run(seconds)}{too_dear}"
+    probing = "" if plan.goal.is_total else _probing(plan)  # else it is what was spent
+    runs_said = f"about {counted(n_runs, 'run')}; {_a_run(seconds)}"
+    return f"{what}: {named}, {runs_said}{too_dear}{probing}"
+
+
+def _probing(plan: Plan) -> str:
+    """What the probes have just taken, which is no training of the search."""
+    seconds = plan.probing_seconds or 0.0
+    return f"; probing took {human_seconds(seconds)} besides" if seconds >= SAID else ""
 
 
 def budget_words(goal: Goal, spending: Spending) -> str:

@@ -14,8 +14,9 @@ from batchfront.study.machine.alone import measuring_alone
 from batchfront.study.opening.open import find_study
 from batchfront.study.opening.planned import new_plan, resumed_plan
 from batchfront.study.opening.probed import prober_of, with_costs
-from batchfront.study.plan.agreement import refuse_other_recipe
+from batchfront.study.plan.agreement import AGREEMENT, refuse_other_recipe
 from batchfront.study.plan.settings import StudySettings
+from batchfront.study.plan.space import SearchSpace
 from batchfront.study.probes.largest import Largest, find_largest
 from batchfront.study.probes.prober import SAFE_SHARE
 from batchfront.study.session.opened import loaded
@@ -26,13 +27,15 @@ from batchfront.study.trials.hardware import store_costs, stored_costs
 LEAST_EPOCHS = 8  # so that a batch of all examples takes steps enough
 
 if TYPE_CHECKING:
+    from optuna import Study
     from rich.console import Console
 
 
 def probe_costs(settings: StudySettings, console: Console, *, again: bool) -> Costs:
     """What each batch size costs here: from the study where it knows, else measured now.
 
-    What is measured is stored with the study where there is one.
+    What is measured is stored with the study where there is one, of the sizes that it has and for
+    runs of its length; what it knows of others stays.
     """
     device = resolve_device(settings.device)
     say_compiling(settings, console)
@@ -48,16 +51,29 @@ def probe_costs(settings: StudySettings, console: Console, *, again: bool) -> Co
             if study is None
             else resumed_plan(study, settings, objective, device)
         )
-        if study is not None:
-            refuse_other_recipe(study, objective)
-        known = {} if study is None else stored_costs(study, plan.hardware)
-        if known and not again:
+        if study is None:
+            return with_costs(plan, objective, Watcher(console)).costs
+        refuse_other_recipe(study, objective)
+        stored = Length.from_record(study.user_attrs[AGREEMENT])
+        if stored is not None and plan.length.as_record() != stored.as_record():
+            console.print(f"not stored with study {name!r}, whose runs train for {stored}")
+            return with_costs(plan, objective, Watcher(console)).costs
+        known = stored_costs(study, plan.hardware)
+        asked = known if settings.batch_sizes is None else dict.fromkeys(plan.space.batch_sizes)
+        if known and not again and set(asked) <= set(known):
             console.print(f"stored with study {name!r}; --again measures anew")
-            return known
+            return {size: known[size] for size in asked}
         costs = with_costs(plan, objective, Watcher(console)).costs
-        if study is not None:
-            store_costs(study, plan.hardware, costs)
+        _store(study, plan.hardware, costs, again=again)
         return costs
+
+
+def _store(study: Study, hardware: str, costs: Costs, *, again: bool) -> None:
+    """Store those of the study's own sizes; a known one is replaced where that was asked for."""
+    known = stored_costs(study, hardware)
+    own = SearchSpace.from_dict(study.user_attrs[AGREEMENT]["space"]).batch_sizes
+    new = {s: cost for s, cost in costs.items() if (again if s in known else s in own)}
+    store_costs(study, hardware, {**known, **new})
 
 
 def probe_largest(settings: StudySettings, console: Console) -> Largest:

@@ -195,7 +195,7 @@ class Session:
                 failure = self._confirm(study, objective, job)
             n_paused = self._n_paused(study, job, objective)
             self._outcome(study, end, plan, n_paused=n_paused)
-            publish(study, note(plan), Objectives.of(study))
+            publish(study, note(plan, sound_trials(study)), Objectives.of(study))
         done = end is not None and not n_paused
         if failure is not None and not (done and isinstance(failure, WorkerDied)):
             self.failure = failure

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from batchfront.study.commands import setting
 from batchfront.study.errors import StudyError
 from batchfront.study.trials.yardstick import AS_IT_IS, Yardstick
 
@@ -70,7 +71,8 @@ def check_question(target: float | None, within: float | None, n_seeds: int) -> 
     """Raise StudyError for a question without an answer."""
     if (target is None) == (within is None):
         found = "neither" if target is None else "both"
-        raise StudyError(f"found {found} of --target and --within, wanted one: --target 0.95")
+        both, one = f"{setting('target')} and {setting('within')}", setting("target", 0.95)
+        raise StudyError(f"found {found} of {both}, wanted one: {one}")
     if target is not None and not math.isfinite(target):
         raise StudyError(f"target is {target:g}, wanted a number")
     if within is not None and not 0 <= within < math.inf:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from batchfront.objectives.metric import COMMON, Metric, as_metric
 from batchfront.storage.names import redacted
 from batchfront.storage.open import open_storage, readable_errors
+from batchfront.study.commands import setting
 from batchfront.study.errors import StudyError
 from batchfront.study.opening.open import foreign_studies
 from batchfront.study.plan.agreement import AGREEMENT
@@ -85,7 +86,8 @@ def _found(source: str, theirs: str | None) -> Study:
         names = [study.study_name for study in foreign_studies(storage)]
         if len(names) != 1:
             found = ", ".join(map(repr, names)) or "none that Optuna alone has made"
-            raise StudyError(f"which study? there are {found}: choose with --study-name")
+            choose = f"choose with {setting('study_name')}"
+            raise StudyError(f"which study? there are {found}: {choose}")
         theirs = names[0]
     known = optuna.get_all_study_names(storage)
     if theirs not in known:

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from batchfront.objectives.length import Length
+from batchfront.objectives.measurement import NOT_SUGGESTED as NOT_SUGGESTED
 from batchfront.objectives.measurement import TECHNIQUE_FACTS, TO_TARGET, Phase
 from batchfront.storage.fence import OWNER as OWNER  # the storage looks at it, too
 
@@ -164,6 +165,18 @@ def own_params(trials: Iterable[FrozenTrial]) -> list[str]:
     return [n for n in names if n not in (*SIZE_NAMES, "learning_rate")]
 
 
+def suggested_params(trials: Iterable[FrozenTrial]) -> list[str]:
+    """`own_params` without those that none of the trials asked for: a branch that was not taken."""
+    trials = list(trials)
+    asked = {name for t in trials for name in set(t.params) - not_suggested(t)}
+    return [name for name in own_params(trials) if name in asked]
+
+
+def not_suggested(trial: FrozenTrial) -> frozenset[str]:
+    """The searched parameters that the run of a script did not ask for."""
+    return frozenset(trial.user_attrs.get(NOT_SUGGESTED, ()))
+
+
 def also_names(trials: Iterable[FrozenTrial]) -> list[str]:
     """Names of the further metrics that runs have reported."""
     return list(dict.fromkeys(name for t in trials for name in t.user_attrs.get(ALSO) or {}))
@@ -199,6 +212,13 @@ def trial_row(trial: FrozenTrial, metric_names: Sequence[str]) -> dict[str, Any]
         **{name: trial.params[name] for name in own_params([trial])},
         **values_by_name(trial, metric_names),
     }
+
+
+def asked_row(trial: FrozenTrial, metric_names: Sequence[str]) -> dict[str, Any]:
+    """`trial_row` without the parameters that the run of a script did not ask for."""
+    unasked = not_suggested(trial)
+    row = trial_row(trial, metric_names)
+    return {name: value for name, value in row.items() if name not in unasked}
 
 
 def full_row(

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-WHILE_PROBED = "steps_alone"
+WHILE_PROBED = ("steps_alone", "undefined")
 OF_DEVICES = ("device_memory_bytes", "predicted_device_memory_bytes")
 TIME_OFF = 0.10  # a run this much slower or faster than its probe says is flagged
 
@@ -26,7 +26,9 @@ class SizeCost:
     data_wait_share: float | None = None  # of a step, until its batch was there; None: in memory
     device_memory_bytes: int | None = None  # that an accelerator loses at the peak; None: a CPU
     predicted_device_memory_bytes: int | None = None
-    steps_alone: bool = False  # what lies between epochs is to be added; only while it is probed
+    # Only while it is probed, and not stored:
+    steps_alone: bool = False  # what lies between epochs is to be added
+    undefined: str = ""  # what there is to say of a reported metric that is not finite
 
     @property
     def cannot_fit(self) -> bool:
@@ -85,7 +87,7 @@ def to_stored(costs: Costs) -> list[dict[str, Any]]:
         {
             name: value
             for name, value in asdict(costs[size]).items()
-            if name != WHILE_PROBED and (value is not None or name not in OF_DEVICES)
+            if name not in WHILE_PROBED and (value is not None or name not in OF_DEVICES)
         }
         for size in sorted(costs)
     ]
@@ -117,6 +119,15 @@ def advice(costs: Costs) -> ProbeAdvice | None:
         smallest_near_best=min(c.batch_size for c in ran if (c.examples_per_second or 0) >= near),
         largest_that_fits=max(c.batch_size for c in ran),
     )
+
+
+def undefined_line(costs: Costs) -> str | None:
+    """What the probes have just seen of a metric that is not finite; None where it was.
+
+    The largest size goes on to a report, and knows its loss.
+    """
+    sizes = sorted(costs, reverse=True)
+    return next((costs[size].undefined for size in sizes if costs[size].undefined), None)
 
 
 def disturbed_line(costs: Costs) -> str | None:

@@ -112,6 +112,11 @@ class NextTrial:
         """How many trials had finished when it last looked."""
         return self._so_far.n_finished
 
+    @property
+    def measured(self) -> list[FrozenTrial]:
+        """The runs of the study that had ended by then, of all workers, and trained until then."""
+        return self._so_far.measured
+
     def next(self) -> Claimed | None:
         """The next trial, or None when all slots are taken."""
         from optuna.exceptions import UpdateFinishedTrialError

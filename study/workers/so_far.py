@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from batchfront.objectives.measurement import Verdict
 from batchfront.study.plan.limits import Sizes
-from batchfront.study.trials.attributes import is_searched
+from batchfront.study.trials.attributes import VERDICT, is_finished, is_searched
 from batchfront.study.trials.followed import Followed
 from batchfront.study.workers.retry import HISTORY
 
@@ -50,6 +51,12 @@ class SoFar:
     def trials(self) -> list[FrozenTrial]:
         """All trials that are ours, in the order of their numbers."""
         return _by_number((*self._finished, *self.unfinished))
+
+    @property
+    def measured(self) -> list[FrozenTrial]:
+        """Those that have ended by themselves or by a verdict on how they trained."""
+        verdicts = ((trial, trial.user_attrs.get(VERDICT)) for trial in self._finished)
+        return [t for t, v in verdicts if v not in (None, Verdict.OUT_OF_MEMORY) and is_finished(t)]
 
     @property
     def chain(self) -> Sequence[FrozenTrial]:

@@ -12,7 +12,7 @@ from batchfront.study.errors import StudyError
 from batchfront.study.machine.interrupts import Interrupted
 from batchfront.study.plan.limits import Excuse
 from batchfront.study.plan.plan import Plan
-from batchfront.study.trials.attributes import ERROR
+from batchfront.study.trials.attributes import ERROR, REASON
 from batchfront.study.trials.outcome import way_of_failing
 from batchfront.study.workers.claimed import Claimed
 from batchfront.study.workers.events import QUEUED_AGAIN, Emit, Event
@@ -21,7 +21,7 @@ from batchfront.study.workers.next_trial import NextTrial
 from batchfront.study.workers.watched import WatchedRun
 
 SAME_FAILURES = 3  # in a row, and the worker gives up
-UNDEFINED_RUNS = 10  # with no metric from the first run on, and the worker gives up
+UNDEFINED_RUNS = 10  # of all workers since this one began, none with a metric: it gives up
 MAX_REFUSALS = 100  # in a row: then nothing that can run is left
 MAX_CROWDED = 2  # times that a run which is known to fit may find no memory; then it is evidence
 
@@ -47,7 +47,7 @@ class Telling:
         self._emit = emit
         self._failures: list[str] = []  # ways of failing since the last trial that did not
         self._refusals = 0  # in a row
-        self._n_measured, self._only_undefined = 0, True  # runs, whose metric alone was not finite
+        self._n_before: int | None = None  # runs of the study when this worker began
         self.crowded = False
         """A trial that is known to fit has found no memory: something else has it, for a while."""
 
@@ -96,13 +96,20 @@ class Telling:
         self._check_metric(measurement.reason)
 
     def _check_metric(self, reason: str) -> None:
-        """Raise RepeatedFailure where no run so far has had a metric, and all else was well."""
-        self._n_measured += 1
-        self._only_undefined = self._only_undefined and reason.startswith(METRIC_BECAME)
-        if self._only_undefined and self._n_measured == UNDEFINED_RUNS:
+        """Raise RepeatedFailure where no run of the study has had a metric, and all else was well.
+
+        The runs of all workers count, those of earlier commands not as the ten: one goes on.
+        """
+        before = [str(t.user_attrs.get(REASON) or "") for t in self._next.measured]
+        if self._n_before is None:
+            self._n_before = len(before)
+        runs = [*before, reason]
+        if len(runs) - self._n_before < UNDEFINED_RUNS:
+            return
+        if all(one.startswith(METRIC_BECAME) for one in runs):
             raise RepeatedFailure(
-                f"in all of a worker's first {UNDEFINED_RUNS} runs the {reason.partition(',')[0]}: "
-                "look at how it is computed; the same command goes on"
+                f"in all {len(runs)} runs of the study the {reason.partition(',')[0]}: look at how "
+                "it is computed; the same command goes on"
             )
 
     def ended_by(self, claimed: Claimed, watched: WatchedRun, error: BaseException) -> None:

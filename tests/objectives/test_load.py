@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from batchfront.objectives.measurement import Verdict
+from batchfront.study.show import one_line
 from tests.objectives.conftest import LOOP, load, refused, train
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -42,6 +43,8 @@ def test_an_unknown_task_is_refused_with_those_there_are(spec):
     said = refused(spec)
     assert f"unknown task {spec!r}" in said
     assert "bundled are digits, digits-cnn, diabetes;" in said
+    assert "mnist[-cnn|-resnet], fashion-mnist[-cnn|-resnet], cifar10[-mlp|-resnet];" in said
+    assert one_line(said) == said, "nothing of it is cut"
 
 
 @pytest.mark.parametrize("spec", ["nowhere.py", "nowhere.py:task", "/no/where.py"])

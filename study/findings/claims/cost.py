@@ -58,6 +58,8 @@ def memory_grows(name: str, evidence: Runs) -> Claim:
     peaks, hardware = _by_size(evidence, lambda row: row.peak_memory_bytes)
     if len(peaks) < 2:
         return not_shown(name, f"{len(peaks)} batch sizes with a known peak, wanted 2")
+    if not any(peaks.values()):
+        return not_shown(name, "nothing measured memory")
     (smallest, first), *_, (largest, last) = peaks.items()
     figures = {"peak_memory_bytes": peaks, "hardware": hardware}
     text = f"{human_bytes(first)} at {smallest}, {human_bytes(last)} at {largest}"

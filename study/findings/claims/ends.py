@@ -17,6 +17,7 @@ from batchfront.study.findings.rates.law import MIN_SIZES
 from batchfront.study.findings.statistics.lines import fit_line
 from batchfront.study.findings.statistics.shape import LEVEL, shape_of
 from batchfront.study.findings.statistics.trends import mean_interval
+from batchfront.study.show import counted
 
 FINEST = 0.002  # of a standard value
 MIN_PAIRS = 3  # of neighbours: their mean difference is judged by how much they scatter
@@ -94,8 +95,8 @@ def _halves_compared(name: str, evidence: Runs, *, whole_is_smaller: bool) -> Cl
             differences[f"{size}-{2 * size}"] = round(better, 4)
     if len(draws) < MIN_PAIRS:
         return not_shown(
-            name, f"{len(draws)} pairs of tuned sizes B and 2B with curves at half of "
-            f"{points} {evidence.point}s, wanted {MIN_PAIRS}",
+            name, f"{counted(len(draws), 'pair')} of tuned sizes B and 2B with curves at half of "
+            f"{counted(points, evidence.point)}, wanted {MIN_PAIRS}",
             left_out=_lacking(evidence, differences),
         )  # fmt: skip
     low, high = mean_interval(np.array(draws), CONFIDENCE)

@@ -14,6 +14,7 @@ from batchfront.study.findings.claims.claim import (
     not_shown,
 )
 from batchfront.study.findings.rates.best import RateEstimate
+from batchfront.study.show import counted
 
 BARELY = 0.01  # of standard values: sizes that differ by less barely differ
 
@@ -28,7 +29,7 @@ def neighbours_barely_differ(name: str, evidence: Runs) -> Claim:
     if len(pairs) < 2:
         paired = {size for pair in pairs for size in pair}
         left = evidence.left_out(paired, "tuned, but neither half nor twice of it is")
-        why = f"{len(pairs)} pairs of tuned sizes B and 2B, wanted 2"
+        why = f"{counted(len(pairs), 'pair')} of tuned sizes B and 2B, wanted 2"
         return not_shown(name, why, left_out=left)
     tail = (1 - CONFIDENCE) / 2 / len(pairs)  # all pairs together
     own = evidence.by.own_difference

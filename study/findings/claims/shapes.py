@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
+from batchfront.study.commands import setting
 from batchfront.study.findings.claims.claim import AGREE, DISAGREE, Claim, Runs, not_shown
 from batchfront.study.findings.statistics.shape import (
     LEVEL,
@@ -47,7 +48,7 @@ def larger_is_faster_to_target(name: str, evidence: Runs) -> Claim:
     that never reaches it takes longer than any."""
     target = evidence.standard_target
     if target is None:
-        return not_shown(name, "give --target")
+        return not_shown(name, f"give {setting('target')}")
 
     def seconds(row: RunRow) -> float | None:
         if row.point_seconds is None or not row.curve:

@@ -10,6 +10,7 @@ from statistics import median
 from typing import Literal
 
 from batchfront.objectives.measurement import Verdict
+from batchfront.study.commands import setting
 from batchfront.study.errors import StudyError
 from batchfront.study.findings.critical.fit import SizeRuns
 from batchfront.study.trials.epoch_examples import epoch_examples
@@ -50,7 +51,9 @@ def to_target(rows: Sequence[RunRow], target: float | None, by: Yardstick = AS_I
     if any(row.curve for row in curves):
         if target is None:
             best = by.own(max(max(row.curve) for row in curves if row.curve))
-            raise StudyError(f"which target? give --target; the best run reached {best:.4g}")
+            raise StudyError(
+                f"which target? give {setting('target')}; the best run reached {best:.4g}"
+            )
         return _from_curves(curves, by.standard(target))
     if not any(_recorded(row) for row in recorded):
         raise StudyError("the study has no finished runs with a curve of the metric: run it first")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from html import escape
 from typing import TYPE_CHECKING, Any
@@ -16,7 +17,7 @@ from batchfront.study.findings.page.panels import panels
 from batchfront.study.findings.page.side import Side
 from batchfront.study.findings.page.surface import search_map
 from batchfront.study.plan.plan import Plan
-from batchfront.study.trials.attributes import OBJECTIVES, is_feasible
+from batchfront.study.trials.attributes import OBJECTIVES, is_feasible, measured_names
 from batchfront.study.trials.hardware import by_hardware
 from batchfront.study.trials.repeats import median_front
 from batchfront.study.trials.sound import sound_trials
@@ -31,19 +32,24 @@ NAME = "pareto-front-"  # + number: of what older versions put here, so that thi
 MAP, CURVES = "search-map-", "learning-curves-"  # + number
 TITLES = {NAME: "What a batch size buys", MAP: "The search", CURVES: "Learning curves"}
 HEIGHT = 440  # pixels: the dashboard cuts off what is higher
+AXIS = 40  # pixels: labels and title of the axis below a figure
+WIDTH = 340  # pixels of a figure for its legend, in a window of 1000
+LINE, LETTER, SYMBOL = 20, 7, 45  # pixels of a legend: a line's height, and what an entry is wide
 FIGURE_CURVES = 60
 FIGURE_POINTS = 200  # the dashboard sends every figure again at each poll
 
 
-def note(plan: Plan) -> str:
+def note(plan: Plan, trials: Sequence[FrozenTrial]) -> str:
     """What the study is and how to read it, in Markdown."""
+    memory = "minimize, high-water live bytes of training"
+    if OBJECTIVES[2] not in measured_names(trials, OBJECTIVES):
+        memory = "not measured: nothing was allocated through torch"
     return (
         f"Task **{plan.task}**, device {plan.device}, {plan.length}, sampler "
         f"{plan.sampler}.\n\n"
         f"Space: {plan.space}.\n\n"
         f"Objectives: {plan.metric} ({plan.metric.direction}, last {plan.length.point}), "
-        "train_seconds (minimize, training steps only), peak_memory_bytes (minimize, high-water "
-        "live bytes of training).\n\n"
+        f"train_seconds (minimize, training steps only), peak_memory_bytes ({memory}).\n\n"
         "How to read it: COMPLETE trials ran to the end and compete for the Pareto front. PRUNED "
         "trials were stopped early and never do; their `verdict` and `reason` are in the user "
         "attributes."
@@ -75,9 +81,23 @@ def publish(study: Study, text: str, names: Objectives) -> None:
             figure.update_layout(
                 title={"text": f"{TITLES[name]}{where}", "x": 0.02, "font": {"size": 16}},
                 height=HEIGHT,
-                margin={"t": 80, "b": 30},
+                margin={"l": 60, "t": 80, "b": AXIS + legend_height(figure)},
             )
             save_figure(study, figure, name=f"{name}{number}")
+
+
+def legend_height(figure: go.Figure) -> int:
+    """The pixels that the legend below a figure takes: the dashboard's plotly makes no room for it.
+
+    Entries are all as wide as the widest, as plotly sets them.
+    """
+    if figure.layout.showlegend is False:
+        return 0
+    names = [trace.name for trace in figure.data if trace.name and trace.showlegend is not False]
+    if not names:
+        return 0
+    a_line = max(1, WIDTH // (SYMBOL + LETTER * max(map(len, names))))
+    return LINE * math.ceil(len(names) / a_line)
 
 
 def _answers(answers: Mapping[str, tuple[Answer, Known]]) -> list[str]:

@@ -5,7 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from batchfront.study.show import human_bytes, human_seconds, plain_table
-from batchfront.study.trials.costs import OF_DEVICES, Costs, SizeCost, advice, disturbed_line
+from batchfront.study.trials.costs import (
+    OF_DEVICES,
+    Costs,
+    SizeCost,
+    advice,
+    disturbed_line,
+    undefined_line,
+)
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -42,8 +49,12 @@ def _waiting(cost: SizeCost) -> dict[str, float | None]:
 
 def costs_table(costs: Costs) -> Table:
     """`probe`: one batch size a line, bars for throughput and memory."""
-    columns = ["batch size", "step", "examples/s", "", "peak memory", "", "predicted"]
-    justify = ["right", "right", "right", "left", "right", "left", "right"]
+    columns = ["batch size", "step", "examples/s", ""]
+    justify = ["right", "right", "right", "left"]
+    has_memory = measures_memory(costs)
+    if has_memory:
+        columns += ["peak memory", "", "predicted"]
+        justify += ["right", "left", "right"]
     waits = any(cost.data_wait_share is not None for cost in costs.values())
     if waits:
         columns.insert(2, "waits")
@@ -65,12 +76,15 @@ def costs_table(costs: Costs) -> Table:
             *([_share(cost.data_wait_share)] if waits else []),
             "-" if speed is None else f"{speed:,.0f}",
             bar(speed or 0.0, most),
-            _bytes(memory),
-            bar(memory or 0, largest),
-            _bytes(predicted),
+            *([_bytes(memory), bar(memory or 0, largest), _bytes(predicted)] if has_memory else []),
             *([_bytes(cost.device_memory_bytes)] if has_device else []),
         )
     return table
+
+
+def measures_memory(costs: Costs) -> bool:
+    """Whether there is a peak to be shown: 0 everywhere is that of no meter."""
+    return any(cost.memory for cost in costs.values())
 
 
 def _bytes(n_bytes: int | None) -> str:
@@ -93,9 +107,10 @@ def advice_lines(costs: Costs) -> list[str]:
     found = advice(costs)
     lines = []
     if found is not None:
+        fits = f"; largest that fits: {found.largest_that_fits}"
         lines.append(
-            f"smallest batch size within 5% of the best throughput: {found.smallest_near_best}; "
-            f"largest that fits: {found.largest_that_fits}"
+            f"smallest batch size within 5% of the best throughput: {found.smallest_near_best}"
+            f"{fits if measures_memory(costs) else '; nothing measures its memory'}"
         )
     if any(c.device_memory_bytes is not None for c in costs.values()):
         lines.append(
@@ -108,8 +123,7 @@ def advice_lines(costs: Costs) -> list[str]:
             f"evaluation needs up to {human_bytes(evaluation)}, which peak memory leaves out: "
             "sizes that train with less need that much"
         )
-    disturbed = disturbed_line(costs)
-    lines += [disturbed] if disturbed is not None else []
+    lines += [line for line in (disturbed_line(costs), undefined_line(costs)) if line is not None]
     waiting = [c for c in costs.values() if (c.data_wait_share or 0.0) > LONG_WAIT]
     if waiting:
         sizes = ", ".join(str(cost.batch_size) for cost in waiting)

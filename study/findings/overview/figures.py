@@ -12,7 +12,7 @@ from batchfront.study.trials.attributes import (
     VERDICT,
     is_feasible,
     measured_names,
-    own_params,
+    suggested_params,
     trial_row,
 )
 from batchfront.study.trials.yardstick import is_minimized
@@ -230,7 +230,7 @@ def label(trial: FrozenTrial, names: Sequence[str]) -> str:
         f"trial {trial.number}",
         f"batch size {row['batch_size']}",
         f"learning rate {row['learning_rate']:.3g}",
-        *(escape(f"{name} {short(row[name])}") for name in own_params([trial])),
+        *(escape(f"{name} {short(row[name])}") for name in suggested_params([trial])),
     ]
     if trial.values is not None:
         for name in measured_names([trial], names):

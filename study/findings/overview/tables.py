@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from batchfront.study.show import counted, human_bytes, plain_table, said, short
 from batchfront.study.trials.attributes import (
+    NOT_SUGGESTED,
     WAITS,
+    asked_row,
     measured_names,
-    own_params,
+    suggested_params,
     trial_row,
 )
 from batchfront.study.trials.repeats import repeats_of
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 WIDTH = 100
+NOTED = (WAITS, NOT_SUGGESTED)  # of a trial, in its row for machines
 BETWEEN = 3  # columns of the terminal that rich puts around a cell
 ASKED = ("batch_size", "learning_rate")
 SHORTER = {
@@ -45,7 +48,7 @@ def front_table(
         among: all trials, for the spread of repeated ones.
     """
     columns, left_out = _fitting(
-        _front_columns(front, metric_names, among), own_params(front), width
+        _front_columns(front, metric_names, among), suggested_params(front), width
     )
     where = f" on {hardware}" if hardware else ""
     title = f"Pareto front{where}: {counted(len(front), 'trial')}"
@@ -62,7 +65,7 @@ def _front_columns(
     front: Sequence[FrozenTrial], metric_names: Sequence[str], among: Sequence[FrozenTrial]
 ) -> dict[str, list[str]]:
     """The cells of each column by its name; the seeds where a setting was repeated."""
-    own, shown = own_params(front), measured_names(among or front, metric_names)
+    own, shown = suggested_params(front), measured_names(among or front, metric_names)
     names = ["trial", "batch_size", "learning_rate", *own, *shown]
     rows = _cells(front, metric_names, shown)
     columns = {name: [row[n] for row in rows] for n, name in enumerate(names)}
@@ -126,8 +129,8 @@ def _cells(
     front: Sequence[FrozenTrial], metric_names: Sequence[str], shown: Sequence[str]
 ) -> list[list[str]]:
     """A row of text for each trial: number, size, rate, the task's own, objectives `shown`."""
-    own = own_params(front)
-    rows = [trial_row(trial, metric_names) for trial in front]
+    own = suggested_params(front)
+    rows = [asked_row(trial, metric_names) for trial in front]
     return [
         [
             str(row["number"]),
@@ -153,7 +156,7 @@ def front_rows(
         {
             **trial_row(trial, metric_names),
             **({"seeds": repeats} if repeats["n_seeds"] > 1 else {}),
-            **{name: trial.user_attrs[name] for name in [WAITS] if name in trial.user_attrs},
+            **{name: trial.user_attrs[name] for name in NOTED if name in trial.user_attrs},
             **({"hardware": hardware} if len(fronts) > 1 else {}),
         }
         for hardware, trials in fronts.items()

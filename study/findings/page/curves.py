@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 MOST_CURVES = 300
 SCALE = "Turbo"
+ENDS = (0.11, 0.86)  # of the scale: what lies beyond is not seen on a dark page
 WORST_SHOWN = 0.25  # quantile of all points: first epochs would squeeze what is compared
 ROOM = 0.05
 
@@ -29,7 +30,8 @@ def learning_curves(known: Known, *, most: int = MOST_CURVES) -> go.Figure:
     rows = [row for row in known.rows if row.finished and row.curve]
     drawn = thinned(rows, most)
     sizes = sorted({row.batch_size for row in drawn})
-    places = [0.05 + 0.9 * n / max(len(sizes) - 1, 1) for n in range(len(sizes))]
+    low, high = ENDS
+    places = [low + (high - low) * n / max(len(sizes) - 1, 1) for n in range(len(sizes))]
     for size, color in zip(sizes, sample_colorscale(SCALE, places), strict=True):
         _add_curves(figure, [row for row in drawn if row.batch_size == size], color)
     _add_ends(figure, [row for row in drawn if row.metric is None])

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from batchfront.study.findings.overview.tables import spread
 from batchfront.study.findings.page.units import UNITS, unit_of
 from batchfront.study.show import said, short, short_number
-from batchfront.study.trials.attributes import measured_names, own_params, trial_row
+from batchfront.study.trials.attributes import asked_row, measured_names, suggested_params
 from batchfront.study.trials.repeats import repeats_of
 
 if TYPE_CHECKING:
@@ -36,8 +36,8 @@ def front_of(
     front: Sequence[FrozenTrial], names: Sequence[str], *, among: Sequence[FrozenTrial] = ()
 ) -> FrontTable:
     """The table of a front's trials; `among`: all, for the spread of repeated ones."""
-    own, shown = own_params(front), measured_names(front, names)
-    rows = [trial_row(trial, names) for trial in front]
+    own, shown = suggested_params(front), measured_names(front, names)
+    rows = [asked_row(trial, names) for trial in front]
     repeats = repeats_of(front, among)
     several = any(one["n_seeds"] > 1 for one in repeats)
     units = {name: unit_of(name, (row[name] for row in rows)) for name in shown}

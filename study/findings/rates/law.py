@@ -56,9 +56,10 @@ def _estimate_of(rows: Sequence[RunRow], size: int, seed: int) -> RateEstimate |
     here = [row for row in rows if row.batch_size == size and row.finished]
     n_tried, n_known = len({row.learning_rate for row in here}), len(set(rates))
     if isinstance(found, NotShown) and n_known < MIN_RATES and n_known < n_tried:
+        have = "has" if n_known == 1 else "have"
         reason = (
-            f"{n_tried} learning rates tried, of which {n_known} have runs that came to their end "
-            f"or failed, wanted at least {MIN_RATES}"
+            f"{n_tried} learning rates tried, of which {n_known} {have} runs that came to their "
+            f"end or failed, wanted at least {MIN_RATES}"
         )
         found = replace(found, reason=reason)
     return replace(found, trials=tuple(row.number for row in here))

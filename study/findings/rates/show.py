@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 
 Estimates = Mapping[int, RateEstimate | NotShown]
 EDGES = {None: "", "low": "≤", "high": "≥"}  # of the tried rates, at which the best lies
-COLUMNS = ("size", "best rate", "95%", "usable", "tried", "runs")
+COLUMNS = ("size", "best rate", "best, 95%", "usable, median", "tried", "runs")
+CLEARLY_BEYOND = 1.1  # times a usable rate: less is what drawing between tried rates changes
 COLOURS = {"square-root scaling": "#0f766e", "linear scaling": "#7c3aed"}
 
 
@@ -45,6 +46,33 @@ def edge_line(estimates: Estimates) -> str | None:
     """What the marks of an edge mean; None where there is none."""
     marked = any(isinstance(e, RateEstimate) and e.at_edge for e in estimates.values())
     return "≤, ≥: nothing clearly worse was tried on that side of the best rate" if marked else None
+
+
+def meaning_lines(estimates: Estimates, lost: str) -> list[str]:
+    """What the two ranges of a size say: how well its best rate is known, and which rates will do.
+
+    Neither bounds the other. `lost`: what a usable rate may lose, such as `0.01 of val_accuracy`.
+    """
+    known = {size: e for size, e in estimates.items() if isinstance(e, RateEstimate)}
+    if not known:
+        return []
+    lines = [
+        "best, 95%: where the best rate may lie; usable, median: the rates that as likely as not "
+        f"lose at most {lost} against the best tried one"
+    ]
+    vague = [str(size) for size, found in known.items() if _is_vague(found)]
+    if vague:
+        lines.append(
+            f"the first reaches beyond the second at batch size {', '.join(vague)}: too few runs "
+            "to say where the best lies; stay within the usable rates, more runs narrow both"
+        )
+    return lines
+
+
+def _is_vague(found: RateEstimate) -> bool:
+    """Whether the best rate may lie clearly outside of what is taken to be usable."""
+    low, high = found.usable
+    return low / found.low > CLEARLY_BEYOND or found.high / high > CLEARLY_BEYOND
 
 
 def trial_lines(estimates: Estimates) -> list[str]:
@@ -118,8 +146,11 @@ def _size_json(found: RateEstimate | NotShown) -> dict[str, Any]:
     }
 
 
-def rates_figure(estimates: Estimates, law: RateLaw | NotShown) -> go.Figure:
-    """Best rates with intervals and usable ranges over batch size, beside the known laws."""
+def rates_figure(estimates: Estimates, law: RateLaw | NotShown, lost: str) -> go.Figure:
+    """Best rates with intervals and usable ranges over batch size, beside the known laws.
+
+    `lost`: what a usable rate may lose.
+    """
     import plotly.graph_objects as go
 
     known = {size: e for size, e in estimates.items() if isinstance(e, RateEstimate)}
@@ -130,7 +161,7 @@ def rates_figure(estimates: Estimates, law: RateLaw | NotShown) -> go.Figure:
         gaps[0].extend((size, size, None))
         gaps[1].extend((*e.usable, None))
     figure.add_scatter(
-        x=gaps[0], y=gaps[1], mode="lines", name="usable: within 0.01 of the best",
+        x=gaps[0], y=gaps[1], mode="lines", name=f"usable, median: loses at most {lost}",
         line={"width": 9, "color": "#fdba74"},
     )  # fmt: skip
     figure.add_scatter(

@@ -255,6 +255,45 @@ def test_torch_is_as_it_was_after_a_script():
     assert (torch.Tensor.backward, torch.nn.Module.train) == before
 
 
+BRANCHES = """
+import optuna
+
+def objective(trial):
+    size = trial.suggest_categorical("batch_size", [8, 16, 32])
+    rate = trial.suggest_float("lr", 1e-3, 1e-1, log=True)
+    kind = trial.suggest_categorical("kind", ["deep", "flat"])
+    if kind == "deep":
+        trial.suggest_int("units_1", 4, 64)
+        return 2.0 + rate
+    return 1.0 + abs(rate - 0.01)
+
+if __name__ == "__main__":
+    optuna.create_study(direction="minimize").optimize(objective, n_trials=3)
+"""
+
+
+def test_the_answer_names_no_parameter_of_a_branch_that_is_not_taken(write, capsys):
+    write(BRANCHES)
+    assert main(["run", "--task", "script.py", "--n-trials", "12"]) == 0
+    trials = [t for t in _study().trials if t.state.name == "COMPLETE"]
+    assert {t.params["kind"] for t in trials} == {"deep", "flat"}
+    for trial in trials:
+        is_flat = trial.params["kind"] == "flat"
+        assert trial.user_attrs.get("not_suggested") == (["units_1"] if is_flat else None)
+    said = capsys.readouterr().err
+    assert "kind flat" in said
+    assert "units_1" not in said.partition("Train with")[2]
+    assert main(["advise", "--json"]) == 0
+    answer = json.loads(capsys.readouterr().out)
+    assert answer["recommended"]["params"] == {"kind": "flat"}
+    assert main(["front", "--json"]) == 0
+    for row in json.loads(capsys.readouterr().out):
+        assert ("not_suggested" in row) == (row["kind"] == "flat")
+    assert main(["run", "--task", "script.py", "--n-trials", "12", "--confirm", "2"]) == 0
+    fresh = [t for t in _study().trials if t.user_attrs.get("purpose") == "confirm"]
+    assert {t.params["kind"] for t in fresh} == {"flat"}, "a trial has a value of each"
+
+
 @pytest.mark.parametrize(
     ("seen", "n_smaller", "steps", "at_64"),
     [

@@ -17,6 +17,7 @@ from batchfront.study.findings.rates.law import RateLaw, rate_estimates, rate_la
 from batchfront.study.findings.rates.show import (
     law_sentence,
     left_out_line,
+    meaning_lines,
     rates_figure,
     rates_json,
     trial_lines,
@@ -181,7 +182,7 @@ def test_the_sentence_says_which_known_laws_agree():
 def test_the_figure_draws_the_law_beside_the_known_ones():
     estimates = {**made([1, 4, 16, 64], 1.0), 256: NotShown(reason="none")}
     law = rate_law(estimates)
-    names = [trace.name for trace in rates_figure(estimates, law).data]
+    names = [trace.name for trace in rates_figure(estimates, law, "0.01 of r2").data]
     assert names[0].startswith("usable")
     assert names[-2:] == ["square-root scaling", "linear scaling"]
     assert isinstance(law, RateLaw)
@@ -208,6 +209,7 @@ def test_the_verb_says_the_same_in_words_and_for_machines(workdir, rows, capsys)
     text = capsys.readouterr().out
     assert max(map(len, text.splitlines())) <= 100
     assert "no law is shown" in text
+    assert "lose at most 0.01 of val_accuracy" in " ".join(text.split())
     assert "Best learning rate" in (workdir / "rates.html").read_text()
 
 
@@ -227,6 +229,16 @@ def test_where_no_law_is_shown_every_size_says_what_it_lacks():
     assert said is not None
     assert "8 (2 learning rates tried, wanted at least 3)" in said
     assert "16 (1 learning rate tried, wanted at least 3)" in said
+
+
+def test_an_interval_that_reaches_beyond_the_usable_range_is_explained():
+    sure, unsure = estimate(-1.0, GRID, 0), estimate(-1.0, np.array([-3.0, -1.1, 0.7]), 0)
+    assert unsure.low < unsure.usable[0] / 1.5, "the best rate may lie below all usable ones"
+    said = meaning_lines({8: sure, 16: unsure, 32: NotShown(reason="none")}, "0.01 of r2")
+    assert "lose at most 0.01 of r2" in said[0]
+    assert "beyond the second at batch size 16: too few runs" in said[1]
+    assert len(meaning_lines({8: sure}, "0.01 of r2")) == 1
+    assert meaning_lines({32: NotShown(reason="none")}, "0.01 of r2") == []
 
 
 def test_every_estimate_names_its_trials():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
@@ -110,6 +112,14 @@ def test_the_projections_are_in_units_that_people_read(trials):
     assert shown in (pytest.approx(1e3 * slowest), pytest.approx(1e6 * slowest))
 
 
+def test_the_colours_of_curves_are_seen_on_a_dark_page(known):
+    lines = [trace.line.color for trace in learning_curves(known).data if trace.mode == "lines"]
+    for color in lines:
+        red, green, blue = (int(part) for part in re.findall(r"\d+", color))
+        brightness = 0.299 * red + 0.587 * green + 0.114 * blue  # ITU-R BT.601
+        assert brightness > 60, "the page is at 22"
+
+
 def test_the_dashboard_has_panels_map_and_curves_and_all_of_them_are_small(
     dashboard_figures, known
 ):
@@ -124,4 +134,8 @@ def test_the_dashboard_has_panels_map_and_curves_and_all_of_them_are_small(
     study = the_study("sqlite:///runs/batchfront.db", None)
     stored = study._storage.get_study_system_attrs(study._study_id)
     for name in figures:
-        assert f"dashboard:plot_data:{name}1:0" in stored
+        parts = [key for key in stored if key.startswith(f"dashboard:plot_data:{name}1:")]
+        drawn = json.loads("".join(stored[key] for key in sorted(parts, key=len)))
+        named = [t["name"] for t in drawn["data"] if t.get("showlegend", True) and t.get("name")]
+        n_lines = 0 if name == NAME else -(-len(named) // 3)
+        assert drawn["layout"]["margin"]["b"] >= 40 + 20 * n_lines, "room for axis and legend"

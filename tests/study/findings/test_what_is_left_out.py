@@ -16,6 +16,8 @@ from batchfront.study.answer.choice import Answer, answer_of
 from batchfront.study.answer.known import Known, known_of
 from batchfront.study.answer.show import answer_form, sentences
 from batchfront.study.answer.table import answer_table
+from batchfront.study.cli.main import main
+from batchfront.study.findings.overview.board_pages import stored_note
 from batchfront.study.findings.overview.figures import heat_map
 from batchfront.study.findings.overview.report import report_html, tiles_of
 from batchfront.study.findings.overview.tables import front_table
@@ -164,3 +166,31 @@ def test_further_parameters_break_no_word_and_go_where_there_is_no_room(width):
     assert {"trial", "size", "rate"} <= words
     assert ("no room for" in text) == (width < 100)
     assert "None" not in text
+
+
+LOOP = """
+def objective(params, run):
+    run.begin(params.epochs * (64 // params.batch_size))
+    for epoch in range(params.epochs):
+        for _ in range(64 // params.batch_size):
+            run.step(1 / (1 + params.learning_rate))
+        run.report(0.5 + 0.01 * epoch)
+"""
+
+
+def test_memory_that_nothing_measured_is_in_no_probe_no_claim_and_no_note(workdir, capsys):
+    (workdir / "untorched.py").write_text(LOOP)
+    made = ("--task", "untorched.py", "--batch-sizes", "4:16", "--epochs", "4")
+    assert main(["run", *made, "--n-trials", "6"]) == 0
+    study = the_study("sqlite:///runs/batchfront.db", None)
+    assert {t.values[2] for t in study.trials if t.values} == {0.0}
+    assert "peak_memory_bytes (not measured" in stored_note(study)
+    for argv in (["probe", *made], ["claims"]):
+        capsys.readouterr()
+        assert main(argv) == 0
+        text = " ".join(capsys.readouterr().out.split())
+        assert "0 B" not in text
+        assert "peak memory" not in text
+    assert "memory grows with batch size: nothing measured memory" in text
+    assert main(["probe", "--largest", *made]) == 2
+    assert "nothing measures the memory of this task" in capsys.readouterr().err

@@ -54,6 +54,28 @@ def test_trials_of_one_size_are_told_one_time_and_one_memory(workdir, rows):
     )
 
 
+def test_a_probe_of_some_sizes_or_of_another_length_leaves_what_is_known(workdir, rows, capsys):
+    assert main([*DIGITS, "--n-trials", "1"]) == 0
+
+    def stored():
+        study = study_of("digits")
+        (hardware,) = known_hardware(study)
+        return stored_costs(study, hardware)
+
+    before = stored()
+    assert [row["batch_size"] for row in rows("probe", "--batch-sizes", "64:128")] == [64, 128]
+    again = rows("probe", "--again", "--batch-sizes", "64:128")
+    assert [row["batch_size"] for row in again] == [64, 128]
+    after = stored()
+    assert {size: after[size] for size in (256, 512)} == {s: before[s] for s in (256, 512)}
+    assert after[64].step_seconds == again[0]["step_seconds"] != before[64].step_seconds
+    for beside in (("--again", "--epochs", "1"), ("--batch-sizes", "512:1024")):
+        capsys.readouterr()
+        assert main(["probe", *beside]) == 0
+        assert stored() == after
+        assert ("whose runs train for 2 epochs" in capsys.readouterr().err) == ("1" in beside)
+
+
 def test_the_probe_verb_prints_the_documented_rows_and_reuses_what_is_stored(workdir, rows, capsys):
     fresh = rows("probe", "--batch-sizes", "64:128", "--epochs", "2")
     keys = "batch_size step_seconds examples_per_second peak_memory_bytes evaluation_peak_bytes"
@@ -215,6 +237,29 @@ def test_a_metric_that_is_none_is_said_before_any_trial(
     assert main(["run", "--task", task, "--batch-sizes", "8:16", "--n-trials", "3"]) == 2
     assert said in capsys.readouterr().err
     assert not Path("runs/batchfront.db").exists()
+
+
+@pytest.mark.parametrize(
+    ("loss", "said"),
+    [
+        ("0.7", "at a training loss of 0.7: look at how it is computed"),
+        ("float('inf')", "and the training loss is inf: scale inputs and targets"),
+    ],
+)
+def test_a_metric_that_is_not_finite_is_said_before_any_trial(
+    loss, said, write_task, capsys, monkeypatch
+):
+    monkeypatch.setattr(prober, "PROBE_SECONDS", 0.15)
+    text = SLOW_EPOCHS.replace("{report}", "float('nan')").replace("step(1.0)", f"step({loss})")
+    task = ("--task", write_task(text), "--batch-sizes", "8:16")
+    assert main(["probe", *task]) == 0
+    line = f"val_accuracy is nan when it is first evaluated, in a probe, {said}"
+    assert line in " ".join(capsys.readouterr().out.split())
+    assert main(["run", *task, "--n-trials", "1"]) == 0
+    errors = capsys.readouterr().err
+    assert errors.index(f"note: {line}") < errors.index("1/1")
+    assert main(["run", *task, "--n-trials", "1"]) == 0
+    assert "in a probe" not in capsys.readouterr().err
 
 
 def test_sizes_that_were_probed_beside_other_work_are_named_beside_the_answer(workdir, capsys):

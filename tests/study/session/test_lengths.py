@@ -243,3 +243,13 @@ def test_a_recorded_length_is_played_back_and_imported_as_what_it_is(journal, ro
     assert main(["import", "theirs.csv"]) == 0
     found = rows("critical-batch", "--study-name", "theirs", "--target", "0.2")
     assert found["unit"] == "examples"
+
+
+def test_a_study_of_few_examples_and_small_batches_is_gone_on_with(journal, rows):
+    made = ("run", "--batch-sizes", "64:128", "--examples", "2500")
+    assert main([*made, "--n-trials", "1"]) == 0
+    assert main(["run", "--n-trials", "2"]) == 0, (
+        "the usual sizes take too few steps, and do not count"
+    )
+    assert len(rows("export")) == 2
+    assert {row["batch_size"] for row in rows("probe")} == {64, 128}

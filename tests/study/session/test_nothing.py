@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from batchfront.study.cli.main import main
+from batchfront.study.opening.open import the_study
 from batchfront.study.workers.telling import UNDEFINED_RUNS
 
 LOOP = """
@@ -52,10 +53,8 @@ def test_a_metric_that_is_never_a_number_ends_the_search(write_task, capsys):
     write_task(LOOP.format(loss=0.5, metric="math.nan"))
     assert main([*RUN, "--n-trials", "30"]) == 1
     said = capsys.readouterr().err
-    assert (
-        f"error: in all of a worker's first {UNDEFINED_RUNS} runs the validation metric became"
-        in said
-    )
+    assert f"error: in all {UNDEFINED_RUNS} runs of the study the validation metric became" in said
+    assert "in a probe, at a training loss of 0.5: look at how it is computed" in said
     assert f"{UNDEFINED_RUNS} of {UNDEFINED_RUNS} runs ended since the metric val_accuracy" in said
     assert main([*RUN, "--n-trials", "12"]) == 0, "the same command goes on"
 
@@ -66,3 +65,19 @@ def test_a_search_in_which_a_run_has_a_metric_goes_on(write_task, capsys):
     options = ["--n-trials", "12", "--sampler", "grid", "--batch-sizes", "8:16"]
     assert main([*RUN, *options]) == 0
     assert "nothing completed" not in capsys.readouterr().err
+
+
+def test_the_runs_of_all_workers_count(write_task, capsys):
+    write_task(LOOP.format(loss=0.5, metric="math.nan"))
+    assert main([*RUN, "--n-trials", "40", "--n-workers", "2"]) == 1
+    assert "runs of the study the validation metric became nan" in capsys.readouterr().err
+    study = the_study("sqlite:///runs/batchfront.db", None)
+    n_ended = sum(trial.state.is_finished() for trial in study.trials)
+    assert UNDEFINED_RUNS <= n_ended < UNDEFINED_RUNS + 5, "each worker has had about half of them"
+
+
+def test_a_study_that_has_had_a_metric_goes_on(write_task, capsys):
+    write_task(LOOP.format(loss=0.5, metric="0.6 if params.seed % 2 else math.nan"))
+    assert main([*RUN, "--n-trials", "8"]) == 0
+    write_task(LOOP.format(loss=0.5, metric="math.nan"))
+    assert main([*RUN, "--n-trials", "20", "--accept-change"]) == 0
