@@ -19,7 +19,7 @@ class Resumable(Latched, Metered):
         self.is_due: Callable[[], bool] = lambda: True
         """Whether `keep` wants this epoch; where epochs are short it does not want each."""
         self.keeps_if_asked = False
-        """Set by a loop that saves an epoch only where it is `asked_to_keep` it."""
+        """Set by a loop that is known to save an epoch where it is `asked_to_keep` it."""
         self.asked_to_keep = False
         self._earlier: dict[str, Any] | None = None  # our own state in that process
 

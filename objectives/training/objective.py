@@ -114,6 +114,7 @@ class TaskObjective:
 
     def _train(self, params: TrialParams, run: Run) -> None:
         seed_everything(params.seed)
+        run.keeps_if_asked = True
         begun = self.begin(params, run, self.order(params.seed))
         for epoch in run.points(begun.first, begun.length.points):
             if begun.sizes.grow:
