@@ -185,7 +185,7 @@ def played_study(table: Table, *, n_trials: int, seed: int) -> optuna.Study:
     space = space_of(table)
     study = new_study(table, sampler_of("cost-aware", table, space, seed), seed=seed)
     objective = ReplayObjective(table, name=table.task)
-    rule = make_rule(table, "front", seed=seed, risk=0.02)
+    rule = make_rule(table, "front", seed=seed)
     deck = Deck(table, seed)
     for _ in range(n_trials):
         trial = study.ask(space.distributions())

@@ -32,7 +32,7 @@ from typing import Any
 
 from batchfront.objectives.curves.table import RecordedRun, Table, read_table
 from batchfront.objectives.length import Length
-from batchfront.study.plan.plan import OF_THE_FRONT, PAUSING
+from batchfront.study.plan.plan import OF_THE_FRONT, PAUSING, RISKS
 from batchfront.study.pruning.by_name import stock_pruner
 from batchfront.study.pruning.decision import NeverStop, StopRule
 from batchfront.study.pruning.front import FrontPruner
@@ -59,7 +59,7 @@ def main() -> None:
     arguments.add_argument("tables", nargs="+", type=Path, metavar="TABLE")
     arguments.add_argument("--designs", type=int, default=30)
     arguments.add_argument("--trials", type=int, default=150, help="in a design")
-    arguments.add_argument("--risk", type=float, default=0.02, help="of front and front-paused")
+    arguments.add_argument("--risk", type=float, help="of front and front-paused")
     arguments.add_argument("--pruners", nargs="+", choices=PRUNERS, default=PRUNERS)
     arguments.add_argument("--jobs", type=int, default=2, help="processes")
     arguments.add_argument("--figure", type=Path, help="write an HTML picture of the rows")
@@ -79,7 +79,7 @@ def main() -> None:
         pruning_figure(rows, args.figure)
 
 
-def _job(job: tuple[Path, str], *, designs: int, trials: int, risk: float) -> Row:
+def _job(job: tuple[Path, str], *, designs: int, trials: int, risk: float | None) -> Row:
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -127,7 +127,7 @@ class Comparison:
     false_stops: int
 
 
-def compare(table: Table, name: str, *, n_trials: int, seed: int, risk: float) -> Comparison:
+def compare(table: Table, name: str, *, n_trials: int, seed: int, risk: float | None) -> Comparison:
     """Play one design twice."""
     design = random_design(table, n_trials=n_trials, seed=seed)
     free = play(table, design, NeverStop(), guarded=False)
@@ -165,16 +165,18 @@ def _volume_ratio(axes: Axes, some: Sequence[RecordedRun], whole: Sequence[Recor
     return dominated_volume(axes, some) / dominated_volume(axes, whole)
 
 
-def make_rule(table: Table, name: str, *, seed: int, risk: float) -> StopRule:
-    """The rule that the rows name so."""
+def make_rule(table: Table, name: str, *, seed: int, risk: float | None = None) -> StopRule:
+    """The rule that the rows name so; `risk`: None: that of its default."""
     if name in ("none", "guard"):
         return NeverStop()
     if name == "multi-metric":
         return MultiMetricRule(table)
     if name in (BETWEEN, *OF_THE_FRONT):
-        make = FrontPruner if name == OF_THE_FRONT[0] else PausingPruner
+        make, usual = (
+            (FrontPruner, RISKS[name]) if name == "front" else (PausingPruner, RISKS[PAUSING])
+        )
         return make(
-            risk=risk,
+            risk=usual if risk is None else risk,
             seed=seed,
             hardware="",
             costs=dict,

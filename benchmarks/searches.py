@@ -66,7 +66,7 @@ class Playback:
             with quiet_optuna():
                 self.study.set_metric_names([metric.name, *OBJECTIVES[1:]])
         self._table = table
-        self._rule = make_rule(table, pruner, seed=seed, risk=0.02)
+        self._rule = make_rule(table, pruner, seed=seed)
         self._seed, self._guarded = seed, pruner in (BETWEEN, *OF_THE_FRONT)
         self._between = pruner == BETWEEN
         self._kept: Kept | None = {} if pruner in (BETWEEN, PAUSING) else None

@@ -13,7 +13,7 @@ from batchfront.objectives.measurement import Verdict
 from batchfront.objectives.metric import Metric
 from batchfront.study.api.costs import Given, RunCosts, check_values
 from batchfront.study.errors import StudyError
-from batchfront.study.plan.plan import DEFAULT_RISK
+from batchfront.study.plan.plan import RISKS
 from batchfront.study.pruning.decision import RunSoFar
 from batchfront.study.pruning.front import FrontPruner as Inner
 from batchfront.study.pruning.metric_view import MetricView
@@ -123,7 +123,7 @@ class FrontPruner(Pruner):
     """
 
     def __init__(
-        self, *, n_reports: int, costs: Given = None, risk: float = DEFAULT_RISK, seed: int = 0
+        self, *, n_reports: int, costs: Given = None, risk: float = RISKS["front"], seed: int = 0
     ) -> None:
         """Say how often runs report, at equal shares of their training, and what they cost.
 

@@ -21,7 +21,7 @@ from batchfront.study.plan.length import (
     with_stored_length,
 )
 from batchfront.study.plan.parsers import OFF
-from batchfront.study.plan.plan import DEFAULT_GRACE_SECONDS, DEFAULT_RISK, Plan
+from batchfront.study.plan.plan import DEFAULT_GRACE_SECONDS, RISKS, Plan
 from batchfront.study.plan.recipe import check_warmup
 from batchfront.study.plan.settings import StudySettings
 from batchfront.study.plan.sizes import MOST_SIZES
@@ -46,6 +46,7 @@ def new_plan(settings: StudySettings, objective: Objective, name: str, device: s
     space = fitting(asked, length, objective.batch_sizes)
     length = with_evaluations(length, space)
     check_warmup(objective, length, space.batch_sizes[0])
+    pruner, asked_risk = settings.pruner or "front", settings.pruner_risk
     return Plan(
         study_name=name,
         task=objective.name,
@@ -55,8 +56,8 @@ def new_plan(settings: StudySettings, objective: Objective, name: str, device: s
         budgets=settings.budgets(),
         length=length,
         sampler=settings.sampler or "cost-aware",
-        pruner=settings.pruner or "front",
-        pruner_risk=DEFAULT_RISK if settings.pruner_risk is None else settings.pruner_risk,
+        pruner=pruner,
+        pruner_risk=RISKS.get(pruner, RISKS["front"]) if asked_risk is None else asked_risk,
         seed=settings.seed if settings.seed is not None else 0,
         target=settings.target,
         diagnostics=settings.diagnostics or (),
@@ -149,14 +150,17 @@ def resumed_plan(study: Study, settings: StudySettings, objective: Objective, de
 
 
 def _filled(settings: StudySettings, defaults: Mapping[str, Any]) -> StudySettings:
-    """The settings with what a study has stored of those that a resuming run may change."""
+    """The settings with what a study has stored of those that a resuming run may change.
+
+    A risk is the one of the pruner that it was stored with.
+    """
+    same_pruner = settings.pruner in (None, defaults.get("pruner"))
+    keeps_risk = settings.pruner_risk is None and same_pruner
     return replace(
         settings,
         sampler=settings.sampler or defaults.get("sampler"),
         pruner=settings.pruner or defaults.get("pruner", "none"),  # older versions had no other
-        pruner_risk=(
-            defaults.get("pruner_risk") if settings.pruner_risk is None else settings.pruner_risk
-        ),
+        pruner_risk=defaults.get("pruner_risk") if keeps_risk else settings.pruner_risk,
         seed=settings.seed if settings.seed is not None else defaults.get("seed"),
         target=settings.target if settings.target is not None else defaults.get("target"),
         fuse=settings.fuse or defaults.get("fuse"),

@@ -20,9 +20,10 @@ from batchfront.study.trials.yardstick import Objectives
 if TYPE_CHECKING:
     from batchfront.objectives.training.schedules import Growth
 
-DEFAULT_RISK = 0.02  # of the pruners that take one
 PAUSING = "front-paused"  # the pruner that pauses runs
-OF_THE_FRONT = ("front", PAUSING)  # pruners that take a risk
+RISKS = {"front": 0.02, PAUSING: 0.05}
+"""Pruners that take a risk, and which one by default: what is paused is judged again."""
+OF_THE_FRONT = tuple(RISKS)
 DEFAULT_GRACE_SECONDS = 60
 
 

@@ -57,7 +57,7 @@ class SearchSettings:
         verbs="run",
     )
     pruner_risk: float | None = setting(
-        "of front, front-paused: chance to stop a run of the final front; default: 0.02",
+        "chance to stop a run of the final front; default: 0.02 of front, 0.05 of front-paused",
         group="search",
         verbs="run",
     )

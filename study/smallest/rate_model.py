@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING
 
 from batchfront.objectives.measurement import FAILED
 from batchfront.study.search.surface import (
-    TIE,
     TILTS,
     USUAL_NOISE,
     USUAL_TILT,
@@ -23,6 +22,7 @@ from batchfront.study.search.surface import (
     Surface,
     usual_shape,
 )
+from batchfront.study.trials.yardstick import TIE
 
 if TYPE_CHECKING:
     import numpy as np
