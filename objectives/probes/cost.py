@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -64,7 +65,7 @@ class ProbeRun(Run):
         self._wall = self._process = self._waited = 0.0  # timed in all
         self._block_waited = 0.0
         self._known: Cost | None = None
-        self._loss: Any = None  # of the newest step, of a probe that goes on to a report
+        self._loss: Callable[[], Any] = lambda: None  # of the newest step, where it is still there
         self._undefined = ""
 
     def step(self, loss: Any, n: int = 1) -> None:
@@ -72,7 +73,7 @@ class ProbeRun(Run):
         self._meter.step(n)
         self._seen += n
         if self._to_report:
-            self._loss = loss.detach() if hasattr(loss, "detach") else loss
+            self._loss = _looked_at(loss)
         self._begun_at = self._begun_at or time.perf_counter()
         if self._since is not None:
             self._block_steps += n
@@ -146,7 +147,8 @@ class ProbeRun(Run):
 
     def _why_undefined(self, metric: float) -> str:
         """`val_accuracy is nan when it is first evaluated, at a training loss of 2.3: ...`."""
-        loss = None if self._loss is None else float(self._loss)
+        found = self._loss()
+        loss = None if found is None else float(found)
         if loss is not None and not math.isfinite(loss):
             at, remedy = f", and the training loss is {loss}", "scale inputs and targets"
         else:
@@ -217,3 +219,8 @@ def probe(
     )
     carry_out(objective, params, run)
     return run.cost()
+
+
+def _looked_at(loss: Any) -> Callable[[], Any]:
+    """What gives the loss while the loop has it: kept alive, it would be part of the peak."""
+    return weakref.ref(loss) if hasattr(loss, "detach") else lambda: loss
