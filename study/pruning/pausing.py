@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from batchfront.objectives.length import Length
 from batchfront.objectives.measurement import Verdict
+from batchfront.study.plan.plan import RISKS
 from batchfront.study.pruning.chances import Chances
 from batchfront.study.pruning.decision import Decision, RunSoFar, StopRule
 from batchfront.study.pruning.finished import FinishedHere
@@ -96,8 +97,9 @@ class PausingPruner:
         self._risk = risk
         self._finished = FinishedHere(Chances, hardware=hardware, costs=costs)
         self._length = length
+        front_risk = min(risk, RISKS["front"])  # what it stops is stopped for good
         self._of_front = FrontPruner(
-            risk=risk, seed=seed, hardware=hardware, costs=costs, length=length
+            risk=front_risk, seed=seed, hardware=hardware, costs=costs, length=length
         )
 
     def judge(self, study: Study, trial: Trial, progress: RunSoFar) -> Decision | None:
