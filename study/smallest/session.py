@@ -26,13 +26,14 @@ from batchfront.study.trials.growing import whole_runs
 from batchfront.study.trials.sound import sound_trials
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from optuna import Study
     from optuna.trial import FrozenTrial
     from rich.console import Console
 
     from batchfront.objectives.objective import Objective
+    from batchfront.objectives.parameter import Value
 
 LONG_SECONDS = 60.0  # of training: who waits less need not be told how to wait less
 
@@ -75,6 +76,8 @@ class SmallestSession(Session):
         if self._asking.max_trials is not None:
             agenda = replace(agenda, limit=n_before + self._asking.max_trials)
         self._say_price(plan, question, objective)
+        if agenda.own:
+            self._console.print(_own_line(agenda.own), soft_wrap=True)
         if plan.growth is not None:
             how = f"the schedule of this study is {plan.growth.schedule}"
             self._console.print(f"batch sizes are those that runs start with: {how}")
@@ -133,6 +136,15 @@ def _less(seconds: float, plan: Plan, question: Question, objective: Objective) 
     if is_tried and fuses(objective):
         return "with --fuse auto maybe a fraction of that; "
     return ""
+
+
+def _own_line(own: Mapping[str, Value]) -> str:
+    """`every run has width=5, …`: there is one ladder, over batch sizes."""
+    values = ", ".join(
+        f"{name}={value:.4g}" if isinstance(value, float) else f"{name}={value}"
+        for name, value in own.items()
+    )
+    return f"every run has {values}, as it was probed: Parameter(..., usual=...) chooses others"
 
 
 def _check_rates(rates: tuple[float, float]) -> None:

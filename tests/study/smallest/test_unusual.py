@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import textwrap
 
 import pytest
@@ -205,7 +206,7 @@ def test_a_search_that_runs_beside_is_not_waited_for(write_task, rows):
     assert [t.state.name for t in trials_of()].count("RUNNING") == 1
 
 
-def test_what_is_recorded_is_judged_at_the_usual_values_as_the_walk_does(write_task, rows):
+def test_what_is_recorded_is_judged_at_the_usual_values_as_the_walk_does(write_task, rows, capsys):
     write_task(
         f"""
         from batchfront import CustomLoop, Parameter
@@ -215,7 +216,11 @@ def test_what_is_recorded_is_judged_at_the_usual_values_as_the_walk_does(write_t
     )
     few = (*ARGS[:-1], "64")
     assert main(["run", *few, "--n-trials", "6", "--sampler", "random", "--pruner", "none"]) == 0
-    walked = rows("smallest", *few, "--within", "0.02")
+    capsys.readouterr()
+    assert main(["smallest", *few, "--within", "0.02", "--json"]) == 0
+    said = capsys.readouterr()
+    assert "every run has width=5, as it was probed" in said.err
+    walked = json.loads(said.out)
     assert rows("smallest", *few, "--within", "0.02", "--max-trials", "0") == walked
 
 
