@@ -147,8 +147,7 @@ class ProbeRun(Run):
 
     def _why_undefined(self, metric: float) -> str:
         """`val_accuracy is nan when it is first evaluated, at a training loss of 2.3: ...`."""
-        found = self._loss()
-        loss = None if found is None else float(found)
+        loss = _number(self._loss())
         if loss is not None and not math.isfinite(loss):
             at, remedy = f", and the training loss is {loss}", "scale inputs and targets"
         else:
@@ -223,4 +222,15 @@ def probe(
 
 def _looked_at(loss: Any) -> Callable[[], Any]:
     """What gives the loss while the loop has it: kept alive, it would be part of the peak."""
-    return weakref.ref(loss) if hasattr(loss, "detach") else lambda: loss
+    try:
+        return weakref.ref(loss) if hasattr(loss, "detach") else lambda: loss
+    except TypeError:  # an object that nothing can look at so
+        return lambda: None
+
+
+def _number(loss: Any) -> float | None:
+    """The loss, where it is one number; what it is otherwise is for the run to say."""
+    try:
+        return float(loss.detach() if hasattr(loss, "detach") else loss)
+    except (TypeError, ValueError, RuntimeError):
+        return None

@@ -68,11 +68,9 @@ class ScriptLoop(CustomLoop):
         trial = ScriptTrial(self._values(params), watch.report, number=params.seed)
         if not self.found.steps:
             watch.begin()
-        try:
-            with watched(begin=watch.begin, step=run.step, evaluates=watch.evaluate):
-                returned = self.function(trial)
-        finally:
-            self._note_branch(trial, run)
+        with watched(begin=watch.begin, step=run.step, evaluates=watch.evaluate):
+            returned = self.function(trial)
+        self._note_branch(trial, run)  # of a run that was stopped nobody knows what was to come
         watch.evaluate(False)
         self._close(returned, run, watch)
 

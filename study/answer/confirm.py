@@ -126,7 +126,7 @@ def confirmation_of(recommended: SizeAdvice, known: Known) -> Confirmation | Non
     return Confirmation(
         reached=tuple(reached),
         n_stopped=n_stopped,
-        promised=yardstick.own_ends(1 - most, 1 - least),
+        promised=yardstick.possible_ends(1 - most, 1 - least),
         expected=expected,
         verdict="worse" if n_stopped else _side(error, (least, most)) or "as promised",
         aside=aside if _is_seen(aside, reached, expected, yardstick) else "",

@@ -31,7 +31,7 @@ from batchfront.study.plan.recipe import recipe_in
 from batchfront.study.plan.settings import StudySettings, recipe_of
 from batchfront.study.quiet import quiet_optuna
 from batchfront.study.search.ending import End
-from batchfront.study.session.ending import n_finished
+from batchfront.study.session.ending import is_under_way, n_finished
 from batchfront.study.session.follow import Follower
 from batchfront.study.session.progress import Progress
 from batchfront.study.session.session import Session
@@ -175,7 +175,8 @@ class RaySession(Session):
         if self._refused or self._interrupts.signum is not None:
             return True
         # Where runs are paused, the workers know which of them are to go on, and end by themselves.
-        return self._is_complete() and not self._has_paused()
+        # So do those of a search that is at its end by what it knows: it may not be that for all.
+        return self._is_full() and not self._has_paused()
 
     def _has_paused(self) -> bool:
         return self._study is not None and any(map(is_paused, sound_trials(self._study)))
@@ -185,13 +186,15 @@ class RaySession(Session):
 
         Where nodes differ, others may not have found it yet, by what runs cost there.
         """
+        if self._study is None or self._theirs is None:
+            return self._is_full()
+        return self._is_full() or not is_under_way(sound_trials(self._study))
+
+    def _is_full(self) -> bool:
         if self._study is None:
             return False
-        trials = sound_trials(self._study)
-        is_full = sum(map(is_searched, trials)) >= self._settings.most_trials
-        return is_full or (
-            self._theirs is not None and all(trial.state.is_finished() for trial in trials)
-        )
+        n_done = sum(map(is_searched, sound_trials(self._study)))
+        return n_done >= self._settings.most_trials
 
     def _nothing_to_do(self) -> bool:
         done = sum(is_searched(trial) for trial in self._before) >= self._settings.most_trials

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from batchfront.objectives.raised import words_of
+from batchfront.study.commands import setting
 from batchfront.study.errors import StudyError
 from batchfront.study.plan.plan import OF_THE_FRONT, PAUSING
 from batchfront.study.pruning.decision import NeverStop, StopRule
@@ -27,7 +28,10 @@ def check_pruner(plan: Plan, *, asked_risk: float | None) -> None:
             "pruner threshold stops runs beyond --min-metric or --max-metric: give one of them"
         )
     if asked_risk is not None and plan.pruner not in OF_THE_FRONT:
-        raise StudyError(f"pruner_risk is for the pruner front, not for {plan.pruner}")
+        raise StudyError(
+            f"{setting('pruner_risk')} is for the pruners {' and '.join(OF_THE_FRONT)}, not for "
+            f"{plan.pruner}"
+        )
     if ":" in plan.pruner:
         own_pruner(plan.pruner)
 

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 ALIKE = (0.8, 0.4, 1.0, 2.0, 2.0)
 """Scales of the kernel: log error, its fall over a factor e of epochs, log of the jitter, and
 doublings of the batch size and of the learning rate."""
-BELIEVED, SPREAD = 0.05, 0.5
-"""Completed runs that what is believed beforehand counts for, and its variance in log error."""
+BELIEVED, VARIANCE = 0.05, 0.5
+"""Completed runs that what is believed beforehand counts for, and its variance of a log error."""
 LEAST_VARIANCE = 1e-4  # of a log error
 LEAST_JITTER = 0.003  # of a log error
 
@@ -48,32 +48,35 @@ class Guess(NamedTuple):
 
 
 class Chances:
-    """Learned from one history; later runs need a new one."""
+    """Learned from one history; later runs need a new one. A curve with a gap tells nothing."""
 
     def __init__(self, history: History) -> None:
-        self._history = history
+        import numpy as np
+
+        whole = np.isfinite(history.curves).all(axis=1) & np.isfinite(history.final)
+        self._curves, self._final = history.curves[whole], history.final[whole]
+        self._settings = history.log2_batch_size[whole], history.log2_learning_rate[whole]
         self._seen: dict[int, Array] = {}  # by epoch: features of the completed runs
 
     @property
     def n_epochs(self) -> int:
         """The number of epochs of a whole run."""
-        return int(self._history.curves.shape[1])
+        return int(self._curves.shape[1])
 
     def guess(self, curve: Array, log2_batch_size: float, log2_learning_rate: float) -> Guess:
         """How a run will end after the epochs of `curve`, (e,) standard values."""
         import numpy as np
 
-        history, epoch = self._history, len(curve)
+        epoch = len(curve)
         if epoch not in self._seen:
-            settings = history.log2_batch_size, history.log2_learning_rate
-            self._seen[epoch] = _features(history.curves[:, :epoch], *settings)
+            self._seen[epoch] = _features(self._curves[:, :epoch], *self._settings)
         seen = self._seen[epoch]
         own = _features(curve[None], np.array([log2_batch_size]), np.array([log2_learning_rate]))[0]
         weight = np.exp(-(((seen - own) / ALIKE) ** 2).sum(axis=1) / 2)
-        fall = _log_errors(history.final) - seen[:, 0]
+        fall = _log_errors(self._final) - seen[:, 0]
         total = BELIEVED + weight.sum()
         mean = float(weight @ fall / total)
-        square = float((BELIEVED * SPREAD + weight @ fall**2) / total)
+        square = float((BELIEVED * VARIANCE + weight @ fall**2) / total)
         variance = max(square - mean**2, LEAST_VARIANCE)
         return Guess(mean=float(own[0]) + mean, deviation=math.sqrt(variance))
 

@@ -1,4 +1,4 @@
-"""The curves of completed runs that a bound is learned from; each trial is gone through once."""
+"""The curves of completed runs that stop rules learn from; each trial is gone through once."""
 
 from __future__ import annotations
 

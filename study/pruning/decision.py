@@ -27,9 +27,17 @@ class RunSoFar:
     train_seconds: float  # of the whole run, or so far
     peak_memory_bytes: float
     share_done: float  # of its training steps
+    is_whole_cost: bool = True  # train_seconds are those of the whole run
     tells_best: bool = False  # epoch, and not the last one
     metric: Metric = ACCURACY
     is_kept: bool = False  # as it is now, so that it can go on later
+
+    @property
+    def seconds_left(self) -> float:
+        """What it still has to train; where only what it has cost so far is known, at that pace."""
+        if self.is_whole_cost:
+            return self.train_seconds * (1 - self.share_done)
+        return self.train_seconds * (1 / self.share_done - 1) if self.share_done else 0.0
 
     @property
     def reached(self) -> float:

@@ -22,6 +22,7 @@ from batchfront.study.pruning.known_runs import KnownRuns, Rival
 from batchfront.study.trials.attributes import (
     CURVE,
     SO_FAR,
+    THAW,
     UNPROBED,
     batch_size_of,
     log2_rate_of,
@@ -43,7 +44,7 @@ BOLD, BOLDEST = 5.0, 0.5
 
 
 class Hope(NamedTuple):
-    """A paused run, and the log of what it promises; infinite where nothing dominates it."""
+    """A paused run, and the log of what it promises; infinite where nothing speaks against it."""
 
     promise: float
     number: int
@@ -111,24 +112,29 @@ class PausingPruner:
         curve = on_grid(progress.curve, planned, metric)
         if n_points != len(curve) * grid_stride(planned):
             return None  # no point that other curves have
+        if n_points <= trial.user_attrs.get(THAW, 0):
+            return None  # it starts over, and was to go on from there
         known = self._finished.runs(study, trial.number)
         rival = known.strongest_rival(progress)
         guess = self._guess(known, curve, trial)
         if rival is None or guess is None:
             return None
         risk = self._risk if is_thaw(trial) else min(BOLD * self._risk, BOLDEST)
-        if self._promise(known, guess, rival, progress) >= math.log(risk):
+        if not self._promise(known, guess, rival, progress) < math.log(risk):
             return None
-        return self._decision(guess, rival, n_points)
+        return self._decision(known, guess, rival, progress)
 
-    def _decision(self, guess: Guess, rival: Rival, n_points: int) -> Decision:
+    def _decision(
+        self, known: KnownRuns, guess: Guess, rival: Rival, progress: RunSoFar
+    ) -> Decision:
         standard = self._finished.yardstick.standard(rival.metric)
         chance = math.exp(guess.log_chance(standard))
+        left = progress.seconds_left / known.mean_seconds
         return Decision(
             verdict=Verdict.DOMINATED,
             reason=f"trial {rival.number} reached {rival.metric:.4g} at no more time and memory; "
-            f"this run reaches that with a probability of {chance:.2g} after {self._length.point} "
-            f"{n_points}",
+            f"after {self._length.point} {len(progress.curve)} this run reaches that with a "
+            f"probability of {chance:.2g}, and {left:.2g} mean runs are left to train",
             shortfall=standard - guess.middle,
             pauses=True,
         )
@@ -145,7 +151,7 @@ class PausingPruner:
         return sorted(found, key=lambda hope: (-hope.promise, hope.number))
 
     def _promise_of(self, known: KnownRuns, trial: FrozenTrial) -> float:
-        """What a paused run promises; infinite where nothing dominates it."""
+        """What a paused run promises; infinite where too little is known, or nothing beats it."""
         curve: list[float] = trial.user_attrs[CURVE]
         run = self._run_so_far(known, trial)
         rival, guess = known.strongest_rival(run), self._guess(known, curve, trial, growth=1.0)
@@ -193,7 +199,7 @@ class PausingPruner:
 
         A dear run counts as `MAX_RISK_SHARE` of them: none is left behind for its price alone.
         """
-        left = run.train_seconds * (1 - run.share_done)
+        left = run.seconds_left
         if left <= 0 or not known.mean_seconds:
             return math.inf
         chance = guess.log_chance(self._finished.yardstick.standard(rival.metric))

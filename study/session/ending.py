@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -15,7 +15,7 @@ from batchfront.study.search.enough import LITTLE, SURE, Bought, Enough, Expecte
 from batchfront.study.search.spending import spending_of
 from batchfront.study.session.price import budget_line, price_lines
 from batchfront.study.show import counted, human_seconds, metric_form
-from batchfront.study.trials.attributes import is_finished, is_searched
+from batchfront.study.trials.attributes import PURPOSE, is_finished, is_searched
 from batchfront.study.trials.hardware import stored_costs
 from batchfront.study.trials.sound import sound_trials
 from batchfront.study.trials.yardstick import metric_in
@@ -40,7 +40,7 @@ def end_of(study: Study, plan: Plan) -> End | None:
         StudyError: the budget does not allow a single run.
     """
     trials = sound_trials(study)
-    if plan.goal.is_open and not all(trial.state.is_finished() for trial in trials):
+    if plan.goal.is_open and is_under_way(trials):
         return None
     limits, n_done = limits_now(study, trials, plan), sum(map(is_searched, trials))
     spending = spending_of(study, trials, plan.goal, limits)
@@ -48,6 +48,11 @@ def end_of(study: Study, plan: Plan) -> End | None:
     if end is not None and end.why == "budget" and not any(map(is_finished, trials)):
         raise StudyError(_too_small(limits, plan))
     return end
+
+
+def is_under_way(trials: Iterable[FrozenTrial]) -> bool:
+    """Whether a trial of the search runs or waits: what it will show may change the end."""
+    return any(not t.state.is_finished() and PURPOSE not in t.user_attrs for t in trials)
 
 
 def limits_now(study: Study, trials: Sequence[FrozenTrial], plan: Plan) -> Limits:

@@ -51,6 +51,7 @@ from batchfront.study.session.so_far import SoFar
 from batchfront.study.session.tally import Counting
 from batchfront.study.show import counted, one_line
 from batchfront.study.trials.attributes import is_finished
+from batchfront.study.trials.hardware import stored_costs
 from batchfront.study.trials.sound import sound_trials
 from batchfront.study.trials.yardstick import Objectives
 from batchfront.study.workers.kept import Kept
@@ -208,7 +209,8 @@ class Session:
         """The paused runs that are to go on, each as far as a budget affords it."""
         plan, folder = job.plan, job.checkpoints
         kept = None if folder is None else Kept(folder=folder, plan=plan, objective=objective)
-        rule, trials = make_stop_rule(plan, lambda: plan.costs), sound_trials(study)
+        costs = stored_costs(study, plan.hardware) or plan.costs  # workers may have probed again
+        rule, trials = make_stop_rule(plan, lambda: costs), sound_trials(study)
         due = to_go_on(
             rule,
             study,

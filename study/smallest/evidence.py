@@ -87,7 +87,7 @@ def _evidence(
     known = rate if isinstance(rate, RateEstimate) and state.learning_rate else None
     whole = _known(run.metric for run in fresh)
     usual = mean(whole)
-    low, high = by.own_ends(*mean_interval(whole))
+    low, high = by.possible_ends(*mean_interval(whole))
     good = [run for run in fresh if reaches(run, target)]
     epochs = _median(good, lambda run: run.epochs_to(target))
     examples = _median(good, lambda run: run.examples_to(target))

@@ -148,17 +148,10 @@ def ladder_table(
             ),
             f"{size.n_reached} of {size.n_seeds} "
             f"({_interval(size.reached_low, size.reached_high, '.0%')})",
-            _with_interval(size.metric, *_possible(size, by), form),
+            _with_interval(size.metric, size.metric_low, size.metric_high, form),
             {True: "yes", False: "no", None: "?"}[size.counts],
         )
     return shown
-
-
-def _possible(size: SizeRuns, by: Yardstick) -> tuple[float | None, float | None]:
-    """The interval of the metric, without values that there cannot be."""
-    if size.metric_low is None or size.metric_high is None:
-        return None, None
-    return by.metric.possible(size.metric_low), by.metric.possible(size.metric_high)
 
 
 def price_table(table: Sequence[SizeRuns], advised: Advice | None) -> Table:

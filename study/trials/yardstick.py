@@ -72,6 +72,13 @@ class Yardstick:
         ends = self.own(low), self.own(high)
         return min(ends), max(ends)
 
+    def possible_ends(self, low: float | None, high: float | None) -> tuple[Any, Any]:
+        """The same, without values that the metric cannot have."""
+        low, high = self.own_ends(low, high)
+        if low is None or high is None:
+            return low, high
+        return self.metric.possible(low), self.metric.possible(high)
+
     def of_trial(self, trial: FrozenTrial) -> FrozenTrial:
         """The trial with the standard values of its metric, its curve too."""
         if self.is_identity:

@@ -73,6 +73,7 @@ class WatchedRun:
         self._curve_seconds = CURVE_SECONDS
         self._curve_due = time.monotonic() + CURVE_SECONDS
         self._kept_seconds = 0.0  # until it is kept again
+        self._fails_to_keep = False
         self._keep_due = time.monotonic()
 
     @property
@@ -217,9 +218,10 @@ class WatchedRun:
         with self._interrupts.held():
             try:
                 checkpoint.save(state)
-                self._kept_at = len(self._run.curve)
+                self._kept_at, self._fails_to_keep = len(self._run.curve), False
                 self._pause()
             except OSError as error:
+                self._fails_to_keep = True  # until it does: what is not kept cannot be paused
                 warnings.warn(f"no checkpoint of trial {self._trial.number}: {error}", stacklevel=2)
             except NotPlain as error:
                 self._run.keep = None
@@ -230,7 +232,8 @@ class WatchedRun:
         """Whether the loop keeps the epoch that it has just reported: as it did the one before."""
         if self._run.keep is None:
             return False
-        return self._run.keeps_if_asked or self._kept_at == points - 1 > 0
+        is_known = self._run.keeps_if_asked and not self._fails_to_keep
+        return is_known or self._kept_at == points - 1 > 0
 
     def _pause(self) -> None:
         """End a run that is to be paused: what it can go on from is there."""
@@ -253,17 +256,18 @@ class WatchedRun:
 
         Nobody knows what it will take where runs end early, or steps are not reported.
         """
-        seconds, peak = self._run.so_far()
+        (seconds, peak), whole = self._run.so_far(), None
         if self._known is not None:
             if not (self._stops_early or self._run.misses_steps):
-                seconds = self._known.train_seconds or seconds
+                whole = self._known.train_seconds
             peak = self._known.peak_memory_bytes or peak
         return RunSoFar(
             batch_size=self._params.batch_size,
             curve=curve,
-            train_seconds=seconds,
+            train_seconds=whole or seconds,
             peak_memory_bytes=peak,
             share_done=self._run.share_done,
+            is_whole_cost=bool(whole),
             tells_best=self._run.tells_best,
             metric=self._run.metric,
             is_kept=self._will_be_kept(len(curve)),

@@ -97,3 +97,25 @@ def test_errors_within_a_few_validation_examples_are_ties():
     guess = chances.guess(np.ones(4), 0.0, 0.0)
     assert guess.mean == pytest.approx(math.log(TIE), abs=1e-3)
     assert math.exp(guess.log_chance(1.0)) == pytest.approx(0.5, abs=0.01)
+
+
+def test_runs_that_fall_alike_count_most():
+    """At the same error half of the runs still fall, and half have come to rest."""
+    still = [[0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9]] * 20
+    rest = [[0.4, 0.4, 0.4, 0.4, 0.4, 0.4, 0.4, 0.4]] * 20
+    chances = Chances(_history([*still, *rest]))
+    for curves in (still, rest):
+        assert chances.guess(np.array(curves[0][:4]), 0.0, 0.0).middle == pytest.approx(
+            curves[0][-1], abs=0.05
+        )
+
+
+def test_runs_as_restless_count_most():
+    """At the same error and slope the restless half falls back in the end."""
+    calm = [[0.5] * 7 + [0.6]] * 20
+    restless = [[0.3, 0.7, 0.5, 0.5, 0.3, 0.7, 0.5, 0.2]] * 20
+    chances = Chances(_history([*calm, *restless]))
+    for curves in (calm, restless):
+        assert chances.guess(np.array(curves[0][:7]), 0.0, 0.0).middle == pytest.approx(
+            curves[0][-1], abs=0.06
+        )

@@ -146,7 +146,10 @@ def test_a_pruner_of_your_own_is_loaded_from_its_file(write_task, rows, name):
         ),
         (["--pruner-risk", "0"], "pruner_risk is 0, wanted between 0 and 1"),
         (["--pruner-risk", "1.5"], "pruner_risk is 1.5, wanted between 0 and 1"),
-        (["--pruner", "median", "--pruner-risk", "0.1"], "is for the pruner front, not for median"),
+        (
+            ["--pruner", "median", "--pruner-risk", "0.1"],
+            "--pruner-risk is for the pruners front and front-paused, not for median",
+        ),
         (["--pruner", "absent.py:x"], "pruner file 'absent.py' is not there"),
         (["--pruner", "mine.py:x"], "mine.py has no 'x', wanted a pruner or a function that"),
         (["--pruner", "mine.py:broken"], "pruner 'mine.py:broken' fails: TypeError"),
