@@ -272,6 +272,28 @@ if __name__ == "__main__":
 """
 
 
+LATE = """
+import optuna
+
+def objective(trial):
+    trial.suggest_categorical("batch_size", [8, 16, 32])
+    trial.suggest_float("lr", 1e-3, 1e-1, log=True)
+    if trial.number > 0 and trial.number % 2:
+        raise optuna.TrialPruned
+    return 1.0 + trial.suggest_float("late", 0.0, 1.0)
+
+if __name__ == "__main__":
+    optuna.create_study(direction="minimize").optimize(objective, n_trials=3)
+"""
+
+
+def test_a_run_that_was_stopped_has_taken_no_branch(write):
+    write(LATE)
+    assert main(["run", "--task", "script.py", "--n-trials", "8"]) == 0
+    assert {t.state.name for t in _study().trials} == {"COMPLETE", "PRUNED"}
+    assert not any("not_suggested" in t.user_attrs for t in _study().trials)
+
+
 def test_the_answer_names_no_parameter_of_a_branch_that_is_not_taken(write, capsys):
     write(BRANCHES)
     assert main(["run", "--task", "script.py", "--n-trials", "12"]) == 0

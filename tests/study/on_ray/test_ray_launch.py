@@ -21,6 +21,7 @@ from batchfront.study.on_ray.shipment import shipment
 from batchfront.study.plan.settings import StudySettings
 from batchfront.study.plan.space import SearchSpace
 from batchfront.study.search.ending import End
+from batchfront.study.trials.attributes import PURPOSE
 from batchfront.study.workers.team import SAME_CRASHES
 from tests.study.conftest import ROOT
 
@@ -91,6 +92,10 @@ def test_an_end_that_one_worker_found_is_one_once_the_others_trials_have_ended(w
     assert not session._is_complete()
     session._study.tell(running, [0.9, 1.0, 1.0])
     assert session._is_complete()
+    assert not session._stopping(), "another worker may just be asking for a trial"
+    beside = session._study.ask(space.distributions())
+    beside.set_user_attr(PURPOSE, "smallest")
+    assert session._is_complete(), "a trial of another question is nothing to wait for"
     session._theirs = None
     assert not session._is_complete()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import textwrap
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -239,21 +240,37 @@ def test_a_metric_that_is_none_is_said_before_any_trial(
     assert not Path("runs/batchfront.db").exists()
 
 
+LOSSES = """
+import torch
+
+KEPT = torch.tensor(0.7, requires_grad=True)
+
+class Loss:
+    __slots__ = ()
+    detach = item = __float__ = lambda self: 0.7
+"""
+
+
 @pytest.mark.parametrize(
     ("loss", "said"),
     [
         ("0.7", "at a training loss of 0.7: look at how it is computed"),
         ("float('inf')", "and the training loss is inf: scale inputs and targets"),
+        ("KEPT", "at a training loss of 0.7: look at how it is computed"),
+        ("Loss()", "look at how it is computed"),
     ],
 )
+@pytest.mark.filterwarnings("error:Converting a tensor")
 def test_a_metric_that_is_not_finite_is_said_before_any_trial(
     loss, said, write_task, capsys, monkeypatch
 ):
     monkeypatch.setattr(prober, "PROBE_SECONDS", 0.15)
     text = SLOW_EPOCHS.replace("{report}", "float('nan')").replace("step(1.0)", f"step({loss})")
+    text = LOSSES + textwrap.dedent(text)
     task = ("--task", write_task(text), "--batch-sizes", "8:16")
     assert main(["probe", *task]) == 0
-    line = f"val_accuracy is nan when it is first evaluated, in a probe, {said}"
+    at = ": " if loss == "Loss()" else ", "
+    line = f"val_accuracy is nan when it is first evaluated, in a probe{at}{said}"
     assert line in " ".join(capsys.readouterr().out.split())
     assert main(["run", *task, "--n-trials", "1"]) == 0
     errors = capsys.readouterr().err

@@ -9,6 +9,7 @@ import batchfront as bf
 from batchfront.study.cli.main import main
 from batchfront.study.opening.open import the_study
 from batchfront.study.search.enough import Enough, Expected, SizeOutlook
+from batchfront.study.trials.attributes import PURPOSE
 from batchfront.study.trials.sound import sound_trials
 from batchfront.study.trials.yardstick import AS_IT_IS
 
@@ -84,6 +85,16 @@ def test_a_trial_that_waits_is_not_left_behind(quick, capsys):
     study.enqueue_trial({"batch_size": 32, "learning_rate": 0.1})
     assert main(AUTO) == 0
     assert [trial.state.name for trial in study.trials] == ["COMPLETE"] * (ENDS_AFTER + 1)
+
+
+def test_a_trial_of_another_question_keeps_no_search_from_its_end(quick, capsys):
+    assert main(AUTO) == 0
+    study = optuna.load_study(study_name=CURVES.name, storage=STORAGE)
+    beside = study.ask(study.trials[0].distributions)
+    beside.set_user_attr(PURPOSE, "smallest")
+    capsys.readouterr()
+    assert main(AUTO) == 0
+    assert "ended after 5 trials: more are expected" in capsys.readouterr().err
 
 
 def test_cut_short_it_says_how_many_there_are_and_is_run_again(quick, capsys):

@@ -5,21 +5,28 @@ from __future__ import annotations
 import contextlib
 import shutil
 import textwrap
+import warnings
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 from batchfront.objectives.load import load_objective
 from batchfront.objectives.measurement import TrialParams
 from batchfront.objectives.run import Run, carry_out
 from batchfront.study.cli.main import main
 from batchfront.study.opening.open import the_study
+from batchfront.study.opening.planned import resumed_plan
 from batchfront.study.opening.terms import stored_identity
+from batchfront.study.plan.settings import StudySettings
 from batchfront.study.pruning.by_name import make_stop_rule
 from batchfront.study.pruning.pausing import ranked
+from batchfront.study.session.job import job_of
+from batchfront.study.session.session import Session
 from batchfront.study.trials.attributes import DEATHS, PAUSED, ROOT, THAW, trained_seconds
+from batchfront.study.trials.hardware import known_hardware, stored_costs
 from batchfront.study.trials.paused import is_paused, superseded
 from batchfront.study.trials.sound import sound_trials
 from batchfront.study.workers.kept import Kept
@@ -305,3 +312,43 @@ def test_a_run_that_goes_on_tells_what_an_uninterrupted_one_tells_to_the_last_bi
         assert row["train_loss"] == run.result().train_loss
         assert row["steps"] == run.result().steps
     assert files() == len([r for r in rows("export", "--storage", URL) if r["paused_after"]])
+
+
+def test_where_checkpoints_cannot_be_written_runs_are_stopped_as_front_stops_them(
+    workdir, write_task, monkeypatch
+):
+    task = write_task(SMALL)
+    command = ("run", "--task", task, "--sampler", "random", "--batch-sizes", "16",
+               "--storage", URL, "--n-trials", "24")  # fmt: skip
+
+    def full(self, state):
+        raise OSError("no space left on device")
+
+    stopped = {}
+    for pruner in ("front", "front-paused"):
+        with monkeypatch.context() as disk:
+            disk.setattr("batchfront.storage.checkpoint.Checkpoint.save", full)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                assert main([*command, "--study-name", pruner, "--pruner", pruner]) == 0
+        trials = the_study(URL, pruner).trials
+        assert not any(PAUSED in trial.user_attrs for trial in trials)
+        stopped[pruner] = [(t.state.name, t.user_attrs.get("metric_curve")) for t in trials]
+    assert "PRUNED" in {state for state, _ in stopped["front"]}
+    assert stopped["front-paused"] == stopped["front"]
+
+
+def test_how_many_runs_are_left_is_told_at_what_sizes_are_known_to_cost_by_now(paused, made):
+    """A worker that comes later may have probed again; what the launch knew is older."""
+    study, objective = the_study(URL, "mine"), load_objective("mine.py", device="cpu")
+    settings = StudySettings(
+        task="mine.py", storage=URL, study_name="mine", pruner="front-paused", pruner_risk=0.5
+    )
+    (hardware,) = known_hardware(study)
+    known = stored_costs(study, hardware)
+    plan = replace(resumed_plan(study, settings, objective, "cpu"), hardware=hardware, costs=known)
+    quick = {size: replace(cost, step_seconds=1e-9) for size, cost in known.items()}
+    session = Session(settings, Console(quiet=True))
+    for costs in (known, quick):
+        job = job_of(settings, replace(plan, costs=costs), objective, devices=())
+        assert session._n_paused(study, job, objective) == 0
