@@ -181,9 +181,9 @@ def metric_of(found: SizeEstimate, known: Known) -> tuple[float, float, float]:
     """Expected, lowest and highest, in the metric's own values."""
     yardstick = known.yardstick
     least, most = found.fresh_run
-    values = (yardstick.own(1 - found.error), *yardstick.own_ends(1 - most, 1 - least))
-    mean, low, high = (yardstick.metric.possible(float(value)) for value in values)
-    return mean, low, high
+    mean = yardstick.metric.possible(float(yardstick.own(1 - found.error)))
+    low, high = yardstick.possible_ends(1 - most, 1 - least)
+    return mean, float(low), float(high)
 
 
 def _against_the_best(chosen: SizeAdvice, best: SizeAdvice, known: Known, form: str) -> str:

@@ -182,7 +182,7 @@ class RaySession(Session):
         return self._study is not None and any(map(is_paused, sound_trials(self._study)))
 
     def _is_complete(self) -> bool:
-        """At the total; or at an end that a worker has found, while no other goes on.
+        """Whether the search is at its total, or at an end that a worker found while none goes on.
 
         Where nodes differ, others may not have found it yet, by what runs cost there.
         """

@@ -93,7 +93,7 @@ def _features(curves: Array, log2_batch_size: Array, log2_learning_rate: Array) 
 
 
 def _slope(log_errors: Array) -> Array:
-    """Of the last epochs, by the logarithm of the epoch: (N,); none after the first."""
+    """How log errors move over the last epochs, by log epoch: (N,); 0 after the first."""
     import numpy as np
 
     recent = log_errors[:, -FITTED:]
@@ -106,7 +106,7 @@ def _slope(log_errors: Array) -> Array:
 
 
 def _log_jitter(log_errors: Array) -> Array:
-    """Of the steps between the last epochs: (N,); none before the third."""
+    """The log of how unevenly log errors move between epochs: (N,); 0 before the third."""
     import numpy as np
 
     if log_errors.shape[1] < 3:

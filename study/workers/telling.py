@@ -100,6 +100,8 @@ class Telling:
 
         The runs of all workers count, those of earlier commands not as the ten: one goes on.
         """
+        if not reason.startswith(METRIC_BECAME):
+            return  # one that had a metric speaks for the study
         before = [str(t.user_attrs.get(REASON) or "") for t in self._next.measured]
         if self._n_before is None:
             self._n_before = len(before)

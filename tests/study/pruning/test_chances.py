@@ -100,7 +100,7 @@ def test_errors_within_a_few_validation_examples_are_ties():
 
 
 def test_runs_that_fall_alike_count_most():
-    """At the same error half of the runs still fall, and half have come to rest."""
+    """Half of the runs still fall at an error at which the others have come to rest."""
     still = [[0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9]] * 20
     rest = [[0.4, 0.4, 0.4, 0.4, 0.4, 0.4, 0.4, 0.4]] * 20
     chances = Chances(_history([*still, *rest]))
@@ -111,7 +111,7 @@ def test_runs_that_fall_alike_count_most():
 
 
 def test_runs_as_restless_count_most():
-    """At the same error and slope the restless half falls back in the end."""
+    """The restless half falls back in the end, from the same error and slope."""
     calm = [[0.5] * 7 + [0.6]] * 20
     restless = [[0.3, 0.7, 0.5, 0.5, 0.3, 0.7, 0.5, 0.2]] * 20
     chances = Chances(_history([*calm, *restless]))
